@@ -1,0 +1,83 @@
+# Every target makes what it needs: a virtual environment in .venv, the package in it
+# (editable) and the extras that the target uses. Needed beforehand: make, Python, pip's
+# access to a package index.
+#
+#   make demo [DATA=recording]   the tour: simulated cohort, one recording, a figure
+#   make test                    lint, tests with coverage, examples in the docstrings
+#   make test-slow               the same with the tests marked slow
+#   make lint / make format      check / mend the style
+#   make weights                 train the bundled weights anew
+#   make benchmark               the speed figures, against other networks
+#   make clean                   remove what the other targets made
+
+PYTHON ?= python3
+VENV ?= .venv
+# Processes that run the tests; each computes with one thread.
+JOBS ?= 2
+PYTEST_ARGS ?=
+DATA ?=
+# Index with torch builds without CUDA. Where it does not answer, or is set to nothing,
+# torch comes from the index that pip is configured for.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+PY = $(VENV)/bin/python
+PIP = $(PY) -m pip --disable-pip-version-check
+SETUP = setup.cfg pyproject.toml constraints.txt mne_megfm/_version.py
+ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+PYTEST = $(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --dist worksteal \
+	--cov --cov-report=term $(PYTEST_ARGS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow lint format weights benchmark clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# Stamps: when the environment and each set of extras were last brought up to date.
+$(VENV)/.torch: constraints.txt
+	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Expected $(PYTHON) to be Python 3.11 or later with the venv module; got"; \
+	  $(PYTHON) --version; \
+	  echo "Give another one with PYTHON=..., or install python3-venv."; exit 1; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --no-deps -c constraints.txt torch \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1 --timeout 15)
+	@touch $@
+
+$(VENV)/.base: $(SETUP) $(VENV)/.torch
+	$(PIP) install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.%: $(SETUP) $(VENV)/.torch
+	$(PIP) install --quiet -c constraints.txt -e '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.base
+	$(PY) examples/demo.py $(if $(DATA),--data "$(DATA)")
+
+lint: $(VENV)/.test
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(VENV)/bin/lint-imports --no-cache
+
+format: $(VENV)/.test
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+test: lint
+	$(PYTEST)
+
+test-slow: lint
+	$(PYTEST) -m "slow or not slow"
+
+weights: $(VENV)/.base
+	$(PY) -m mne_megfm.pretraining.bundled
+
+benchmark: $(VENV)/.braindecode
+	set -e; for script in benchmarks/bench_*.py; do \
+	  echo "== $$script"; OMP_NUM_THREADS=1 $(PY) $$script; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo_output .coverage .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,22 @@
+__all__ = [
+    "CanonicalSensors",
+    "MEGFMTransformer",
+    "MEGSamples",
+    "__version__",
+    "datasets",
+    "estimators",
+    "inputs",
+    "models",
+    "plugins",
+    "pretraining",
+    "sensors",
+    "simulate_cohort",
+    "sys_info",
+]
+from . import datasets, estimators, inputs, models, plugins, pretraining, sensors
+from ._sys_info import sys_info
+from ._version import __version__
+from .datasets import simulate_cohort
+from .estimators import MEGFMTransformer
+from .inputs import MEGSamples
+from .sensors import CanonicalSensors
