@@ -1,0 +1,149 @@
+"""The configuration that is saved beside the weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape and scale of a masked-signal transformer.
+
+    Parameters
+    ----------
+    n_sensors : int
+        Virtual sensors of the canonical array.
+    n_regions : int
+        Regions that the sensors form; each has ``n_sensors // n_regions``
+        consecutive sensors, and every token is one region during one patch.
+    sfreq : float
+        Sampling rate of the windows in Hz.
+    patch_length : int
+        Samples in a patch.
+    n_patches : int
+        Patches in a window.
+    d_model : int
+        Width of a token.
+    n_layers : int
+        Encoder layers.
+    n_heads : int
+        Attention heads in every layer.
+    mlp_ratio : float
+        Hidden width of the feed-forward part as a multiple of ``d_model``.
+    n_decoder_layers : int
+        Decoder layers, used for reconstruction alone.
+    scale : float
+        Field in tesla that becomes 1 at the network's input.
+    max_rms : float
+        Windows whose root mean square exceeds this (in units of ``scale``) are
+        shrunk to it, so that drifts and artefacts stay within what was trained.
+    n_components : int
+        Principal axes of the tokens kept with the weights for compact pooling.
+
+    Raises
+    ------
+    ValueError
+        If the sizes do not fit together.
+
+    Examples
+    --------
+    >>> from mne_megfm.models import ModelConfig
+    >>> config = ModelConfig(d_model=32, n_layers=1)
+    >>> config.n_times, config.sensors_per_region
+    (250, 8)
+    """
+
+    n_sensors: int = 192
+    n_regions: int = 24
+    sfreq: float = 250.0
+    patch_length: int = 25
+    n_patches: int = 10
+    d_model: int = 128
+    n_layers: int = 4
+    n_heads: int = 4
+    mlp_ratio: float = 3.0
+    n_decoder_layers: int = 2
+    scale: float = 3e-13
+    max_rms: float = 3.0
+    n_components: int = 16
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name == "n_decoder_layers" else 1e-30
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(
+                    f"Expected a number for {field.name}, got {value!r}; "
+                    "give every entry of the configuration as a plain number."
+                )
+            if not least <= value < float("inf"):
+                raise ValueError(
+                    f"Expected a positive {field.name}, got {value!r}; correct the "
+                    "configuration."
+                )
+        for whole, part in (("n_sensors", "n_regions"), ("d_model", "n_heads")):
+            if getattr(self, whole) % getattr(self, part):
+                raise ValueError(
+                    f"Expected {whole} to be a multiple of {part}, got "
+                    f"{getattr(self, whole)} and {getattr(self, part)}; change one "
+                    "of them."
+                )
+        if self.n_components > self.d_model:
+            raise ValueError(
+                f"Expected n_components <= d_model, got {self.n_components} > "
+                f"{self.d_model}; lower n_components."
+            )
+
+    @property
+    def sensors_per_region(self) -> int:
+        """Virtual sensors in a region."""
+        return self.n_sensors // self.n_regions
+
+    @property
+    def n_times(self) -> int:
+        """Samples in a window."""
+        return self.n_patches * self.patch_length
+
+    @property
+    def token_length(self) -> int:
+        """Values that a token stands for."""
+        return self.sensors_per_region * self.patch_length
+
+    def to_dict(self) -> dict:
+        """Give the configuration as plain numbers.
+
+        Returns
+        -------
+        config : dict
+            One entry a field.
+        """
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, config: dict) -> ModelConfig:
+        """Make a configuration from :meth:`to_dict`'s output.
+
+        Parameters
+        ----------
+        config : dict
+            One entry a field; all of them, no other.
+
+        Returns
+        -------
+        config : ModelConfig
+            The configuration.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing or not known.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(config) != names:
+            raise ValueError(
+                "Expected exactly the fields of ModelConfig, got "
+                f"{sorted(set(config) - names)} too many and "
+                f"{sorted(names - set(config))} missing; the checkpoint may come "
+                "from another version of mne-megfm."
+            )
+        return cls(**config)

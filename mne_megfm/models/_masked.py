@@ -1,0 +1,276 @@
+"""The masked-signal transformer: encoder of visible tokens, light decoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ._blocks import Block, gather_visible, initialize
+from ._config import ModelConfig
+from ._fill import field_interpolation, time_interpolation
+from ._patches import from_patches, sample_mask, to_patches, valid_patches
+from ._scaling import Scaled, scale_windows
+
+
+class MaskedSignalTransformer(nn.Module):
+    """Transformer over (region, patch) tokens of canonical MEG windows.
+
+    The encoder sees visible tokens alone, as in masked autoencoders [1]_. The
+    decoder gets, for every hidden token, what field and time interpolation say,
+    weighs both and adds what is left: ``a * field + b * time + residual``.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes and scale.
+    kernel : Tensor, shape (n_sensors, n_sensors), optional
+        Gram matrix of the canonical lead fields with a mean diagonal of 1, needed
+        for field interpolation. None stands for the identity: no physics.
+
+    References
+    ----------
+    .. [1] He et al. (2022), "Masked autoencoders are scalable vision learners",
+       CVPR, section 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+    >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
+    >>> windows = torch.randn(2, 192, 250) * 1e-13
+    >>> model.eval().encode(windows).shape
+    torch.Size([2, 24, 10, 32])
+    """
+
+    def __init__(self, config: ModelConfig, kernel: Tensor | None = None) -> None:
+        super().__init__()
+        self.config = config
+        d_model, n_in = config.d_model, config.sensors_per_region
+        if kernel is None:
+            kernel = torch.eye(config.n_sensors)
+        self.register_buffer("kernel", kernel.to(torch.float32).clone())
+        # principal axes of the tokens, filled after training (see set_token_axes)
+        self.register_buffer("token_mean", torch.zeros(d_model))
+        self.register_buffer("token_axes", torch.eye(d_model)[: config.n_components])
+
+        # sensors lie differently in every region: each gets its own small mixing
+        self.mixing = nn.Parameter(torch.eye(n_in).repeat(config.n_regions, 1, 1))
+        self.embed = nn.Linear(config.token_length, d_model)
+        self.region_position = nn.Parameter(torch.zeros(config.n_regions, 1, d_model))
+        self.time_position = nn.Parameter(torch.zeros(config.n_patches, d_model))
+        self.blocks = nn.ModuleList(
+            Block(d_model, config.n_heads, config.mlp_ratio)
+            for _ in range(config.n_layers)
+        )
+        self.norm = nn.LayerNorm(d_model)
+
+        self.bridge = nn.Linear(d_model, d_model)
+        self.mask_token = nn.Parameter(torch.zeros(d_model))
+        self.embed_fill = nn.Linear(2 * config.token_length, d_model)
+        self.decoder_region_position = nn.Parameter(
+            torch.zeros(config.n_regions, 1, d_model)
+        )
+        self.decoder_time_position = nn.Parameter(
+            torch.zeros(config.n_patches, d_model)
+        )
+        self.decoder_blocks = nn.ModuleList(
+            Block(d_model, config.n_heads, config.mlp_ratio)
+            for _ in range(config.n_decoder_layers)
+        )
+        self.decoder_norm = nn.LayerNorm(d_model)
+        self.head = nn.Linear(d_model, config.token_length)
+        self.gate = nn.Linear(d_model, 2 * n_in)
+        self.unmixing = nn.Parameter(torch.eye(n_in).repeat(config.n_regions, 1, 1))
+
+        self.apply(initialize)
+        nn.init.xavier_uniform_(self.embed.weight)
+        for name, parameter in self.named_parameters():
+            if name.endswith("_position"):
+                nn.init.trunc_normal_(parameter, std=0.2)
+        # start as the mean of both interpolations
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, 0.5)
+
+    def set_token_axes(self, mean: Tensor, axes: Tensor) -> None:
+        """Keep the principal axes of the tokens with the weights.
+
+        Parameters
+        ----------
+        mean : Tensor, shape (d_model,)
+            Mean token.
+        axes : Tensor, shape (n_components, d_model)
+            Rows to project on, scaled so that projections have unit variance.
+        """
+        self.token_mean.copy_(mean)
+        self.token_axes.copy_(axes)
+
+    # -- signal to tokens ---------------------------------------------------
+    def _encode_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
+        """Encode scaled patches; tokens at hidden places come out as zero."""
+        n = len(patches)
+        mixed = torch.einsum("nrpst,ros->nrpot", patches, self.mixing)
+        tokens = self.embed(mixed.flatten(3))
+        tokens = (tokens + self.region_position + self.time_position).flatten(1, 2)
+        flat = hidden.flatten(1)
+        if not flat.any():
+            for block in self.blocks:
+                tokens = block(tokens)
+            return self.norm(tokens).view(n, *hidden.shape[1:], -1)
+        packed, index, real = gather_visible(tokens, flat)
+        seen = None if bool(real.all()) else real
+        for block in self.blocks:
+            packed = block(packed, seen)
+        packed = self.norm(packed) * real[..., None]
+        out = torch.zeros(tokens.shape, dtype=packed.dtype, device=packed.device)
+        out = out.scatter(1, index[..., None].expand_as(packed), packed)
+        return out.view(n, *hidden.shape[1:], -1)
+
+    def _hidden(self, mask: Tensor | None, n_valid: Tensor) -> Tensor:
+        recorded = valid_patches(n_valid, self.config)[:, None]
+        recorded = recorded.expand(-1, self.config.n_regions, -1)
+        return ~recorded if mask is None else mask | ~recorded
+
+    def _full(self, windows: Tensor, n_valid: Tensor | None) -> Tensor:
+        if n_valid is not None:
+            return n_valid
+        return torch.full((len(windows),), windows.shape[-1], device=windows.device)
+
+    def scale(
+        self,
+        windows: Tensor,
+        n_valid: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Scaled, Tensor]:
+        """Bring windows to the network's scale, judged by what is visible.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Canonical field in tesla.
+        n_valid : Tensor of int, shape (n,), optional
+            Recorded samples of each window; all by default.
+        mask : Tensor of bool, shape (n, n_regions, n_patches), optional
+            Tokens to hide.
+
+        Returns
+        -------
+        scaled : Scaled
+            Dimensionless windows with their offset and unit in tesla.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Tokens that are masked or not recorded.
+        """
+        n_valid = self._full(windows, n_valid)
+        hidden = self._hidden(mask, n_valid)
+        scaled = scale_windows(windows, hidden, n_valid, self.kernel, self.config)
+        return scaled, hidden
+
+    def encode(
+        self,
+        windows: Tensor,
+        n_valid: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Turn windows into tokens.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Canonical field in tesla.
+        n_valid : Tensor of int, shape (n,), optional
+            Recorded samples of each window; all by default.
+        mask : Tensor of bool, shape (n, n_regions, n_patches), optional
+            Tokens to hide.
+
+        Returns
+        -------
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            The encoder's output, zero where hidden or not recorded.
+        """
+        scaled, hidden = self.scale(windows, n_valid, mask)
+        patches = to_patches(scaled.windows, self.config)
+        return self._encode_patches(patches, hidden)
+
+    # -- tokens back to signal ----------------------------------------------
+    def fills(self, patches: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Interpolate hidden patches over the field and over time.
+
+        Parameters
+        ----------
+        patches : Tensor, shape (n, n_regions, n_patches, sensors_per_region, length)
+            Scaled patches.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Where the signal is hidden.
+
+        Returns
+        -------
+        field : Tensor, shape as ``patches``
+            Minimum-norm field from the visible sensors.
+        time : Tensor, shape as ``patches``
+            Straight lines between visible samples.
+        """
+        return (
+            field_interpolation(patches, hidden, self.kernel),
+            time_interpolation(patches, hidden),
+        )
+
+    def predict_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
+        """Predict scaled patches where hidden, from the visible ones.
+
+        Parameters
+        ----------
+        patches : Tensor, shape (n, n_regions, n_patches, sensors_per_region, length)
+            Scaled patches; values in hidden ones are not looked at.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Where to predict.
+
+        Returns
+        -------
+        predicted : Tensor, shape as ``patches``
+            The prediction at hidden places, in float32; 0 elsewhere.
+        """
+        n, n_regions, n_patches = hidden.shape
+        visible = torch.where(hidden[..., None, None], 0.0, patches)
+        field, time = self.fills(visible, hidden)
+        tokens = self._encode_patches(visible, hidden)
+        fills = torch.stack((field, time), 3).flatten(3)
+        states = torch.where(
+            hidden[..., None],
+            self.mask_token + self.embed_fill(fills),
+            self.bridge(tokens),
+        )
+        states = states + self.decoder_region_position + self.decoder_time_position
+        states = states.flatten(1, 2)
+        for block in self.decoder_blocks:
+            states = block(states)
+        states = self.decoder_norm(states).view(n, n_regions, n_patches, -1)
+        residual = self.head(states).float().unflatten(-1, patches.shape[3:])
+        residual = torch.einsum("nrpst,ros->nrpot", residual, self.unmixing.float())
+        gate = self.gate(states).float().unflatten(-1, (2, -1))[..., None]
+        predicted = gate[..., 0, :, :] * field + gate[..., 1, :, :] * time + residual
+        return torch.where(hidden[..., None, None], predicted, 0.0)
+
+    def reconstruct(
+        self, windows: Tensor, mask: Tensor, n_valid: Tensor | None = None
+    ) -> Tensor:
+        """Replace the masked part of windows by the prediction from the rest.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Canonical field in tesla.
+        mask : Tensor of bool, shape (n, n_regions, n_patches)
+            Tokens to hide and predict.
+        n_valid : Tensor of int, shape (n,), optional
+            Recorded samples of each window; all by default.
+
+        Returns
+        -------
+        reconstructed : Tensor, shape (n, n_sensors, n_times)
+            Windows in tesla, unchanged where not masked.
+        """
+        scaled, hidden = self.scale(windows, n_valid, mask)
+        patches = to_patches(scaled.windows, self.config)
+        predicted = from_patches(self.predict_patches(patches, hidden), self.config)
+        at = sample_mask(mask, self._full(windows, n_valid), self.config)
+        return torch.where(at, scaled.to_tesla(predicted), windows)
