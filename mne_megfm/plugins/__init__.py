@@ -1,0 +1,16 @@
+"""Parts by name: front ends, backbones, maskings, objectives, poolings and heads.
+
+Wherever an estimator takes such a part, it takes a string (the name of a built-in or
+of an external plug-in) or an instance. An external plug-in is a class, or anything else
+that makes a part when called, in an installed package that names it under one of the
+entry-point groups ``mne_megfm.<kind>``::
+
+    [options.entry_points]
+    mne_megfm.maskings =
+        checkerboard = my_package:CheckerboardMasking
+"""
+
+from ._builtins import KINDS
+from ._registry import available, get, resolve, temporary
+
+__all__ = ["KINDS", "available", "get", "resolve", "temporary"]
