@@ -31,7 +31,14 @@ class Attention(nn.Module):
         """Attend to the tokens that ``seen (n, length)`` marks, or to all."""
         query, key, value = self._split(x)
         bias = None if seen is None else seen[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        if query.dtype is torch.bfloat16 and query.device.type == "cpu":
+            # the fused kernel's backward pass is several times slower there
+            scores = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
+            if bias is not None:
+                scores = scores.masked_fill(~bias, float("-inf"))
+            mixed = scores.softmax(-1) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.out(mixed.transpose(1, 2).reshape(x.shape))
 
 

@@ -50,7 +50,9 @@ class MaskedSignalTransformer(nn.Module):
             kernel = torch.eye(config.n_sensors)
         self.register_buffer("kernel", kernel.to(torch.float32).clone())
         # principal axes of the tokens, filled after training (see set_token_axes)
-        self.register_buffer("token_mean", torch.zeros(d_model))
+        self.register_buffer(
+            "token_mean", torch.zeros(config.n_regions, config.n_patches, d_model)
+        )
         self.register_buffer("token_axes", torch.eye(d_model)[: config.n_components])
 
         # sensors lie differently in every region: each gets its own small mixing
@@ -97,8 +99,8 @@ class MaskedSignalTransformer(nn.Module):
 
         Parameters
         ----------
-        mean : Tensor, shape (d_model,)
-            Mean token.
+        mean : Tensor, shape (n_regions, n_patches, d_model)
+            Mean token at every place.
         axes : Tensor, shape (n_components, d_model)
             Rows to project on, scaled so that projections have unit variance.
         """
@@ -209,10 +211,12 @@ class MaskedSignalTransformer(nn.Module):
         time : Tensor, shape as ``patches``
             Straight lines between visible samples.
         """
-        return (
-            field_interpolation(patches, hidden, self.kernel),
-            time_interpolation(patches, hidden),
-        )
+        # lower precision would blur what is exact
+        with torch.autocast(patches.device.type, enabled=False):
+            return (
+                field_interpolation(patches, hidden, self.kernel),
+                time_interpolation(patches, hidden),
+            )
 
     def predict_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
         """Predict scaled patches where hidden, from the visible ones.

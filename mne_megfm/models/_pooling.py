@@ -1,8 +1,8 @@
 """From tokens to one row of features.
 
-Every pooling takes tokens ``(n, n_regions, n_patches, d_model)`` and gives
-``(n, n_features)``, with a name for every feature. Patches that were not recorded
-are zero in the input and count as zero in sums, never in means.
+Every pooling takes tokens ``(n, n_regions, n_patches, d_model)``, centred on the mean
+token at their place, and gives ``(n, n_features)`` with a name for every feature.
+Patches that were not recorded are zero, and left out of means.
 """
 
 from __future__ import annotations
@@ -66,9 +66,8 @@ class CompactPooling(_BinnedPooling):
     """Keep where and when: the leading axes of every token.
 
     Tokens are projected on the ``n_components`` principal axes that are stored with
-    the weights, scaled to unit variance there, and divided by the square root of
-    the number of features, so that rows have a norm near 1 and a linear classifier
-    needs no scaling before it.
+    the weights, where all axes of a token together have unit variance: a linear
+    classifier needs no scaling before it, and strong axes stay strong.
 
     Parameters
     ----------
@@ -103,10 +102,8 @@ class CompactPooling(_BinnedPooling):
                 f"Expected n_components <= {len(axes)} (what the weights hold), got "
                 f"{self.n_components}; lower it or use pooling='tokens'."
             )
-        projected = (tokens - model.token_mean) @ axes[: self.n_components].T
-        projected = projected * recorded[:, None, :, None]
-        pooled = self._in_bins(projected, recorded).flatten(1)
-        return pooled / pooled.shape[1] ** 0.5
+        projected = tokens @ axes[: self.n_components].T
+        return self._in_bins(projected, recorded).flatten(1)
 
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float

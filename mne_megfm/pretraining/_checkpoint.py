@@ -1,0 +1,217 @@
+"""Weights with their configuration on disk: safetensors and JSON, never pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from ..models import MaskedSignalTransformer, ModelConfig
+
+FORMAT = "mne-megfm 1"
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+
+def save_checkpoint(
+    directory: str | os.PathLike,
+    model: MaskedSignalTransformer,
+    *,
+    card: str = "",
+    training: dict | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a model as ``config.json``, ``model.safetensors`` and ``README.md``.
+
+    Parameters
+    ----------
+    directory : path-like
+        Where to; made if it does not exist.
+    model : MaskedSignalTransformer
+        The model.
+    card : str
+        The model card, in Markdown.
+    training : dict, optional
+        What the weights have seen, kept in ``config.json``.
+    overwrite : bool
+        Whether an existing checkpoint may be replaced.
+
+    Returns
+    -------
+    directory : Path
+        Where it was written.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something already and ``overwrite`` is False.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+    >>> from mne_megfm.pretraining import load_checkpoint, save_checkpoint
+    >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_checkpoint(folder + "/mine", model)
+    ...     load_checkpoint(path).config.d_model
+    32
+    """
+    directory = Path(directory).expanduser()
+    if directory.exists() and not directory.is_dir():
+        raise FileExistsError(
+            f"Expected a folder at {directory}, got a file; choose another path."
+        )
+    if not overwrite and directory.is_dir() and any(directory.iterdir()):
+        raise FileExistsError(
+            f"Expected no files in {directory}, got some; pass overwrite=True to "
+            "replace the checkpoint, or choose another folder."
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    config = {"format": FORMAT, "model": model.config.to_dict()}
+    config["training"] = training or {}
+    # written aside, then moved: a crash leaves the old checkpoint or the new one
+    aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
+    try:
+        state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        save_file(state, aside / WEIGHTS, metadata={"format": FORMAT})
+        (aside / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        (aside / CARD).write_text(card or "# A checkpoint of mne-megfm\n")
+        for name in (WEIGHTS, CARD, CONFIG):
+            os.replace(aside / name, directory / name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return directory
+
+
+def read_config(directory: str | os.PathLike) -> dict:
+    """Read ``config.json`` of a checkpoint.
+
+    Parameters
+    ----------
+    directory : path-like
+        The checkpoint.
+
+    Returns
+    -------
+    config : dict
+        With ``"format"``, ``"model"`` and ``"training"``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no checkpoint.
+    ValueError
+        If it is of another kind or version.
+    """
+    directory = Path(directory).expanduser()
+    missing = [n for n in (CONFIG, WEIGHTS) if not (directory / n).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"Expected a checkpoint folder with {CONFIG} and {WEIGHTS} at "
+            f"{directory}, but {' and '.join(missing)} is missing; give the name of "
+            "bundled weights or a folder written by save_pretrained."
+        )
+    try:
+        config = json.loads((directory / CONFIG).read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"Expected JSON in {directory / CONFIG}, got something else ({error}); "
+            "the file is damaged: copy the checkpoint again."
+        ) from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        got = config.get("format") if isinstance(config, dict) else config
+        raise ValueError(
+            f"Expected a checkpoint of format {FORMAT!r} at {directory}, got {got!r}; "
+            "use the version of mne-megfm that wrote it."
+        )
+    return config
+
+
+def load_checkpoint(directory: str | os.PathLike) -> MaskedSignalTransformer:
+    """Read a model back, strictly: every array must match.
+
+    Parameters
+    ----------
+    directory : path-like
+        A folder written by :func:`save_checkpoint`.
+
+    Returns
+    -------
+    model : MaskedSignalTransformer
+        The model in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no checkpoint.
+    ValueError
+        If it is damaged, or its arrays are not those of its configuration.
+
+    Examples
+    --------
+    See :func:`save_checkpoint`.
+    """
+    config = read_config(directory)
+    path = Path(directory).expanduser() / WEIGHTS
+    try:
+        with safe_open(path, "pt") as file:
+            kind = (file.metadata() or {}).get("format")
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"Expected safetensors in {path}, got something else ({error}); the file "
+            "is damaged or of another kind: copy the checkpoint again."
+        ) from error
+    if kind != FORMAT:
+        raise ValueError(
+            f"Expected weights of format {FORMAT!r} in {path}, got {kind!r}; the "
+            "folder mixes files of different programs."
+        )
+    model = MaskedSignalTransformer(ModelConfig.from_dict(config["model"]))
+    check_state(state, model.state_dict(), str(path))
+    model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+def check_state(state: dict, expected: dict, source: str) -> None:
+    """Compare names and shapes of arrays, and say how many match.
+
+    Parameters
+    ----------
+    state : dict of Tensor
+        What was read.
+    expected : dict of Tensor
+        What the configuration asks for.
+    source : str
+        Where it was read, for the message.
+
+    Raises
+    ------
+    ValueError
+        If any array is missing, unknown, or of another shape, or not finite.
+    """
+    matched = {
+        name
+        for name, array in expected.items()
+        if name in state and state[name].shape == array.shape
+    }
+    wrong = sorted((set(expected) | set(state)) - matched)
+    if wrong:
+        shown = ", ".join(wrong[:4]) + (", ..." if len(wrong) > 4 else "")
+        raise ValueError(
+            f"Expected {len(expected)} arrays as its configuration says in {source}, "
+            f"but only {len(matched)} match (not: {shown}); the weights and the "
+            "configuration are not of one checkpoint."
+        )
+    damaged = [n for n, a in state.items() if not bool(torch.isfinite(a).all())]
+    if damaged:
+        raise ValueError(
+            f"Expected finite weights in {source}, got NaN or infinity in "
+            f"{', '.join(damaged[:4])}; the checkpoint is damaged or training diverged."
+        )

@@ -1,0 +1,193 @@
+"""Which tokens are hidden.
+
+A masking draws ``(n, n_regions, n_patches)`` bool arrays, True where hidden. All
+rows of one draw hide the same number of tokens, so that visible tokens pack without
+padding. Blocks over all sensors, and over neighbouring regions at all times, cannot
+be filled by copying a neighbour; isolated tokens often can.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _check_ratio(mask_ratio: float) -> float:
+    if not 0.0 < mask_ratio < 1.0:
+        raise ValueError(
+            f"Expected 0 < mask_ratio < 1, got {mask_ratio!r}; 0.5 hides half of the "
+            "tokens."
+        )
+    return float(mask_ratio)
+
+
+class _Masking:
+    """Shared face of the built-in maskings."""
+
+    def __init__(self, mask_ratio: float) -> None:
+        self.mask_ratio = _check_ratio(mask_ratio)
+
+    def __repr__(self) -> str:
+        args = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
+        return f"{type(self).__name__}({args})"
+
+
+class RandomMasking(_Masking):
+    """Hide tokens anywhere, each as likely as another.
+
+    Parameters
+    ----------
+    mask_ratio : float
+        Share of the tokens to hide.
+
+    Raises
+    ------
+    ValueError
+        If ``mask_ratio`` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.pretraining import RandomMasking
+    >>> region_pos = torch.randn(24, 3)
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> mask = RandomMasking(0.8)(2, 10, region_pos, generator)
+    >>> mask.shape, mask.sum(dim=(1, 2)).tolist()
+    (torch.Size([2, 24, 10]), [192, 192])
+    """
+
+    def __init__(self, mask_ratio: float = 0.8) -> None:
+        super().__init__(mask_ratio)
+
+    def __call__(
+        self, n: int, n_patches: int, region_pos: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Draw masks for ``n`` windows."""
+        n_tokens = len(region_pos) * n_patches
+        n_hidden = min(max(1, round(self.mask_ratio * n_tokens)), n_tokens - 1)
+        rank = torch.rand(n, n_tokens, generator=generator).argsort(1).argsort(1)
+        return (rank < n_hidden).view(n, len(region_pos), n_patches)
+
+
+class TimeBlockMasking(_Masking):
+    """Hide all sensors during blocks of consecutive patches.
+
+    Parameters
+    ----------
+    mask_ratio : float
+        Share of the patches to hide.
+    n_block_patches : int
+        Length of a block in patches; blocks may touch.
+
+    Raises
+    ------
+    ValueError
+        If ``mask_ratio`` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.pretraining import TimeBlockMasking
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> mask = TimeBlockMasking(0.3)(1, 10, torch.randn(24, 3), generator)
+    >>> int(mask[0, 0].sum()), bool((mask == mask[:, :1]).all())
+    (3, True)
+    """
+
+    def __init__(self, mask_ratio: float = 0.3, n_block_patches: int = 3) -> None:
+        super().__init__(mask_ratio)
+        self.n_block_patches = n_block_patches
+
+    def __call__(
+        self, n: int, n_patches: int, region_pos: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Draw masks for ``n`` windows."""
+        n_hidden = min(max(1, round(self.mask_ratio * n_patches)), n_patches - 1)
+        hidden = torch.zeros(n, n_patches, dtype=torch.bool)
+        for row in hidden:
+            left = n_hidden
+            while left:
+                length = min(self.n_block_patches, left)
+                starts = n_patches - length + 1
+                start = int(torch.randint(starts, (1,), generator=generator))
+                block = row[start : start + length]
+                left -= int((~block).sum())
+                block[:] = True
+        return hidden[:, None].repeat(1, len(region_pos), 1)
+
+
+class SpaceBlockMasking(_Masking):
+    """Hide a patch of neighbouring regions during the whole window.
+
+    Parameters
+    ----------
+    mask_ratio : float
+        Share of the regions to hide.
+
+    Raises
+    ------
+    ValueError
+        If ``mask_ratio`` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.pretraining import SpaceBlockMasking
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> mask = SpaceBlockMasking(0.25)(1, 10, torch.randn(24, 3), generator)
+    >>> int(mask[0, :, 0].sum()), bool((mask == mask[:, :, :1]).all())
+    (6, True)
+    """
+
+    def __init__(self, mask_ratio: float = 0.25) -> None:
+        super().__init__(mask_ratio)
+
+    def __call__(
+        self, n: int, n_patches: int, region_pos: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Draw masks for ``n`` windows."""
+        n_regions = len(region_pos)
+        n_hidden = min(max(1, round(self.mask_ratio * n_regions)), n_regions - 1)
+        centre = torch.randint(n_regions, (n,), generator=generator)
+        pos = region_pos.to("cpu", torch.float64)
+        nearest = torch.cdist(pos, pos).argsort(1)[centre, :n_hidden]
+        hidden = torch.zeros(n, n_regions, dtype=torch.bool)
+        hidden.scatter_(1, nearest, True)
+        return hidden[:, :, None].repeat(1, 1, n_patches)
+
+
+class MixedMasking(_Masking):
+    """Draw one kind of masking a call: random, time blocks or space blocks.
+
+    Parameters
+    ----------
+    mask_ratio : float
+        Share of the tokens to hide in random masks. Time blocks hide three eighths
+        as much, since hiding all sensors is harder, and space blocks half as much.
+
+    Raises
+    ------
+    ValueError
+        If ``mask_ratio`` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> from mne_megfm.pretraining import MixedMasking
+    >>> MixedMasking(0.6)
+    MixedMasking(mask_ratio=0.6)
+    """
+
+    def __init__(self, mask_ratio: float = 0.8) -> None:
+        super().__init__(mask_ratio)
+
+    def __call__(
+        self, n: int, n_patches: int, region_pos: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Draw masks for ``n`` windows."""
+        kinds = (
+            RandomMasking(self.mask_ratio),
+            TimeBlockMasking(self.mask_ratio * 0.375),
+            SpaceBlockMasking(self.mask_ratio * 0.5),
+        )
+        kind = kinds[int(torch.randint(len(kinds), (1,), generator=generator))]
+        return kind(n, n_patches, region_pos, generator)

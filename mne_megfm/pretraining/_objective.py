@@ -1,0 +1,77 @@
+"""What a good reconstruction is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class SignalSpectrumLoss:
+    """Huber loss of the signal plus L1 loss of log-amplitude spectra, where hidden.
+
+    Every window counts the same: signals are divided by the root mean square of the
+    window's target. A loss in time alone tends to constants, since what cannot be
+    predicted averages out; the spectral term keeps the amplitude of rhythms in view.
+
+    Parameters
+    ----------
+    spectral_weight : float
+        Weight of the spectral term.
+    delta : float
+        Where the Huber loss turns from quadratic to linear, in units of the
+        window's root mean square.
+
+    References
+    ----------
+    .. [1] Huber (1964), Ann. Math. Stat. 35, eq. 4-5 (the signal term).
+    .. [2] Yamamoto et al. (2020), "Parallel WaveGAN", ICASSP, eq. 5 (the
+       log-amplitude term, here on patches).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.pretraining import SignalSpectrumLoss
+    >>> target = torch.randn(2, 24, 10, 8, 25)
+    >>> hidden = torch.ones(2, 24, 10, dtype=torch.bool)
+    >>> float(SignalSpectrumLoss()(target, target, hidden))
+    0.0
+    """
+
+    def __init__(self, spectral_weight: float = 0.05, delta: float = 1.0) -> None:
+        self.spectral_weight = spectral_weight
+        self.delta = delta
+
+    def __repr__(self) -> str:
+        return (
+            f"SignalSpectrumLoss(spectral_weight={self.spectral_weight}, "
+            f"delta={self.delta})"
+        )
+
+    def __call__(self, predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
+        """Average the loss over hidden patches.
+
+        Parameters
+        ----------
+        predicted : Tensor, shape (n, n_regions, n_patches, sensors, length)
+            The reconstruction.
+        target : Tensor, shape as ``predicted``
+            The signal.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Where to compare.
+
+        Returns
+        -------
+        loss : Tensor, shape ()
+            The mean loss.
+        """
+        unit = target.square().mean((1, 2, 3, 4), keepdim=True).sqrt().clamp(min=1e-3)
+        predicted, target = (predicted / unit)[hidden], (target / unit)[hidden]
+        loss = F.huber_loss(predicted, target, delta=self.delta)
+        if self.spectral_weight:
+            spectra = [
+                torch.fft.rfft(x, norm="ortho").abs().clamp(min=1e-2).log()
+                for x in (predicted, target)
+            ]
+            loss = loss + self.spectral_weight * F.l1_loss(*spectra)
+        return loss
