@@ -1,0 +1,208 @@
+"""Tests of the package as a whole: imports, public names, metadata."""
+
+import ast
+import configparser
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import mne_megfm
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(mne_megfm.__file__).parent
+HEAVY = {"matplotlib", "mne", "numpy", "pandas", "scipy", "sklearn", "skorch", "torch"}
+
+
+def _run(code):
+    """Run code in a fresh interpreter and return what it prints as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _loaded(statement):
+    """Return the top-level modules that a statement loads."""
+    code = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    return {name.partition(".")[0] for name in _run(code)}
+
+
+def test_import_is_light():
+    """The package loads nothing heavy and is there at once."""
+    assert not _loaded("import mne_megfm") & HEAVY
+    timed = (
+        "import time; start = time.perf_counter(); import mne_megfm; "
+        "print(time.perf_counter() - start)"
+    )
+    assert min(_run(timed) for _ in range(3)) < 0.3
+
+
+@pytest.mark.parametrize(
+    "name, without",
+    [
+        ("datasets", {"skorch", "torch"}),
+        ("inputs", {"skorch", "torch"}),
+        ("models", {"mne", "pandas", "sklearn", "skorch"}),
+        ("plugins", {"sklearn", "skorch", "torch"}),
+        ("sensors", {"skorch", "torch"}),
+    ],
+)
+def test_parts_are_apart(name, without):
+    """A part does not load the libraries of other parts."""
+    assert not _loaded(f"import mne_megfm.{name}") & without
+
+
+def test_public_names():
+    """All public names can be had, are listed, and belong to the package."""
+    assert set(mne_megfm.__all__) <= set(dir(mne_megfm))
+    for name in mne_megfm.__all__:
+        obj = getattr(mne_megfm, name)
+        home = getattr(obj, "__module__", None) or getattr(obj, "__name__", "mne_megfm")
+        assert home.startswith("mne_megfm"), name
+    with pytest.raises(AttributeError, match="no_such_name"):
+        mne_megfm.no_such_name  # noqa: B018
+
+
+def test_stub_lists_what_it_imports():
+    """The names in the stub's ``__all__`` are those that it imports."""
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text("utf-8"))
+    imported = {
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == set(mne_megfm.__all__)
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        path.parent.relative_to(PACKAGE.parent).as_posix().replace("/", ".")
+        for path in PACKAGE.rglob("__init__.py")
+    ),
+)
+def test_subpackages(name):
+    """Each subpackage lists its public names, which all exist, and says what it is."""
+    package = importlib.import_module(name)
+    assert package.__doc__
+    for public in getattr(package, "__all__", ()):
+        assert hasattr(package, public), public
+        assert public == "__version__" or not public.startswith("_")
+
+
+def test_every_public_package_is_listed():
+    """Subpackages are public at the top, or begin with an underscore."""
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    public = {name for name in packages if not name.startswith("_")}
+    listed = {
+        name for name in mne_megfm.__all__ if inspect.ismodule(getattr(mne_megfm, name))
+    }
+    assert public == listed
+
+
+def test_version():
+    """The version is the installed one, and a version."""
+    installed = metadata.version("mne-megfm")
+    if installed != mne_megfm.__version__:
+        pytest.fail(
+            f"mne-megfm {installed} is installed, this is {mne_megfm.__version__}; "
+            "install anew: pip install -e ."
+        )
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|rc\d+)?", installed)
+    series = ".".join(installed.split(".")[:2])
+    assert f"\n## {series}" in (ROOT / "CHANGES.md").read_text("utf-8")
+
+
+def _setup_cfg():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    return config
+
+
+def _requirements(config, extras=None):
+    texts = [config["options"]["install_requires"]]
+    table = config["options.extras_require"]
+    texts += [table[extra] for extra in (table if extras is None else extras)]
+    for line in "\n".join(texts).splitlines():
+        if line.strip() and not line.strip().startswith("#"):
+            yield Requirement(line.strip())
+
+
+def test_constraints_fit_requirements():
+    """What the make targets install is in the range that the package allows."""
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pinned = {
+        constraint.name: next(iter(constraint.specifier)).version
+        for constraint in map(Requirement, filter(lambda x: x and x[0] != "#", lines))
+    }
+    config = _setup_cfg()
+    for requirement in _requirements(config):
+        if requirement.name in pinned:
+            version = pinned[requirement.name]
+            assert requirement.specifier.contains(version), requirement
+    for requirement in _requirements(config, ["braindecode", "test"]):
+        assert requirement.name in pinned, f"constraints.txt lacks {requirement.name}"
+
+
+def test_imports_are_declared():
+    """Each third-party package that the code imports is among the requirements."""
+    declared = {
+        requirement.name.replace("-", "_").replace("scikit_learn", "sklearn")
+        for requirement in _requirements(_setup_cfg(), ["braindecode"])
+    }
+    imported = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.partition(".")[0])
+    foreign = imported - set(sys.stdlib_module_names) - {"mne_megfm"}
+    assert foreign <= declared
+
+
+def test_make_targets():
+    """Each make target that a document names exists; the README names the main two."""
+    targets = set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    )
+    for path in (ROOT / "README.md", *sorted((ROOT / "doc").glob("*.rst"))):
+        text = path.read_text("utf-8")
+        named = set(re.findall(r"(?:`|^ *)make ([a-z-]+)", text, re.M))
+        assert named <= targets, path.name
+        assert path.name != "README.md" or {"demo", "test"} <= named
+
+
+@pytest.mark.slow
+def test_wheel(tmp_path):
+    """The wheel has all that the package has: stubs, py.typed, weights."""
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+        + ["--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)],
+        check=True,
+    )
+    import zipfile
+
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = {
+        name for name in zipfile.ZipFile(wheel).namelist() if "dist-info" not in name
+    }
+    present = {
+        path.relative_to(PACKAGE.parent).as_posix()
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert packed == present

@@ -1,0 +1,97 @@
+"""Tests of rules for the source files themselves."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("mne_megfm", "tests", "examples", "benchmarks", "doc")
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+PACKAGE = [path for path in SOURCES if path.is_relative_to(ROOT / "mne_megfm")]
+
+
+def _id(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def _texts():
+    """Yield the text files of the repository."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("Not a git repository")
+    for name in filter(None, done.stdout.split("\0")):
+        path = ROOT / name
+        if path.is_file() and path.suffix not in {".safetensors", ".png"}:
+            yield path, path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_id)
+def test_length(path):
+    """Modules stay short enough to be read at once."""
+    n_lines = len(path.read_text("utf-8").splitlines())
+    assert n_lines <= 500, f"{n_lines} lines; part the module by what it does"
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=_id)
+def test_modules_are_private(path):
+    """Users import from packages: the modules in them begin with an underscore."""
+    runnable = "__main__" in path.read_text("utf-8")
+    assert path.stem.startswith("_") or runnable
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=_id)
+def test_loads_no_pickles(path):
+    """Nothing that can run code is loaded from files: no pickle, no torch.load."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute):
+            names = {ast.unparse(node)}
+        elif isinstance(node, ast.keyword):
+            names = {f"{node.arg}={ast.unparse(node.value)}"}
+        else:
+            continue
+        for name in names:
+            assert not re.match(
+                r"(c?pickle|cloudpickle|dill|shelve)\b"
+                r"|(torch|joblib)\.load$|allow_pickle=True",
+                name,
+            ), f"line {node.lineno}: {name}"
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=_id)
+def test_no_bare_assert(path):
+    """Checks of what users give are errors with words, also under ``python -O``."""
+    tree = ast.parse(path.read_text("utf-8"))
+    lines = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    assert not lines
+
+
+def test_no_machine_paths():
+    """No file names a folder of somebody's machine."""
+    roots = "|".join(("work", "home/[a-z]", "Users/[a-z]", "tmp", "opt", "root"))
+    pattern = re.compile(rf"(?<![\w.~$}})*/-])/(?:{roots})(?:/|\b)")
+    found = [
+        f"{_id(path)}:{number}: {line.strip()}"
+        for path, text in _texts()
+        for number, line in enumerate(text.splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_text_files_are_clean():
+    """Text files end with one newline and have no trailing blanks or tabs."""
+    for path, text in _texts():
+        assert text.endswith("\n") or not text, _id(path)
+        assert not text.endswith("\n\n"), _id(path)
+        assert not re.search(r"[ \t]+$", text, re.M), _id(path)
+        assert "\t" not in text or path.name == "Makefile", _id(path)
+        assert "\r" not in text, _id(path)
