@@ -1,0 +1,13 @@
+"""Any MEG array to the canonical virtual array in head coordinates, and back."""
+
+from ._array import CanonicalArray, canonical_array
+from ._leadfield import canonical_kernel
+from ._mapping import SensorMapping, compute_mapping
+
+__all__ = [
+    "CanonicalArray",
+    "SensorMapping",
+    "canonical_array",
+    "canonical_kernel",
+    "compute_mapping",
+]

@@ -1,0 +1,332 @@
+"""What an Info says about its MEG coils: checked once, in head coordinates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import mne
+import numpy as np
+from mne.io.constants import FIFF
+from mne.transforms import Transform, apply_trans, invert_transform
+from mne.utils import _validate_type, warn
+from numpy.typing import NDArray
+
+from ._array import ORIGIN
+
+MIN_CHANNELS = 20
+FEW_CHANNELS = 30
+#: Nearest and farthest that a coil can be from the centre of a head (m).
+NEAREST, FARTHEST = 0.045, 0.3
+
+# The kind of a coil is its geometry, and a FIFF coil type stands for one geometry
+# (area, baseline and direction of the baseline). The channel type does not tell:
+# 'grad' in MNE goes by the unit, and axial gradiometers are commonly 'mag'.
+_PLANAR = {
+    FIFF.FIFFV_COIL_NM_122,
+    FIFF.FIFFV_COIL_VV_PLANAR_W,
+    FIFF.FIFFV_COIL_VV_PLANAR_T1,
+    FIFF.FIFFV_COIL_VV_PLANAR_T2,
+    FIFF.FIFFV_COIL_VV_PLANAR_T3,
+    FIFF.FIFFV_COIL_VV_PLANAR_T4,
+}
+_AXIAL = {
+    FIFF.FIFFV_COIL_NM_MCG_AXIAL,
+    FIFF.FIFFV_COIL_AXIAL_GRAD_5CM,
+    FIFF.FIFFV_COIL_MAGNES_GRAD,
+    FIFF.FIFFV_COIL_CTF_GRAD,
+    FIFF.FIFFV_COIL_KIT_GRAD,
+    FIFF.FIFFV_COIL_BABY_GRAD,
+    FIFF.FIFFV_COIL_ARTEMIS123_GRAD,
+    FIFF.FIFFV_COIL_KRISS_GRAD,
+    FIFF.FIFFV_COIL_COMPUMEDICS_ADULT_GRAD,
+    FIFF.FIFFV_COIL_COMPUMEDICS_PEDIATRIC_GRAD,
+}
+#: Noise that makes sensors of different kinds comparable: T, but T/m for planar
+#: gradiometers (5 fT/cm).
+NOISE = {"planar gradiometer": 5e-13, "axial gradiometer": 2e-14, "magnetometer": 2e-14}
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """The coils of a recording.
+
+    Attributes
+    ----------
+    names : tuple of str
+        MEG channels that have a position, references not among them.
+    good : ndarray of bool, shape (n_names,)
+        Which of them are not marked as bad.
+    loc : ndarray, shape (n_channels, 12)
+        MNE's ``loc`` in head coordinates, of ``picks``.
+    picks : ndarray of int, shape (n_channels,)
+        Channels of the info that the lead field needs: those in ``names``, and the
+        references where gradient compensation was applied.
+    is_reference : ndarray of bool, shape (n_channels,)
+        Which of ``picks`` are references.
+    kinds : list of str
+        Kind of coil of each of ``names``.
+    key : str
+        Hash of everything that a mapping depends on.
+    """
+
+    names: tuple[str, ...]
+    good: NDArray[np.bool_]
+    loc: NDArray[np.float64]
+    picks: NDArray[np.intp]
+    is_reference: NDArray[np.bool_]
+    kinds: list[str]
+    key: str
+
+    @property
+    def pos(self) -> NDArray[np.float64]:
+        """Positions of ``names`` in head coordinates (m)."""
+        return self.loc[~self.is_reference, :3]
+
+    @property
+    def noise(self) -> NDArray[np.float64]:
+        """Nominal noise of ``names`` (T or T/m)."""
+        return np.array([NOISE[kind] for kind in self.kinds])
+
+    @property
+    def system(self) -> str:
+        """The good coils in words."""
+        counts = Counter(
+            kind for kind, good in zip(self.kinds, self.good, strict=True) if good
+        )
+        return ", ".join(
+            f"{counts[kind]} {kind}s" for kind in NOISE if counts[kind] > 0
+        )
+
+
+def read_geometry(info: mne.Info) -> Geometry:
+    """Check an info and bring its MEG coils into head coordinates.
+
+    Parameters
+    ----------
+    info : mne.Info
+        Measurement info with MEG channels.
+
+    Returns
+    -------
+    geometry : Geometry
+        Its coils.
+
+    Raises
+    ------
+    ValueError
+        If there are too few usable MEG channels or their positions cannot be right.
+    """
+    _validate_type(info, mne.Info, "info", extra="(as in inst.info)")
+    meg = mne.pick_types(info, meg=True, ref_meg=False, exclude=())
+    if len(meg) == 0:
+        types = ", ".join(sorted(set(info.get_channel_types()))) or "none"
+        raise ValueError(
+            f"Expected MEG channels in info, got channel types: {types}. Pass a "
+            "recording with magnetometers or gradiometers, and set their types with "
+            "inst.set_channel_types if they are named otherwise."
+        )
+    raw_loc = np.array([info["chs"][pick]["loc"] for pick in meg], float)
+    has_position = np.isfinite(raw_loc).all(1) & (raw_loc[:, :3] != 0).any(1)
+    names = np.array([info["ch_names"][pick] for pick in meg])
+    good = ~np.isin(names, info["bads"])
+    _check_channels(names, good, has_position)
+
+    # a bad channel without a position cannot be mapped back to; nobody asked for it
+    meg, names, good = meg[has_position], names[has_position], good[has_position]
+    references = _compensation_references(info, meg)
+    picks = np.sort(np.r_[meg, references])
+    is_reference = np.isin(picks, references)
+    loc = _to_head(info, picks, is_reference)
+    kinds = [_coil_kind(info["chs"][pick]) for pick in meg]
+    _check_positions(loc[~is_reference][good], names[good])
+    return Geometry(
+        names=tuple(names.tolist()),
+        good=good,
+        loc=loc,
+        picks=picks,
+        is_reference=is_reference,
+        kinds=kinds,
+        key=_key(info, picks, loc, good),
+    )
+
+
+def active_projs(info: mne.Info) -> list[mne.Projection]:
+    """Get the projectors that have been applied to the data."""
+    return [proj for proj in info["projs"] if proj["active"]]
+
+
+def _listed(names: NDArray[np.str_]) -> str:
+    """Write down the first few names."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5].tolist()) + more
+
+
+def _check_channels(
+    names: NDArray[np.str_], good: NDArray[np.bool_], has_position: NDArray[np.bool_]
+) -> None:
+    """Refuse what is too little to map from."""
+    n_good = int(good.sum())
+    if n_good == 0:
+        raise ValueError(
+            f"Expected good MEG channels, got {len(names)} that are all marked as "
+            "bad; correct info['bads']."
+        )
+    lost = names[good & ~has_position]
+    if len(lost):
+        raise ValueError(
+            "Expected a position and orientation for every good MEG channel, got "
+            f"none (NaN or zero) for {len(lost)} of {n_good}: {_listed(lost)}. Read "
+            "the recording with MNE's own reader, set ch['loc'] in info['chs'], or "
+            "mark these channels as bad."
+        )
+    if n_good < MIN_CHANNELS:
+        raise ValueError(
+            f"Expected at least {MIN_CHANNELS} good MEG channels to tell the field "
+            f"around the head, got {n_good}; use more channels of the recording, or "
+            "another front end."
+        )
+    if n_good < FEW_CHANNELS:
+        warn(
+            f"Only {n_good} good MEG channels: the field around the head is told "
+            "roughly at best.",
+            RuntimeWarning,
+        )
+
+
+def _check_positions(loc: NDArray[np.float64], names: NDArray[np.str_]) -> None:
+    """Refuse positions that cannot be around a head."""
+    distance = np.linalg.norm(loc[:, :3] - np.array(ORIGIN), axis=1)
+    far, near = distance > FARTHEST, distance < NEAREST
+    if far.any():
+        middle = float(np.median(distance))
+        unit = {1: "cm", 2: "mm"}.get(round(np.log10(middle / 0.115)) - 1)
+        advice = (
+            f"they look like {unit}, convert them to m"
+            if unit
+            else "check dev_head_t and the units, or mark the channels as bad"
+        )
+        raise ValueError(
+            f"Expected MEG sensors within {FARTHEST} m of the head's centre, got "
+            f"{far.sum()} of {len(far)} farther away (median {middle:.3g} m): "
+            f"{_listed(names[far])}; {advice}."
+        )
+    if near.any():
+        raise ValueError(
+            "Expected MEG sensors outside the head, got "
+            f"{near.sum()} of {len(near)} within {NEAREST} m of its centre at "
+            f"{ORIGIN} m: {_listed(names[near])}; check dev_head_t and the units, or "
+            "mark the channels as bad."
+        )
+    axes = loc[:, 3:].reshape(-1, 3, 3)
+    skew = np.abs(axes @ axes.transpose(0, 2, 1) - np.eye(3)).max((1, 2)) > 0.05
+    if skew.any():
+        raise ValueError(
+            "Expected three perpendicular unit vectors as the orientation of every "
+            f"MEG sensor, got others for {_listed(names[skew])}; set the last nine "
+            "numbers of ch['loc'] or mark the channels as bad."
+        )
+
+
+def _coil_kind(ch: dict[str, Any]) -> str:
+    """Tell the kind of a coil from its type."""
+    coil_type = int(ch["coil_type"]) & 0xFFFF  # the upper bits are the compensation
+    if coil_type in _PLANAR:
+        return "planar gradiometer"
+    return "axial gradiometer" if coil_type in _AXIAL else "magnetometer"
+
+
+def _compensation_references(info: mne.Info, meg: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Pick the references that the lead field needs, where there are any."""
+    grade = max(int(info["chs"][pick]["coil_type"]) >> 16 for pick in meg)
+    none = np.zeros(0, int)
+    if grade == 0:
+        return none
+    kinds = {int(comp["kind"]) for comp in info["comps"]}
+    if not kinds:
+        mne.utils.logger.info(
+            f"Gradient compensation of grade {grade} was applied, but the reference "
+            "channels are gone: the lead field goes without it."
+        )
+        return none
+    return mne.pick_types(info, meg=False, ref_meg=True, exclude=())
+
+
+def _to_head(
+    info: mne.Info, picks: NDArray[np.intp], is_reference: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Bring coil positions and orientations into head coordinates."""
+    loc = np.array([info["chs"][pick]["loc"] for pick in picks], float)
+    frames = np.array([int(info["chs"][pick]["coord_frame"]) for pick in picks])
+    for frame in np.unique(frames):
+        at = frames == frame
+        if frame == FIFF.FIFFV_COORD_HEAD:
+            continue
+        if frame in (FIFF.FIFFV_COORD_DEVICE, FIFF.FIFFV_COORD_UNKNOWN):
+            trans = info["dev_head_t"]
+            if trans is None:
+                trans = _guess_head_position(loc[at & ~is_reference, :3])
+        elif frame == FIFF.FIFFV_MNE_COORD_CTF_HEAD and info["ctf_head_t"] is not None:
+            trans = info["ctf_head_t"]
+            if trans["from"] == FIFF.FIFFV_COORD_HEAD:
+                trans = invert_transform(trans)
+        else:
+            raise ValueError(
+                "Expected MEG sensors in device or head coordinates, got coordinate "
+                f"frame {frame}; read the recording with MNE's own reader."
+            )
+        axes = loc[at, 3:].reshape(-1, 3)
+        loc[at, :3] = apply_trans(trans, loc[at, :3])
+        loc[at, 3:] = apply_trans(trans, axes, move=False).reshape(-1, 9)
+    return loc
+
+
+def _guess_head_position(pos: NDArray[np.float64]) -> Transform:
+    """Put the helmet's centre where the centre of a head is."""
+    # sphere through the sensors by linear least squares: 2 p.c + (r^2 - c^2) = p^2
+    system = np.c_[2 * pos, np.ones(len(pos))]
+    centre = np.linalg.lstsq(system, (pos**2).sum(1), rcond=None)[0][:3]
+    shift = np.eye(4)
+    shift[:3, 3] = np.array(ORIGIN) - centre
+    warn(
+        "The head position is not known (info['dev_head_t'] is None): the sphere "
+        f"through the sensors is put around {ORIGIN} m in head coordinates, without "
+        "turning it. Set info['dev_head_t'] if you have it.",
+        RuntimeWarning,
+    )
+    return Transform("meg", "head", shift)
+
+
+def _key(
+    info: mne.Info,
+    picks: NDArray[np.intp],
+    loc: NDArray[np.float64],
+    good: NDArray[np.bool_],
+) -> str:
+    """Hash what the mapping depends on, and nothing else."""
+    sss = [
+        record["max_info"]["sss_info"]
+        for record in info["proc_history"]
+        if record.get("max_info")
+    ]
+    return joblib.hash(
+        (
+            mne.__version__,
+            [info["ch_names"][pick] for pick in picks],
+            [int(info["chs"][pick]["coil_type"]) for pick in picks],
+            # FIF files keep single precision: read back, it is the same geometry
+            np.round(loc, 5).astype(np.float32) + 0.0,
+            good,
+            [
+                (proj["data"]["col_names"], np.float32(proj["data"]["data"]))
+                for proj in active_projs(info)
+            ],
+            [
+                (int(comp["kind"]), np.float32(comp["data"]["data"]))
+                for comp in info["comps"]
+            ],
+            [(int(record["nfree"]), int(record["in_order"])) for record in sss],
+        )
+    )

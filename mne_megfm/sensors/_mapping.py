@@ -1,0 +1,237 @@
+"""Minimum-norm field mapping between a recording's array and the canonical one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+from os import PathLike
+from threading import Lock
+
+import joblib
+import mne
+import numpy as np
+from mne.transforms import Transform
+from mne.utils import _validate_type, logger, verbose as _verbose
+from numpy.typing import NDArray
+
+from ._array import canonical_array
+from ._geometry import Geometry, active_projs, read_geometry
+from ._leadfield import dipole_shell, lead_field
+
+#: Noise variance in units of the mean eigenvalue of the whitened lead fields' Gram
+#: matrix. Forward it answers for sensor noise; on the way back there is none.
+FORWARD_REGULARIZATION = 3e-3
+BACKWARD_REGULARIZATION = 1e-5
+_MAX_KEPT = 64  # about 1 MB each
+_kept: OrderedDict[str, SensorMapping] = OrderedDict()
+_lock = Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class SensorMapping:
+    """Linear maps between a recording's sensors and the canonical array.
+
+    Attributes
+    ----------
+    ch_names : tuple of str
+        The good MEG channels that are mapped from, in the order of the info.
+    to_canonical : ndarray, shape (192, n_channels)
+        Takes data of ``ch_names`` to the canonical array (T).
+    all_ch_names : tuple of str
+        The MEG channels that can be mapped back to: the good ones and the bad ones,
+        in the order of the info, without references.
+    from_canonical : ndarray, shape (n_all_channels, 192)
+        Takes canonical data to ``all_ch_names`` (T, or T/m for planar gradiometers).
+    rank : int
+        Number of directions of the data that are used.
+    system : str
+        The good sensors in words.
+    key : str
+        Hash of the geometry and of everything else that the maps depend on.
+    """
+
+    ch_names: tuple[str, ...]
+    to_canonical: NDArray[np.float64]
+    all_ch_names: tuple[str, ...]
+    from_canonical: NDArray[np.float64]
+    rank: int
+    system: str
+    key: str
+
+
+@_verbose
+def compute_mapping(
+    info: mne.Info,
+    *,
+    memory: str | PathLike[str] | joblib.Memory | None = None,
+    verbose: bool | str | int | None = None,
+) -> SensorMapping:
+    """Compute the maps between the sensors of a recording and the canonical array.
+
+    Parameters
+    ----------
+    info : mne.Info
+        Measurement info of the recording. Bad channels are left out. Projectors that
+        have been applied (``active``) and gradient compensation are applied to the
+        lead field too. Without ``dev_head_t`` the helmet is put around an average
+        head, with a warning.
+    memory : path-like | joblib.Memory | None
+        Where mappings are kept on disk. In memory the last 64 are kept in any case.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
+
+    Returns
+    -------
+    mapping : SensorMapping
+        The maps; the same object for the same geometry.
+
+    Raises
+    ------
+    ValueError
+        If there are no or too few usable MEG channels, or their positions are missing
+        or cannot be around a head.
+    TypeError
+        If ``info`` is not an :class:`mne.Info`.
+
+    Notes
+    -----
+    Sources are 1000 sites on a shell inside the head with two tangential dipoles
+    each, in a sphere model. With G the lead fields of the recording's sensors,
+    divided by nominal noise (5 fT/cm for planar gradiometers, 20 fT for others) and
+    projected as the data, and V those of the virtual sensors, the map is the
+    minimum-norm estimate [1]_ [2]_
+
+        V G' (G G' + lambda I)^-1
+
+    on the leading eigenvectors of G G', as many as the data have according to the
+    info (signal-space separation leaves about 70 of 306). The kind of a sensor is
+    taken from its coil type alone.
+
+    References
+    ----------
+    .. [1] Hämäläinen MS, Ilmoniemi RJ (1994). Interpreting magnetic fields of the
+       brain: minimum norm estimates. Med Biol Eng Comput 32, 35-42, eq. 9-11.
+       doi:10.1007/BF02512476
+    .. [2] Knösche TR (2002). Transformation of whole-head MEG recordings between
+       different sensor positions. Biomed Tech 47, 59-62.
+       doi:10.1515/bmte.2002.47.3.59
+
+    Examples
+    --------
+    >>> from mne_megfm.sensors import canonical_array, compute_mapping
+    >>> mapping = compute_mapping(canonical_array().info(250.0), verbose="error")
+    >>> mapping.to_canonical.shape, mapping.system
+    ((192, 192), '192 magnetometers')
+    """
+    geometry = read_geometry(info)
+    with _lock:
+        if geometry.key in _kept:
+            _kept.move_to_end(geometry.key)
+            return _kept[geometry.key]
+    if memory is None:
+        mapping = _solve(geometry.key, geometry, info)
+    else:
+        _validate_type(memory, ("path-like", joblib.Memory), "memory")
+        if not isinstance(memory, joblib.Memory):
+            memory = joblib.Memory(memory, verbose=0)
+        # the key says it all; hashing an Info is slow and not to be relied on
+        solve = memory.cache(_solve, ignore=["geometry", "info"], verbose=0)
+        mapping = solve(geometry.key, geometry, info)
+    for matrix in (mapping.to_canonical, mapping.from_canonical):
+        matrix.setflags(write=False)  # shared by everyone
+    with _lock:
+        mapping = _kept.setdefault(geometry.key, mapping)
+        while len(_kept) > _MAX_KEPT:
+            _kept.popitem(last=False)
+    return mapping
+
+
+def _solve(key: str, geometry: Geometry, info: mne.Info) -> SensorMapping:
+    """Compute the maps of a geometry."""
+    good, noise = geometry.good, geometry.noise[:, None]
+    good_info = _good_info(info, geometry)
+    sites = dipole_shell(geometry.pos[good])
+    virtual = _virtual_lead_field(sites.tobytes())
+    gain = _real_lead_field(geometry, info, sites)
+
+    # good channels -> canonical
+    whitened = _project(gain[good], good_info) / noise[good]
+    rank = _rank(good_info)
+    eigenvalues, vectors = np.linalg.eigh(whitened @ whitened.T)
+    eigenvalues, vectors = eigenvalues[-rank:], vectors[:, -rank:]
+    damped = eigenvalues + FORWARD_REGULARIZATION * eigenvalues.mean()
+    to_canonical = (virtual @ (whitened.T @ vectors) / damped) @ vectors.T
+
+    # canonical -> all channels, as the data are projected
+    gram = virtual @ virtual.T
+    gram += BACKWARD_REGULARIZATION * gram.diagonal().mean() * np.eye(len(gram))
+    from_canonical = np.linalg.solve(gram, virtual @ gain.T).T
+    from_canonical[good] = _project(from_canonical[good], good_info)
+
+    names = np.array(geometry.names)
+    logger.info(f"Mapped {geometry.system} (rank {rank}) to the canonical array.")
+    return SensorMapping(
+        ch_names=tuple(names[good].tolist()),
+        to_canonical=to_canonical / noise[good].T,
+        all_ch_names=geometry.names,
+        from_canonical=from_canonical,
+        rank=rank,
+        system=geometry.system,
+        key=key,
+    )
+
+
+@lru_cache(maxsize=8)
+def _virtual_lead_field(sites: bytes) -> NDArray[np.float64]:
+    """Compute the lead field of the canonical array; most helmets share the shell."""
+    return lead_field(canonical_array().info(1.0), np.frombuffer(sites).reshape(-1, 3))
+
+
+def _real_lead_field(
+    geometry: Geometry, info: mne.Info, sites: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Compute the lead field of a recording's MEG channels, compensated as they are."""
+    head_info = mne.pick_info(info, geometry.picks, verbose="error")
+    head_info["dev_head_t"] = Transform("meg", "head")
+    for ch, loc in zip(head_info["chs"], geometry.loc, strict=True):
+        ch["loc"] = loc.copy()
+    try:
+        return lead_field(head_info, sites)
+    except RuntimeError as error:
+        if "coil definition" not in str(error):
+            raise
+        raise ValueError(
+            f"Expected coil types that MNE knows, got one that it does not ({error}); "
+            "define it with mne.use_coil_def or mark such channels as bad."
+        ) from error
+
+
+def _good_info(info: mne.Info, geometry: Geometry) -> mne.Info:
+    """Restrict an info to good MEG channels and projectors that were applied."""
+    picks = geometry.picks[~geometry.is_reference][geometry.good]
+    info = mne.pick_info(info, picks, verbose="error")
+    info["projs"][:] = active_projs(info)
+    for ch in info["chs"]:
+        ch["coil_type"] = int(ch["coil_type"]) & 0xFFFF  # compensation is done with
+    return info
+
+
+def _project(data: NDArray[np.float64], info: mne.Info) -> NDArray[np.float64]:
+    """Apply to the columns of a matrix the projectors that the data went through."""
+    if not info["projs"]:
+        return data
+    info = info.copy()
+    for proj in info["projs"]:
+        proj["active"] = False
+    evoked = mne.EvokedArray(data, info, verbose="error")
+    return evoked.apply_proj(verbose="error").data
+
+
+def _rank(info: mne.Info) -> int:
+    """Tell how many independent directions the data have, from the info alone."""
+    nothing = mne.io.RawArray(
+        np.zeros((len(info["ch_names"]), 1)), info, verbose="error"
+    )
+    rank = mne.compute_rank(nothing, rank="info", verbose="error")
+    return sum(rank.values())
