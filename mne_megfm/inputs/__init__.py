@@ -1,0 +1,22 @@
+"""From MNE objects to rows and windows.
+
+A *row* is one sample for scikit-learn: an epoch, a window of a continuous
+recording, or an average. A *window* is what a model sees: a piece of a row on
+the canonical array, at the model's sampling rate.
+"""
+
+from ._recordings import Recording, Recordings, as_recordings
+from ._resampling import rate_ratio
+from ._samples import MEGSamples
+from ._windows import WindowBlock, iter_windows, window_starts
+
+__all__ = [
+    "MEGSamples",
+    "Recording",
+    "Recordings",
+    "WindowBlock",
+    "as_recordings",
+    "iter_windows",
+    "rate_ratio",
+    "window_starts",
+]

@@ -1,0 +1,292 @@
+"""From recordings to windows on the canonical array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from mne.utils import logger, warn
+
+from ._checks import check_rows
+from ._reading import Piece, read_rows
+from ._recordings import Recording, Recordings, as_recordings
+from ._resampling import context_length, rate_ratio, resample_segment
+
+# Below this sampling rate, in Hz, a recording lacks frequencies that matter.
+_LOWEST_SFREQ = 80.0
+
+Projection = Callable[[Recording], tuple[np.ndarray, list[str]]]
+
+
+@dataclass(frozen=True, eq=False)
+class WindowBlock:
+    """Windows on the canonical array.
+
+    Attributes
+    ----------
+    data : ndarray of float32, shape (n, n_canonical, n_times)
+        The windows, in T; zero after the valid samples.
+    row : ndarray of int, shape (n,)
+        Number of the row that each window belongs to.
+    start : ndarray of int, shape (n,)
+        First patch of the window inside its row, in patches.
+    n_valid : ndarray of int, shape (n,)
+        Number of valid samples, from the first.
+    """
+
+    data: np.ndarray
+    row: np.ndarray
+    start: np.ndarray
+    n_valid: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+def window_starts(
+    n_samples: int, n_times: int = 250, patch: int = 25, overlap: int = 0
+) -> np.ndarray:
+    """First patches of the windows that cover a row.
+
+    Parameters
+    ----------
+    n_samples : int
+        Length of the row, in samples at the model's rate.
+    n_times : int
+        Length of a window, in samples.
+    patch : int
+        Length of a patch, in samples.
+    overlap : int
+        Patches that neighbouring windows share at least.
+
+    Returns
+    -------
+    starts : ndarray of int, shape (n_windows,)
+        First patch of each window. The last window ends with the row's last patch,
+        and overlaps the one before it as far as that needs.
+
+    Examples
+    --------
+    >>> from mne_megfm.inputs import window_starts
+    >>> window_starts(100), window_starts(625), window_starts(625, overlap=5)
+    (array([0]), array([ 0, 10, 15]), array([ 0,  5, 10, 15]))
+    """
+    last = -(-n_samples // patch) - n_times // patch
+    if last <= 0:
+        return np.zeros(1, int)
+    return np.append(np.arange(0, last, n_times // patch - overlap), last)
+
+
+def iter_windows(
+    recordings: Recordings | Any,
+    project: Projection,
+    *,
+    sfreq: float = 250.0,
+    n_times: int = 250,
+    patch: int = 25,
+    overlap: int = 0,
+    batch_size: int = 64,
+) -> Iterator[WindowBlock]:
+    """Stream recordings as windows on the canonical array.
+
+    Parameters
+    ----------
+    recordings : Recordings
+        The recordings; anything else goes through `as_recordings`.
+    project : callable
+        ``project(recording)`` returns the matrix to the canonical array, shape
+        (n_canonical, n_channels), and the names of those channels. It is given a
+        `Recording` whose ``info`` lists flat channels among the bad ones.
+    sfreq : float
+        Sampling rate of the windows, in Hz.
+    n_times : int
+        Length of a window, in samples; a multiple of ``patch``.
+    patch : int
+        Length of a patch, in samples.
+    overlap : int
+        Patches that neighbouring windows of a long row share at least.
+    batch_size : int
+        Windows in a block; the last block may have fewer.
+
+    Yields
+    ------
+    block : WindowBlock
+        The next windows. Blocks run over the ends of recordings. Rows come one
+        recording after the other, which is their own order unless ``recordings``
+        comes from a `MEGSamples` that has mixed the rows of several objects: go
+        by ``block.row``.
+
+    Raises
+    ------
+    ValueError
+        If a row does not look like MEG in tesla, has NaN, or only flat channels.
+
+    Notes
+    -----
+    Rows are read in float64 in blocks of at most 64 MiB, mapped to the canonical
+    array, resampled by a polyphase filter (that of `scipy.signal.resample_poly`:
+    -6 dB at the new Nyquist frequency, less than -55 dB from 1.2 times that) and cut.
+    A row of a Raw is resampled with the samples around it, up to the ends of the
+    recording and to BAD spans; beyond them, and beyond the ends of epochs, the
+    signal is continued along a line. Each row is computed by itself: it comes out
+    the same whatever other rows are asked for.
+
+    Recordings at less than ``sfreq`` are interpolated: nothing appears above their
+    own Nyquist frequency, so that part of the spectrum which the model knows from
+    training is empty. A warning is given below 80 Hz.
+
+    A row of more than ``n_times`` samples becomes several windows, see
+    `window_starts`. One that goes beyond a whole number of patches by no more than
+    one sample of the recording loses that rest: it is the end point that MNE
+    includes in epochs (-0.2 to 0.8 s at 1000 Hz has 1001 samples). A shorter row is
+    filled up with zeros, as ``n_valid`` says.
+    """
+    counts = {
+        "n_times": (n_times, 1),
+        "patch": (patch, 1),
+        "overlap": (overlap, 0),
+        "batch_size": (batch_size, 1),
+    }
+    for name, (value, least) in counts.items():
+        if not isinstance(value, Integral) or value < least:
+            raise ValueError(
+                f"Expected {name} to be an integer of at least {least}, got {value!r}."
+            )
+    if n_times % patch:
+        raise ValueError(
+            f"Expected n_times to be a multiple of patch ({patch}), got {n_times}; "
+            f"{n_times - n_times % patch or patch} would do."
+        )
+    if overlap >= n_times // patch:
+        raise ValueError(
+            f"Expected overlap to be less than the {n_times // patch} patches of a "
+            f"window, got {overlap}."
+        )
+    if not isinstance(sfreq, Real) or not 0 < sfreq < np.inf:
+        raise ValueError(f"Expected sfreq to be a positive rate in Hz, got {sfreq!r}.")
+    if not isinstance(recordings, Recordings):
+        recordings = as_recordings(recordings)
+    _warn_low_rate(recordings)
+    windows = _windows(recordings, project, float(sfreq), n_times, patch, overlap)
+    return _blocks(windows, n_times, batch_size)
+
+
+def _warn_low_rate(recordings: Recordings) -> None:
+    lowest = min(recording.sfreq for recording in recordings)
+    if lowest < _LOWEST_SFREQ:
+        warn(
+            f"A recording has a sampling rate of {lowest:g} Hz, so nothing is known "
+            f"above {lowest / 2:g} Hz, where the model expects signal. Use a "
+            f"recording at {_LOWEST_SFREQ:g} Hz or more where there is one."
+        )
+
+
+def _blocks(
+    windows: Iterator[tuple[np.ndarray, int, int, int]], n_times: int, batch_size: int
+) -> Iterator[WindowBlock]:
+    """Gather windows into blocks, filled up with zeros."""
+    held: list[tuple[np.ndarray, int, int, int]] = []
+    for window in windows:
+        held.append(window)
+        if len(held) == batch_size:
+            yield _block(held, n_times)
+            held = []
+    if held:
+        yield _block(held, n_times)
+
+
+def _block(held: list[tuple[np.ndarray, int, int, int]], n_times: int) -> WindowBlock:
+    data = np.zeros((len(held), held[0][0].shape[0], n_times), np.float32)
+    for out, (signal, *_) in zip(data, held, strict=True):
+        out[:, : signal.shape[1]] = signal
+    row, start, n_valid = np.array([window[1:] for window in held], int).T
+    return WindowBlock(data, row, start, n_valid)
+
+
+def _windows(
+    recordings: Recordings,
+    project: Projection,
+    sfreq: float,
+    n_times: int,
+    patch: int,
+    overlap: int,
+) -> Iterator[tuple[np.ndarray, int, int, int]]:
+    """Single windows (float32 signal, row, first patch, valid samples)."""
+    reported: set[str] = set()
+    for recording in recordings:
+        up, down, _ = rate_ratio(recording.sfreq, sfreq)
+        n_out = _row_length(recording, sfreq, up, down, patch)
+        starts = window_starts(n_out, n_times, patch, overlap)
+        context = context_length(up, down)
+        maps = _Projections(recording, project, reported)
+        for positions, pieces in read_rows(recording, context=context):
+            for position, piece in zip(positions, pieces, strict=True):
+                row = int(recording.index[position])
+                signal = _canonical(maps, piece, row)
+                signal = resample_segment(
+                    signal, up, down, offset=piece.offset, n_out=n_out
+                ).astype(np.float32)
+                for start in starts:
+                    first = start * patch
+                    window = signal[:, first : first + n_times]
+                    yield window, row, int(start), window.shape[1]
+
+
+def _row_length(
+    recording: Recording, sfreq: float, up: int, down: int, patch: int
+) -> int:
+    """Count the samples of a row at the model's rate."""
+    if recording.kind == "raw":
+        # The samples that follow are there, or missing by less than half a sample.
+        n_out = max(round(recording.n_samples * sfreq / recording.sfreq), 1)
+    else:
+        n_out = -(-recording.n_samples * up // down)
+    rest = n_out % patch
+    # At most one sample of the recording, and not the whole of a short row.
+    if rest < n_out and rest <= max(-(-up // down), 1):
+        n_out -= rest
+    return n_out
+
+
+class _Projections:
+    """Matrices of a recording, one for each set of flat channels met."""
+
+    def __init__(
+        self, recording: Recording, project: Projection, reported: set[str]
+    ) -> None:
+        self.recording = recording
+        self._project = project
+        self._known: dict[bytes, tuple[np.ndarray, np.ndarray | slice]] = {}
+        self._reported = reported
+
+    def get(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray | slice]:
+        """Matrix, and which of the recording's good channels it takes."""
+        key = flat.tobytes()
+        if key not in self._known:
+            self._known[key] = self._make(flat)
+        return self._known[key]
+
+    def _make(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray | slice]:
+        recording, ch_names = self.recording, self.recording.ch_names
+        if flat.any():
+            names = tuple(np.array(ch_names)[flat].tolist())
+            new = [name for name in names if name not in self._reported]
+            if new:
+                self._reported.update(new)
+                logger.info(f"Ignoring channels where they are flat: {', '.join(new)}")
+            recording = replace(recording, flat=recording.flat + names)
+        matrix, used = self._project(recording)
+        if list(used) == ch_names:
+            return matrix, slice(None)
+        order = {name: i for i, name in enumerate(ch_names)}
+        return matrix, np.array([order[name] for name in used])
+
+
+def _canonical(maps: _Projections, piece: Piece, row: int) -> np.ndarray:
+    """One row, checked, with its context, on the canonical array."""
+    flat = check_rows(piece.own, maps.recording, row)
+    matrix, order = maps.get(flat)
+    return matrix @ piece.data[order]
