@@ -6,7 +6,7 @@
 #   make test                    lint, tests with coverage, examples in the docstrings
 #   make test-slow               the same with the tests marked slow
 #   make lint / make format      check / mend the style
-#   make weights                 train the bundled weights anew
+#   make weights [WORK=folder]   train the bundled weights anew, into that folder
 #   make benchmark               the speed figures, against other networks
 #   make clean                   remove what the other targets made
 
@@ -16,6 +16,8 @@ VENV ?= .venv
 JOBS ?= 2
 PYTEST_ARGS ?=
 DATA ?=
+WORK ?= weights_work
+TRAIN_ARGS ?=
 # Index with torch builds without CUDA. Where it does not answer, or is set to nothing,
 # torch comes from the index that pip is configured for.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -72,7 +74,7 @@ test-slow: lint
 	$(PYTEST) -m "slow or not slow"
 
 weights: $(VENV)/.base
-	$(PY) -m mne_megfm.pretraining.bundled
+	$(PY) -m mne_megfm.commands.train_tiny $(WORK) $(TRAIN_ARGS)
 
 benchmark: $(VENV)/.braindecode
 	set -e; for script in benchmarks/bench_*.py; do \

@@ -106,8 +106,9 @@ def test_subpackages(name):
 
 
 def test_every_public_package_is_listed():
-    """Subpackages are public at the top, or begin with an underscore."""
+    """Subpackages are public names, but for what is run from the shell."""
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    packages.discard("commands")
     public = {name for name in packages if not name.startswith("_")}
     listed = {
         name for name in mne_megfm.__all__ if inspect.ismodule(getattr(mne_megfm, name))

@@ -47,6 +47,7 @@ KINDS = {
         Kind(
             "backbones",
             "backbone",
+            methods=("scale", "encode", "predict_patches", "reconstruct"),
             builtins={"masked-transformer": "mne_megfm.models:MaskedSignalTransformer"},
         ),
         Kind(
@@ -67,6 +68,7 @@ KINDS = {
         Kind(
             "poolings",
             "pooling",
+            methods=("__call__", "names"),
             builtins={
                 "compact": "mne_megfm.models:CompactPooling",
                 "mean": "mne_megfm.models:MeanPooling",
