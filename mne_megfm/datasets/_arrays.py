@@ -1,0 +1,288 @@
+"""Sensor geometries of MEG systems, for simulation and tests.
+
+Neuromag-306 and the CTF systems come from MNE-Python's canonical geometries. The
+others are built analytically: a lattice over an ellipsoidal helmet whose half
+axes, rim and tilt are those of the real systems to within a few millimetres.
+They are stand-ins for the real sensor positions, with the right coil type,
+baseline, number, coverage and distance to the head.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import mne
+import numpy as np
+from mne.io.constants import FIFF
+from mne.transforms import Transform, apply_trans, rotation
+
+# Where every array's sphere model of the head stands by default (head frame, m).
+HEAD_ORIGIN = np.array([0.0, 0.0, 0.04])
+
+# No sensor of a helmet may come closer to the head's centre than the scalp.
+_MIN_DISTANCE = 0.098
+
+# Ellipsoidal helmets in the device frame. `fraction`: how much of the ellipsoid
+# the sensors cover; `rise`: how much higher the rim is over the face (device +y)
+# than over the neck; `tilt`: rotation about x from device to head, in radians.
+_HELMETS = {
+    "neuromag122": dict(
+        n_sites=61,
+        center=(0.0, 0.018, -0.024),
+        axes=(0.113, 0.134, 0.139),
+        fraction=0.62,
+        rise=0.15,
+        tilt=0.15,
+    ),
+    "kit157": dict(
+        n_sites=157,
+        center=(0.0, 0.003, -0.022),
+        axes=(0.121, 0.1335, 0.150),
+        fraction=0.68,
+        rise=0.0,
+        tilt=0.43,
+    ),
+    "kit160": dict(
+        n_sites=160,
+        center=(0.0, 0.0, -0.022),
+        axes=(0.119, 0.133, 0.145),
+        fraction=0.70,
+        rise=0.1,
+        tilt=0.35,
+    ),
+    "4d248": dict(
+        n_sites=248,
+        center=(0.0, 0.025, -0.021),
+        axes=(0.112, 0.137, 0.139),
+        fraction=0.70,
+        rise=0.0,
+        tilt=0.43,
+    ),
+}
+
+_CANONICAL = {"neuromag306": "neuromag", "ctf151": "ctf151", "ctf275": "ctf275"}
+
+#: Names of the arrays that :func:`make_array_info` knows. ``'opm'`` may carry a
+#: number of sensors, as in ``'opm64'``.
+ARRAYS = (
+    "neuromag306",
+    "neuromag122",
+    "ctf151",
+    "ctf275",
+    "kit157",
+    "kit160",
+    "4d248",
+    "opm",
+)
+
+_OPM_DEFAULT = 128
+_OPM_RANGE = (32, 256)
+
+
+def make_array_info(
+    name: str,
+    sfreq: float = 250.0,
+    *,
+    head_pos=None,
+    random_state=None,
+) -> mne.Info:
+    """Make the measurement info of an MEG array around a head.
+
+    Parameters
+    ----------
+    name : str
+        One of ``'neuromag306'``, ``'neuromag122'``, ``'ctf151'``, ``'ctf275'``,
+        ``'kit157'``, ``'kit160'``, ``'4d248'``, ``'opm'``. ``'opm'`` means 128
+        point magnetometers in a helmet on the scalp, ``'opm<n>'`` as many as it
+        says (32 to 256).
+    sfreq : float
+        Sampling rate in Hz.
+    head_pos : None | 'random' | array of shape (4, 4) | mne.transforms.Transform
+        The transform from device to head (translations in m). None is a typical
+        position for the array; ``'random'`` draws one around it.
+    random_state : None | int | numpy.random.Generator
+        Seed of the random head position.
+
+    Returns
+    -------
+    info : mne.Info
+        MEG channels only (no reference channels), with ``dev_head_t``.
+
+    Raises
+    ------
+    ValueError
+        If the array is not known, or `sfreq` or `head_pos` cannot be used.
+
+    Notes
+    -----
+    Neuromag and CTF positions are those that MNE-Python ships; the helmets of
+    the other arrays are ellipsoids of the right size, coverage and tilt.
+
+    Examples
+    --------
+    >>> from mne_megfm.datasets import make_array_info
+    >>> info = make_array_info("kit157", sfreq=500.0)
+    >>> len(info["ch_names"]), info["sfreq"]
+    (157, 500.0)
+    """
+    base, n_opm = _check_name(name)
+    if not (np.isfinite(sfreq) and sfreq > 0):
+        raise ValueError(f"Expected a positive sfreq in Hz, got {sfreq!r}.")
+    # `Info.copy` is deep, so the cached one is never handed out.
+    info = (_opm_info(n_opm) if base == "opm" else _array_info(base)).copy()
+    with info._unlock():
+        info["sfreq"] = float(sfreq)
+        info["highpass"], info["lowpass"] = 0.0, float(sfreq) / 2.0
+        info["dev_head_t"] = _head_transform(base, info, head_pos, random_state)
+    return info
+
+
+def _check_name(name: str) -> tuple[str, int]:
+    """Return the base name and, for OPM arrays, the number of sensors."""
+    found = re.fullmatch(r"opm(\d*)", name) if isinstance(name, str) else None
+    if found:
+        n_opm = int(found.group(1) or _OPM_DEFAULT)
+        if not _OPM_RANGE[0] <= n_opm <= _OPM_RANGE[1]:
+            raise ValueError(
+                f"Expected an OPM array of {_OPM_RANGE[0]} to {_OPM_RANGE[1]} "
+                f"sensors, got {name!r}."
+            )
+        return "opm", n_opm
+    if name not in ARRAYS:
+        raise ValueError(
+            f"Expected the name of an MEG array, one of {', '.join(ARRAYS)} "
+            f"(or 'opm<n>'), got {name!r}."
+        )
+    return name, 0
+
+
+@lru_cache(maxsize=None)
+def _array_info(base: str) -> mne.Info:
+    """Make the info of a built-in array without a head position (cached)."""
+    if base in _CANONICAL:
+        info = mne.channels.read_meg_canonical_info(_CANONICAL[base])
+        return mne.pick_info(info, mne.pick_types(info.copy(), meg=True))
+    helmet = _HELMETS[base]
+    pos, ori = _helmet(**helmet)
+    if base == "neuromag122":
+        # Two orthogonal planar gradiometers at each site.
+        pos, ori = np.repeat(pos, 2, axis=0), np.repeat(ori, 2, axis=0)
+        names = [f"MEG {ii:03d}" for ii in range(1, len(pos) + 1)]
+        info = _build_info(names, pos, ori, FIFF.FIFFV_COIL_NM_122, "grad")
+        for ch in info["chs"][1::2]:
+            ex, ey = ch["loc"][3:6].copy(), ch["loc"][6:9].copy()
+            ch["loc"][3:6], ch["loc"][6:9] = ey, -ex
+        return info
+    if base == "4d248":
+        names = [f"A{ii}" for ii in range(1, len(pos) + 1)]
+        return _build_info(names, pos, ori, FIFF.FIFFV_COIL_MAGNES_MAG, "mag")
+    names = [f"MEG {ii:03d}" for ii in range(1, len(pos) + 1)]
+    return _build_info(names, pos, ori, FIFF.FIFFV_COIL_KIT_GRAD, "mag")
+
+
+@lru_cache(maxsize=16)
+def _opm_info(n_sensors: int) -> mne.Info:
+    """Make a helmet of point magnetometers on the scalp (cached)."""
+    pos, ori = _helmet(
+        n_sites=n_sensors,
+        center=(0.0, 0.005, 0.0),
+        axes=(0.099, 0.114, 0.110),
+        fraction=0.60,
+        rise=0.35,
+        tilt=0.0,
+    )
+    names = [f"OPM{ii:03d}" for ii in range(1, n_sensors + 1)]
+    return _build_info(names, pos, ori, FIFF.FIFFV_COIL_POINT_MAGNETOMETER, "mag")
+
+
+def _helmet(
+    n_sites: int,
+    center: tuple,
+    axes: tuple,
+    fraction: float,
+    rise: float,
+    tilt: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Spread sites over an ellipsoid, without its lower part.
+
+    Returns
+    -------
+    pos, ori : array of shape (n_sites, 3)
+        Positions in m and outward normals, device frame.
+    """
+    n_all = int(round(n_sites / fraction))
+    idx = np.arange(n_all) + 0.5
+    z = 1.0 - 2.0 * idx / n_all
+    phi = np.pi * (1.0 + np.sqrt(5.0)) * idx
+    rho = np.sqrt(1.0 - z**2)
+    unit = np.c_[rho * np.cos(phi), rho * np.sin(phi), z]
+    # The device is tilted against the head; the rim rises towards the face.
+    keep = np.sort(np.argsort(unit[:, 1] * rise - unit[:, 2])[:n_sites])
+    unit = unit[keep]
+    axes = np.asarray(axes)
+    pos = unit * axes + np.asarray(center)
+    ori = unit / axes
+    ori /= np.linalg.norm(ori, axis=1, keepdims=True)
+    return pos, ori
+
+
+def _build_info(
+    names: list[str], pos: np.ndarray, ori: np.ndarray, coil: int, ch_type: str
+) -> mne.Info:
+    """Make an info from positions and outward normals in the device frame."""
+    info = mne.create_info(names, 1000.0, ch_type)
+    for ch, rr, ez in zip(info["chs"], pos, ori):
+        ex = np.cross([0.0, 1.0, 0.0] if abs(ez[1]) < 0.9 else [1.0, 0.0, 0.0], ez)
+        ex /= np.linalg.norm(ex)
+        ch["loc"][:] = np.r_[rr, ex, np.cross(ez, ex), ez]
+        ch["coil_type"] = coil
+        ch["coord_frame"] = FIFF.FIFFV_COORD_DEVICE
+    return info
+
+
+def _head_transform(base, info, head_pos, random_state) -> Transform:
+    """Return the checked device to head transform."""
+    if isinstance(head_pos, Transform):
+        return Transform("meg", "head", head_pos["trans"])
+    if head_pos is not None and not isinstance(head_pos, str):
+        trans = np.asarray(head_pos, float)
+        if trans.shape != (4, 4) or not np.isfinite(trans).all():
+            raise ValueError(
+                "Expected head_pos to be a finite (4, 4) device to head transform, "
+                f"got an array of shape {trans.shape}."
+            )
+        if np.linalg.norm(trans[:3, 3]) > 0.3:
+            raise ValueError(
+                "Expected head_pos with its translation in metres, got one of "
+                f"{np.linalg.norm(trans[:3, 3]):.3g}; divide millimetres by 1000."
+            )
+        return Transform("meg", "head", trans)
+    if head_pos not in (None, "random"):
+        raise ValueError(
+            "Expected head_pos to be None, 'random' or a (4, 4) transform, "
+            f"got {head_pos!r}."
+        )
+    tilt = _HELMETS.get(base, {}).get("tilt", 0.0 if base == "opm" else 0.15)
+    shift = np.array([0.0, 0.0, 0.04 if base == "opm" else 0.062])
+    angles = np.array([tilt, 0.0, 0.0])
+    if head_pos == "random":
+        rng = np.random.default_rng(random_state)
+        # People slide about a centimetre in a helmet; OPM helmets sit tight.
+        spread = 0.4 if base == "opm" else 1.0
+        draw = np.clip(rng.standard_normal(6), -2.2, 2.2) * spread
+        shift = shift + draw[:3] * [0.004, 0.006, 0.006]
+        angles = angles + draw[3:] * [0.10, 0.06, 0.08]
+    trans = np.eye(4)
+    trans[:3, :3] = rotation(*angles)[:3, :3]
+    trans[:3, 3] = shift
+    pos = np.array([ch["loc"][:3] for ch in info["chs"]])
+    # A head cannot go through the helmet: move it away from the nearest sensor.
+    for _ in range(50):
+        vec = apply_trans(trans, pos) - HEAD_ORIGIN
+        dist = np.linalg.norm(vec, axis=1)
+        near = int(dist.argmin())
+        if dist[near] >= _MIN_DISTANCE:
+            break
+        trans[:3, 3] += vec[near] / dist[near] * (_MIN_DISTANCE - dist[near] + 5e-4)
+    return Transform("meg", "head", trans)

@@ -1,0 +1,254 @@
+"""Ongoing activity of a brain: 1/f background and rhythms."""
+
+from __future__ import annotations
+
+import mne
+import numpy as np
+from scipy import fft
+
+from ._anatomy import Head, tangential
+from ._artifacts import sensor_scale
+from ._signals import bursts, narrowband, power_law, slow_rows, spectral_noise
+
+# Number of groups of background sources that share a spectrum.
+_N_GROUPS = 4
+# Share of the background's variance, in units of the noise, that may be left out.
+_LEFT_OUT = 2e-3
+
+# Rhythm: (place, moment in A m, bursts per second or 0 for waxing and waning).
+_RHYTHMS = {
+    "alpha": ("alpha", 22e-9, 0.0),
+    "occipital": ("occipital", 16e-9, 0.0),
+    "mu": ("mu", 16e-9, 0.0),
+    "beta": ("beta", 11e-9, 0.9),
+    "frontal_beta": ("frontal_beta", 7e-9, 0.7),
+    "midline_theta": ("midline_theta", 9e-9, 0.4),
+    "temporal_theta": ("temporal_theta", 8e-9, 0.4),
+}
+
+
+class Brain:
+    """Ongoing activity of one person.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    head : Head
+        The person's head.
+    traits : dict
+        The person's traits.
+    """
+
+    def __init__(self, rng: np.random.Generator, head: Head, traits: dict):
+        self.head = head
+        exponent = np.clip(1.25 + 0.3 * rng.standard_normal(), 0.6, 2.1)
+        self.exponents = np.clip(
+            exponent + 0.25 * rng.standard_normal(_N_GROUPS), 0.4, 2.4
+        )
+        self.knees = np.exp(rng.uniform(np.log(0.2), np.log(4.0), _N_GROUPS))
+        self.size = 3.2e-9 * np.exp(0.35 * rng.standard_normal())
+        self.spread = rng.uniform(0.4, 1.0)
+        self.envelope = rng.uniform(0.1, 0.6)
+        n_pos = len(head.background)
+        self.source_size = np.exp(self.spread * rng.standard_normal((2, n_pos)))
+        self.group = rng.integers(0, _N_GROUPS, (2, n_pos))
+        # Patches: neighbouring sources that go together.
+        self.patches = rng.standard_normal((24, n_pos))
+        centres = head.background[rng.integers(0, n_pos, 24)]
+        reach = rng.uniform(0.012, 0.035, 24)
+        dist = np.linalg.norm(centres[:, None] - head.background[None], axis=-1)
+        self.patches = np.exp(-0.5 * (dist / reach[:, None]) ** 2)
+        self.patch_size = self.size * 2.5 * np.exp(0.6 * rng.standard_normal(24))
+        self.patch_ori = rng.standard_normal((24, 3))
+        self.freqs = self._draw_freqs(rng, traits)
+        self.rhythms, self.truth = [], {}
+        for name, (place, moment, rate) in _RHYTHMS.items():
+            present = rng.random() < 0.88
+            size = np.exp(0.45 * rng.standard_normal()) * moment
+            width = rng.uniform(0.06, 0.16) * self.freqs[name]
+            width = min(width, 0.15 * self.freqs[name] if "beta" in name else 1.2)
+            if "theta" in name:
+                size = size * traits["theta"]
+            if "beta" in name:
+                size = size * traits["beta"]
+            for hemi, sign in (("lh", -1), ("rh", 1)):
+                side = np.exp(0.2 * rng.standard_normal())
+                pos, ori = head.place(rng, place, sign, spread=0.007)
+                source = dict(
+                    name=name,
+                    hemi=hemi,
+                    pos=pos,
+                    ori=ori,
+                    freq=self.freqs[name],
+                    width=width,
+                    moment=size * side if present else 0.0,
+                    rate=rate,
+                )
+                self.rhythms.append(source)
+        self.truth = {
+            "sources": self.rhythms,
+            "alpha_frequency": traits["alpha_frequency"],
+            "exponents": self.exponents,
+            "knees": self.knees,
+        }
+        self.shared = rng.uniform(0.1, 0.8)
+        self.harmonic = rng.uniform(0.1, 0.45)
+        self.closed = rng.random() < 0.5
+        # Waves that travel over the back of the head.
+        self.wave_size = 7e-9 * np.exp(0.6 * rng.standard_normal())
+        self.wave_vector = rng.standard_normal(3) * 2 * np.pi / 0.15
+        self.wave_ori = rng.standard_normal((n_pos, 3))
+        # A few places with a rhythm of their own, anywhere, at any frequency.
+        n_own = int(rng.integers(2, 9))
+        self.own_freqs = np.exp(rng.uniform(np.log(1.5), np.log(45.0), n_own))
+        self.own_width = self.own_freqs * rng.uniform(0.08, 0.4, n_own)
+        self.own_index = rng.integers(0, n_pos, n_own)
+        self.own_size = 9e-9 * np.exp(0.6 * rng.standard_normal(n_own))
+        self.own_size *= (4.0 / self.own_freqs) ** 0.5
+        self.positions = np.array([source["pos"] for source in self.rhythms])
+
+    @staticmethod
+    def _draw_freqs(rng, traits) -> dict:
+        alpha = traits["alpha_frequency"]
+        return {
+            "alpha": alpha,
+            "occipital": alpha + 0.3 * rng.standard_normal(),
+            "mu": alpha + 0.6 + 0.5 * rng.standard_normal(),
+            "beta": 20.0 + 2.0 * rng.standard_normal(),
+            "frontal_beta": 23.0 + 3.0 * rng.standard_normal(),
+            "midline_theta": 5.8 + 0.6 * rng.standard_normal(),
+            "temporal_theta": 5.2 + 0.8 * rng.standard_normal(),
+        }
+
+    def set_gains(
+        self, background: np.ndarray, rhythms: np.ndarray, info: mne.Info
+    ) -> None:
+        """Keep what the sensors see of each part.
+
+        Parameters
+        ----------
+        background : array of shape (n_channels, n_positions, 3)
+            Lead field of the background positions.
+        rhythms : array of shape (n_channels, n_rhythms, 3)
+            Lead field of the rhythms' sources.
+        info : mne.Info
+            Sensors.
+        """
+        head, scale = self.head, sensor_scale(info)[:, None]
+        single = np.einsum("cpk,opk->ocp", background, head.background_ori)
+        single = single * (self.source_size * self.size)[:, None]
+        self.group_gain = []
+        for group in range(_N_GROUPS):
+            gain = np.hstack([single[o][:, self.group[o] == group] for o in range(2)])
+            # As many rows as the sensors can tell apart.
+            u, s, _ = np.linalg.svd(gain / scale, full_matrices=False)
+            left = 1.0 - np.cumsum(s**2) / np.sum(s**2)
+            n_keep = int(np.searchsorted(-left, -_LEFT_OUT)) + 1
+            self.group_gain.append(u[:, :n_keep] * s[:n_keep] * scale)
+        rel = head.background - head.origin
+        weights = self.patches * self.patch_size[:, None]
+        gains = []
+        for weight, ori in zip(weights, self.patch_ori):
+            ori = tangential(rel, np.broadcast_to(ori, rel.shape))
+            gains.append(np.einsum("cpk,pk->c", background, ori * weight[:, None]))
+        self.patch_gain = np.array(gains).T
+        ori = np.array([s["ori"] * s["moment"] for s in self.rhythms])
+        self.rhythm_gain = np.einsum("csk,sk->cs", rhythms, ori)
+        ori = tangential(rel, self.wave_ori)
+        behind = np.exp(-0.5 * ((rel[:, 1] / head.radius + 0.8) / 0.45) ** 2)
+        phase = np.exp(1j * (rel @ self.wave_vector))
+        wave = np.einsum("cpk,pk->cp", background, ori) @ (behind * phase)
+        self.wave_gain = np.stack([wave.real, wave.imag], axis=1) * self.wave_size * 0.3
+        self.own_gain = single[0][:, self.own_index] / (
+            self.source_size[0, self.own_index] * self.size
+        )
+        self.own_gain = self.own_gain * self.own_size
+
+    def rows(
+        self,
+        rng: np.random.Generator,
+        state: str,
+        n_times: int,
+        sfreq: float,
+        onsets: np.ndarray | None,
+        sides: dict,
+        truth: dict,
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Draw gains and time courses of a recording.
+
+        Returns
+        -------
+        gains, rows : list of arrays of shape (n_channels, k) and (k, n_times)
+        """
+        gains, rows = [], []
+        freqs = fft.rfftfreq(n_times, 1.0 / sfreq)
+        step = max(int(sfreq // 2), 1)
+        for gain, exponent, knee in zip(self.group_gain, self.exponents, self.knees):
+            amp = power_law(freqs, exponent, knee)
+            group = spectral_noise(rng, amp, n_times, gain.shape[1])
+            slow = slow_rows(rng, 1, n_times, step, walk=False)
+            group *= np.exp(self.envelope * slow)
+            gains.append(gain)
+            rows.append(group)
+        amps = np.stack(
+            [
+                power_law(freqs, self.exponents[ii % 4], self.knees[ii % 4])
+                for ii in range(self.patch_gain.shape[1])
+            ]
+        )
+        patches = spectral_noise(rng, amps, n_times, len(amps))
+        patches *= np.exp(
+            self.envelope * slow_rows(rng, len(amps), n_times, step, walk=False)
+        )
+        gains.append(self.patch_gain)
+        rows.append(patches)
+        for freq, width, gain in zip(self.own_freqs, self.own_width, self.own_gain.T):
+            if freq < 0.4 * sfreq:
+                gains.append(gain[:, None])
+                rows.append(narrowband(rng, freq, width, n_times, sfreq).real[None])
+        alpha_factor = 1.6 if state == "rest" and self.closed else 0.8
+        common = {}
+        for source, gain in zip(self.rhythms, self.rhythm_gain.T):
+            name, freq = source["name"], source["freq"]
+            z = narrowband(rng, freq, source["width"], n_times, sfreq)
+            # Both hemispheres share a part of their rhythm.
+            other = common.setdefault(name, z)
+            if other is not z:
+                z = np.sqrt(self.shared) * other + np.sqrt(1 - self.shared) * z
+            wave = z.real.astype(np.float32)
+            if name == "mu":
+                # Arch-shaped: the first harmonic keeps its phase.
+                wave += self.harmonic * (z**2).real / np.maximum(np.abs(z), 1e-3)
+            if source["rate"]:
+                envelope, centres = bursts(
+                    rng, source["rate"], (0.12, 0.5), n_times, sfreq
+                )
+                wave *= 0.4 + 1.3 * envelope
+                truth.setdefault("bursts", {})[name, source["hemi"]] = centres / sfreq
+            if name in ("alpha", "occipital"):
+                wave *= alpha_factor
+            if state == "somatosensory" and name in ("mu", "beta"):
+                far = (source["hemi"] == "lh") == (sides["somatosensory"] == "left")
+                wave *= _desynchronise(
+                    onsets, n_times, sfreq, name, 0.4 if far else 1.0
+                )
+            gains.append(gain[:, None])
+            rows.append(wave[None])
+        z = narrowband(rng, self.freqs["alpha"], 0.9, n_times, sfreq)
+        gains.append(self.wave_gain * alpha_factor)
+        rows.append(np.stack([z.real, z.imag]))
+        return gains, rows
+
+
+def _desynchronise(onsets, n_times, sfreq, name, depth):
+    """Return the factor by which stimuli change a sensorimotor rhythm."""
+    t = np.arange(int(1.0 * sfreq)) / sfreq
+    drop = -0.5 * np.exp(-0.5 * ((t - 0.3) / 0.12) ** 2)
+    if name == "beta":
+        drop += 0.6 * np.exp(-0.5 * ((t - 0.7) / 0.12) ** 2)
+    factor = np.ones(n_times, np.float32)
+    for onset in onsets:
+        stop = min(onset + len(t), n_times)
+        factor[onset:stop] += depth * drop[: stop - onset]
+    return np.maximum(factor, 0.1)
