@@ -55,6 +55,10 @@ $(VENV)/.%: $(SETUP) $(VENV)/.torch
 	$(PIP) install --quiet -c constraints.txt -e '.[$*]'
 	@touch $@
 
+# For example extra-braindecode, to run the tests that go with that extra, too.
+extra-%: $(VENV)/.%
+	@:
+
 demo: $(VENV)/.base
 	$(PY) examples/demo.py $(if $(DATA),--data "$(DATA)")
 
