@@ -12,8 +12,18 @@ __all__ = [
     "sensors",
     "simulate_cohort",
     "sys_info",
+    "weights",
 ]
-from . import datasets, estimators, inputs, models, plugins, pretraining, sensors
+from . import (
+    datasets,
+    estimators,
+    inputs,
+    models,
+    plugins,
+    pretraining,
+    sensors,
+    weights,
+)
 from ._sys_info import sys_info
 from ._version import __version__
 from .datasets import simulate_cohort

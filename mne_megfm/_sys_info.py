@@ -4,7 +4,6 @@ import os
 import platform
 import sys
 from importlib import metadata
-from pathlib import Path
 from typing import TextIO
 
 from ._version import __version__
@@ -118,14 +117,14 @@ def _torch() -> list[str]:
 
 
 def _weights() -> list[str]:
-    folder = Path(__file__).parent / "weights"
-    return [
-        _row(
-            str(file.relative_to(folder).with_suffix("")),
-            f"{file.stat().st_size / 1e6:.1f} MB",
-        )
-        for file in sorted(folder.rglob("*.safetensors"))
-    ]
+    from .weights import available_weights, weights_path
+
+    rows = []
+    for name in available_weights():
+        files = weights_path(name).glob("*.safetensors")
+        size = sum(file.stat().st_size for file in files) / 1e6
+        rows.append(_row(name, f"{size:.1f} MB"))
+    return rows
 
 
 def _plugins() -> list[str]:

@@ -42,6 +42,7 @@ KINDS = {
         Kind(
             "frontends",
             "front end",
+            methods=("__call__", "mapping"),
             builtins={"canonical": "mne_megfm.estimators:CanonicalFrontend"},
         ),
         Kind(
