@@ -63,8 +63,8 @@ class ModelConfig:
     n_heads: int = 4
     mlp_ratio: float = 3.0
     n_decoder_layers: int = 2
-    scale: float = 3e-13
-    max_rms: float = 3.0
+    scale: float = 4e-13
+    max_rms: float = 4.0
     n_components: int = 16
 
     def __post_init__(self) -> None:

@@ -1,0 +1,12 @@
+"""What users import: scikit-learn estimators that take MNE objects."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "_canonical": ["CanonicalSensors"],
+        "_frontend": ["CanonicalFrontend"],
+        "_transformer": ["MEGFMTransformer"],
+    },
+)

@@ -1,0 +1,128 @@
+"""Recordings to tokens, row by row, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..inputs import Recordings, WindowBlock, iter_windows
+from ..models import MaskedSignalTransformer, ModelConfig
+from ..models._patches import valid_patches
+from ..pretraining import WindowArray
+
+
+class RowTokens(NamedTuple):
+    """Tokens of rows of equal length."""
+
+    row: np.ndarray  # (n,)
+    tokens: Tensor  # (n, n_regions, n_patches, d_model), centred
+    recorded: Tensor  # (n, n_patches), bool
+
+
+def window_blocks(
+    recordings: Recordings,
+    frontend: Callable,
+    config: ModelConfig,
+    batch_size: int,
+) -> Iterator[WindowBlock]:
+    """Stream the windows that a model of this configuration takes."""
+    return iter_windows(
+        recordings,
+        frontend,
+        sfreq=config.sfreq,
+        n_times=config.n_times,
+        patch=config.patch_length,
+        # half a window: each patch of a long row is seen with context on both sides
+        overlap=config.n_patches // 2,
+        batch_size=batch_size,
+    )
+
+
+def gather_windows(
+    recordings: Recordings,
+    frontend: Callable,
+    config: ModelConfig,
+    batch_size: int = 64,
+) -> WindowArray:
+    """Read all windows into memory (192 kB each), to train on or to score."""
+    blocks = list(window_blocks(recordings, frontend, config, batch_size))
+    row = np.concatenate([block.row for block in blocks])
+    # what may not be split between training and validation: a list element
+    # (a participant), or else a row
+    group = recordings.elements if recordings.is_list else np.arange(recordings.n_rows)
+    return WindowArray(
+        np.concatenate([block.data for block in blocks]),
+        unit=1.0,
+        n_valid=np.concatenate([block.n_valid for block in blocks]),
+        recording=group[row],
+    )
+
+
+def iter_row_tokens(
+    recordings: Recordings,
+    frontend: Callable,
+    model: MaskedSignalTransformer,
+    *,
+    batch_size: int,
+    bf16: bool,
+) -> Iterator[RowTokens]:
+    """Encode rows; the windows of a long row are joined on its patches.
+
+    Where windows of a row overlap, their tokens are averaged.
+    """
+    config = model.config
+    device = next(model.parameters()).device
+    held: tuple | None = None
+    for block in window_blocks(recordings, frontend, config, batch_size):
+        n_valid = torch.as_tensor(block.n_valid, device=device)
+        data = torch.from_numpy(block.data).to(device)
+        valid = None if bool((n_valid == config.n_times).all()) else n_valid
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+        ):
+            tokens = model.encode(data, valid).float() - model.token_mean
+        recorded = valid_patches(n_valid, config)
+        tokens = tokens * recorded[:, None, :, None]
+        part = (block.row, block.start, tokens.cpu(), recorded.cpu())
+        if held is not None:
+            part = (
+                np.concatenate([held[0], part[0]]),
+                np.concatenate([held[1], part[1]]),
+                torch.cat([held[2], part[2]]),
+                torch.cat([held[3], part[3]]),
+            )
+        # a row ends where the next begins; the last may go on in the next block
+        firsts = np.flatnonzero(part[1] == 0)
+        yield from _join(part, firsts)
+        held = tuple(column[firsts[-1] :] for column in part)
+    if held is not None:
+        yield from _join(held, np.array([0, len(held[0])]))
+
+
+def _join(part: tuple, firsts: np.ndarray) -> Iterator[RowTokens]:
+    """Join the windows of the rows that begin at ``firsts``, but for the last."""
+    row, start, tokens, recorded = part
+    lengths = np.diff(firsts)
+    if not len(lengths):
+        return
+    if (lengths == 1).all():
+        at = firsts[:-1]
+        yield RowTokens(row[at], tokens[at], recorded[at])
+        return
+    for first, length in zip(firsts[:-1], lengths, strict=True):
+        span = slice(first, first + length)
+        n, step = int(start[span].max()) + tokens.shape[2], tokens.shape[2]
+        total = torch.zeros(tokens.shape[1], n, tokens.shape[3])
+        count = torch.zeros(n)
+        for offset, window, inside in zip(
+            start[span], tokens[span], recorded[span], strict=True
+        ):
+            total[:, offset : offset + step] += window
+            count[offset : offset + step] += inside
+        joined = total / count.clamp(min=1)[:, None]
+        yield RowTokens(row[[first]], joined[None], (count > 0)[None])

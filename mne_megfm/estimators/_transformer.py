@@ -1,0 +1,610 @@
+"""MEG recordings to features, as one step of a scikit-learn pipeline."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mne.utils import logger
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ..inputs import Recordings, as_recordings
+from ..models import MaskedSignalTransformer, ModelConfig
+from ..plugins import resolve
+from ..pretraining import (
+    RandomMasking,
+    SpaceBlockMasking,
+    TimeBlockMasking,
+    fit_token_axes,
+    load_checkpoint,
+    masked_r2,
+    pretrain,
+    save_checkpoint,
+)
+from ..pretraining._checkpoint import read_config
+from ..weights import weights_path
+from ._extraction import gather_windows, iter_row_tokens
+from ._participants import ParticipantPooling
+
+_AXES_WINDOWS = 2000
+
+
+class MEGFMTransformer(TransformerMixin, BaseEstimator):
+    """Features of MEG recordings from a masked-signal transformer.
+
+    Recordings of any MEG system are mapped to a canonical array of virtual
+    magnetometers, cut into windows of 1 s at 250 Hz, encoded by the transformer and
+    pooled. With ``max_epochs=0`` (the default) the weights are frozen and `fit` only
+    checks; with more, `fit` pretrains by masked-signal reconstruction on ``X``.
+
+    Parameters
+    ----------
+    weights : str | path-like | None
+        Name of bundled weights, a folder written by `save_pretrained`, or None to
+        start from random weights.
+    unit : {"auto", "epoch", "participant"}
+        What a row is. ``"epoch"``: an epoch, a window of a Raw, an Evoked.
+        ``"participant"``: an element of the list, from all its epochs and windows.
+        ``"auto"`` is settled by `fit`: participants if ``X`` is a list and any
+        element has several rows, epochs otherwise.
+    pooling : str | callable
+        How tokens become features: ``"compact"`` (where, when, and the leading axes
+        of each token), ``"tokens"`` (everything), ``"time"``, ``"space"``,
+        ``"mean"``, or an instance, see :mod:`mne_megfm.models`.
+    max_epochs : int
+        Epochs of masked pretraining on ``X``, at most.
+    masking : str | callable
+        What pretraining hides: ``"mixed"``, ``"random"``, ``"time-block"``,
+        ``"space-block"`` or an instance, see :mod:`mne_megfm.pretraining`.
+    mask_ratio : float
+        Share that a masking given by name hides.
+    objective : str | callable
+        Loss of the reconstruction: ``"huber+logspec"`` or an instance.
+    frontend : str | callable
+        How recordings reach the model's array: ``"canonical"`` or an instance.
+    backbone : str
+        The network to start from when ``weights=None``.
+    config : dict | ModelConfig | None
+        Its sizes, where they differ from the default; for ``weights=None`` only.
+    window : float
+        Length in s of the rows of a Raw.
+    overlap : float
+        Overlap in s of the rows of a Raw.
+    reject_by_annotation : bool
+        Whether rows of a Raw that touch a BAD annotation are left out.
+    batch_size : int
+        Windows that are encoded or trained on at a time.
+    lr : float
+        Highest learning rate of pretraining.
+    valid_fraction : float
+        Share of recordings (list elements; otherwise rows) held out in pretraining.
+    patience : int | None
+        Pretraining stops after so many epochs without a better held-out loss.
+    device : str
+        ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one.
+    bf16 : bool
+        Whether to compute in bfloat16 where that is safe: quicker where the
+        hardware has it, and less exact.
+    random_state : int | RandomState | None
+        Seed of weights, splits and masks.
+
+    Attributes
+    ----------
+    model_ : MaskedSignalTransformer
+        The network, in evaluation mode.
+    config_ : ModelConfig
+        Its sizes.
+    unit_ : {"epoch", "participant"}
+        What a row is.
+    n_patches_ : int | dict
+        Patches in a row; for participants, by state.
+    states_ : list of str
+        States that participants were described by, sorted; for participants only.
+    history_ : History | None
+        Losses of pretraining in `fit`.
+    training_ : dict
+        What the weights had seen, from their checkpoint and from `fit`.
+
+    See Also
+    --------
+    CanonicalSensors : The mapping alone, as fair input to any other method.
+    MEGSamples : A light view of Epochs for cross-validation.
+
+    Notes
+    -----
+    Values are in tesla at the edge. Epochs that are longer than a window are covered
+    by windows that overlap by half, whose tokens are averaged patch by patch; those
+    that are shorter are padded, and padding is masked in attention. `fit` fixes how
+    long rows are, `transform` takes rows of that length.
+
+    Pooled tokens are centred on the mean token at their place in training.
+
+    Computation is deterministic on a CPU: the same row gives the same features.
+    Between batches of different size, rounding differs at the level of 1e-6.
+
+    References
+    ----------
+    .. [1] He et al. (2022), "Masked autoencoders are scalable vision learners",
+       CVPR (the pretraining scheme, here with two interpolations given to the
+       decoder).
+
+    Examples
+    --------
+    >>> from mne_megfm import MEGFMTransformer, simulate_cohort
+    >>> cohort = simulate_cohort(1, states=("auditory",), arrays=("ctf151",),
+    ...                          n_epochs=4, random_state=0)
+    >>> epochs = cohort.epochs("auditory")[0]
+    >>> MEGFMTransformer().fit_transform(epochs).shape
+    (4, 3840)
+    """
+
+    _parameter_constraints: dict = {
+        "weights": [str, os.PathLike, None],
+        "unit": [StrOptions({"auto", "epoch", "participant"})],
+        "pooling": [str, callable],
+        "max_epochs": [Interval(Integral, 0, None, closed="left")],
+        "masking": [str, callable],
+        "mask_ratio": [Interval(Real, 0, 1, closed="neither")],
+        "objective": [str, callable],
+        "frontend": [str, callable],
+        "backbone": [str],
+        "config": [dict, ModelConfig, None],
+        "window": [Interval(Real, 0, None, closed="neither")],
+        "overlap": [Interval(Real, 0, None, closed="left")],
+        "reject_by_annotation": ["boolean"],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "valid_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "patience": [Interval(Integral, 1, None, closed="left"), None],
+        "device": [str],
+        "bf16": ["boolean"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        weights: str | os.PathLike | None = "megfm-tiny",
+        *,
+        unit: str = "auto",
+        pooling: str | Callable = "compact",
+        max_epochs: int = 0,
+        masking: str | Callable = "mixed",
+        mask_ratio: float = 0.8,
+        objective: str | Callable = "huber+logspec",
+        frontend: str | Callable = "canonical",
+        backbone: str = "masked-transformer",
+        config: dict | ModelConfig | None = None,
+        window: float = 1.0,
+        overlap: float = 0.0,
+        reject_by_annotation: bool = True,
+        batch_size: int = 64,
+        lr: float = 1e-3,
+        valid_fraction: float = 0.1,
+        patience: int | None = None,
+        device: str = "cpu",
+        bf16: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.weights = weights
+        self.unit = unit
+        self.pooling = pooling
+        self.max_epochs = max_epochs
+        self.masking = masking
+        self.mask_ratio = mask_ratio
+        self.objective = objective
+        self.frontend = frontend
+        self.backbone = backbone
+        self.config = config
+        self.window = window
+        self.overlap = overlap
+        self.reject_by_annotation = reject_by_annotation
+        self.batch_size = batch_size
+        self.lr = lr
+        self.valid_fraction = valid_fraction
+        self.patience = patience
+        self.device = device
+        self.bf16 = bf16
+        self.random_state = random_state
+
+    # -- fitting ------------------------------------------------------------
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> MEGFMTransformer:
+        """Load or pretrain the model, and settle what a row is.
+
+        Parameters
+        ----------
+        X : Epochs | Raw | Evoked | MEGSamples | list of these
+            The recordings, in tesla.
+        y : None
+            Ignored; scikit-learn passes it on.
+
+        Returns
+        -------
+        self : MEGFMTransformer
+            The fitted transformer.
+
+        Raises
+        ------
+        TypeError
+            If ``X`` is not made of MNE objects.
+        ValueError
+            If ``X`` does not look like MEG in tesla, or a parameter does not fit.
+        FileNotFoundError
+            If there are no such weights.
+        """
+        self._fit(X)
+        return self
+
+    def _fit(self, X: Any) -> Recordings:
+        recordings = self._recordings(X)
+        self.frontend_ = resolve("frontends", self.frontend)
+        self.pooling_ = resolve("poolings", self.pooling)
+        self._check_device()
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        model, training = self._start(seed)
+        self.model_ = model.to(self._torch_device())
+        self.config_ = model.config
+        self.history_ = None
+        if self.max_epochs or self.weights is None:
+            training = self._train(recordings, seed, training)
+        self.training_ = training
+        self.unit_ = self._settle_unit(recordings)
+        if self.unit_ == "participant":
+            self._participants = ParticipantPooling()
+            self._pool_participants(recordings, fitting=True)
+            self.states_ = self._participants.states
+            self.n_patches_ = self._participants.n_patches
+        else:
+            first = next(self._row_tokens(_first_row(recordings)))
+            self.n_patches_ = first.tokens.shape[2]
+            self._pool(first.tokens, first.recorded)
+        return recordings
+
+    def _start(self, seed: int) -> tuple[MaskedSignalTransformer, dict]:
+        kernel = torch.from_numpy(np.array(self.frontend_.kernel)).float()
+        if self.weights is None:
+            config = self.config
+            if not isinstance(config, ModelConfig):
+                given = {
+                    "n_sensors": self.frontend_.array.n_sensors,
+                    "n_regions": self.frontend_.array.n_regions,
+                    **(config or {}),
+                }
+                unknown = set(given) - set(ModelConfig().to_dict())
+                if unknown:
+                    raise ValueError(
+                        f"Expected fields of ModelConfig in config, got "
+                        f"{sorted(unknown)}; there are "
+                        f"{sorted(ModelConfig().to_dict())}."
+                    )
+                config = ModelConfig(**given)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = resolve(
+                    "backbones", self.backbone, config=config, kernel=kernel
+                )
+            return model, {}
+        if self.config is not None:
+            raise ValueError(
+                f"Expected config=None with weights={str(self.weights)!r}, which bring "
+                f"their own, got {self.config!r}; leave one of them out."
+            )
+        path = weights_path(self.weights)
+        model = load_checkpoint(path)
+        if model.kernel.shape != kernel.shape or not torch.allclose(
+            model.kernel, kernel, atol=1e-3
+        ):
+            raise ValueError(
+                f"Expected weights for the array of the front end {self.frontend_!r}, "
+                f"got others in {path}; use the front end that they were trained with."
+            )
+        training = read_config(path)["training"]
+        logger.info(
+            f"Loaded {len(model.state_dict())} of {len(model.state_dict())} arrays "
+            f"from {path}."
+        )
+        return model, training
+
+    def _train(self, recordings: Recordings, seed: int, training: dict) -> dict:
+        windows = gather_windows(
+            recordings, self.frontend_, self.config_, self.batch_size
+        )
+        if self.max_epochs:
+            params = {"mask_ratio": self.mask_ratio}
+            by_name = isinstance(self.masking, str)
+            self.history_ = pretrain(
+                self.model_,
+                windows,
+                self._region_pos(),
+                masking=resolve("maskings", self.masking, **params if by_name else {}),
+                objective=resolve("objectives", self.objective),
+                max_epochs=self.max_epochs,
+                batch_size=self.batch_size,
+                lr=self.lr,
+                valid_fraction=self.valid_fraction,
+                patience=self.patience,
+                bf16=self.bf16,
+                seed=seed,
+            )
+        if self.weights is None:
+            some = np.random.default_rng(seed).permutation(len(windows))
+            fit_token_axes(self.model_, *windows.take(some[:_AXES_WINDOWS]))
+        return training | {
+            "fitted_on": {
+                "windows": len(windows),
+                "rows": recordings.n_rows,
+                "epochs": len(self.history_.epoch) if self.history_ else 0,
+                "seed": seed,
+            }
+        }
+
+    def _settle_unit(self, recordings: Recordings) -> str:
+        if self.unit != "auto":
+            return self.unit
+        several = recordings.is_list and (recordings.rows_per_element > 1).any()
+        return "participant" if several else "epoch"
+
+    # -- features -----------------------------------------------------------
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Turn recordings into features.
+
+        Parameters
+        ----------
+        X : Epochs | Raw | Evoked | MEGSamples | list of these
+            The recordings, in tesla.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_rows, n_features_out)
+            One row an epoch, window or average; or one a participant.
+
+        Raises
+        ------
+        ValueError
+            If rows are not as long as in `fit`, or a list holds many-epoch elements
+            where `fit` saw epochs, or the data do not look like MEG in tesla.
+        """
+        check_is_fitted(self, "model_")
+        return self._transform(self._recordings(X))
+
+    def fit_transform(
+        self, X: Any, y: Any = None, **fit_params: Any
+    ) -> NDArray[np.float32]:
+        """Fit, then turn the same recordings into features.
+
+        Parameters
+        ----------
+        X : Epochs | Raw | Evoked | MEGSamples | list of these
+            The recordings, in tesla.
+        y : None
+            Ignored.
+        **fit_params : dict
+            Not used; here for scikit-learn.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_rows, n_features_out)
+            See `transform`.
+        """
+        return self.fit(X, y, **fit_params).transform(X)
+
+    def _transform(self, recordings: Recordings) -> NDArray[np.float32]:
+        if self.unit_ == "participant":
+            return self._pool_participants(recordings)
+        several = np.flatnonzero(recordings.rows_per_element > 1)
+        if recordings.is_list and len(several):
+            raise ValueError(
+                "Expected list elements of one epoch each, as fitted "
+                f"(unit_='epoch'), got {recordings.rows_per_element[several[0]]} in "
+                f"element {several[0]}; concatenate the epochs, or fit with "
+                "unit='participant' to get a row an element."
+            )
+        out: NDArray[np.float32] | None = None
+        for part in self._row_tokens(recordings):
+            n_patches = part.tokens.shape[2]
+            if n_patches != self.n_patches_:
+                step = self.config_.patch_length / self.config_.sfreq
+                raise ValueError(
+                    f"Expected rows of {self.n_patches_ * step:.1f} s as in fit, got "
+                    f"{n_patches * step:.1f} s in row {part.row[0]}; crop all epochs "
+                    "to the same length."
+                )
+            pooled = self._pool(part.tokens, part.recorded)
+            if out is None:
+                out = np.empty((recordings.n_rows, pooled.shape[1]), np.float32)
+            out[part.row] = pooled
+        return out
+
+    def _pool_participants(
+        self, recordings: Recordings, fitting: bool = False
+    ) -> NDArray[np.float32]:
+        parts = (
+            (part.row, part.tokens.shape[2], self._pool(part.tokens, part.recorded))
+            for part in self._row_tokens(recordings)
+        )
+        return self._participants.pool(recordings, parts, fitting)
+
+    def _pool(self, tokens: torch.Tensor, recorded: torch.Tensor) -> np.ndarray:
+        model = self.model_
+        if next(model.parameters()).device.type != "cpu":
+            tokens, recorded = tokens.to(model.kernel.device), recorded.to(
+                model.kernel.device
+            )
+        with torch.inference_mode():
+            return self.pooling_(tokens, recorded, model).cpu().numpy()
+
+    def _row_tokens(self, recordings: Recordings):
+        return iter_row_tokens(
+            recordings,
+            self.frontend_,
+            self.model_,
+            batch_size=self.batch_size,
+            bf16=self.bf16,
+        )
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Name the features.
+
+        Times in the names count from the first sample of a row.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored; here for scikit-learn.
+
+        Returns
+        -------
+        names : ndarray of str, shape (n_features_out,)
+            For instance ``region03_t0100-0200ms_pc00``; for participants after the
+            state and the statistic, ``auditory_mean_region03_...``.
+        """
+        check_is_fitted(self, "model_")
+        config = self.config_
+
+        def names(n_patches: int) -> list[str]:
+            seconds = config.patch_length / config.sfreq
+            return self.pooling_.names(
+                config.n_regions, n_patches, config.d_model, seconds
+            )
+
+        if self.unit_ == "participant":
+            return np.array(self._participants.names(names), dtype=object)
+        return np.array(names(self.n_patches_), dtype=object)
+
+    @property
+    def n_features_out_(self) -> int:
+        """Number of features."""
+        return len(self.get_feature_names_out())
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Minus the error of masked reconstruction.
+
+        Three kinds of masks, the same whatever ``masking`` and ``mask_ratio`` the
+        model was trained with: 80 % of the tokens at random, 300 ms of all sensors,
+        and a quarter of the regions all the time.
+
+        Parameters
+        ----------
+        X : Epochs | Raw | Evoked | MEGSamples | list of these
+            The recordings, in tesla.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+            Minus the unexplained share of the hidden signal, averaged over the kinds
+            of masks: 0 is perfect, -1 as good as predicting nothing.
+        """
+        check_is_fitted(self, "model_")
+        windows = gather_windows(
+            self._recordings(X), self.frontend_, self.config_, self.batch_size
+        )
+        data, n_valid = windows.take(np.arange(len(windows)))
+        errors = [
+            1.0 - masked_r2(
+                self.model_, data, masking, self._region_pos(), n_valid=n_valid
+            )["model"]
+            for masking in (RandomMasking(), TimeBlockMasking(), SpaceBlockMasking())
+        ]
+        return -float(np.mean(errors))
+
+    # -- keeping --------------------------------------------------------------
+    def save_pretrained(
+        self, directory: str | os.PathLike, *, overwrite: bool = False
+    ) -> Path:
+        """Write the model for ``MEGFMTransformer(weights=directory)``.
+
+        Parameters
+        ----------
+        directory : path-like
+            The folder; made if it does not exist.
+        overwrite : bool
+            Whether an existing checkpoint may be replaced.
+
+        Returns
+        -------
+        directory : Path
+            The folder.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder has files and ``overwrite`` is False.
+        """
+        check_is_fitted(self, "model_")
+        card = (
+            "# Weights for mne-megfm\n\nWritten by `MEGFMTransformer.save_pretrained`. "
+            "What they have seen:\n\n```json\n"
+            f"{json.dumps(self.training_, indent=2)}\n```\n\n"
+            "Not for diagnosis.\n"
+        )
+        return save_checkpoint(
+            directory,
+            self.model_,
+            card=card,
+            training=self.training_,
+            overwrite=overwrite,
+        )
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        model = state.get("model_")
+        if model is not None and next(model.parameters()).device.type != "cpu":
+            # a pickle must open where there is no GPU
+            state = state | {"model_": copy.deepcopy(model).cpu()}
+        return state
+
+    def _recordings(self, X: Any) -> Recordings:
+        return as_recordings(
+            X,
+            window=self.window,
+            overlap=self.overlap,
+            reject_by_annotation=self.reject_by_annotation,
+        )
+
+    def _region_pos(self) -> torch.Tensor:
+        return torch.from_numpy(np.array(self.frontend_.array.region_pos))
+
+    def _torch_device(self) -> torch.device:
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+    def _check_device(self) -> None:
+        try:
+            device = self._torch_device()
+        except RuntimeError as error:
+            raise ValueError(
+                f"Expected a device that torch knows, got {self.device!r}; use 'cpu', "
+                "'cuda' or 'auto'."
+            ) from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"Expected a device that is there, got {self.device!r} without a "
+                "usable GPU; use device='cpu' or 'auto'."
+            )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # frozen weights need no y, whose length scikit-learn would ask for
+        tags.target_tags.required = False
+        tags.input_tags.allow_nan = False
+        return tags
+
+
+def _first_row(recordings: Recordings) -> Recordings:
+    """Restrict recordings to the first row of the first of them."""
+    first = recordings[0].select(np.array([0]), np.array([0]))
+    return Recordings([first], np.zeros(1, int), 1, False)

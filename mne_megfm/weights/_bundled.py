@@ -1,0 +1,60 @@
+"""Where the bundled weights are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+
+
+def available_weights() -> tuple[str, ...]:
+    """List the weights that come with the package.
+
+    Returns
+    -------
+    names : tuple of str
+        Names for ``MEGFMTransformer(weights=...)``.
+
+    Examples
+    --------
+    >>> from mne_megfm.weights import available_weights
+    >>> available_weights()
+    ('megfm-tiny',)
+    """
+    return tuple(sorted(path.parent.name for path in _FOLDER.glob("*/config.json")))
+
+
+def weights_path(weights: str | Path) -> Path:
+    """Find the folder of bundled weights or of a checkpoint.
+
+    Parameters
+    ----------
+    weights : str | Path
+        Name of bundled weights, or a folder written by ``save_pretrained``.
+
+    Returns
+    -------
+    path : Path
+        The folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither.
+
+    Examples
+    --------
+    >>> from mne_megfm.weights import weights_path
+    >>> weights_path("megfm-tiny").name
+    'megfm-tiny'
+    """
+    if str(weights) in available_weights():
+        return _FOLDER / str(weights)
+    path = Path(weights).expanduser()
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"Expected the name of bundled weights {available_weights()} or a folder "
+            f"with a checkpoint, got {str(weights)!r}; nothing is looked up on a "
+            "network. Correct the name, or pass weights=None to start from scratch."
+        )
+    return path
