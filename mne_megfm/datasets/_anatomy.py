@@ -99,7 +99,7 @@ class Head:
 
 
 def make_head(
-    rng: np.random.Generator, info: mne.Info, cortex=None, n_positions: int = 150
+    rng: np.random.Generator, info: mne.Info, cortex=None, n_positions: int = 220
 ) -> Head:
     """Draw a person's head that fits under the sensors of `info`."""
     sensors = apply_trans(
@@ -115,7 +115,7 @@ def make_head(
     unit = unit[unit[:, 2] > -0.55][:n_positions]
     deep = rng.random(len(unit)) < 0.3
     depth = np.where(
-        deep, rng.uniform(0.3, 0.85, len(unit)), rng.uniform(0.85, 1.0, len(unit))
+        deep, rng.uniform(0.3, 0.78, len(unit)), rng.uniform(0.78, 0.98, len(unit))
     )
     pos = unit * depth[:, None] * radius
     first = tangential(pos, rng.standard_normal(pos.shape))

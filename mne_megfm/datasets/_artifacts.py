@@ -111,7 +111,7 @@ class Surroundings:
         error = 0.004 * rng.standard_normal((self.n_channels, 1))
         room[:, :3] += lone * error * np.where(planar, 60.0, 1.0)[:, None] * 0.5
         self.room_gain = room
-        self.drift = lognormal(1.5e-13, 0.9) * noise
+        self.drift = lognormal(0.8e-13, 1.0) * noise
         self.drift_mix = rng.standard_normal((8, 8)) * (
             np.r_[np.ones(3), np.full(5, 1.0 / rng.uniform(0.5, 3.0))][:, None]
         )

@@ -17,13 +17,13 @@ _LEFT_OUT = 2e-3
 
 # Rhythm: (place, moment in A m, bursts per second or 0 for waxing and waning).
 _RHYTHMS = {
-    "alpha": ("alpha", 22e-9, 0.0),
-    "occipital": ("occipital", 16e-9, 0.0),
-    "mu": ("mu", 16e-9, 0.0),
-    "beta": ("beta", 11e-9, 0.9),
-    "frontal_beta": ("frontal_beta", 7e-9, 0.7),
-    "midline_theta": ("midline_theta", 9e-9, 0.4),
-    "temporal_theta": ("temporal_theta", 8e-9, 0.4),
+    "alpha": ("alpha", 14e-9, 0.0),
+    "occipital": ("occipital", 10e-9, 0.0),
+    "mu": ("mu", 11e-9, 0.0),
+    "beta": ("beta", 8e-9, 0.9),
+    "frontal_beta": ("frontal_beta", 5e-9, 0.7),
+    "midline_theta": ("midline_theta", 7e-9, 0.4),
+    "temporal_theta": ("temporal_theta", 6e-9, 0.4),
 }
 
 
@@ -47,25 +47,25 @@ class Brain:
             exponent + 0.25 * rng.standard_normal(_N_GROUPS), 0.4, 2.4
         )
         self.knees = np.exp(rng.uniform(np.log(0.2), np.log(4.0), _N_GROUPS))
-        self.size = 3.2e-9 * np.exp(0.35 * rng.standard_normal())
-        self.spread = rng.uniform(0.4, 1.0)
+        self.size = 0.95e-9 * np.exp(0.45 * rng.standard_normal())
+        self.spread = rng.uniform(0.2, 0.8)
         self.envelope = rng.uniform(0.1, 0.6)
         n_pos = len(head.background)
         self.source_size = np.exp(self.spread * rng.standard_normal((2, n_pos)))
         self.group = rng.integers(0, _N_GROUPS, (2, n_pos))
         # Patches: neighbouring sources that go together.
-        self.patches = rng.standard_normal((24, n_pos))
-        centres = head.background[rng.integers(0, n_pos, 24)]
-        reach = rng.uniform(0.012, 0.035, 24)
+        self.patches = rng.standard_normal((40, n_pos))
+        centres = head.background[rng.integers(0, n_pos, 40)]
+        reach = rng.uniform(0.008, 0.030, 40)
         dist = np.linalg.norm(centres[:, None] - head.background[None], axis=-1)
         self.patches = np.exp(-0.5 * (dist / reach[:, None]) ** 2)
-        self.patch_size = self.size * 2.5 * np.exp(0.6 * rng.standard_normal(24))
-        self.patch_ori = rng.standard_normal((24, 3))
+        self.patch_size = self.size * 0.4 * np.exp(0.5 * rng.standard_normal(40))
+        self.patch_ori = rng.standard_normal((40, 3))
         self.freqs = self._draw_freqs(rng, traits)
         self.rhythms, self.truth = [], {}
         for name, (place, moment, rate) in _RHYTHMS.items():
             present = rng.random() < 0.88
-            size = np.exp(0.45 * rng.standard_normal()) * moment
+            size = np.exp(0.6 * rng.standard_normal()) * moment
             width = rng.uniform(0.06, 0.16) * self.freqs[name]
             width = min(width, 0.15 * self.freqs[name] if "beta" in name else 1.2)
             if "theta" in name:
@@ -96,7 +96,7 @@ class Brain:
         self.harmonic = rng.uniform(0.1, 0.45)
         self.closed = rng.random() < 0.5
         # Waves that travel over the back of the head.
-        self.wave_size = 7e-9 * np.exp(0.6 * rng.standard_normal())
+        self.wave_size = 4e-9 * np.exp(0.6 * rng.standard_normal())
         self.wave_vector = rng.standard_normal(3) * 2 * np.pi / 0.15
         self.wave_ori = rng.standard_normal((n_pos, 3))
         # A few places with a rhythm of their own, anywhere, at any frequency.
@@ -104,7 +104,7 @@ class Brain:
         self.own_freqs = np.exp(rng.uniform(np.log(1.5), np.log(45.0), n_own))
         self.own_width = self.own_freqs * rng.uniform(0.08, 0.4, n_own)
         self.own_index = rng.integers(0, n_pos, n_own)
-        self.own_size = 9e-9 * np.exp(0.6 * rng.standard_normal(n_own))
+        self.own_size = 7e-9 * np.exp(0.6 * rng.standard_normal(n_own))
         self.own_size *= (4.0 / self.own_freqs) ** 0.5
         self.positions = np.array([source["pos"] for source in self.rhythms])
 
