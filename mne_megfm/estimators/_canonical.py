@@ -43,8 +43,8 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
     Attributes
     ----------
-    mappings_ : list of SensorMapping
-        The different mappings of the recordings seen in ``fit``.
+    infos_ : list of mne.Info
+        MEG channels of the recordings seen in ``fit``, one for each geometry.
 
     See Also
     --------
@@ -53,9 +53,9 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     Notes
     -----
     Nothing is learnt from data: ``transform`` works without ``fit``, and each recording
-    has its own mapping. A row is an epoch, a window of a Raw or an Evoked; the rows of a
-    list are those of its elements, one after the other. Channels that are bad, or flat
-    in a row, are left out.
+    has its own mapping. A row is an epoch, a window of a Raw or an Evoked; the rows of
+    a list are those of its elements, one after the other. Channels that are bad, or
+    flat in a row, are left out.
 
     Examples
     --------
@@ -108,11 +108,15 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
             If data do not look like MEG in tesla, or sensor positions are missing or
             cannot be around a head.
         """
-        mappings = {}
+        infos = {}
         for recording in self._recordings(X):
-            mapping = self._mapping(recording.info)
-            mappings.setdefault(mapping.key, mapping)
-        self.mappings_ = list(mappings.values())
+            key = self._mapping(recording.info).key
+            if key not in infos:
+                picks = mne.pick_types(
+                    recording.info, meg=True, ref_meg=True, exclude=()
+                )
+                infos[key] = mne.pick_info(recording.info, picks, verbose="error")
+        self.infos_ = list(infos.values())
         return self
 
     def transform(self, X: Any) -> NDArray[np.float64]:
@@ -179,7 +183,7 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
                 f"Expected real data of shape (..., {n_sensors}, n_times), got shape "
                 f"{X.shape} and dtype {X.dtype}; pass what transform gave."
             )
-        return self._target(info).from_canonical @ X
+        return self._mapping(self._target(info)).from_canonical @ X
 
     def transform_inst(self, inst: Any) -> Any:
         """Map an MNE object to an MNE object on the canonical array.
@@ -209,6 +213,7 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
             shape = (len(recording.rows), array.n_sensors, recording.n_samples)
             data = np.empty(shape)
             self._map_rows(recording, data)
+            data = data[0] if recording.kind == "evoked" else data
         return _rebuild(inst, data, array.info(inst.info["sfreq"]))
 
     def inverse_transform_inst(self, inst: Any, info: mne.Info | None = None) -> Any:
@@ -242,10 +247,9 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
                 f"array, got {len(inst.ch_names)} channels from {inst.ch_names[0]} on; "
                 "pass what transform_inst gave."
             )
-        if info is None:
-            info = self._fitted_info()
+        info = self._target(info)
         mapping = self._mapping(info)
-        data = inst.data[None] if isinstance(inst, mne.Evoked) else inst.get_data()
+        data = inst.data if isinstance(inst, mne.Evoked) else inst.get_data()
         picks = [info["ch_names"].index(name) for name in mapping.all_ch_names]
         target = mne.pick_info(info, picks, verbose="error")
         return _rebuild(inst, mapping.from_canonical @ data, target)
@@ -264,3 +268,114 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
             One name for each row of a sample of the output, V000 on.
         """
         return np.array(canonical_array().ch_names, dtype=object)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.two_d_array = False
+        tags.no_validation = True  # MNE objects, checked by as_recordings
+        return tags
+
+    def _recordings(self, X: Any) -> Recordings:
+        return as_recordings(
+            X,
+            window=self.window,
+            overlap=self.overlap,
+            reject_by_annotation=self.reject_by_annotation,
+            verbose="error",
+        )
+
+    def _mapping(self, info: mne.Info) -> SensorMapping:
+        return compute_mapping(info, memory=self.memory)
+
+    def _target(self, info: mne.Info | None) -> mne.Info:
+        """Settle whose sensors to map back to."""
+        if info is not None:
+            return info
+        infos = getattr(self, "infos_", [])
+        if len(infos) != 1:
+            got = f"recordings with {len(infos)} geometries" if infos else "none"
+            raise ValueError(
+                "Expected info, or a fit on recordings with the same sensors, head "
+                f"position and bad channels, got {got}; pass inst.info of the "
+                "recording to map back to."
+            )
+        return infos[0]
+
+    def _map_rows(self, recording: Recording, out: NDArray[np.float64]) -> None:
+        """Map the rows of a recording into their places."""
+        for positions, pieces in read_rows(recording):
+            for position, piece in zip(positions, pieces, strict=True):
+                row = int(recording.index[position])
+                flat = check_rows(piece.own, recording, row)
+                matrix, used = self._matrix(recording, flat)
+                np.matmul(matrix, piece.own[used], out=out[row])
+
+    def _map_raw(self, raw: BaseRaw) -> NDArray[np.float64]:
+        """Map a whole Raw, chunk by chunk."""
+        chunks = [
+            (start, min(start + _CHUNK, raw.n_times))
+            for start in range(0, raw.n_times, _CHUNK)
+        ]
+        recording = as_recordings(
+            raw,
+            window=raw.n_times / raw.info["sfreq"],
+            reject_by_annotation=False,
+            verbose="error",
+        )[0]
+        extremes = []
+        for start, stop in chunks:
+            part = raw.get_data(recording.picks, start, stop, verbose="error")
+            extremes += [part.min(1), part.max(1)]
+        flat = check_rows(np.array(extremes).T, recording, 0)
+        matrix, used = self._matrix(recording, flat)
+        picks = recording.picks[used]
+        data = np.empty((len(matrix), raw.n_times))
+        for start, stop in chunks:
+            part = raw.get_data(picks, start, stop, verbose="error")
+            np.matmul(matrix, part, out=data[:, start:stop])
+        return data
+
+    def _matrix(
+        self, recording: Recording, flat: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp] | slice]:
+        """Get the matrix, and which of the recording's good channels it takes."""
+        if not flat.any():
+            return self._mapping(recording.info).to_canonical, slice(None)
+        names = tuple(np.array(recording.ch_names)[flat].tolist())
+        without = replace(recording, flat=recording.flat + names)
+        return self._mapping(without.info).to_canonical, np.flatnonzero(~flat)
+
+
+def _rebuild(inst: Any, data: NDArray[np.float64], info: mne.Info) -> Any:
+    """Make an MNE object like another with other channels."""
+    with info._unlock():
+        for field in ("sfreq", "highpass", "lowpass", "meas_date", "line_freq"):
+            info[field] = inst.info[field]
+    if isinstance(inst, BaseRaw):
+        raw = mne.io.RawArray(data, info, first_samp=inst.first_samp, verbose="error")
+        return raw.set_annotations(inst.annotations, verbose="error")
+    if isinstance(inst, mne.Evoked):
+        return mne.EvokedArray(
+            data,
+            info,
+            tmin=inst.tmin,
+            comment=inst.comment,
+            nave=inst.nave,
+            kind=inst.kind,
+            baseline=inst.baseline,
+            verbose="error",
+        )
+    epochs = mne.EpochsArray(
+        data,
+        info,
+        events=inst.events,
+        tmin=inst.tmin,
+        event_id=inst.event_id,
+        metadata=inst.metadata,
+        selection=inst.selection,
+        drop_log=inst.drop_log,
+        verbose="error",
+    )
+    epochs.baseline = inst.baseline  # said, not applied again
+    return epochs

@@ -241,17 +241,20 @@ def _coil_kind(ch: dict[str, Any]) -> str:
 def _compensation_references(info: mne.Info, meg: NDArray[np.intp]) -> NDArray[np.intp]:
     """Pick the references that the lead field needs, where there are any."""
     grade = max(int(info["chs"][pick]["coil_type"]) >> 16 for pick in meg)
-    none = np.zeros(0, int)
+    references = mne.pick_types(info, meg=False, ref_meg=True, exclude=())
     if grade == 0:
-        return none
-    kinds = {int(comp["kind"]) for comp in info["comps"]}
-    if not kinds:
-        mne.utils.logger.info(
-            f"Gradient compensation of grade {grade} was applied, but the reference "
-            "channels are gone: the lead field goes without it."
+        return references[:0]
+    if len(info["comps"]) == 0 or len(references) == 0:
+        # third-order compensation changes the field of the brain by as much as half
+        warn(
+            f"Gradient compensation of grade {grade} has been applied, but the "
+            "reference channels are no longer there to tell what it did: the mapping "
+            "goes without. Keep them until after this step, as in "
+            "raw.pick(['meg', 'ref_meg']).",
+            RuntimeWarning,
         )
-        return none
-    return mne.pick_types(info, meg=False, ref_meg=True, exclude=())
+        return references[:0]
+    return references
 
 
 def _to_head(

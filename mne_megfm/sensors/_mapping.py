@@ -12,7 +12,8 @@ import joblib
 import mne
 import numpy as np
 from mne.transforms import Transform
-from mne.utils import _validate_type, logger, verbose as _verbose
+from mne.utils import _validate_type, logger
+from mne.utils import verbose as _verbose
 from numpy.typing import NDArray
 
 from ._array import canonical_array
@@ -22,7 +23,7 @@ from ._leadfield import dipole_shell, lead_field
 #: Noise variance in units of the mean eigenvalue of the whitened lead fields' Gram
 #: matrix. Forward it answers for sensor noise; on the way back there is none.
 FORWARD_REGULARIZATION = 3e-3
-BACKWARD_REGULARIZATION = 1e-5
+BACKWARD_REGULARIZATION = 1e-6
 _MAX_KEPT = 64  # about 1 MB each
 _kept: OrderedDict[str, SensorMapping] = OrderedDict()
 _lock = Lock()
