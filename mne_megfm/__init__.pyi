@@ -27,6 +27,5 @@ from . import (
 from ._sys_info import sys_info
 from ._version import __version__
 from .datasets import simulate_cohort
-from .estimators import MEGFMTransformer
+from .estimators import CanonicalSensors, MEGFMTransformer
 from .inputs import MEGSamples
-from .sensors import CanonicalSensors
