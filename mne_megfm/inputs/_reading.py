@@ -51,10 +51,12 @@ def raw_windows(
     sfreq = raw.info["sfreq"]
     n_samples = min(max(round(window * sfreq), 1), raw.n_times)
     hop = (window - overlap) * sfreq
-    # Each start is rounded by itself, so that rounding does not add up to a drift.
+    # Each start is rounded by itself, so that rounding does not add up to a drift. The
+    # last window may end half a sample late, which is rounding too, and is moved.
     last = raw.n_times - n_samples
-    starts = np.round(np.arange(int(last / hop) + 2) * hop).astype(int)
-    starts = np.unique(starts[starts <= last])
+    exact = np.arange(int(last / hop) + 2) * hop
+    exact = exact[exact <= max(raw.n_times - window * sfreq + 0.5, 0)]
+    starts = np.minimum(np.round(exact).astype(int), last)
     spans = _bad_spans(raw) if reject_by_annotation else np.empty((0, 2), int)
     for onset, end in spans:
         # The end is no part of a span, and a span of no length (the boundary that

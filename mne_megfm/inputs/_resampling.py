@@ -9,12 +9,24 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
-from math import ceil
+from math import ceil, floor
 
 import numpy as np
 
-# Relative rate error that the rational approximation may leave: 1 us per second.
-_RATE_TOL = 1e-6
+# Relative errors of the rate to try, and the largest of the two integers allowed:
+# the filter has twenty times as many taps.
+_RATE_TOLERANCES = [Fraction(1, 10**6), Fraction(1, 10**5), Fraction(1, 10**4)]
+_MOST_STEPS = 10_000
+
+
+def _simplest(low: Fraction, high: Fraction) -> Fraction:
+    """Find the fraction of the smallest terms between two positive fractions."""
+    whole = Fraction(floor(low))
+    if whole == low:
+        return whole
+    if whole + 1 <= high:
+        return whole + 1
+    return whole + 1 / _simplest(1 / (high - whole), 1 / (low - whole))
 
 
 @lru_cache(maxsize=128)
@@ -35,10 +47,14 @@ def rate_ratio(sfreq_in: float, sfreq_out: float) -> tuple[int, int, float]:
     down : int
         Decimation factor.
     error : float
-        Relative error of the rate, ``up / down * sfreq_in / sfreq_out - 1``. The
-        smallest of the denominators up to 10, 100, 1000 and 10 000 is taken whose
-        error is below 1e-6 (1 us per second). At the last of them the error stays
-        below 1e-4 / ``down``, or 5e-5 at worst, for rates that nearly agree.
+        Relative error of the rate, ``up / down * sfreq_in / sfreq_out - 1``. At most
+        1e-6 (1 us per second); 1e-5 or 1e-4 for rates that so nearly agree that
+        more than 10 000 steps would be needed.
+
+    Notes
+    -----
+    The simplest ratio within the tolerance is taken. Rounding of a rate, such as to
+    the single precision that FIF files store, does not change it.
 
     Examples
     --------
@@ -46,17 +62,15 @@ def rate_ratio(sfreq_in: float, sfreq_out: float) -> tuple[int, int, float]:
     >>> rate_ratio(1000.0, 250.0)
     (1, 4, 0.0)
     >>> up, down, error = rate_ratio(600.615, 250.0)
-    >>> abs(error) < 1e-6
-    True
+    >>> up, down, abs(error) < 1e-6
+    (569, 1367, True)
     """
     exact = Fraction(sfreq_out) / Fraction(sfreq_in)
-    for limit in (1, 10, 100, 1000, 10_000):
-        ratio = exact.limit_denominator(limit)
-        # A very low target rate can round to zero with a small denominator.
-        error = float(ratio / exact - 1) if ratio else 1.0
-        if abs(error) <= _RATE_TOL:
+    for tolerance in _RATE_TOLERANCES:
+        ratio = _simplest(exact * (1 - tolerance), exact * (1 + tolerance))
+        if max(ratio.numerator, ratio.denominator) <= _MOST_STEPS:
             break
-    return ratio.numerator, ratio.denominator, error
+    return ratio.numerator, ratio.denominator, float(ratio / exact - 1)
 
 
 def half_length(up: int, down: int) -> int:
