@@ -63,7 +63,7 @@ class ParticipantPooling:
             If a state is not known from the training data, or its rows are of
             another length.
         """
-        found = sorted(set(recordings.states))
+        found = sorted(set(recordings.states.tolist()))
         if fitting:
             self.states, self.n_patches = found, {}
         unknown = sorted(set(found) - set(self.states))

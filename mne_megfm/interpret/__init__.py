@@ -1,0 +1,14 @@
+"""What a fitted model makes of a recording."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "_reconstruction": [
+            "Reconstruction",
+            "masked_reconstruction",
+            "score_reconstruction",
+        ]
+    },
+)
