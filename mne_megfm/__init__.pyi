@@ -6,22 +6,26 @@ __all__ = [
     "datasets",
     "estimators",
     "inputs",
+    "interpret",
     "models",
     "plugins",
     "pretraining",
     "sensors",
     "simulate_cohort",
     "sys_info",
+    "viz",
     "weights",
 ]
 from . import (
     datasets,
     estimators,
     inputs,
+    interpret,
     models,
     plugins,
     pretraining,
     sensors,
+    viz,
     weights,
 )
 from ._sys_info import sys_info
