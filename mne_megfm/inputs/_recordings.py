@@ -117,7 +117,20 @@ class Recording:
         return np.array([names.get(c, str(c)) for c in codes], dtype=object)
 
     def select(self, positions: np.ndarray, index: np.ndarray) -> Recording:
-        """Take some of the rows, in the order given."""
+        """Take some of the rows, in the order given.
+
+        Parameters
+        ----------
+        positions : ndarray of int, shape (n,)
+            Which of `rows` to take.
+        index : ndarray of int, shape (n,)
+            Their positions among all rows.
+
+        Returns
+        -------
+        recording : Recording
+            The same object with these rows.
+        """
         return replace(self, rows=self.rows[positions], index=index)
 
 
@@ -343,8 +356,8 @@ def as_recordings(
     X : Epochs | Raw | Evoked | MEGSamples | list | tuple | ndarray of object
         The recordings. An element of a list (or of a one-dimensional object array)
         may also be a list, or a dict from the name of a state to an object, for
-        the recordings of one participant. Objects may be on disk
-        (``preload=False``); Epochs whose bad epochs have not been dropped yet are
+        the recordings of one participant. A `Recordings` comes back as it is. Objects
+        may be on disk (``preload=False``); Epochs whose bad epochs have not been dropped yet are
         settled in place, as `mne.Epochs.get_data` does.
     window : float
         Length of a row of a Raw, in seconds. A Raw shorter than this is one
@@ -391,6 +404,8 @@ def as_recordings(
     >>> as_recordings([epochs, epochs[:2]], verbose=False)
     <Recordings | 2 recordings, 5 rows, 2 elements>
     """
+    if isinstance(X, Recordings):
+        return X
     check_window(window, overlap)
     parts, n_elements, is_list = collect(
         X,

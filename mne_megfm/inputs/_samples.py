@@ -151,7 +151,7 @@ class MEGSamples:
         return states.astype(str)
 
     def groups(self, column: str) -> np.ndarray:
-        """Values of a column of the epochs' metadata, one for each row.
+        """Take a column of the epochs' metadata, one value for each row.
 
         Parameters
         ----------

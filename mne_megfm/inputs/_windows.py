@@ -111,18 +111,18 @@ def iter_windows(
     batch_size : int
         Windows in a block; the last block may have fewer.
 
-    Yields
-    ------
-    block : WindowBlock
-        The next windows. Blocks run over the ends of recordings. Rows come one
-        recording after the other, which is their own order unless ``recordings``
-        comes from a `MEGSamples` that has mixed the rows of several objects: go
-        by ``block.row``.
+    Returns
+    -------
+    blocks : iterator of WindowBlock
+        The windows. Blocks run over the ends of recordings. Rows come one recording
+        after the other, which is their own order unless ``recordings`` comes from a
+        `MEGSamples` that has mixed the rows of several objects: go by ``block.row``.
 
     Raises
     ------
     ValueError
-        If a row does not look like MEG in tesla, has NaN, or only flat channels.
+        If a parameter is out of range, at once; and while iterating, if a row does
+        not look like MEG in tesla, has NaN, or only flat channels.
 
     Notes
     -----
@@ -143,6 +143,25 @@ def iter_windows(
     one sample of the recording loses that rest: it is the end point that MNE
     includes in epochs (-0.2 to 0.8 s at 1000 Hz has 1001 samples). A shorter row is
     filled up with zeros, as ``n_valid`` says.
+
+    References
+    ----------
+    P. P. Vaidyanathan, Multirate Systems and Filter Banks, Prentice Hall, 1993,
+    figure 4.3-8d, for the polyphase filter.
+
+    Examples
+    --------
+    >>> import numpy as np, mne
+    >>> from mne_megfm.inputs import iter_windows
+    >>> info = mne.create_info(["MEG 1", "MEG 2"], 1000.0, "mag")
+    >>> data = 1e-13 * np.random.default_rng(0).standard_normal((2, 5000))
+    >>> raw = mne.io.RawArray(data, info, verbose=False)
+    >>> def mean(recording):
+    ...     return np.full((1, 2), 0.5), recording.ch_names
+    >>> for block in iter_windows(raw, mean, batch_size=3):
+    ...     print(block.data.shape, block.row)
+    (3, 1, 250) [0 1 2]
+    (2, 1, 250) [3 4]
     """
     counts = {
         "n_times": (n_times, 1),
@@ -167,8 +186,7 @@ def iter_windows(
         )
     if not isinstance(sfreq, Real) or not 0 < sfreq < np.inf:
         raise ValueError(f"Expected sfreq to be a positive rate in Hz, got {sfreq!r}.")
-    if not isinstance(recordings, Recordings):
-        recordings = as_recordings(recordings)
+    recordings = as_recordings(recordings)
     _warn_low_rate(recordings)
     windows = _windows(recordings, project, float(sfreq), n_times, patch, overlap)
     return _blocks(windows, n_times, batch_size)
