@@ -3,7 +3,8 @@
 from ._arrays import ARRAYS, make_array_info
 from ._cohort import Cohort, simulate_cohort
 from ._effects import MigraineEffects
-from ._simulate import Participant, simulate_participant
+from ._participant import Participant
+from ._simulate import simulate_participant
 
 __all__ = [
     "ARRAYS",

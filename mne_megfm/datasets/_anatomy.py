@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import mne
 import numpy as np
-from mne.io.constants import FIFF
 from mne.transforms import apply_trans
 
 from ._arrays import HEAD_ORIGIN
+from ._cortex import Cortex
 
 # Mean places of sources in a head with its centre at HEAD_ORIGIN, right side, in
 # m relative to that centre (x right, y front, z up), after the group means that
@@ -51,7 +51,7 @@ class Head:
     radius: float
     background: np.ndarray
     background_ori: np.ndarray
-    cortex: object = None
+    cortex: Cortex | None = None
 
     def place(
         self,
@@ -99,19 +99,26 @@ class Head:
 
 
 def make_head(
-    rng: np.random.Generator, info: mne.Info, cortex=None, n_positions: int = 220
+    rng: np.random.Generator,
+    info: mne.Info,
+    cortex: Cortex | None = None,
+    n_positions: int = 220,
 ) -> Head:
     """Draw a person's head that fits under the sensors of `info`."""
     sensors = apply_trans(
         info["dev_head_t"], np.array([ch["loc"][:3] for ch in info["chs"]])
     )
+    if cortex is not None:
+        origin, radius = cortex.sphere()
+        pos, normals = cortex.sample(rng, n_positions)
+        return Head(origin, radius, pos, np.stack([normals, normals]), cortex)
     origin = HEAD_ORIGIN + np.clip(rng.standard_normal(3), -2, 2) * 0.003
     nearest = np.linalg.norm(sensors - origin, axis=1).min()
     radius = float(np.clip(0.076 + 0.003 * rng.standard_normal(), 0.068, 0.083))
     radius = min(radius, nearest - 0.018)
     unit = rng.standard_normal((3 * n_positions, 3))
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    # The brain has no parts far below the sphere's centre at the front and back.
+    # Nothing far below the sphere's centre: there are face and neck.
     unit = unit[unit[:, 2] > -0.55][:n_positions]
     deep = rng.random(len(unit)) < 0.3
     depth = np.where(
@@ -120,11 +127,7 @@ def make_head(
     pos = unit * depth[:, None] * radius
     first = tangential(pos, rng.standard_normal(pos.shape))
     second = np.cross(unit, first)
-    head = Head(origin, radius, pos + origin, np.stack([first, second]), cortex)
-    if cortex is not None:
-        head.background, normals = cortex.sample(rng, n_positions)
-        head.background_ori = np.stack([normals, normals])
-    return head
+    return Head(origin, radius, pos + origin, np.stack([first, second]))
 
 
 def tangential(rel: np.ndarray, ori: np.ndarray) -> np.ndarray:
@@ -134,7 +137,9 @@ def tangential(rel: np.ndarray, ori: np.ndarray) -> np.ndarray:
     return ori / np.linalg.norm(ori, axis=1, keepdims=True)
 
 
-def lead_field(info: mne.Info, pos: np.ndarray, head: Head) -> np.ndarray:
+def lead_field(
+    info: mne.Info, pos: np.ndarray, head: Head, *, sphere: bool = False
+) -> np.ndarray:
     """Compute the field of dipoles in three directions.
 
     Parameters
@@ -145,93 +150,21 @@ def lead_field(info: mne.Info, pos: np.ndarray, head: Head) -> np.ndarray:
         Positions in head coordinates, m.
     head : Head
         The head model.
+    sphere : bool
+        Use the sphere even where the head has a BEM (sources outside the skull).
 
     Returns
     -------
     gain : array of shape (n_channels, n_positions, 3)
         In T / (A m) (planar gradiometers: T/m / (A m)).
     """
-    if head.cortex is not None and head.cortex.bem is not None:
+    if head.cortex is not None and head.cortex.bem is not None and not sphere:
         return head.cortex.lead_field(info, pos)
     unit = np.tile([0.0, 0.0, 1.0], (len(pos), 1))
     src = mne.setup_volume_source_space(pos=dict(rr=pos, nn=unit), verbose="error")
-    sphere = mne.make_sphere_model(head.origin, head_radius=None, verbose="error")
+    model = mne.make_sphere_model(head.origin, head_radius=None, verbose="error")
+    # Head and MRI coordinates are the same without an MRI.
     fwd = mne.make_forward_solution(
-        info, None, src, sphere, meg=True, eeg=False, mindist=0.0, verbose="error"
+        info, None, src, model, meg=True, eeg=False, mindist=0.0, verbose="error"
     )
     return fwd["sol"]["data"].reshape(len(info["chs"]), len(pos), 3)
-
-
-# Coils as few points, enough for fields of far sources: baseline in m, along the
-# x axis (planar) or the z axis (axial) of the coil.
-_PLANAR = {2: 0.0165, 3011: 0.0168, 3012: 0.0168, 3013: 0.0168, 3014: 0.0168}
-_AXIAL = {5001: 0.05, 6001: 0.05}
-
-
-def coil_kind(ch: dict) -> str:
-    """Tell planar and axial gradiometers and magnetometers apart by the coil."""
-    coil = int(ch["coil_type"]) & 0xFFFF
-    if coil in _PLANAR:
-        return "planar"
-    if coil in _AXIAL:
-        return "axial"
-    point = (FIFF.FIFFV_COIL_POINT_MAGNETOMETER, FIFF.FIFFV_COIL_QUSPIN_ZFOPM_MAG)
-    return "opm" if coil in point else "mag"
-
-
-def coil_average(info: mne.Info, field) -> np.ndarray:
-    """Integrate a field over the coils of all channels, coarsely.
-
-    Parameters
-    ----------
-    info : mne.Info
-        Sensors.
-    field : callable
-        Maps points of shape (n, 3) in head coordinates to fields of shape
-        (n, 3, n_fields) in T.
-
-    Returns
-    -------
-    gain : array of shape (n_channels, n_fields)
-    """
-    chs, trans = info["chs"], info["dev_head_t"]["trans"]
-    loc = np.array([ch["loc"] for ch in chs])
-    pos = apply_trans(trans, loc[:, :3])
-    ex, ez = loc[:, 3:6] @ trans[:3, :3].T, loc[:, 9:12] @ trans[:3, :3].T
-    coils = [int(ch["coil_type"]) & 0xFFFF for ch in chs]
-    planar = np.array([_PLANAR.get(coil, 0.0) for coil in coils])[:, None]
-    axial = np.array([_AXIAL.get(coil, 0.0) for coil in coils])[:, None]
-    first, second = pos + ex * planar / 2, pos - ex * planar / 2 + ez * axial
-    out = np.einsum("ck,ckf->cf", ez, field(first))
-    other = np.einsum("ck,ckf->cf", ez, field(second))
-    out = np.where((planar + axial) > 0, out - other, out)
-    return out / np.where(planar > 0, planar, 1.0)
-
-
-def magnetic_dipole(pos: np.ndarray):
-    """Return the field of unit magnetic dipoles (x, y, z; A m^2) far outside."""
-
-    def field(points: np.ndarray) -> np.ndarray:
-        vec = points - pos
-        dist = np.linalg.norm(vec, axis=1)[:, None, None]
-        unit = vec[:, :, None] / dist
-        return 1e-7 * (3 * unit * unit.transpose(0, 2, 1) - np.eye(3)) / dist**3
-
-    return field
-
-
-def uniform_and_gradients(points: np.ndarray) -> np.ndarray:
-    """Return three uniform fields and the five gradients free of sources."""
-    x, y, z = (points - HEAD_ORIGIN).T
-    zero, one = np.zeros_like(x), np.ones_like(x)
-    fields = [
-        (one, zero, zero),
-        (zero, one, zero),
-        (zero, zero, one),
-        (y, x, zero),
-        (z, zero, x),
-        (zero, z, y),
-        (x, -y, zero),
-        (-x / 2, -y / 2, z),
-    ]
-    return np.stack([np.stack(f, axis=1) for f in fields], axis=2)

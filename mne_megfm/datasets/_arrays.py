@@ -10,7 +10,7 @@ baseline, number, coverage and distance to the head.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import mne
 import numpy as np
@@ -157,7 +157,7 @@ def _check_name(name: str) -> tuple[str, int]:
     return name, 0
 
 
-@lru_cache(maxsize=None)
+@cache
 def _array_info(base: str) -> mne.Info:
     """Make the info of a built-in array without a head position (cached)."""
     if base in _CANONICAL:
@@ -232,7 +232,7 @@ def _build_info(
 ) -> mne.Info:
     """Make an info from positions and outward normals in the device frame."""
     info = mne.create_info(names, 1000.0, ch_type)
-    for ch, rr, ez in zip(info["chs"], pos, ori):
+    for ch, rr, ez in zip(info["chs"], pos, ori, strict=True):
         ex = np.cross([0.0, 1.0, 0.0] if abs(ez[1]) < 0.9 else [1.0, 0.0, 0.0], ez)
         ex /= np.linalg.norm(ex)
         ch["loc"][:] = np.r_[rr, ex, np.cross(ez, ex), ez]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import mne
 import numpy as np
 from scipy import fft
+from scipy.signal import lfilter
 
-from ._anatomy import (
-    Head,
+from ._coils import (
+    NOISE_DENSITY,
     coil_average,
     coil_kind,
     magnetic_dipole,
+    sensor_scale,
     uniform_and_gradients,
 )
 from ._signals import (
@@ -21,14 +23,6 @@ from ._signals import (
     slow_rows,
     spectral_noise,
 )
-
-# White noise of usual sensors, T/sqrt(Hz) (planar: T/m/sqrt(Hz)).
-NOISE_DENSITY = {
-    "planar": 3.0e-13,
-    "mag": 4.5e-15,
-    "axial": 5.0e-15,
-    "opm": 13e-15,
-}
 
 # Places relative to the head's centre, m: eyes, and muscles at temples and neck.
 EYES = np.array([[-0.032, 0.078, -0.022], [0.032, 0.078, -0.022]])
@@ -43,9 +37,8 @@ MUSCLES = np.array(
 )
 
 
-def sensor_scale(info: mne.Info) -> np.ndarray:
-    """Nominal noise density of each channel, T/sqrt(Hz) or T/m/sqrt(Hz)."""
-    return np.array([NOISE_DENSITY[coil_kind(ch)] for ch in info["chs"]])
+# Channels whose noise is drawn together.
+_BLOCK = 16
 
 
 class Surroundings:
@@ -57,8 +50,6 @@ class Surroundings:
         Source of randomness.
     info : mne.Info
         Sensors.
-    head : Head
-        The head model.
     eye_gain, muscle_gain : array of shape (n_channels, n_positions, 3)
         Lead fields of the places in ``EYES`` and ``MUSCLES``.
     line_freq : None | float
@@ -71,7 +62,6 @@ class Surroundings:
         self,
         rng: np.random.Generator,
         info: mne.Info,
-        head: Head,
         eye_gain: np.ndarray,
         muscle_gain: np.ndarray,
         line_freq: float | None,
@@ -79,63 +69,78 @@ class Surroundings:
         artifacts: float,
     ):
         self.n_channels = len(info["chs"])
-        lognormal = lambda median, sd: median * np.exp(sd * rng.standard_normal())  # noqa: E731
-        # Heart: a magnetic dipole in the chest, seen as a far field.
+        self._draw_heart(rng, info, artifacts)
+        self._draw_eyes(rng, eye_gain, artifacts)
+        self._draw_muscles(rng, muscle_gain, artifacts)
+        self._draw_room(rng, info, line_freq, noise)
+        self._draw_sensors(rng, info, noise)
+
+    def _draw_heart(self, rng, info, artifacts):
+        # A magnetic dipole in the chest (A m^2), with two axes that turn.
         chest = np.array([0.03, 0.02, -0.36]) + 0.03 * rng.standard_normal(3)
-        heart = coil_average(info, magnetic_dipole(chest))
         axes = rng.standard_normal((3, 2))
         axes /= np.linalg.norm(axes, axis=0)
-        self.heart_gain = heart @ axes * lognormal(0.08e-6, 0.7) * artifacts
+        field = coil_average(info, magnetic_dipole(chest))
+        self.heart_gain = field @ axes * _factor(rng, 0.08e-6, 0.7) * artifacts
         self.heart_rate = rng.uniform(0.9, 1.4)
-        # Eyes: both move together; lids move up and down, gaze goes sideways.
+
+    def _draw_eyes(self, rng, eye_gain, artifacts):
+        # Both eyes move together; lids go up and down, gaze sideways (A m).
         lid = np.array([0.15, 0.2, 1.0]) + 0.15 * rng.standard_normal(3)
         gaze = np.array([1.0, 0.1, 0.1]) + 0.15 * rng.standard_normal(3)
         both = eye_gain.sum(axis=1)
-        self.eye_gain = np.stack([both @ lid, both @ gaze], axis=1) * (
-            np.array([lognormal(60e-9, 0.5), lognormal(20e-9, 0.5)]) * artifacts
-        )
-        self.blink_rate = lognormal(0.2, 0.6)
-        self.saccade_rate = lognormal(0.5, 0.6)
-        # Muscles: independent fibres at each place, tense or not.
+        size = np.array([_factor(rng, 60e-9, 0.5), _factor(rng, 20e-9, 0.5)])
+        self.eye_gain = np.stack([both @ lid, both @ gaze], axis=1) * size * artifacts
+        self.blink_rate = _factor(rng, 0.2, 0.6)
+        self.saccade_rate = _factor(rng, 0.5, 0.6)
+
+    def _draw_muscles(self, rng, muscle_gain, artifacts):
         ori = rng.standard_normal((muscle_gain.shape[1], 3))
         ori /= np.linalg.norm(ori, axis=1, keepdims=True)
         tone = np.exp(0.8 * rng.standard_normal(len(ori)))
-        self.muscle_gain = np.einsum("cpk,pk->cp", muscle_gain, ori * tone[:, None])
-        self.muscle_gain *= lognormal(3e-9, 0.7) * artifacts
-        self.muscle_rate = lognormal(0.06, 0.8)
+        gain = np.einsum("cpk,pk->cp", muscle_gain, ori * tone[:, None])
+        self.muscle_gain = gain * _factor(rng, 3e-9, 0.7) * artifacts
+        self.muscle_rate = _factor(rng, 0.06, 0.8)
         self.muscle_low = rng.uniform(18.0, 40.0)
-        # Surroundings: uniform fields and gradients, with imperfect balance.
-        room = coil_average(info, uniform_and_gradients)
-        lone = np.array([ch["loc"][9:12] for ch in info["chs"]])
+
+    def _draw_room(self, rng, info, line_freq, noise):
+        gain = coil_average(info, uniform_and_gradients)
+        # Gradiometers are balanced to some tenths of a percent.
         planar = np.array([coil_kind(ch) == "planar" for ch in info["chs"]])
-        error = 0.004 * rng.standard_normal((self.n_channels, 1))
-        room[:, :3] += lone * error * np.where(planar, 60.0, 1.0)[:, None] * 0.5
-        self.room_gain = room
-        self.drift = lognormal(0.8e-13, 1.0) * noise
-        self.drift_mix = rng.standard_normal((8, 8)) * (
-            np.r_[np.ones(3), np.full(5, 1.0 / rng.uniform(0.5, 3.0))][:, None]
-        )
+        error = 0.002 * rng.standard_normal((self.n_channels, 3))
+        gain[:, :3] += error * np.where(planar, 1.0 / 0.0168, 1.0)[:, None]
+        self.room_gain = gain
+        # Uniform fields in T; their gradients a metre or so smaller.
+        weight = np.r_[np.ones(3), np.full(5, 1.0 / rng.uniform(0.5, 3.0))][:, None]
+        self.drift = _factor(rng, 0.8e-13, 1.0) * noise
+        self.drift_mix = rng.standard_normal((8, 8)) * weight
         self.drift_exponent = rng.uniform(1.0, 2.4)
+        # Shaking floors and machines: frequency, width, size.
         self.shakes = [
-            (rng.uniform(4.0, 45.0), rng.uniform(0.3, 4.0), lognormal(4e-14, 0.9))
+            (rng.uniform(4, 45), rng.uniform(0.3, 4), _factor(rng, 4e-14, 0.9) * noise)
             for _ in range(rng.integers(0, 5))
         ]
-        self.shake_mix = rng.standard_normal((8, 5)) * self.drift_mix.std(1)[:, None]
-        self.shake_scale = noise
-        # Mains and its harmonics.
+        self.shake_mix = rng.standard_normal((8, 5)) * weight
+        # Mains and its harmonics, each with a pattern that turns in a cycle.
         self.line_freq = line_freq
-        self.line_mix = rng.standard_normal((8, 4, 2)) * (
-            np.r_[np.ones(3), np.full(5, 1.0)][:, None, None]
-        )
-        self.line_size = lognormal(2.5e-14, 1.1) * np.array([1.0, 0.25, 0.4, 0.15])
-        self.line_size = self.line_size * noise
         self.line_offset = 0.04 * rng.standard_normal()
-        # Sensors.
-        density = sensor_scale(info)
-        self.density = density * lognormal(1.0, 0.25) * noise
-        self.density *= np.exp(0.15 * rng.standard_normal(self.n_channels))
-        self.sensor_drift = lognormal(2.0, 0.8)
-        self.offset = lognormal(2e-13, 1.3) / NOISE_DENSITY["mag"] * density * noise
+        self.line_mix = rng.standard_normal((8, 4, 2)) * weight[..., None]
+        harmonics = np.array([1.0, 0.25, 0.4, 0.15])
+        self.line_size = _factor(rng, 2.5e-14, 1.1) * harmonics * noise
+
+    def _draw_sensors(self, rng, info, noise):
+        nominal = sensor_scale(info)
+        own = np.exp(0.15 * rng.standard_normal(self.n_channels))
+        self.density = nominal * own * _factor(rng, 1.0, 0.25) * noise
+        self.sensor_drift = _factor(rng, 2.0, 0.8)
+        offset = _factor(rng, 2e-13, 1.3) / NOISE_DENSITY["mag"]
+        self.offset = offset * nominal * noise
+
+    def spoil(self, rng: np.random.Generator, n_bads: int) -> np.ndarray:
+        """Make channels bad: very noisy, or flat but for a little noise."""
+        bads = np.sort(rng.choice(self.n_channels, n_bads, replace=False))
+        self.density[bads] *= np.where(rng.random(n_bads) < 0.5, 40.0, 1e-3)
+        return bads
 
     def rows(
         self, rng: np.random.Generator, n_times: int, sfreq: float, truth: dict
@@ -166,7 +171,6 @@ class Surroundings:
             if freq >= 0.45 * sfreq:
                 continue
             gains.append(self.room_gain @ self.shake_mix[:, ii : ii + 1] * size)
-            gains[-1] = gains[-1] * self.shake_scale
             rows.append(narrowband(rng, freq, width, n_times, sfreq).real[None])
         if self.line_freq is not None:
             self._line(rng, n_times, sfreq, gains, rows)
@@ -252,26 +256,34 @@ class Surroundings:
         n_times = data.shape[1]
         l_freq, h_freq = filters
         sd = (self.density * np.sqrt(sfreq / 2.0)).astype(np.float32)[:, None]
-        if h_freq is None:
-            white = rng.standard_normal(data.shape, dtype=np.float32)
-        else:
-            n_fft = fft.next_fast_len(n_times, real=True)
-            freqs = fft.rfftfreq(n_fft, 1.0 / sfreq)
-            amp = filter_response(freqs, l_freq, h_freq) / np.sqrt(n_fft / 2.0)
-            white = spectral_noise(rng, amp, n_fft, len(data))[:, :n_times]
-        white *= sd
-        data += white
-        if l_freq is None:
-            step = max(int(sfreq // 2), 1)
-            drift = slow_rows(rng, len(data), n_times, step, walk=True)
-            drift *= sd * np.float32(self.sensor_drift * 0.3)
-            data += drift
-            offset = self.offset * rng.standard_normal(self.n_channels)
-            data += offset.astype(np.float32)[:, None]
+        offset = (self.offset * rng.standard_normal(self.n_channels))[:, None]
+        step = max(int(sfreq // 2), 1)
+        # A few channels at a time stay in the processor's cache.
+        for start in range(0, len(data), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            block, scale = data[part], sd[part]
+            if h_freq is None:
+                white = rng.standard_normal(block.shape, dtype=np.float32)
+            else:
+                n_fft = fft.next_fast_len(n_times, real=True)
+                freqs = fft.rfftfreq(n_fft, 1.0 / sfreq)
+                amp = filter_response(freqs, l_freq, h_freq) / np.sqrt(n_fft / 2.0)
+                white = spectral_noise(rng, amp, n_fft, len(block))[:, :n_times]
+            if l_freq is None:
+                drift = slow_rows(rng, len(block), n_times, step, walk=True)
+                drift *= np.float32(0.3 * self.sensor_drift)
+                white += drift
+            white *= scale
+            block += white
+            if l_freq is None:
+                block += offset[part].astype(np.float32)
+
+
+def _factor(rng: np.random.Generator, median: float, sd: float) -> float:
+    """Draw a log-normal value."""
+    return median * float(np.exp(sd * rng.standard_normal()))
 
 
 def _leaky_steps(kicks: np.ndarray, decay: float) -> np.ndarray:
     """Integrate kicks with a leak: ``y[t] = decay * y[t - 1] + kicks[t]``."""
-    from scipy.signal import lfilter
-
     return lfilter([1.0], [1.0, -decay], kicks).astype(np.float32)

@@ -7,11 +7,13 @@ import numpy as np
 from scipy import fft
 
 from ._anatomy import Head, tangential
-from ._artifacts import sensor_scale
+from ._coils import sensor_scale
 from ._signals import bursts, narrowband, power_law, slow_rows, spectral_noise
 
 # Number of groups of background sources that share a spectrum.
 _N_GROUPS = 4
+# Number of patches of sources that go together.
+_N_PATCHES = 40
 # Share of the background's variance, in units of the noise, that may be left out.
 _LEFT_OUT = 2e-3
 
@@ -42,71 +44,71 @@ class Brain:
 
     def __init__(self, rng: np.random.Generator, head: Head, traits: dict):
         self.head = head
+        self._draw_background(rng)
+        self._draw_rhythms(rng, traits)
+        self.positions = np.array([source["pos"] for source in self.rhythms])
+
+    def _draw_background(self, rng):
+        n_pos = len(self.head.background)
         exponent = np.clip(1.25 + 0.3 * rng.standard_normal(), 0.6, 2.1)
-        self.exponents = np.clip(
-            exponent + 0.25 * rng.standard_normal(_N_GROUPS), 0.4, 2.4
-        )
+        exponents = exponent + 0.25 * rng.standard_normal(_N_GROUPS)
+        self.exponents = np.clip(exponents, 0.4, 2.4)
         self.knees = np.exp(rng.uniform(np.log(0.2), np.log(4.0), _N_GROUPS))
+        # Size of a source (A m between 2 and 40 Hz), and how sizes differ.
         self.size = 0.95e-9 * np.exp(0.45 * rng.standard_normal())
-        self.spread = rng.uniform(0.2, 0.8)
-        self.envelope = rng.uniform(0.1, 0.6)
-        n_pos = len(head.background)
-        self.source_size = np.exp(self.spread * rng.standard_normal((2, n_pos)))
+        spread = rng.uniform(0.2, 0.8)
+        self.source_size = np.exp(spread * rng.standard_normal((2, n_pos)))
         self.group = rng.integers(0, _N_GROUPS, (2, n_pos))
+        # How strongly the background swells and ebbs.
+        self.envelope = rng.uniform(0.1, 0.6)
         # Patches: neighbouring sources that go together.
-        self.patches = rng.standard_normal((40, n_pos))
-        centres = head.background[rng.integers(0, n_pos, 40)]
-        reach = rng.uniform(0.008, 0.030, 40)
-        dist = np.linalg.norm(centres[:, None] - head.background[None], axis=-1)
-        self.patches = np.exp(-0.5 * (dist / reach[:, None]) ** 2)
-        self.patch_size = self.size * 0.4 * np.exp(0.5 * rng.standard_normal(40))
-        self.patch_ori = rng.standard_normal((40, 3))
-        self.freqs = self._draw_freqs(rng, traits)
-        self.rhythms, self.truth = [], {}
-        for name, (place, moment, rate) in _RHYTHMS.items():
-            present = rng.random() < 0.88
-            size = np.exp(0.6 * rng.standard_normal()) * moment
-            width = rng.uniform(0.06, 0.16) * self.freqs[name]
-            width = min(width, 0.15 * self.freqs[name] if "beta" in name else 1.2)
-            if "theta" in name:
-                size = size * traits["theta"]
-            if "beta" in name:
-                size = size * traits["beta"]
-            for hemi, sign in (("lh", -1), ("rh", 1)):
-                side = np.exp(0.2 * rng.standard_normal())
-                pos, ori = head.place(rng, place, sign, spread=0.007)
-                source = dict(
-                    name=name,
-                    hemi=hemi,
-                    pos=pos,
-                    ori=ori,
-                    freq=self.freqs[name],
-                    width=width,
-                    moment=size * side if present else 0.0,
-                    rate=rate,
-                )
-                self.rhythms.append(source)
-        self.truth = {
-            "sources": self.rhythms,
-            "alpha_frequency": traits["alpha_frequency"],
-            "exponents": self.exponents,
-            "knees": self.knees,
-        }
-        self.shared = rng.uniform(0.1, 0.8)
-        self.harmonic = rng.uniform(0.1, 0.45)
-        self.closed = rng.random() < 0.5
-        # Waves that travel over the back of the head.
-        self.wave_size = 4e-9 * np.exp(0.6 * rng.standard_normal())
-        self.wave_vector = rng.standard_normal(3) * 2 * np.pi / 0.15
-        self.wave_ori = rng.standard_normal((n_pos, 3))
+        centres = self.head.background[rng.integers(0, n_pos, _N_PATCHES)]
+        reach = rng.uniform(0.008, 0.030, (_N_PATCHES, 1))
+        dist = np.linalg.norm(centres[:, None] - self.head.background, axis=-1)
+        size = 0.4 * self.size * np.exp(0.5 * rng.standard_normal((_N_PATCHES, 1)))
+        self.patches = size * np.exp(-0.5 * (dist / reach) ** 2)
+        self.patch_ori = rng.standard_normal((_N_PATCHES, 3))
         # A few places with a rhythm of their own, anywhere, at any frequency.
         n_own = int(rng.integers(2, 9))
         self.own_freqs = np.exp(rng.uniform(np.log(1.5), np.log(45.0), n_own))
         self.own_width = self.own_freqs * rng.uniform(0.08, 0.4, n_own)
         self.own_index = rng.integers(0, n_pos, n_own)
-        self.own_size = 7e-9 * np.exp(0.6 * rng.standard_normal(n_own))
-        self.own_size *= (4.0 / self.own_freqs) ** 0.5
-        self.positions = np.array([source["pos"] for source in self.rhythms])
+        size = 7e-9 * np.exp(0.6 * rng.standard_normal(n_own))
+        self.own_size = size * np.sqrt(4.0 / self.own_freqs)
+
+    def _draw_rhythms(self, rng, traits):
+        self.freqs = self._draw_freqs(rng, traits)
+        self.rhythms = []
+        for name, (place, moment, rate) in _RHYTHMS.items():
+            present = rng.random() < 0.88
+            size = np.exp(0.6 * rng.standard_normal()) * moment * present
+            width = min(rng.uniform(0.06, 0.16) * self.freqs[name], 2.5)
+            for trait in ("theta", "beta"):
+                if trait in name:
+                    size = size * traits[trait]
+            for hemi, sign in (("lh", -1), ("rh", 1)):
+                side = np.exp(0.2 * rng.standard_normal())
+                pos, ori = self.head.place(rng, place, sign, spread=0.007)
+                self.rhythms.append(
+                    dict(
+                        name=name,
+                        hemi=hemi,
+                        pos=pos,
+                        ori=ori,
+                        freq=float(self.freqs[name]),
+                        width=float(width),
+                        moment=float(size * side),
+                        rate=rate,
+                    )
+                )
+        # Share of a rhythm that both hemispheres have in common, and shape of mu.
+        self.shared = rng.uniform(0.1, 0.8)
+        self.harmonic = rng.uniform(0.1, 0.45)
+        self.eyes_closed = rng.random() < 0.5
+        # Waves that travel over the back of the head, some 15 cm long.
+        self.wave_size = 1.2e-9 * np.exp(0.6 * rng.standard_normal())
+        self.wave_vector = rng.standard_normal(3) * 2 * np.pi / 0.15
+        self.wave_ori = rng.standard_normal((len(self.head.background), 3))
 
     @staticmethod
     def _draw_freqs(rng, traits) -> dict:
@@ -147,23 +149,29 @@ class Brain:
             n_keep = int(np.searchsorted(-left, -_LEFT_OUT)) + 1
             self.group_gain.append(u[:, :n_keep] * s[:n_keep] * scale)
         rel = head.background - head.origin
-        weights = self.patches * self.patch_size[:, None]
         gains = []
-        for weight, ori in zip(weights, self.patch_ori):
-            ori = tangential(rel, np.broadcast_to(ori, rel.shape))
-            gains.append(np.einsum("cpk,pk->c", background, ori * weight[:, None]))
+        for weight, ori in zip(self.patches, self.patch_ori, strict=True):
+            ori = self._currents(np.broadcast_to(ori, rel.shape)) * weight[:, None]
+            gains.append(np.tensordot(background, ori, axes=2))
         self.patch_gain = np.array(gains).T
         ori = np.array([s["ori"] * s["moment"] for s in self.rhythms])
         self.rhythm_gain = np.einsum("csk,sk->cs", rhythms, ori)
-        ori = tangential(rel, self.wave_ori)
+        ori = self._currents(self.wave_ori)
         behind = np.exp(-0.5 * ((rel[:, 1] / head.radius + 0.8) / 0.45) ** 2)
         phase = np.exp(1j * (rel @ self.wave_vector))
         wave = np.einsum("cpk,pk->cp", background, ori) @ (behind * phase)
-        self.wave_gain = np.stack([wave.real, wave.imag], axis=1) * self.wave_size * 0.3
+        self.wave_gain = np.stack([wave.real, wave.imag], axis=1) * self.wave_size
         self.own_gain = single[0][:, self.own_index] / (
             self.source_size[0, self.own_index] * self.size
         )
         self.own_gain = self.own_gain * self.own_size
+
+    def _currents(self, ori: np.ndarray) -> np.ndarray:
+        """Turn directions at background positions into those of currents."""
+        head = self.head
+        if head.cortex is not None:
+            return head.background_ori[0]
+        return tangential(head.background - head.origin, ori)
 
     def rows(
         self,
@@ -181,37 +189,45 @@ class Brain:
         -------
         gains, rows : list of arrays of shape (n_channels, k) and (k, n_times)
         """
+        gains, rows = self._background_rows(rng, n_times, sfreq)
+        more = self._rhythm_rows(rng, state, n_times, sfreq, onsets, sides, truth)
+        return gains + more[0], rows + more[1]
+
+    def _background_rows(self, rng, n_times, sfreq):
         gains, rows = [], []
         freqs = fft.rfftfreq(n_times, 1.0 / sfreq)
         step = max(int(sfreq // 2), 1)
-        for gain, exponent, knee in zip(self.group_gain, self.exponents, self.knees):
-            amp = power_law(freqs, exponent, knee)
+        amps = [
+            power_law(freqs, exponent, knee)
+            for exponent, knee in zip(self.exponents, self.knees, strict=True)
+        ]
+        for gain, amp in zip(self.group_gain, amps, strict=True):
             group = spectral_noise(rng, amp, n_times, gain.shape[1])
-            slow = slow_rows(rng, 1, n_times, step, walk=False)
-            group *= np.exp(self.envelope * slow)
+            swell = slow_rows(rng, 1, n_times, step, walk=False)
+            group *= np.exp(self.envelope * swell)
             gains.append(gain)
             rows.append(group)
-        amps = np.stack(
-            [
-                power_law(freqs, self.exponents[ii % 4], self.knees[ii % 4])
-                for ii in range(self.patch_gain.shape[1])
-            ]
-        )
-        patches = spectral_noise(rng, amps, n_times, len(amps))
-        patches *= np.exp(
-            self.envelope * slow_rows(rng, len(amps), n_times, step, walk=False)
-        )
+        amps = np.array([amps[ii % _N_GROUPS] for ii in range(_N_PATCHES)])
+        patches = spectral_noise(rng, amps, n_times, _N_PATCHES)
+        swell = slow_rows(rng, _N_PATCHES, n_times, step, walk=False)
+        patches *= np.exp(self.envelope * swell)
         gains.append(self.patch_gain)
         rows.append(patches)
-        for freq, width, gain in zip(self.own_freqs, self.own_width, self.own_gain.T):
+        for freq, width, gain in zip(
+            self.own_freqs, self.own_width, self.own_gain.T, strict=True
+        ):
             if freq < 0.4 * sfreq:
                 gains.append(gain[:, None])
                 rows.append(narrowband(rng, freq, width, n_times, sfreq).real[None])
-        alpha_factor = 1.6 if state == "rest" and self.closed else 0.8
-        common = {}
-        for source, gain in zip(self.rhythms, self.rhythm_gain.T):
-            name, freq = source["name"], source["freq"]
-            z = narrowband(rng, freq, source["width"], n_times, sfreq)
+        return gains, rows
+
+    def _rhythm_rows(self, rng, state, n_times, sfreq, onsets, sides, truth):
+        gains, rows, common = [], [], {}
+        truth["bursts"] = {}
+        alpha_factor = 1.6 if state == "rest" and self.eyes_closed else 0.8
+        for source, gain in zip(self.rhythms, self.rhythm_gain.T, strict=True):
+            name, hemi = source["name"], source["hemi"]
+            z = narrowband(rng, source["freq"], source["width"], n_times, sfreq)
             # Both hemispheres share a part of their rhythm.
             other = common.setdefault(name, z)
             if other is not z:
@@ -225,14 +241,13 @@ class Brain:
                     rng, source["rate"], (0.12, 0.5), n_times, sfreq
                 )
                 wave *= 0.4 + 1.3 * envelope
-                truth.setdefault("bursts", {})[name, source["hemi"]] = centres / sfreq
+                truth["bursts"][name, hemi] = centres / sfreq
             if name in ("alpha", "occipital"):
                 wave *= alpha_factor
             if state == "somatosensory" and name in ("mu", "beta"):
-                far = (source["hemi"] == "lh") == (sides["somatosensory"] == "left")
-                wave *= _desynchronise(
-                    onsets, n_times, sfreq, name, 0.4 if far else 1.0
-                )
+                same_side = (hemi == "lh") == (sides[state] == "left")
+                depth = 0.4 if same_side else 1.0
+                wave *= _desynchronise(onsets, n_times, sfreq, name, depth)
             gains.append(gain[:, None])
             rows.append(wave[None])
         z = narrowband(rng, self.freqs["alpha"], 0.9, n_times, sfreq)

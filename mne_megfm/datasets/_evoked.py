@@ -1,4 +1,9 @@
-"""Responses to sounds and to median-nerve stimuli."""
+"""Responses to sounds and to median-nerve stimuli.
+
+Latencies, moments, places and directions are typical of the MEG literature, as
+reviewed by Hari and Forss (1999, Phil Trans R Soc B 354:1145-1154) for SI and SII,
+and by Hämäläinen et al. (1993, Rev Mod Phys 65:413-497) for auditory cortex.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,11 @@ from ._anatomy import Head
 
 @dataclass(frozen=True)
 class _Peak:
-    """One deflection: mean latency and its spread between persons (s), width (s),
-    dipole moment (A m), usual direction, and how much it habituates."""
+    """One deflection of a response.
+
+    Mean latency, its spread between persons and width in s, dipole moment in A m,
+    usual direction of the current, and how much it habituates.
+    """
 
     name: str
     place: str
@@ -162,7 +170,7 @@ def response_rows(
         Dipole moments relative to each source's ``moment``.
     """
     rows = np.zeros((len(sources), n_times), np.float32)
-    for row, src in zip(rows, sources):
+    for row, src in zip(rows, sources, strict=True):
         span = int(np.ceil((src.latency * 1.15 + 5.0 * src.width) * sfreq)) + 1
         t = np.arange(span) / sfreq
         rel = (t[None] - src.trial_latency[:, None]) / src.width

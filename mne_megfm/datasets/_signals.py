@@ -101,7 +101,7 @@ def bursts(
     centres = np.sort(rng.integers(0, n_times, n_bursts))
     widths = rng.uniform(*duration, n_bursts) * sfreq / 2.355
     heights = rng.gamma(4.0, 0.25, n_bursts)
-    for centre, width, height in zip(centres, widths, heights):
+    for centre, width, height in zip(centres, widths, heights, strict=True):
         start, stop = max(0, int(centre - 4 * width)), int(centre + 4 * width) + 1
         t = np.arange(start, min(stop, n_times))
         envelope[t] += height * np.exp(-0.5 * ((t - centre) / width) ** 2)

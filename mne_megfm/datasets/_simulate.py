@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import mne
 import numpy as np
 from scipy import fft
@@ -13,29 +11,11 @@ from ._anatomy import lead_field, make_head
 from ._arrays import make_array_info
 from ._artifacts import EYES, MUSCLES, Surroundings
 from ._brain import Brain
+from ._cortex import Cortex
 from ._effects import MigraineEffects, draw_traits
+from ._participant import Participant, make_epochs, make_raw
+from ._settings import STATES, Settings, check_label
 from ._signals import filter_rows
-
-STATES = ("rest", "auditory", "somatosensory")
-EVENT_ID = {name: ii + 1 for ii, name in enumerate(STATES)}
-LABELS = ("control", "migraine")
-
-
-@dataclass
-class Participant:
-    """Recordings of one simulated participant, and the truth about them."""
-
-    name: str
-    label: str
-    array: str
-    recordings: dict
-    truth: dict = field(repr=False)
-
-    def epochs(self, state: str | None = None) -> mne.BaseEpochs:
-        """Return the epochs of a state, or of all states in one object."""
-        if state is not None:
-            return self.recordings[state]
-        return mne.concatenate_epochs(list(self.recordings.values()), verbose="error")
 
 
 def simulate_participant(
@@ -43,167 +23,233 @@ def simulate_participant(
     label: str = "control",
     *,
     array: str = "neuromag306",
-    states: tuple = STATES,
-    n_epochs: int = 40,
-    epoch_duration: float = 1.0,
-    tmin: float = -0.2,
-    sfreq: float = 250.0,
-    effect_size: float = 1.0,
     effects: MigraineEffects | None = None,
-    isi_jitter: float = 0.15,
-    train_length: int = 10,
-    train_gap: float = 1.0,
-    filters=None,
-    line_freq="random",
-    noise: float = 1.0,
-    artifacts: float = 1.0,
-    brain: float = 1.0,
-    head_pos="random",
-    cortex=None,
+    effect_size: float = 1.0,
+    subjects_dir=None,
+    subject: str | None = None,
+    trans=None,
     random_state: int | None = None,
+    **settings,
 ) -> Participant:
-    """Simulate the recordings of one participant."""
+    """Simulate the recordings of one participant.
+
+    Parameters
+    ----------
+    index : int
+        Number of the participant. All that is random depends on `random_state`
+        and `index` alone.
+    label : str
+        ``'control'`` or ``'migraine'``. The label draws nothing at random: the
+        patient with a number is the control with that number, its traits shifted.
+    array : str
+        The MEG array, see :func:`make_array_info`.
+    effects : None | MigraineEffects
+        How patients differ; None for the defaults.
+    effect_size : float
+        Factor on all effects; with 0 a patient equals a control bit for bit.
+    subjects_dir, subject, trans
+        See :func:`simulate_cohort`.
+    random_state : None | int
+        Seed; None draws one.
+    **settings
+        The recordings and the noise, see :func:`simulate_cohort`: `states`,
+        `n_epochs`, `epoch_duration`, `tmin`, `sfreq`, `isi_jitter`,
+        `train_length`, `train_gap`, `raw_states`, `filters`, `line_freq`,
+        `brain`, `noise`, `artifacts`, `head_pos`, `n_bads`.
+
+    Returns
+    -------
+    participant : Participant
+        Recordings and the truth about them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter cannot be used.
+
+    Examples
+    --------
+    >>> from mne_megfm.datasets import simulate_participant
+    >>> sub = simulate_participant(
+    ...     3,
+    ...     "migraine",
+    ...     array="ctf151",
+    ...     states=("auditory",),
+    ...     n_epochs=4,
+    ...     random_state=0,
+    ... )
+    >>> sub.recordings["auditory"].get_data(copy=False).shape
+    (4, 151, 250)
+    """
+    check_label(label)
+    cortex = None
+    if subject is not None or subjects_dir is not None:
+        if subject is None or subjects_dir is None:
+            raise ValueError(
+                "Expected subjects_dir and subject together, got only one of them."
+            )
+        cortex = Cortex(subjects_dir, subject, trans)
     effects = MigraineEffects() if effects is None else effects
+    opts = Settings.from_kwargs(settings)
+    return simulate(
+        index, label, array, effects, effect_size, cortex, random_state, opts
+    )
+
+
+def simulate(
+    index: int,
+    label: str,
+    array: str,
+    effects: MigraineEffects,
+    effect_size: float,
+    cortex: Cortex | None,
+    random_state: int | None,
+    opts: Settings,
+) -> Participant:
+    """Simulate a participant with checked settings."""
     seed = np.random.SeedSequence(random_state, spawn_key=(index,))
-    streams = [np.random.default_rng(s) for s in seed.spawn(3 + len(STATES))]
-    trait_rng, head_rng, room_rng = streams[:3]
-    info = make_array_info(array, sfreq, head_pos=head_pos, random_state=head_rng)
+    # One stream for each thing, so that leaving one out changes no other.
+    streams = [np.random.default_rng(s) for s in seed.spawn(5 + len(STATES))]
+    trait_rng, head_rng, brain_rng, room_rng, filter_rng = streams[:5]
+    info = make_array_info(
+        array, opts.sfreq, head_pos=opts.head_pos, random_state=head_rng
+    )
     traits = draw_traits(trait_rng, label, effects, effect_size)
-    l_freq, h_freq = _draw_filters(trait_rng, filters, sfreq)
-    mains = _draw_line(trait_rng, line_freq)
+    mains, filters = opts.draw_line(filter_rng), opts.draw_filters(filter_rng)
     head = make_head(head_rng, info, cortex)
-    person = Brain(trait_rng, head, traits)
+    brain = Brain(brain_rng, head, traits)
     sides = {
-        "auditory": trait_rng.choice(["both", "left", "right"]),
-        "somatosensory": trait_rng.choice(["left", "right"]),
+        "auditory": str(brain_rng.choice(["both", "left", "right"])),
+        "somatosensory": str(brain_rng.choice(["left", "right"])),
     }
     evoked = {
-        name: _evoked.draw_sources(
-            trait_rng, name, head, traits["amplitude"], sides[name]
-        )
-        for name in ("auditory", "somatosensory")
+        state: _evoked.draw_sources(brain_rng, state, head, traits["amplitude"], side)
+        for state, side in sides.items()
     }
     # One forward solution serves all sources of the person.
-    points = [head.background, person.positions, head.origin + EYES]
-    points += [head.origin + MUSCLES]
-    points += [np.array([src.pos for src in evoked[name]]) for name in evoked]
+    points = [head.background, brain.positions]
+    points += [np.array([src.pos for src in evoked[state]]) for state in evoked]
     gain = lead_field(info, np.concatenate(points), head)
-    edges = np.cumsum([len(p) for p in points])[:-1]
-    parts = np.split(gain, edges, axis=1)
-    person.set_gains(parts[0], parts[1], info)
-    room = Surroundings(
-        room_rng, info, head, parts[2], parts[3], mains, noise, artifacts
-    )
+    gain = np.split(gain, np.cumsum([len(p) for p in points])[:-1], axis=1)
+    brain.set_gains(gain[0], gain[1], info)
     evoked_gain = {
-        name: np.einsum(
-            "csk,sk->cs", part, [src.ori * src.moment for src in evoked[name]]
-        )
-        for name, part in zip(evoked, parts[4:])
+        state: np.einsum("csk,sk->cs", g, [s.ori * s.moment for s in evoked[state]])
+        for state, g in zip(evoked, gain[2:], strict=True)
     }
+    outside = head.origin + np.concatenate([EYES, MUSCLES]) * (head.radius / 0.076)
+    outside = lead_field(info, outside, head, sphere=True)
+    room = Surroundings(
+        room_rng,
+        info,
+        outside[:, : len(EYES)],
+        outside[:, len(EYES) :],
+        mains,
+        opts.noise,
+        opts.artifacts,
+    )
+    bads = room.spoil(room_rng, min(opts.n_bads, len(info["chs"]) - 1))
+    info["bads"] = [info["ch_names"][ii] for ii in bads]
+    l_freq, h_freq = filters
     with info._unlock():
         info["highpass"] = 0.0 if l_freq is None else l_freq
-        info["lowpass"] = sfreq / 2.0 if h_freq is None else h_freq
+        info["lowpass"] = opts.sfreq / 2.0 if h_freq is None else h_freq
         info["line_freq"] = mains
-    n_win = int(round(epoch_duration * sfreq))
-    n_pre = int(round(-tmin * sfreq))
     truth = dict(
         traits=traits,
         head_origin=head.origin,
         brain_radius=head.radius,
         dev_head_t=info["dev_head_t"]["trans"].copy(),
         sides=sides,
-        rhythms=person.truth,
-        filters=(l_freq, h_freq),
+        rhythms=brain.rhythms,
+        background=dict(exponents=brain.exponents, knees=brain.knees),
+        filters=filters,
         line_freq=mains,
         states={},
     )
-    recordings = {}
-    for state, rng in zip(STATES, streams[3:]):
-        if state not in states:
+    person = Participant(f"sub-{index:04d}", label, array, {}, truth)
+    for state, rng in zip(STATES, streams[5:], strict=True):
+        if state not in opts.states:
             continue
-        filtered = l_freq is not None or h_freq is not None
-        margin = int(2.0 * sfreq) if filtered else int(0.1 * sfreq)
-        starts, train = _epoch_starts(
-            rng, n_epochs, n_win, sfreq, margin, state, isi_jitter, train_length, train_gap
+        found = dict(sources=evoked.get(state, []))
+        parts = (brain, room, evoked.get(state), evoked_gain.get(state))
+        person.recordings[state] = _record(
+            rng, state, person, info, parts, filters, opts, found
         )
-        onsets = starts + n_pre
-        n_times = fft.next_fast_len(int(starts[-1]) + n_win + margin, real=True)
-        mine = dict(onsets=onsets / sfreq, train=train)
-        stim = onsets if state != "rest" else None
-        gains, rows = person.rows(rng, state, n_times, sfreq, stim, sides, mine)
-        gains = [g * brain for g in gains]
-        if state in evoked:
-            _evoked.draw_trials(
-                rng, evoked[state], train, traits["habituation"], traits["adaptation"]
-            )
-            gains.append(evoked_gain[state] * brain)
-            rows.append(
-                _evoked.response_rows(evoked[state], onsets, n_times, sfreq)
-            )
-            mine["sources"] = evoked[state]
-        more = room.rows(rng, n_times, sfreq, mine)
-        gains, rows = np.hstack(gains + more[0]), np.vstack(rows + more[1])
-        if filtered:
-            rows = filter_rows(rows, sfreq, l_freq, h_freq)
-        idx = (starts[:, None] + np.arange(n_win)).ravel()
-        data = gains.astype(np.float32) @ rows[:, idx]
-        room.add_sensor_noise(rng, data, sfreq, (l_freq, h_freq))
-        data = data.reshape(len(data), n_epochs, n_win).transpose(1, 0, 2)
-        events = np.c_[onsets, np.zeros_like(onsets), np.full(n_epochs, EVENT_ID[state])]
-        recordings[state] = mne.EpochsArray(
-            data.astype(np.float64),
-            info,
-            events,
-            tmin=-n_pre / sfreq,
-            event_id={state: EVENT_ID[state]},
-            baseline=None,
-            proj=False,
-            verbose="error",
+        truth["states"][state] = found
+    return person
+
+
+def _record(
+    rng: np.random.Generator,
+    state: str,
+    person: Participant,
+    info: mne.Info,
+    parts: tuple,
+    filters: tuple,
+    opts: Settings,
+    found: dict,
+) -> mne.BaseEpochs | mne.io.BaseRaw:
+    """Simulate one recording; times and trials are written to `found`."""
+    brain, room, sources, evoked_gain = parts
+    sfreq, traits, sides = opts.sfreq, person.truth["traits"], person.truth["sides"]
+    n_epochs, n_win = opts.n_epochs[state], opts.n_times
+    filtered = filters != (None, None)
+    # Filters need something before the first and after the last epoch.
+    margin = int((2.0 if filtered else 0.1) * sfreq)
+    starts, train = _epoch_starts(rng, state, n_epochs, margin, opts)
+    onsets = starts + opts.n_before
+    n_times = fft.next_fast_len(int(starts[-1]) + n_win + margin, real=True)
+    stimuli = None if state == "rest" else onsets
+    gains, rows = brain.rows(rng, state, n_times, sfreq, stimuli, sides, found)
+    if sources:
+        _evoked.draw_trials(
+            rng, sources, train, traits["habituation"], traits["adaptation"]
         )
-        truth["states"][state] = mine
-    return Participant(f"sub-{index:04d}", label, array, recordings, truth)
-
-
-def _draw_filters(rng, filters, sfreq):
-    """Return (l_freq, h_freq), drawn if asked."""
-    choices = [
-        (None, None),
-        (None, None),
-        (None, None),
-        (0.1, None),
-        (0.1, 80.0),
-        (0.3, 100.0),
-        (0.5, None),
-        (1.0, None),
-        (1.0, 45.0),
-        (None, 80.0),
-        (0.5, 40.0),
-        (1.0, 100.0),
-    ]
-    drawn = choices[rng.integers(len(choices))]
-    if filters is None:
-        return None, None
-    if filters != "random":
-        return tuple(filters)
-    low, high = drawn
-    return low, (None if high is None or high >= 0.48 * sfreq else high)
-
-
-def _draw_line(rng, line_freq):
-    """Return the mains frequency or None, drawn if asked."""
-    present, which = rng.random() < 0.8, rng.random() < 0.5
-    if line_freq == "random":
-        return (50.0 if which else 60.0) if present else None
-    return line_freq
+        gains.append(evoked_gain)
+        rows.append(_evoked.response_rows(sources, onsets, n_times, sfreq))
+    gains = [gain * opts.brain for gain in gains]
+    more_gains, more_rows = room.rows(rng, n_times, sfreq, found)
+    gains, rows = np.hstack(gains + more_gains), np.vstack(rows + more_rows)
+    if filtered:
+        rows = filter_rows(rows, sfreq, *filters)
+    as_raw = state in opts.raw_states
+    if as_raw:
+        rows = rows[:, starts[0] : starts[-1] + n_win]
+    else:
+        rows = rows[:, (starts[:, None] + np.arange(n_win)).ravel()]
+    data = gains.astype(np.float32) @ rows.astype(np.float32, copy=False)
+    room.add_sensor_noise(rng, data, sfreq, filters)
+    onsets = onsets - starts[0]
+    _to_recording_time(
+        found, starts[0] / sfreq, (starts[-1] - starts[0] + n_win) / sfreq
+    )
+    found.update(onsets=onsets / sfreq, train=train)
+    if as_raw:
+        return make_raw(data, info, state, onsets)
+    return make_epochs(data, info, state, onsets, train, person, opts)
 
 
 def _epoch_starts(
-    rng, n_epochs, n_win, sfreq, margin, state, isi_jitter, train_length, train_gap
-):
-    """Return the first sample of each epoch and the place in its train."""
-    train = np.arange(n_epochs) % train_length
-    gaps = np.full(n_epochs, n_win)
+    rng: np.random.Generator, state: str, n_epochs: int, margin: int, opts: Settings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the first sample of each epoch; number the trials of each train."""
+    train = np.arange(n_epochs) % opts.train_length
+    gaps = np.full(n_epochs, opts.n_times)
     if state != "rest":
-        gaps = gaps + (rng.random(n_epochs) * isi_jitter * sfreq).astype(int)
-        gaps[train == train_length - 1] += int(train_gap * sfreq)
+        # Without jitter the mains would be in step with the stimuli.
+        jitter = rng.random(n_epochs) * opts.isi_jitter * opts.sfreq
+        gaps = gaps + jitter.astype(int)
+        gaps[train == opts.train_length - 1] += int(opts.train_gap * opts.sfreq)
     return margin + np.r_[0, np.cumsum(gaps)[:-1]], train
+
+
+def _to_recording_time(found: dict, start: float, duration: float) -> None:
+    """Count the times of what happened from the start of the recording."""
+
+    def shift(times):
+        times = times - start
+        return times[(times >= 0) & (times < duration)]
+
+    for name in ("heartbeats", "blinks", "saccades"):
+        found[name] = shift(found[name])
+    found["bursts"] = {key: shift(val) for key, val in found["bursts"].items()}
