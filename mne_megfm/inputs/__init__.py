@@ -5,7 +5,8 @@ recording, or an average. A *window* is what a model sees: a piece of a row on
 the canonical array, at the model's sampling rate.
 """
 
-from ._recordings import Recording, Recordings, as_recordings
+from ._collect import as_recordings
+from ._recordings import Recording, Recordings
 from ._resampling import rate_ratio
 from ._samples import MEGSamples
 from ._windows import WindowBlock, iter_windows, window_starts

@@ -11,8 +11,9 @@ from mne import pick_types
 from mne.utils import use_log_level
 
 from ._checks import check_window
+from ._collect import collect
 from ._reading import read_rows
-from ._recordings import Recording, collect
+from ._recordings import Recording
 
 
 class MEGSamples:

@@ -11,8 +11,9 @@ import numpy as np
 from mne.utils import logger, warn
 
 from ._checks import check_rows
+from ._collect import as_recordings
 from ._reading import Piece, read_rows
-from ._recordings import Recording, Recordings, as_recordings
+from ._recordings import Recording, Recordings
 from ._resampling import context_length, rate_ratio, resample_segment
 
 # Below this sampling rate, in Hz, a recording lacks frequencies that matter.

@@ -1,0 +1,253 @@
+"""From everything that the estimators take as ``X`` to recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from mne import BaseEpochs, Evoked
+from mne.io import BaseRaw
+from mne.utils import logger, verbose
+
+from ._checks import check_channels, check_rows, check_window
+from ._reading import raw_windows, read_rows
+from ._recordings import Recording, Recordings
+
+_EXPECTED = (
+    "Epochs, Raw, Evoked, MEGSamples or a list of these (an element may itself be "
+    "a list, or a dict of state name to object, for one participant)"
+)
+
+
+def as_recording(
+    inst: Any,
+    *,
+    window: float,
+    overlap: float,
+    reject_by_annotation: bool,
+    state: str | None = None,
+    where: str = "X",
+) -> Recording:
+    """One MNE object as a `Recording` of all its rows; data are not read."""
+    check_channels(inst.info, where)
+    spans = np.empty((0, 2), int)
+    if isinstance(inst, BaseRaw):
+        kind = "raw"
+        rows, n_samples, spans = raw_windows(
+            inst, window, overlap, reject_by_annotation
+        )
+        empty = (
+            "no window that is free of BAD annotations; check the annotations, "
+            "shorten window, or pass reject_by_annotation=False"
+        )
+    elif isinstance(inst, BaseEpochs):
+        kind = "epochs"
+        # MNE decides late which epochs to drop; their number is needed here. Like
+        # Epochs.get_data this settles it in place.
+        inst.drop_bad(verbose="ERROR")
+        rows, n_samples = np.arange(len(inst)), len(inst.times)
+        empty = "no epochs left; look at epochs.drop_log and leave it out"
+    else:
+        kind = "evoked"
+        rows, n_samples, empty = np.zeros(1, int), len(inst.times), ""
+    if len(rows) == 0:
+        raise ValueError(
+            f"Expected at least one row in {where}, got {inst!r} with {empty}."
+        )
+    index = np.arange(len(rows))
+    return Recording(inst, kind, rows, n_samples, index, state, spans=spans)
+
+
+def collect(X: Any, **settings: Any) -> tuple[list[tuple[int, Recording]], int, bool]:
+    """Take the input apart into recordings, each with the number of its element.
+
+    Returns the pairs, the number of elements and whether the input was a list.
+    """
+    if _is_single(X):
+        parts = _parts(X, "X", None, settings)
+        return [(0, part) for part in parts], 1, False
+    elements = _as_list(X)
+    if elements is None:
+        raise TypeError(_wrong_type(X, "X"))
+    if not elements:
+        raise ValueError(
+            f"Expected at least one row in X, got an empty list; pass {_EXPECTED}."
+        )
+    groups = [
+        _element_parts(element, f"element {number} of X", settings)
+        for number, element in enumerate(elements)
+    ]
+    numbers = [n for n, group in enumerate(groups) for _ in group]
+    return list(zip(numbers, _stack(groups), strict=True)), len(elements), True
+
+
+def _is_single(x: Any) -> bool:
+    return isinstance(x, BaseRaw | BaseEpochs | Evoked) or hasattr(x, "_as_parts")
+
+
+def _as_list(x: Any) -> list | None:
+    if isinstance(x, np.ndarray):
+        return x.tolist() if x.dtype == object and x.ndim == 1 else None
+    return list(x) if isinstance(x, list | tuple) else None
+
+
+def _stack(groups: Sequence[list[Recording]]) -> list[Recording]:
+    """Count rows on from group to group, each of which starts at 0."""
+    stacked, offset = [], 0
+    for group in groups:
+        stacked += [replace(part, index=part.index + offset) for part in group]
+        offset += sum(len(part.rows) for part in group)
+    return stacked
+
+
+def _element_parts(x: Any, where: str, settings: dict) -> list[Recording]:
+    """Take apart one element of a list: an object, or several of them."""
+    if _is_single(x):
+        return _parts(x, where, None, settings)
+    if isinstance(x, Mapping):
+        inner = [(str(state), value) for state, value in x.items()]
+    else:
+        inner = [(None, value) for value in _as_list(x) or ()]
+        if not inner and _as_list(x) is None:
+            raise TypeError(_wrong_type(x, where))
+    if not inner:
+        raise ValueError(
+            f"Expected at least one recording in {where}, got an empty "
+            f"{type(x).__name__}; leave the element out."
+        )
+    where = f"a recording of {where}"
+    return _stack([_parts(value, where, state, settings) for state, value in inner])
+
+
+def _parts(x: Any, where: str, state: str | None, settings: dict) -> list[Recording]:
+    """Take apart one object: itself, or what a view stands on."""
+    if isinstance(x, BaseRaw | BaseEpochs | Evoked):
+        return [as_recording(x, state=state, where=where, **settings)]
+    if not _is_single(x):
+        raise TypeError(_wrong_type(x, where))
+    parts = x._as_parts()  # a MEGSamples, which knows its windows
+    if not parts:
+        raise ValueError(
+            f"Expected at least one row in {where}, got a MEGSamples without rows; "
+            "leave it out."
+        )
+    return parts if state is None else [replace(part, state=state) for part in parts]
+
+
+def _wrong_type(x: Any, where: str) -> str:
+    """Say what was expected, what came, and how to get from there to here."""
+    got, todo = f"a {type(x).__name__}", "see the documentation of as_recordings"
+    if isinstance(x, np.ndarray):
+        got = f"an array of shape {x.shape} and dtype {x.dtype}"
+        todo = (
+            "sensor positions are needed, so wrap the data as "
+            "mne.EpochsArray(data, info) with the info of the recording"
+        )
+    elif isinstance(x, str) or hasattr(x, "__fspath__"):
+        got = f"{str(x)!r}"
+        todo = "read the file with mne.io.read_raw or mne.read_epochs"
+    elif isinstance(x, Mapping):
+        todo = "for one participant pass a list with the dict as its only element"
+    elif x is None:
+        got, todo = "None", "pass the recordings"
+    return f"Expected {where} to be {_EXPECTED}, got {got}; {todo}."
+
+
+@verbose
+def as_recordings(
+    X: Any,
+    *,
+    window: float = 1.0,
+    overlap: float = 0.0,
+    reject_by_annotation: bool = True,
+    verbose: bool | str | int | None = None,
+) -> Recordings:
+    """Bring MNE objects into one validated form.
+
+    Parameters
+    ----------
+    X : Epochs | Raw | Evoked | MEGSamples | list | tuple | ndarray of object
+        The recordings. An element of a list (or of a one-dimensional object array)
+        may also be a list, or a dict from the name of a state to an object, for
+        the recordings of one participant. A `Recordings` comes back as it is. Objects
+        may be on disk (``preload=False``); Epochs whose bad epochs have not been
+        dropped yet are settled in place, as `mne.Epochs.get_data` does.
+    window : float
+        Length of a row of a Raw, in seconds. A Raw shorter than this is one
+        shorter row; what is left over at the end of a longer one is not used.
+    overlap : float
+        Overlap of neighbouring rows of a Raw, in seconds.
+    reject_by_annotation : bool
+        Whether to leave out rows of a Raw that touch an annotation whose
+        description begins with "bad" in any case.
+    verbose : bool | str | int | None
+        Verbosity, see `mne.verbose`.
+
+    Returns
+    -------
+    recordings : Recordings
+        The recordings, with a common numbering of their rows.
+
+    Raises
+    ------
+    TypeError
+        If ``X``, or an element of it, is none of the objects above.
+    ValueError
+        If a recording has no rows or no good MEG channel, or if its first rows do
+        not look like MEG in tesla (EEG relabelled, other units, z-scored values,
+        NaN, all channels flat). The rest of the data is checked the same way when
+        it is read, see `iter_windows`.
+
+    Notes
+    -----
+    The windows and the rejection of a `MEGSamples` are its own; ``window``,
+    ``overlap`` and ``reject_by_annotation`` do not change them.
+
+    Examples
+    --------
+    >>> import numpy as np, mne
+    >>> from mne_megfm.inputs import as_recordings
+    >>> info = mne.channels.read_meg_canonical_info("ctf151")
+    >>> info = mne.pick_info(info, mne.pick_types(info, meg=True, ref_meg=False))
+    >>> with info._unlock():
+    ...     info["sfreq"] = 250.0
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-13 * rng.standard_normal((3, len(info["ch_names"]), 100))
+    >>> epochs = mne.EpochsArray(data, info, verbose=False)
+    >>> as_recordings([epochs, epochs[:2]], verbose=False)
+    <Recordings | 2 recordings, 5 rows, 2 elements>
+    """
+    if isinstance(X, Recordings):
+        return X
+    check_window(window, overlap)
+    parts, n_elements, is_list = collect(
+        X,
+        window=window,
+        overlap=overlap,
+        reject_by_annotation=reject_by_annotation,
+    )
+    recordings = [part for _, part in parts]
+    elements = np.empty(sum(len(part.rows) for part in recordings), int)
+    for number, part in parts:
+        elements[part.index] = number
+    _check_first_rows(recordings)
+    return Recordings(recordings, elements, n_elements, is_list)
+
+
+def _check_first_rows(recordings: Sequence[Recording], n_rows: int = 4) -> None:
+    """Refuse data that are not MEG before any work is done on them."""
+    flat: dict[str, int] = {}
+    for recording in recordings:
+        head = recording.select(slice(0, n_rows), recording.index[:n_rows])
+        for positions, pieces in read_rows(head):
+            for where, piece in zip(positions, pieces, strict=True):
+                bad = check_rows(piece.own, head, head.index[where])
+                for name in np.array(head.ch_names)[bad]:
+                    flat[name] = flat.get(name, 0) + 1
+    if flat:
+        logger.info(
+            f"Flat channels, ignored like bad ones in the rows where they are flat: "
+            f"{', '.join(flat)}"
+        )
