@@ -177,6 +177,15 @@ def test_imports_are_declared():
     assert foreign <= declared
 
 
+def test_python_version():
+    """The README and the Makefile ask for the Python that the metadata ask for."""
+    needed = _setup_cfg()["options"]["python_requires"].removeprefix(">=")
+    assert f"Python {needed} or later" in (ROOT / "README.md").read_text("utf-8")
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert f"Python {needed} or later" in makefile
+    assert f"sys.version_info < ({needed.replace('.', ', ')})" in makefile
+
+
 def test_make_targets():
     """Each make target that a document names exists; the README names the main two."""
     targets = set(
