@@ -145,9 +145,10 @@ def _read_raw(
     limit = max(_BLOCK_BYTES // (8 * len(picks)), 1)
     first = 0
     while first < len(begin):
-        # Rows in order and close together are read in one go.
+        # Rows in order (so that both of their bounds are, too) and close together are
+        # read in one go.
         stop, wanted = first + 1, high[first] - low[first]
-        while stop < len(begin) and low[stop] >= low[stop - 1]:
+        while stop < len(begin) and begin[stop] >= begin[stop - 1]:
             span = high[stop] - low[first]
             wanted += high[stop] - low[stop]
             if span > limit or span > 2 * wanted:

@@ -308,4 +308,11 @@ def _canonical(maps: _Projections, piece: Piece, row: int) -> np.ndarray:
     """One row, checked, with its context, on the canonical array."""
     flat = check_rows(piece.own, maps.recording, row)
     matrix, order = maps.get(flat)
-    return matrix @ piece.data[order]
+    signal = matrix @ piece.data[order]
+    # The row itself has been checked; its context may belong to rows not asked for.
+    if piece.data.shape[1] > piece.n_samples and not np.isfinite(signal).all():
+        raise ValueError(
+            f"Expected finite data, got NaN or infinity in the samples just before or "
+            f"after row {row}, which resampling looks at; annotate that span as BAD."
+        )
+    return signal

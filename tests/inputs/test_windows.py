@@ -242,6 +242,30 @@ def test_bad_spans_do_not_ring_into_neighbours(make_raw, rows_of):
     np.testing.assert_array_equal(data, rows_of(clean)[0])
 
 
+def test_overlapping_rows_in_any_order(make_raw, rows_of):
+    """Rows that begin within each other's context, beside a BAD span."""
+    raw = make_raw(3.0, 1000.0)
+    raw.set_annotations(mne.Annotations(1.0, 0.005, "BAD"))
+    view = MEGSamples(raw, window=0.5, overlap=0.495)
+    data = rows_of(view)[0]
+    order = np.random.default_rng(0).permutation(len(view))
+    np.testing.assert_array_equal(rows_of(view[order])[0], data[order])
+    np.testing.assert_array_equal(rows_of(view[::-1])[0], data[::-1])
+    single = [rows_of(view[row])[0][0] for row in range(95, 110)]
+    np.testing.assert_array_equal(single, data[95:110])
+
+
+def test_nan_beside_a_row(make_raw, rows_of):
+    raw = make_raw(4.0, 1000.0)
+    raw._data[3, 2003] = np.nan
+    view = MEGSamples(raw)
+    assert np.isfinite(rows_of(view[0])[0]).all()
+    with pytest.raises(ValueError, match="just before or after row 0, .* as BAD"):
+        rows_of(view[1])
+    raw.set_annotations(mne.Annotations(2.0, 0.01, "BAD"))
+    assert np.isfinite(rows_of(MEGSamples(raw)[1])[0]).all()
+
+
 def test_block_sizes(make_epochs, project):
     blocks = list(iter_windows([make_epochs(5), make_epochs(6)], project, batch_size=4))
     assert [len(block) for block in blocks] == [4, 4, 3]
