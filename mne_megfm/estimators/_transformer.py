@@ -243,11 +243,11 @@ class MEGFMTransformer(TransformerMixin, BaseEstimator):
         FileNotFoundError
             If there are no such weights.
         """
-        self._fit(X)
+        self._fit(self._recordings(X))
         return self
 
-    def _fit(self, X: Any) -> Recordings:
-        recordings = self._recordings(X)
+    def _fit(self, recordings: Recordings) -> NDArray[np.float32] | None:
+        """Fit; give the features where finding them is part of it."""
         self.frontend_ = resolve("frontends", self.frontend)
         self.pooling_ = resolve("poolings", self.pooling)
         self._check_device()
@@ -262,14 +262,14 @@ class MEGFMTransformer(TransformerMixin, BaseEstimator):
         self.unit_ = self._settle_unit(recordings)
         if self.unit_ == "participant":
             self._participants = ParticipantPooling()
-            self._pool_participants(recordings, fitting=True)
+            features = self._pool_participants(recordings, fitting=True)
             self.states_ = self._participants.states
             self.n_patches_ = self._participants.n_patches
-        else:
-            first = next(self._row_tokens(_first_row(recordings)))
-            self.n_patches_ = first.tokens.shape[2]
-            self._pool(first.tokens, first.recorded)
-        return recordings
+            return features
+        first = next(self._row_tokens(_first_row(recordings)))
+        self.n_patches_ = first.tokens.shape[2]
+        self._pool(first.tokens, first.recorded)
+        return None
 
     def _start(self, seed: int) -> tuple[MaskedSignalTransformer, dict]:
         kernel = torch.from_numpy(np.array(self.frontend_.kernel)).float()
@@ -378,9 +378,8 @@ class MEGFMTransformer(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "model_")
         return self._transform(self._recordings(X))
 
-    def fit_transform(
-        self, X: Any, y: Any = None, **fit_params: Any
-    ) -> NDArray[np.float32]:
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
         """Fit, then turn the same recordings into features.
 
         Parameters
@@ -389,15 +388,15 @@ class MEGFMTransformer(TransformerMixin, BaseEstimator):
             The recordings, in tesla.
         y : None
             Ignored.
-        **fit_params : dict
-            Not used; here for scikit-learn.
 
         Returns
         -------
         features : ndarray of float32, shape (n_rows, n_features_out)
             See `transform`.
         """
-        return self.fit(X, y, **fit_params).transform(X)
+        recordings = self._recordings(X)
+        features = self._fit(recordings)
+        return self._transform(recordings) if features is None else features
 
     def _transform(self, recordings: Recordings) -> NDArray[np.float32]:
         if self.unit_ == "participant":
