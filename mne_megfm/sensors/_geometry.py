@@ -149,7 +149,7 @@ def read_geometry(info: mne.Info) -> Geometry:
         picks=picks,
         is_reference=is_reference,
         kinds=kinds,
-        key=_key(info, picks, loc, good),
+        key=_key(info, picks, good),
     )
 
 
@@ -302,25 +302,23 @@ def _guess_head_position(pos: NDArray[np.float64]) -> Transform:
     return Transform("meg", "head", shift)
 
 
-def _key(
-    info: mne.Info,
-    picks: NDArray[np.intp],
-    loc: NDArray[np.float64],
-    good: NDArray[np.bool_],
-) -> str:
+def _key(info: mne.Info, picks: NDArray[np.intp], good: NDArray[np.bool_]) -> str:
     """Hash what the mapping depends on, and nothing else."""
+    chs = [info["chs"][pick] for pick in picks]
+    transforms = [info["dev_head_t"], info["ctf_head_t"]]
     sss = [
         record["max_info"]["sss_info"]
         for record in info["proc_history"]
         if record.get("max_info")
     ]
+    # FIF files keep single precision: what is read back is the same geometry
     return joblib.hash(
         (
             mne.__version__,
-            [info["ch_names"][pick] for pick in picks],
-            [int(info["chs"][pick]["coil_type"]) for pick in picks],
-            # FIF files keep single precision: read back, it is the same geometry
-            np.round(loc, 5).astype(np.float32) + 0.0,
+            [ch["ch_name"] for ch in chs],
+            [(int(ch["coil_type"]), int(ch["coord_frame"])) for ch in chs],
+            np.array([ch["loc"] for ch in chs], np.float32),
+            [np.float32(trans["trans"]) for trans in transforms if trans is not None],
             good,
             [
                 (proj["data"]["col_names"], np.float32(proj["data"]["data"]))

@@ -10,22 +10,27 @@ from numpy.typing import NDArray
 
 from ._array import ORIGIN, canonical_array, fibonacci_cap
 
-#: The equivalent sources: how many sites, at which distance from the centre (m), and
-#: how far down. Field mapping needs sources dense enough to explain any field from
-#: within the head, not sources where the brain is.
+#: The equivalent sources: how many sites, and how far down. Field mapping needs sources
+#: dense enough to explain any field from within the head, not sources where the brain
+#: is: deeper ones would blur near fields, shallower ones fit noise.
 N_SITES = 1000
-SHELL_RADIUS = 0.08
 SHELL_LOWEST = -0.6
+#: Their distance from the centre (m), for mapping and for the kernel.
+MAPPING_RADIUS, KERNEL_RADIUS = 0.075, 0.08
 #: Sites keep at least this distance from the coils (m): nearer ones would give
 #: single sensors a field of their own.
 CLEARANCE = 0.02
 
 
-def dipole_shell(coils: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+def dipole_shell(
+    radius: float, coils: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Place the equivalent dipoles.
 
     Parameters
     ----------
+    radius : float
+        Distance from the centre of the head (m).
     coils : ndarray, shape (n_coils, 3) | None
         Positions of coils in head coordinates (m). A site that would come closer
         than 2 cm to one of them is drawn in towards the centre.
@@ -36,7 +41,7 @@ def dipole_shell(coils: NDArray[np.float64] | None = None) -> NDArray[np.float64
         Positions in head coordinates (m).
     """
     unit = fibonacci_cap(N_SITES, SHELL_LOWEST)
-    radius = np.full(N_SITES, SHELL_RADIUS)
+    distance = np.full(N_SITES, radius)
     if coils is not None:
         coils = coils - np.array(ORIGIN)
         # |r u - s|^2 = clearance^2: where each ray enters the ball around each coil
@@ -44,8 +49,8 @@ def dipole_shell(coils: NDArray[np.float64] | None = None) -> NDArray[np.float64
         inside = along**2 - (coils**2).sum(1) + CLEARANCE**2
         enters = along - np.sqrt(np.maximum(inside, 0.0))
         enters[(inside <= 0) | (along <= 0)] = np.inf
-        radius = np.minimum(radius, enters.min(1))
-    return np.array(ORIGIN) + radius[:, None] * unit
+        distance = np.minimum(distance, enters.min(1))
+    return np.array(ORIGIN) + distance[:, None] * unit
 
 
 def lead_field(info: mne.Info, sites: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -103,9 +108,9 @@ def canonical_kernel() -> NDArray[np.float64]:
     Returns
     -------
     kernel : ndarray, shape (192, 192)
-        Gram matrix of the lead fields of all dipoles on the shell, scaled to a mean
-        diagonal of 1. Minimum-norm interpolation from sensors ``v`` to sensors ``h``
-        is ``kernel[h, v] @ inv(kernel[v, v] + noise * I)`` [1]_. Read-only.
+        Gram matrix of the lead fields of dipoles all over a shell of 8 cm, scaled to a
+        mean diagonal of 1. Minimum-norm interpolation from sensors ``v`` to sensors
+        ``h`` is ``kernel[h, v] @ inv(kernel[v, v] + noise * I)`` [1]_. Read-only.
 
     References
     ----------
@@ -120,7 +125,7 @@ def canonical_kernel() -> NDArray[np.float64]:
     >>> kernel.shape, round(float(kernel.diagonal().mean()), 6)
     ((192, 192), 1.0)
     """
-    gain = lead_field(canonical_array().info(1.0), dipole_shell())
+    gain = lead_field(canonical_array().info(1.0), dipole_shell(KERNEL_RADIUS))
     kernel = gain @ gain.T
     kernel /= kernel.diagonal().mean()
     kernel.setflags(write=False)

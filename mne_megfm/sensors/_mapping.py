@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ._array import canonical_array
 from ._geometry import Geometry, active_projs, read_geometry
-from ._leadfield import dipole_shell, lead_field
+from ._leadfield import MAPPING_RADIUS, dipole_shell, lead_field
 
 #: Noise variance in units of the mean eigenvalue of the whitened lead fields' Gram
 #: matrix. Forward it answers for sensor noise; on the way back there is none.
@@ -60,6 +60,10 @@ class SensorMapping:
     system: str
     key: str
 
+    def __repr__(self) -> str:
+        n_sensors = len(self.to_canonical)
+        return f"<SensorMapping | {self.system} to {n_sensors} virtual magnetometers>"
+
 
 @_verbose
 def compute_mapping(
@@ -97,11 +101,11 @@ def compute_mapping(
 
     Notes
     -----
-    Sources are 1000 sites on a shell inside the head with two tangential dipoles
-    each, in a sphere model. With G the lead fields of the recording's sensors,
-    divided by nominal noise (5 fT/cm for planar gradiometers, 20 fT for others) and
-    projected as the data, and V those of the virtual sensors, the map is the
-    minimum-norm estimate [1]_ [2]_
+    Sources are 1000 sites on a shell of 7.5 cm, drawn in where sensors are near, with
+    two tangential dipoles each, in a sphere model. With G the lead fields of the
+    recording's sensors, divided by nominal noise (5 fT/cm for planar gradiometers,
+    20 fT for others) and projected as the data, and V those of the virtual sensors,
+    the map is the minimum-norm estimate [1]_ [2]_
 
         V G' (G G' + lambda I)^-1
 
@@ -152,7 +156,7 @@ def _solve(key: str, geometry: Geometry, info: mne.Info) -> SensorMapping:
     """Compute the maps of a geometry."""
     good, noise = geometry.good, geometry.noise[:, None]
     good_info = _good_info(info, geometry)
-    sites = dipole_shell(geometry.pos[good])
+    sites = dipole_shell(MAPPING_RADIUS, geometry.pos[good])
     virtual = _virtual_lead_field(sites.tobytes())
     gain = _real_lead_field(geometry, info, sites)
 

@@ -1,0 +1,141 @@
+"""Field mapping against simulated dipoles, for every system."""
+
+import mne
+import numpy as np
+import pytest
+
+from mne_megfm.datasets import make_array_info
+from mne_megfm.sensors import canonical_array, compute_mapping
+
+ARRAYS = [
+    "neuromag306",
+    "neuromag122",
+    "ctf151",
+    "ctf275",
+    "kit157",
+    "kit160",
+    "4d248",
+    "opm",
+    "opm64",
+]
+REAL = [
+    "vectorview306-audvis-prestim_raw.fif",
+    "kit157-auditory_raw.fif",
+    "4d248-solaris_raw.fif",
+]
+
+
+def _noise(info):
+    planar = [ch["coil_type"] in (2, 3012, 3014) for ch in info["chs"]]
+    return np.where(planar, 5e-13, 2e-14)[:, None]
+
+
+def _check(info, physics, rng):
+    """Map the field of unseen dipoles to the canonical array and back."""
+    mapping, array = compute_mapping(info), canonical_array()
+    dipoles = physics.make_dipoles(rng, info)
+    assert len(dipoles.rr) > 100
+    sensors = physics.coil_field(info, dipoles)
+    truth = physics.point_field(array.pos, array.ori, dipoles)
+    names = [info["ch_names"][pick] for pick in physics.positions(info)[0]]
+    good = [names.index(name) for name in mapping.ch_names]
+
+    canonical = mapping.to_canonical @ sensors[good]
+    assert np.median(physics.correlation(canonical, truth)) > 0.998
+    assert physics.correlation(canonical, truth).min() > 0.9
+    assert np.median(physics.relative_error(canonical, truth)) < 0.07
+
+    assert mapping.all_ch_names == tuple(names)
+    noise = _noise(mne.pick_info(info, physics.positions(info)[0]))
+    back = mapping.from_canonical @ canonical
+    error = physics.relative_error(back / noise, sensors / noise)
+    assert np.median(error) < 0.03
+    assert np.quantile(error, 0.95) < 0.05
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_unseen_dipoles(name, seed, physics, rng):
+    """At random head positions the canonical field is the true one, both ways."""
+    info = make_array_info(name, head_pos="random", random_state=seed)
+    _check(info, physics, rng)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_geometries(name, data_dir, physics, rng):
+    """The same for sensors and head positions of real recordings."""
+    _check(mne.io.read_info(data_dir / name), physics, rng)
+
+
+def test_systems_agree(physics, rng):
+    """A source gives one canonical signal, whichever system sees it."""
+    infos = [
+        make_array_info(name, head_pos="random", random_state=seed)
+        for seed, name in enumerate(ARRAYS)
+    ]
+    dipoles = physics.make_dipoles(rng, n=400)
+    for info in infos:  # far enough from the sensors of all of them
+        distance = np.linalg.norm(
+            dipoles.rr[:, None] - physics.positions(info)[1][None], axis=-1
+        )
+        keep = distance.min(1) > 0.03
+        dipoles.rr, dipoles.q = dipoles.rr[keep], dipoles.q[keep]
+    assert len(dipoles.rr) > 100
+    signals = [
+        compute_mapping(info).to_canonical @ physics.coil_field(info, dipoles)
+        for info in infos
+    ]
+    for one in range(len(signals)):
+        for other in range(one):
+            corr = physics.correlation(signals[one], signals[other])
+            assert np.median(corr) > 0.995, (ARRAYS[one], ARRAYS[other])
+
+
+@pytest.mark.parametrize(
+    "source, target",
+    [("neuromag306", "ctf275"), ("ctf151", "neuromag306"), ("ctf275", "ctf151")],
+)
+def test_better_than_interpolate_to(source, target, physics, rng):
+    """Between two systems with known heads the canonical way beats MNE's baseline."""
+    info = make_array_info(source, head_pos="random", random_state=3)
+    goal = {"neuromag306": "neuromag"}.get(target, target)
+    # interpolate_to puts the other helmet where the recording's own one is
+    target_info = make_array_info(target, head_pos=info["dev_head_t"])
+    dipoles = physics.make_dipoles(rng, info)
+    sensors = physics.coil_field(info, dipoles)
+    truth = physics.coil_field(target_info, dipoles)
+
+    canonical = compute_mapping(info).to_canonical @ sensors
+    ours = compute_mapping(target_info).from_canonical @ canonical
+    evoked = mne.EvokedArray(sensors, info)
+    theirs = evoked.interpolate_to(goal, origin=(0.0, 0.0, 0.04))
+    theirs = theirs.get_data(picks=target_info["ch_names"])
+    noise = _noise(target_info)
+    our_error = physics.relative_error(ours / noise, truth / noise)
+    their_error = physics.relative_error(theirs / noise, truth / noise)
+    assert np.median(our_error) < 0.5 * np.median(their_error)
+    assert np.median(our_error) < 0.1
+    ours_corr = physics.correlation(ours / noise, truth / noise)
+    theirs_corr = physics.correlation(theirs / noise, truth / noise)
+    assert np.median(ours_corr) > np.median(theirs_corr)
+
+
+def test_noise_is_not_blown_up(rng):
+    """Nominal sensor noise stays about as large on the canonical array."""
+    for name in ARRAYS:
+        info = make_array_info(name)
+        noise = _noise(info) * rng.normal(size=(len(info["chs"]), 500))
+        mapped = compute_mapping(info).to_canonical @ noise
+        # nearby virtual sensors of helmets that stop above the rim see more
+        assert np.median(mapped.std(1)) < 6e-14, name
+
+
+def test_canonical_array_maps_to_itself(physics, rng):
+    """The canonical array is a system like others."""
+    array = canonical_array()
+    mapping = compute_mapping(array.info(250.0))
+    field = physics.point_field(array.pos, array.ori, physics.make_dipoles(rng))
+    assert np.median(physics.relative_error(mapping.to_canonical @ field, field)) < 0.02
+    assert (
+        np.median(physics.relative_error(mapping.from_canonical @ field, field)) < 0.02
+    )
