@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mne
 import numpy as np
@@ -122,7 +122,7 @@ def make_head(
     unit = unit[unit[:, 2] > -0.55][:n_positions]
     deep = rng.random(len(unit)) < 0.3
     depth = np.where(
-        deep, rng.uniform(0.3, 0.78, len(unit)), rng.uniform(0.78, 0.98, len(unit))
+        deep, rng.uniform(0.3, 0.70, len(unit)), rng.uniform(0.70, 0.94, len(unit))
     )
     pos = unit * depth[:, None] * radius
     first = tangential(pos, rng.standard_normal(pos.shape))
@@ -138,7 +138,7 @@ def tangential(rel: np.ndarray, ori: np.ndarray) -> np.ndarray:
 
 
 def lead_field(
-    info: mne.Info, pos: np.ndarray, head: Head, *, sphere: bool = False
+    info: mne.Info, pos: np.ndarray, head: Head, n_outside: int = 0
 ) -> np.ndarray:
     """Compute the field of dipoles in three directions.
 
@@ -150,16 +150,22 @@ def lead_field(
         Positions in head coordinates, m.
     head : Head
         The head model.
-    sphere : bool
-        Use the sphere even where the head has a BEM (sources outside the skull).
+    n_outside : int
+        How many of the last positions are outside the skull: there the sphere is
+        used even if the head has a BEM.
 
     Returns
     -------
     gain : array of shape (n_channels, n_positions, 3)
         In T / (A m) (planar gradiometers: T/m / (A m)).
     """
-    if head.cortex is not None and head.cortex.bem is not None and not sphere:
-        return head.cortex.lead_field(info, pos)
+    if head.cortex is not None and head.cortex.bem is not None:
+        n_inside = len(pos) - n_outside
+        gain = head.cortex.lead_field(info, pos[:n_inside])
+        if n_outside == 0:
+            return gain
+        ball = replace(head, cortex=None)
+        return np.hstack([gain, lead_field(info, pos[n_inside:], ball)])
     unit = np.tile([0.0, 0.0, 1.0], (len(pos), 1))
     src = mne.setup_volume_source_space(pos=dict(rr=pos, nn=unit), verbose="error")
     model = mne.make_sphere_model(head.origin, head_radius=None, verbose="error")

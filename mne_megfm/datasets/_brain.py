@@ -19,10 +19,10 @@ _LEFT_OUT = 2e-3
 
 # Rhythm: (place, moment in A m, bursts per second or 0 for waxing and waning).
 _RHYTHMS = {
-    "alpha": ("alpha", 14e-9, 0.0),
-    "occipital": ("occipital", 10e-9, 0.0),
-    "mu": ("mu", 11e-9, 0.0),
-    "beta": ("beta", 8e-9, 0.9),
+    "alpha": ("alpha", 12e-9, 0.0),
+    "occipital": ("occipital", 8e-9, 0.0),
+    "mu": ("mu", 8e-9, 0.0),
+    "beta": ("beta", 6e-9, 0.9),
     "frontal_beta": ("frontal_beta", 5e-9, 0.7),
     "midline_theta": ("midline_theta", 7e-9, 0.4),
     "temporal_theta": ("temporal_theta", 6e-9, 0.4),
@@ -50,13 +50,13 @@ class Brain:
 
     def _draw_background(self, rng):
         n_pos = len(self.head.background)
-        exponent = np.clip(1.25 + 0.3 * rng.standard_normal(), 0.6, 2.1)
-        exponents = exponent + 0.25 * rng.standard_normal(_N_GROUPS)
+        exponent = np.clip(1.15 + 0.3 * rng.standard_normal(), 0.6, 2.1)
+        exponents = exponent + 0.3 * rng.standard_normal(_N_GROUPS)
         self.exponents = np.clip(exponents, 0.4, 2.4)
         self.knees = np.exp(rng.uniform(np.log(0.2), np.log(4.0), _N_GROUPS))
         # Size of a source (A m between 2 and 40 Hz), and how sizes differ.
-        self.size = 0.95e-9 * np.exp(0.45 * rng.standard_normal())
-        spread = rng.uniform(0.2, 0.8)
+        self.size = 1.35e-9 * np.exp(0.5 * rng.standard_normal())
+        spread = rng.uniform(0.1, 0.7)
         self.source_size = np.exp(spread * rng.standard_normal((2, n_pos)))
         self.group = rng.integers(0, _N_GROUPS, (2, n_pos))
         # How strongly the background swells and ebbs.
@@ -65,7 +65,7 @@ class Brain:
         centres = self.head.background[rng.integers(0, n_pos, _N_PATCHES)]
         reach = rng.uniform(0.008, 0.030, (_N_PATCHES, 1))
         dist = np.linalg.norm(centres[:, None] - self.head.background, axis=-1)
-        size = 0.4 * self.size * np.exp(0.5 * rng.standard_normal((_N_PATCHES, 1)))
+        size = 0.26 * self.size * np.exp(0.5 * rng.standard_normal((_N_PATCHES, 1)))
         self.patches = size * np.exp(-0.5 * (dist / reach) ** 2)
         self.patch_ori = rng.standard_normal((_N_PATCHES, 3))
         # A few places with a rhythm of their own, anywhere, at any frequency.

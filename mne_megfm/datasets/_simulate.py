@@ -129,23 +129,18 @@ def simulate(
     # One forward solution serves all sources of the person.
     points = [head.background, brain.positions]
     points += [np.array([src.pos for src in evoked[state]]) for state in evoked]
-    gain = lead_field(info, np.concatenate(points), head)
+    scale = head.radius / 0.076
+    points += [head.origin + EYES * scale, head.origin + MUSCLES * scale]
+    n_outside = len(EYES) + len(MUSCLES)
+    gain = lead_field(info, np.concatenate(points), head, n_outside)
     gain = np.split(gain, np.cumsum([len(p) for p in points])[:-1], axis=1)
     brain.set_gains(gain[0], gain[1], info)
     evoked_gain = {
         state: np.einsum("csk,sk->cs", g, [s.ori * s.moment for s in evoked[state]])
-        for state, g in zip(evoked, gain[2:], strict=True)
+        for state, g in zip(evoked, gain[2:-2], strict=True)
     }
-    outside = head.origin + np.concatenate([EYES, MUSCLES]) * (head.radius / 0.076)
-    outside = lead_field(info, outside, head, sphere=True)
     room = Surroundings(
-        room_rng,
-        info,
-        outside[:, : len(EYES)],
-        outside[:, len(EYES) :],
-        mains,
-        opts.noise,
-        opts.artifacts,
+        room_rng, info, gain[-2], gain[-1], mains, opts.noise, opts.artifacts
     )
     bads = room.spoil(room_rng, min(opts.n_bads, len(info["chs"]) - 1))
     info["bads"] = [info["ch_names"][ii] for ii in bads]
