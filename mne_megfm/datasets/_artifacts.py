@@ -99,7 +99,7 @@ class Surroundings:
         ori /= np.linalg.norm(ori, axis=1, keepdims=True)
         tone = np.exp(0.8 * rng.standard_normal(len(ori)))
         gain = np.einsum("cpk,pk->cp", muscle_gain, ori * tone[:, None])
-        self.muscle_gain = gain * _factor(rng, 3e-9, 0.7) * artifacts
+        self.muscle_gain = gain * _factor(rng, 4.2e-9, 0.7) * artifacts
         self.muscle_rate = _factor(rng, 0.06, 0.8)
         self.muscle_low = rng.uniform(18.0, 40.0)
 
@@ -112,7 +112,7 @@ class Surroundings:
         self.room_gain = gain
         # Uniform fields in T; their gradients a metre or so smaller.
         weight = np.r_[np.ones(3), np.full(5, 1.0 / rng.uniform(0.5, 3.0))][:, None]
-        self.drift = _factor(rng, 0.8e-13, 1.0) * noise
+        self.drift = _factor(rng, 1.1e-13, 1.0) * noise
         self.drift_mix = rng.standard_normal((8, 8)) * weight
         self.drift_exponent = rng.uniform(1.0, 2.4)
         # Shaking floors and machines: frequency, width, size.

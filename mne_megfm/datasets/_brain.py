@@ -55,7 +55,7 @@ class Brain:
         self.exponents = np.clip(exponents, 0.4, 2.4)
         self.knees = np.exp(rng.uniform(np.log(0.2), np.log(4.0), _N_GROUPS))
         # Size of a source (A m between 2 and 40 Hz), and how sizes differ.
-        self.size = 1.35e-9 * np.exp(0.5 * rng.standard_normal())
+        self.size = 1.9e-9 * np.exp(0.5 * rng.standard_normal())
         spread = rng.uniform(0.1, 0.7)
         self.source_size = np.exp(spread * rng.standard_normal((2, n_pos)))
         self.group = rng.integers(0, _N_GROUPS, (2, n_pos))

@@ -28,9 +28,8 @@ def spectral_noise(
     n_freqs = n_times // 2 + 1
     re_im = rng.standard_normal((n_rows, n_freqs, 2), dtype=np.float32)
     spec = re_im.view(np.complex64)[..., 0]
-    # A bin a (re + i im) gives a cosine of variance 2 a^2 after irfft with
-    # norm="forward"; halve it so that a row's variance is sum(amplitude^2).
-    spec *= (np.asarray(amplitude) * np.sqrt(0.5)).astype(np.float32)
+    # With norm="forward" a bin a (re + i im) becomes a wave of variance 4 a^2.
+    spec *= (0.5 * np.asarray(amplitude)).astype(np.float32)
     spec[:, 0] = 0.0
     return fft.irfft(spec, n_times, axis=1, norm="forward", overwrite_x=True)
 
