@@ -62,6 +62,9 @@ def fit_token_axes(
             flat = tokens.flatten(0, 2)
             outer += flat.T @ flat
     mean = total / count.clamp(min=1)
+    if len(windows) == 1:
+        # one window does not vary around its own tokens, only from place to place
+        mean = (total.sum((0, 1)) / count.sum()).expand_as(mean)
     covariance = (outer - torch.einsum("rpd,rpe->de", mean * count, mean)) / count.sum()
     values, vectors = torch.linalg.eigh(covariance)
     axes = vectors.flip(1)[:, : config.n_components].T
