@@ -13,10 +13,13 @@ import os
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import argparse
-import time
+import argparse  # noqa: E402
+import time  # noqa: E402
 
-from mne_megfm.datasets import simulate_cohort, simulate_participant
+from mne_megfm.datasets import (  # noqa: E402
+    simulate_cohort,
+    simulate_participant,
+)
 
 
 def main(argv: list[str] | None = None) -> float:

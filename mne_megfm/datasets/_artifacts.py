@@ -126,7 +126,7 @@ class Surroundings:
         self.line_offset = 0.04 * rng.standard_normal()
         self.line_mix = rng.standard_normal((8, 4, 2)) * weight[..., None]
         harmonics = np.array([1.0, 0.25, 0.4, 0.15])
-        self.line_size = _factor(rng, 2.5e-14, 1.1) * harmonics * noise
+        self.line_size = _factor(rng, 4e-14, 1.3) * harmonics * noise
 
     def _draw_sensors(self, rng, info, noise):
         nominal = sensor_scale(info)

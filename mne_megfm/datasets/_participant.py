@@ -32,8 +32,8 @@ class Participant:
             The person's traits (see :class:`MigraineEffects`).
         ``head_origin``, ``brain_radius``, ``dev_head_t``
             Sphere and head position.
-        ``sides``
-            Stimulated ear and wrist.
+        ``sides``, ``eyes``
+            Stimulated ear and wrist; positions of the eyes.
         ``rhythms``
             List of dicts: ``name``, ``hemi``, ``pos``, ``ori``, ``freq``,
             ``width``, ``moment`` (0 where the person has none), ``rate``.

@@ -130,7 +130,8 @@ def simulate(
     points = [head.background, brain.positions]
     points += [np.array([src.pos for src in evoked[state]]) for state in evoked]
     scale = head.radius / 0.076
-    points += [head.origin + EYES * scale, head.origin + MUSCLES * scale]
+    eyes, muscles = head.origin + EYES * scale, head.origin + MUSCLES * scale
+    points += [eyes, muscles]
     n_outside = len(EYES) + len(MUSCLES)
     gain = lead_field(info, np.concatenate(points), head, n_outside)
     gain = np.split(gain, np.cumsum([len(p) for p in points])[:-1], axis=1)
@@ -155,6 +156,7 @@ def simulate(
         brain_radius=head.radius,
         dev_head_t=info["dev_head_t"]["trans"].copy(),
         sides=sides,
+        eyes=eyes,
         rhythms=brain.rhythms,
         background=dict(exponents=brain.exponents, knees=brain.knees),
         filters=filters,
