@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
         "_reconstruction": [
+            "MASKS",
             "Reconstruction",
             "masked_reconstruction",
             "score_reconstruction",

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ..estimators import MEGFMTransformer
-from ..estimators._extraction import gather_windows
-from ..inputs import Recordings, as_recordings
-from ..models._patches import sample_mask
+from ..inputs import Recording, as_recordings, iter_windows
+from ..models import sample_mask
 from ..pretraining import (
     RandomMasking,
     SpaceBlockMasking,
     TimeBlockMasking,
+    draw_masks,
     masked_r2,
 )
 
@@ -62,21 +62,40 @@ class Reconstruction:
 
 def _centred_windows(
     transformer: MEGFMTransformer, X: Any
-) -> tuple[Recordings, torch.Tensor, torch.Tensor]:
-    """Windows of a recording without its mean at each virtual sensor.
+) -> tuple[Recording, torch.Tensor, torch.Tensor]:
+    """Cut a recording into windows without its mean at each virtual sensor.
 
     An offset of the recording is no signal. It is taken over the recording rather
     than over a window, where knowing it would give away the mean of what is hidden.
     """
     check_is_fitted(transformer, "model_")
-    recordings = as_recordings(X)
+    recordings = as_recordings(
+        X,
+        window=transformer.window,
+        overlap=transformer.overlap,
+        reject_by_annotation=transformer.reject_by_annotation,
+    )
+    if len(recordings) != 1:
+        raise ValueError(
+            f"Expected one recording, got {len(recordings)}; pass them one by one."
+        )
     config = transformer.config_
-    windows = gather_windows(recordings, transformer.frontend_, config)
-    data, n_valid = windows.take(np.arange(len(windows)))
+    blocks = list(
+        iter_windows(
+            recordings,
+            transformer.frontend_,
+            sfreq=config.sfreq,
+            n_times=config.n_times,
+            patch=config.patch_length,
+            batch_size=transformer.batch_size,
+        )
+    )
+    data = torch.from_numpy(np.concatenate([block.data for block in blocks]))
+    n_valid = torch.from_numpy(np.concatenate([block.n_valid for block in blocks]))
     inside = (torch.arange(config.n_times) < n_valid[:, None])[:, None]
     count = int(n_valid.sum())
     mean = (data * inside).sum((0, 2), keepdim=True, dtype=torch.float64) / count
-    return recordings, torch.where(inside, data - mean.float(), 0.0), n_valid
+    return recordings[0], torch.where(inside, data - mean.float(), 0.0), n_valid
 
 
 def score_reconstruction(
@@ -87,7 +106,7 @@ def score_reconstruction(
     n_draws: int = 10,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Explained share of hidden signal, beside interpolation over field and time.
+    """Compare predictions of hidden signal with interpolation over field and time.
 
     Parameters
     ----------
@@ -113,14 +132,15 @@ def score_reconstruction(
     Raises
     ------
     ValueError
-        If ``X`` does not look like MEG in tesla.
+        If ``X`` is not one recording, or does not look like MEG in tesla.
 
     Examples
     --------
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import score_reconstruction
-    >>> cohort = simulate_cohort(1, states=("rest",), arrays=("ctf151",), n_epochs=4,
-    ...                          random_state=0)
+    >>> cohort = simulate_cohort(
+    ...     1, states=("rest",), arrays=("ctf151",), n_epochs=4, verbose=False
+    ... )
     >>> epochs = cohort.epochs("rest")[0]
     >>> transformer = MEGFMTransformer().fit(epochs)
     >>> scores = score_reconstruction(transformer, epochs, n_draws=1)
@@ -169,27 +189,28 @@ def masked_reconstruction(
     Raises
     ------
     ValueError
-        If ``X`` does not look like MEG in tesla.
+        If ``X`` is not one recording, or does not look like MEG in tesla.
 
     Examples
     --------
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import masked_reconstruction
     >>> from mne_megfm.pretraining import TimeBlockMasking
-    >>> cohort = simulate_cohort(1, states=("rest",), arrays=("ctf151",), n_epochs=2,
-    ...                          random_state=0)
+    >>> cohort = simulate_cohort(
+    ...     1, states=("rest",), arrays=("ctf151",), n_epochs=2, verbose=False
+    ... )
     >>> epochs = cohort.epochs("rest")[0]
     >>> transformer = MEGFMTransformer().fit(epochs)
     >>> result = masked_reconstruction(transformer, epochs, TimeBlockMasking())
     >>> result.reconstructed.shape
     (2, 192, 250)
     """
-    recordings, data, n_valid = _centred_windows(transformer, X)
+    recording, data, n_valid = _centred_windows(transformer, X)
     model, config = transformer.model_, transformer.config_
     array = transformer.frontend_.array
     generator = torch.Generator().manual_seed(seed)
     region_pos = torch.from_numpy(np.array(array.region_pos))
-    mask = masking(len(data), config.n_patches, region_pos, generator)
+    mask = draw_masks(masking, len(data), n_valid, config, region_pos, generator)
     parts = []
     device = next(model.parameters()).device
     with torch.inference_mode():
@@ -197,7 +218,7 @@ def masked_reconstruction(
             part = slice(start, start + transformer.batch_size)
             batch = (x[part].to(device) for x in (data, mask, n_valid))
             parts.append(model.reconstruct(*batch).cpu())
-    mapping = transformer.frontend_.mapping(recordings[0])
+    mapping = transformer.frontend_.mapping(recording)
     return Reconstruction(
         original=data.numpy(),
         reconstructed=torch.cat(parts).numpy(),

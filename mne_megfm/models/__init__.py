@@ -4,7 +4,9 @@ Nothing here knows MNE or scikit-learn.
 """
 
 from ._config import ModelConfig
+from ._fill import field_interpolation, time_interpolation
 from ._masked import MaskedSignalTransformer
+from ._patches import from_patches, sample_mask, to_patches, valid_patches
 from ._pooling import (
     CompactPooling,
     MeanPooling,
@@ -23,4 +25,10 @@ __all__ = [
     "SpacePooling",
     "TimePooling",
     "TokenPooling",
+    "field_interpolation",
+    "from_patches",
+    "sample_mask",
+    "time_interpolation",
+    "to_patches",
+    "valid_patches",
 ]

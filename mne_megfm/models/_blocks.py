@@ -35,7 +35,9 @@ class Attention(nn.Module):
             # the fused kernel's backward pass is several times slower there
             scores = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
             if bias is not None:
-                scores = scores.masked_fill(~bias, float("-inf"))
+                # not -inf: a row without any visible token must stay finite, or its
+                # gradient spoils the whole batch
+                scores = scores.masked_fill(~bias, torch.finfo(scores.dtype).min)
             mixed = scores.softmax(-1) @ value
         else:
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)

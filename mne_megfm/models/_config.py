@@ -70,11 +70,15 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            whole = field.type == "int"
             least = 0 if field.name == "n_decoder_layers" else 1e-30
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if isinstance(value, bool) or not isinstance(
+                value, int if whole else int | float
+            ):
                 raise ValueError(
-                    f"Expected a number for {field.name}, got {value!r}; "
-                    "give every entry of the configuration as a plain number."
+                    f"Expected {'a whole' if whole else 'a'} number for {field.name}, "
+                    f"got {value!r}; give every entry of the configuration as a plain "
+                    "number."
                 )
             if not least <= value < float("inf"):
                 raise ValueError(

@@ -23,8 +23,8 @@ def field_interpolation(
     """Fill hidden patches by the minimum-norm field of the visible sensors.
 
     With the Gram matrix K of the lead fields, the minimum-norm estimate from the
-    visible sensors v gives at the hidden sensors h (Hämäläinen & Ilmoniemi 1994,
-    eq. 9-11) ``K_hv (K_vv + lambda I)^-1 b_v``.
+    visible sensors v gives at the hidden sensors h [1]_
+    ``K_hv (K_vv + lambda I)^-1 b_v``.
 
     Parameters
     ----------
@@ -41,6 +41,21 @@ def field_interpolation(
     -------
     filled : Tensor, shape as ``patches``
         The estimate where hidden, 0 elsewhere and where nothing is visible.
+
+    References
+    ----------
+    .. [1] Hämäläinen & Ilmoniemi (1994), "Interpreting magnetic fields of the brain:
+       minimum norm estimates", Med. Biol. Eng. Comput. 32, eq. 9-11.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import field_interpolation
+    >>> patches = torch.ones(1, 3, 1, 1, 4)  # three sensors, one of them hidden
+    >>> hidden = torch.tensor([True, False, False])[None, :, None]
+    >>> kernel = torch.full((3, 3), 0.5).fill_diagonal_(1.0)
+    >>> field_interpolation(patches, hidden, kernel, 0.5)[0, :, 0, 0, 0].tolist()
+    [0.5, 0.0, 0.0]
     """
     n, n_regions, n_patches, n_in_region, length = patches.shape
     filled = torch.zeros_like(patches).transpose(1, 2).flatten(0, 1).flatten(1, 2)
@@ -60,9 +75,11 @@ def field_interpolation(
         )
         weights = torch.linalg.solve(gram, kernel[v][:, h]).T.to(patches.dtype)
         filled[rows[:, None], h] = weights @ flat[rows[:, None], v]
-    return filled.unflatten(1, (n_regions, n_in_region)).unflatten(
-        0, (n, n_patches)
-    ).transpose(1, 2)
+    return (
+        filled.unflatten(1, (n_regions, n_in_region))
+        .unflatten(0, (n, n_patches))
+        .transpose(1, 2)
+    )
 
 
 def time_interpolation(patches: Tensor, hidden: Tensor) -> Tensor:
@@ -82,6 +99,15 @@ def time_interpolation(patches: Tensor, hidden: Tensor) -> Tensor:
     -------
     filled : Tensor, shape as ``patches``
         The estimate where hidden, 0 elsewhere and where nothing is visible.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import time_interpolation
+    >>> patches = torch.arange(6.0).reshape(1, 1, 3, 1, 2)  # 0 1 | 2 3 | 4 5
+    >>> hidden = torch.tensor([[[False, True, False]]])
+    >>> time_interpolation(patches, hidden).flatten().tolist()
+    [0.0, 0.0, 2.0, 3.0, 0.0, 0.0]
     """
     n_patches, length = patches.shape[2], patches.shape[-1]
     index = torch.arange(n_patches, device=patches.device).expand(hidden.shape)
@@ -89,9 +115,7 @@ def time_interpolation(patches: Tensor, hidden: Tensor) -> Tensor:
     after = torch.where(hidden, n_patches, index).flip(-1).cummin(-1).values.flip(-1)
     has_before, has_after = before >= 0, after < n_patches
     expand = (*hidden.shape, patches.shape[3])
-    last = patches[..., -1].gather(
-        2, before.clamp(min=0)[..., None].expand(expand)
-    )
+    last = patches[..., -1].gather(2, before.clamp(min=0)[..., None].expand(expand))
     first = patches[..., 0].gather(
         2, after.clamp(max=n_patches - 1)[..., None].expand(expand)
     )

@@ -13,6 +13,16 @@ from torch import Tensor
 from ._masked import MaskedSignalTransformer
 
 
+def _check_count(name: str, value: int) -> int:
+    """Refuse what would give no feature."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise ValueError(
+            f"Expected a whole number of 1 or more for {name}, got {value!r}; correct "
+            "it."
+        )
+    return int(value)
+
+
 def _mean(tokens: Tensor, recorded: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Average over patches that were recorded (and over regions, if asked)."""
     weight = recorded[:, None, :, None].to(tokens.dtype).expand_as(tokens)
@@ -51,7 +61,7 @@ class _BinnedPooling(_Pooling):
     """Keep time in runs of patches, at most ``max_bins`` of them."""
 
     def __init__(self, max_bins: int = 20) -> None:
-        self.max_bins = max_bins
+        self.max_bins = _check_count("max_bins", max_bins)
 
     def _in_bins(self, tokens: Tensor, recorded: Tensor) -> Tensor:
         bins = _bins(tokens.shape[2], self.max_bins)
@@ -79,7 +89,8 @@ class CompactPooling(_BinnedPooling):
     Raises
     ------
     ValueError
-        When called with more components than the weights hold.
+        If a number is below 1, and when called with more components than the weights
+        hold.
 
     Examples
     --------
@@ -90,7 +101,7 @@ class CompactPooling(_BinnedPooling):
 
     def __init__(self, n_components: int = 16, max_bins: int = 20) -> None:
         super().__init__(max_bins)
-        self.n_components = n_components
+        self.n_components = _check_count("n_components", n_components)
 
     def __call__(
         self, tokens: Tensor, recorded: Tensor, model: MaskedSignalTransformer
@@ -108,7 +119,24 @@ class CompactPooling(_BinnedPooling):
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float
     ) -> list[str]:
-        """Name the features as region, time and component."""
+        """Name the features as region, time and component.
+
+        Parameters
+        ----------
+        n_regions : int
+            Regions.
+        n_patches : int
+            Patches in a row.
+        d_model : int
+            Width of a token.
+        seconds : float
+            Length of a patch in s.
+
+        Returns
+        -------
+        names : list of str
+            One name a feature, in their order.
+        """
         return [
             f"region{r:02d}_{t}_pc{c:02d}"
             for r in range(n_regions)
@@ -124,6 +152,11 @@ class TokenPooling(_BinnedPooling):
     ----------
     max_bins : int
         Longer rows are averaged into this many runs of patches.
+
+    Raises
+    ------
+    ValueError
+        If ``max_bins`` is below 1.
 
     Examples
     --------
@@ -141,7 +174,24 @@ class TokenPooling(_BinnedPooling):
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float
     ) -> list[str]:
-        """Name the features as region, time and token dimension."""
+        """Name the features as region, time and token dimension.
+
+        Parameters
+        ----------
+        n_regions : int
+            Regions.
+        n_patches : int
+            Patches in a row.
+        d_model : int
+            Width of a token.
+        seconds : float
+            Length of a patch in s.
+
+        Returns
+        -------
+        names : list of str
+            One name a feature, in their order.
+        """
         return [
             f"region{r:02d}_{t}_dim{d:03d}"
             for r in range(n_regions)
@@ -157,6 +207,11 @@ class TimePooling(_BinnedPooling):
     ----------
     max_bins : int
         Longer rows are averaged into this many runs of patches.
+
+    Raises
+    ------
+    ValueError
+        If ``max_bins`` is below 1.
 
     Examples
     --------
@@ -174,7 +229,24 @@ class TimePooling(_BinnedPooling):
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float
     ) -> list[str]:
-        """Name the features as time and token dimension."""
+        """Name the features as time and token dimension.
+
+        Parameters
+        ----------
+        n_regions : int
+            Regions.
+        n_patches : int
+            Patches in a row.
+        d_model : int
+            Width of a token.
+        seconds : float
+            Length of a patch in s.
+
+        Returns
+        -------
+        names : list of str
+            One name a feature, in their order.
+        """
         return [
             f"{t}_dim{d:03d}"
             for t in _bin_names(n_patches, self.max_bins, seconds)
@@ -201,7 +273,24 @@ class SpacePooling(_Pooling):
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float
     ) -> list[str]:
-        """Name the features as region and token dimension."""
+        """Name the features as region and token dimension.
+
+        Parameters
+        ----------
+        n_regions : int
+            Regions.
+        n_patches : int
+            Patches in a row.
+        d_model : int
+            Width of a token.
+        seconds : float
+            Length of a patch in s.
+
+        Returns
+        -------
+        names : list of str
+            One name a feature, in their order.
+        """
         return [
             f"region{r:02d}_dim{d:03d}"
             for r in range(n_regions)
@@ -228,5 +317,22 @@ class MeanPooling(_Pooling):
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float
     ) -> list[str]:
-        """Name the features by token dimension."""
+        """Name the features by token dimension.
+
+        Parameters
+        ----------
+        n_regions : int
+            Regions.
+        n_patches : int
+            Patches in a row.
+        d_model : int
+            Width of a token.
+        seconds : float
+            Length of a patch in s.
+
+        Returns
+        -------
+        names : list of str
+            One name a feature, in their order.
+        """
         return [f"dim{d:03d}" for d in range(d_model)]

@@ -15,14 +15,35 @@ GROSS_OFFSET = 3.0
 
 
 class Scaled(NamedTuple):
-    """Dimensionless windows and what brings them back to tesla."""
+    """Dimensionless windows and what brings them back to tesla.
 
-    windows: Tensor  # (n, n_sensors, n_times)
-    offset: Tensor  # (n, n_sensors, 1), tesla
-    unit: Tensor  # (n, 1, 1), tesla
+    Parameters
+    ----------
+    windows : Tensor, shape (n, n_sensors, n_times)
+        Windows at the network's scale, zero where not recorded.
+    offset : Tensor, shape (n, n_sensors, 1)
+        What was taken away, in tesla.
+    unit : Tensor, shape (n, 1, 1)
+        Field in tesla that became 1.
+    """
+
+    windows: Tensor
+    offset: Tensor
+    unit: Tensor
 
     def to_tesla(self, windows: Tensor) -> Tensor:
-        """Undo the scaling for windows of the same shape."""
+        """Undo the scaling.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Windows at the network's scale.
+
+        Returns
+        -------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            The same in tesla.
+        """
         return windows * self.unit + self.offset
 
 
@@ -63,14 +84,18 @@ def scale_windows(
     # tesla squared underflows in float32, so leave tesla before any square
     signal = windows / config.scale
     count = seen.sum(-1, keepdim=True)
-    mean = torch.where(seen, signal, 0.0).sum(-1, keepdim=True) / count.clamp(min=1)
+    everything = bool(seen.all())
+    mean = signal if everything else torch.where(seen, signal, 0.0)
+    mean = mean.sum(-1, keepdim=True) / count.clamp(min=1)
     total = count.sum((1, 2), keepdim=True).clamp(min=1)
 
-    def rms(x: Tensor) -> Tensor:
-        power = torch.where(seen, x, 0.0).square().sum((1, 2), keepdim=True)
-        return (power / total).sqrt()
+    # sum x^2 = sum (x - mean)^2 + count mean^2, without cancellation
+    around = signal - mean
+    around = around if everything else torch.where(seen, around, 0.0)
+    moving = around.square().sum((1, 2), keepdim=True)
+    still = (count * mean.square()).sum((1, 2), keepdim=True)
 
-    gross = rms(mean.expand_as(signal)) > GROSS_OFFSET * rms(signal - mean)
+    gross = still > GROSS_OFFSET**2 * moving
     offset = torch.where(gross, mean, 0.0)
     unseen = (count == 0)[..., 0]
     if bool((gross[:, 0, 0] & unseen.any(1)).any()):
@@ -78,8 +103,11 @@ def scale_windows(
         lost = hidden.all(-1, keepdim=True)
         guess = field_interpolation(offset.reshape(shape), lost, kernel)
         offset = torch.where(unseen[..., None], guess.reshape(offset.shape), offset)
-    time = torch.arange(windows.shape[-1], device=windows.device)
-    recorded = (time < n_valid[:, None])[:, None]
-    signal = torch.where(recorded, signal - offset, 0.0)
-    shrink = (rms(signal) / config.max_rms).clamp(min=1.0)
+    if bool(gross.any()):
+        signal = signal - offset
+    if not everything:
+        time = torch.arange(windows.shape[-1], device=windows.device)
+        signal = torch.where((time < n_valid[:, None])[:, None], signal, 0.0)
+    rms = ((moving + torch.where(gross, 0.0, still)) / total).sqrt()
+    shrink = (rms / config.max_rms).clamp(min=1.0)
     return Scaled(signal / shrink, offset * config.scale, shrink * config.scale)

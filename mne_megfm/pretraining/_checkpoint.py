@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ..models import MaskedSignalTransformer, ModelConfig
 
@@ -75,11 +75,14 @@ def save_checkpoint(
     directory.mkdir(parents=True, exist_ok=True)
     config = {"format": FORMAT, "model": model.config.to_dict()}
     config["training"] = training or {}
-    # written aside, then moved: a crash leaves the old checkpoint or the new one
+    # written aside, then moved: a crash while writing leaves the old checkpoint
     aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
     try:
-        state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-        save_file(state, aside / WEIGHTS, metadata={"format": FORMAT})
+        state = {
+            k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()
+        }
+        # not save_file, whose files only their owner can read
+        (aside / WEIGHTS).write_bytes(save(state, metadata={"format": FORMAT}))
         (aside / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         (aside / CARD).write_text(card or "# A checkpoint of mne-megfm\n")
         for name in (WEIGHTS, CARD, CONFIG):
@@ -100,14 +103,26 @@ def read_config(directory: str | os.PathLike) -> dict:
     Returns
     -------
     config : dict
-        With ``"format"``, ``"model"`` and ``"training"``.
+        With ``"format"``, ``"model"`` (see :class:`~mne_megfm.models.ModelConfig`)
+        and ``"training"`` (what the weights have seen).
 
     Raises
     ------
     FileNotFoundError
         If there is no checkpoint.
     ValueError
-        If it is of another kind or version.
+        If it is of another kind or version, or damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+    >>> from mne_megfm.pretraining import read_config, save_checkpoint
+    >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_checkpoint(folder, model, training={"epochs": 3})
+    ...     read_config(path)["training"]
+    {'epochs': 3}
     """
     directory = Path(directory).expanduser()
     missing = [n for n in (CONFIG, WEIGHTS) if not (directory / n).is_file()]
@@ -130,6 +145,12 @@ def read_config(directory: str | os.PathLike) -> dict:
             f"Expected a checkpoint of format {FORMAT!r} at {directory}, got {got!r}; "
             "use the version of mne-megfm that wrote it."
         )
+    for part in ("model", "training"):
+        if not isinstance(config.get(part), dict):
+            raise ValueError(
+                f"Expected a table {part!r} in {directory / CONFIG}, got "
+                f"{config.get(part)!r}; the file is damaged: copy the checkpoint again."
+            )
     return config
 
 

@@ -7,79 +7,23 @@ than to bend a supervised trainer to it. (Supervised fine-tuning is skorch's fie
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from mne.utils import ProgressBar, logger
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..models import MaskedSignalTransformer
-from ..models._patches import to_patches
-from ._checkpoint import check_state
+from ..models import MaskedSignalTransformer, to_patches
+from ._history import History
+from ._masking import draw_masks
+from ._run import FILE, Run
 from ._windows import WindowArray
 
 MASKS_PER_BATCH = 8
-
-
-@dataclass
-class History:
-    """One entry an epoch of training.
-
-    Parameters
-    ----------
-    epoch : list of int
-        Number of the epoch, from 1.
-    train_loss : list of float
-        Mean loss over the batches of the epoch.
-    valid_loss : list of float
-        Loss on the held-out recordings, always with the same masks.
-    lr : list of float
-        Learning rate at the end of the epoch.
-    """
-
-    epoch: list[int] = field(default_factory=list)
-    train_loss: list[float] = field(default_factory=list)
-    valid_loss: list[float] = field(default_factory=list)
-    lr: list[float] = field(default_factory=list)
-
-    def append(self, **values: float) -> None:
-        """Add an epoch.
-
-        Parameters
-        ----------
-        **values : float
-            One value a field.
-        """
-        for name, value in values.items():
-            getattr(self, name).append(value)
-
-    @property
-    def best_epoch(self) -> int:
-        """Number of the epoch with the least loss on held-out recordings."""
-        return self.epoch[int(np.argmin(self.valid_loss))]
-
-    def to_csv(self, path: str | os.PathLike) -> None:
-        """Write one line an epoch.
-
-        Parameters
-        ----------
-        path : path-like
-            The file; replaced as a whole.
-        """
-        aside = Path(f"{path}.writing")
-        with aside.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(asdict(self))
-            writer.writerows(zip(*asdict(self).values(), strict=True))
-        os.replace(aside, path)
 
 
 def _device_batch(
@@ -87,86 +31,6 @@ def _device_batch(
 ) -> tuple[Tensor, Tensor]:
     data, n_valid = windows.take(index)
     return data.to(device), n_valid.to(device)
-
-
-class _Run:
-    """State of one run: everything that must survive an interruption."""
-
-    def __init__(
-        self,
-        model: MaskedSignalTransformer,
-        lr: float,
-        weight_decay: float,
-        settings: dict,
-    ) -> None:
-        self.model = model
-        decay = [p for p in model.parameters() if p.ndim >= 2]
-        plain = [p for p in model.parameters() if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": decay, "weight_decay": weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=lr,
-            betas=(0.9, 0.95),
-        )
-        self.settings = settings
-        self.history = History()
-        self.best = {k: v.clone() for k, v in model.state_dict().items()}
-        self.step = 0
-
-    def save(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        state = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        state |= {f"best.{k}": v for k, v in self.best.items()}
-        for number, slots in self.optimizer.state_dict()["state"].items():
-            state |= {f"adam.{number}.{k}": v for k, v in slots.items()}
-        state = {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}
-        # one file holds all, so that what it holds belongs together
-        notes = {
-            "settings": json.dumps(self.settings, sort_keys=True),
-            "history": json.dumps(asdict(self.history)),
-            "step": str(self.step),
-        }
-        aside = directory / "run.safetensors.writing"
-        save_file(state, aside, metadata=notes)
-        os.replace(aside, directory / "run.safetensors")
-        self.history.to_csv(directory / "history.csv")
-
-    def load(self, directory: Path) -> None:
-        from safetensors import safe_open
-
-        path = directory / "run.safetensors"
-        with safe_open(path, "pt") as file:
-            notes = file.metadata()
-        if json.loads(notes["settings"]) != self.settings:
-            raise ValueError(
-                f"Expected the settings of the run in {path} to continue it, got "
-                f"others: {notes['settings']} there, "
-                f"{json.dumps(self.settings, sort_keys=True)} here; use those, or "
-                "another folder."
-            )
-        state = load_file(path)
-        expected = self.model.state_dict()
-        for name in ("model", "best"):
-            part = {
-                k[len(name) + 1 :]: v
-                for k, v in state.items()
-                if k.startswith(f"{name}.")
-            }
-            check_state(part, expected, str(path))
-            if name == "model":
-                self.model.load_state_dict(part)
-            else:
-                self.best = {k: v.to(expected[k].device) for k, v in part.items()}
-        adam = self.optimizer.state_dict()
-        for key, value in state.items():
-            if key.startswith("adam."):
-                _, number, slot = key.split(".")
-                adam["state"].setdefault(int(number), {})[slot] = value
-        self.optimizer.load_state_dict(adam)
-        self.history = History(**json.loads(notes["history"]))
-        self.step = int(notes["step"])
 
 
 def _rate(step: int, n_steps: int, n_warmup: int) -> float:
@@ -190,14 +54,17 @@ def _loss(
     n = len(data)
     # neighbours in the batch share masks: field interpolation solves once a mask
     n_masks = min(n, MASKS_PER_BATCH)
-    masks = masking(n_masks, model.config.n_patches, region_pos, generator)
+    masks = draw_masks(masking, n_masks, n_valid, model.config, region_pos, generator)
     mask = masks.repeat_interleave(-(-n // n_masks), 0)[:n].to(data.device)
     scaled, hidden = model.scale(data, n_valid, mask)
     target = to_patches(scaled.windows, model.config)
     with torch.autocast(data.device.type, torch.bfloat16, enabled=bf16):
         predicted = model.predict_patches(target, hidden)
     # hidden holds what was never recorded, too: nothing to compare with there
-    return objective(predicted, target, mask & _recorded(model, n_valid))
+    compared = mask & _recorded(model, n_valid)
+    if not compared.any():  # a mean over nothing would be NaN
+        return predicted.sum() * 0.0
+    return objective(predicted, target, compared)
 
 
 def _recorded(model: MaskedSignalTransformer, n_valid: Tensor) -> Tensor:
@@ -294,13 +161,18 @@ def pretrain(
     >>> from mne_megfm import pretraining
     >>> rng = np.random.default_rng(0)
     >>> windows = pretraining.WindowArray(
-    ...     rng.standard_normal((8, 192, 250)).astype(np.float16), unit=1e-13)
+    ...     rng.standard_normal((8, 192, 250)).astype(np.float16), unit=1e-13
+    ... )
     >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
     >>> with mne.utils.use_log_level("error"):
     ...     history = pretraining.pretrain(
-    ...         model, windows, torch.randn(24, 3),
+    ...         model,
+    ...         windows,
+    ...         torch.randn(24, 3),
     ...         masking=pretraining.MixedMasking(),
-    ...         objective=pretraining.SignalSpectrumLoss(), max_epochs=2)
+    ...         objective=pretraining.SignalSpectrumLoss(),
+    ...         max_epochs=2,
+    ...     )
     >>> history.epoch
     [1, 2]
     """
@@ -308,6 +180,12 @@ def pretrain(
         raise ValueError(
             f"Expected at least 2 windows to pretrain on, got {len(windows)}; give "
             "more data."
+        )
+    if not (windows.n_valid >= model.config.patch_length).any():
+        raise ValueError(
+            "Expected windows with at least one whole patch of "
+            f"{model.config.patch_length} samples at {model.config.sfreq:g} Hz, got at "
+            f"most {max(windows.n_valid)} samples; give longer epochs."
         )
     device = next(model.parameters()).device
     train, valid = windows.split(valid_fraction, seed)
@@ -330,9 +208,9 @@ def pretrain(
         "objective": repr(objective),
         "model": model.config.to_dict(),
     }
-    run = _Run(model, lr, weight_decay, settings)
+    run = Run(model, lr, weight_decay, settings)
     directory = None if directory is None else Path(directory).expanduser()
-    if directory is not None and (directory / "run.safetensors").is_file():
+    if directory is not None and (directory / FILE).is_file():
         run.load(directory)
         logger.info(f"Continuing after epoch {len(run.history.epoch)} of {max_epochs}")
     history = run.history

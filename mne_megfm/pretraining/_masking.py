@@ -8,8 +8,13 @@ be filled by copying a neighbour; isolated tokens often can.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from ..models import ModelConfig
 
 
 def _check_ratio(mask_ratio: float) -> float:
@@ -30,6 +35,60 @@ class _Masking:
     def __repr__(self) -> str:
         args = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
         return f"{type(self).__name__}({args})"
+
+
+def draw_masks(
+    masking: Callable[..., Tensor],
+    n: int,
+    n_valid: Tensor | None,
+    config: ModelConfig,
+    region_pos: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """Draw masks over what was recorded.
+
+    Masks cover the whole patches of the longest window, so that they hide the same
+    share of short windows as of full ones. With full windows this is ``masking``
+    itself.
+
+    Parameters
+    ----------
+    masking : callable
+        Draws masks, see :class:`RandomMasking`.
+    n : int
+        How many.
+    n_valid : Tensor of int, shape (n_windows,), optional
+        Recorded samples of the windows; all by default.
+    config : ModelConfig
+        The sizes.
+    region_pos : Tensor, shape (n_regions, 3)
+        Positions of the regions in m.
+    generator : torch.Generator
+        Where random numbers come from.
+
+    Returns
+    -------
+    masks : Tensor of bool, shape (n, n_regions, n_patches)
+        True where hidden, on the CPU.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import ModelConfig
+    >>> from mne_megfm.pretraining import TimeBlockMasking, draw_masks
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> half = torch.tensor([125])
+    >>> mask = draw_masks(
+    ...     TimeBlockMasking(0.4), 1, half, ModelConfig(), torch.randn(24, 3), generator
+    ... )
+    >>> mask[0, 0].sum().item(), mask[0, 0, 5:].any().item()
+    (2, False)
+    """
+    whole = config.n_patches
+    if n_valid is not None:
+        whole = max(1, int(n_valid.max()) // config.patch_length)
+    masks = masking(n, whole, region_pos, generator)
+    return F.pad(masks, (0, config.n_patches - whole))
 
 
 class RandomMasking(_Masking):
@@ -82,7 +141,7 @@ class TimeBlockMasking(_Masking):
     Raises
     ------
     ValueError
-        If ``mask_ratio`` is not between 0 and 1.
+        If ``mask_ratio`` is not between 0 and 1, or ``n_block_patches`` below 1.
 
     Examples
     --------
@@ -96,7 +155,12 @@ class TimeBlockMasking(_Masking):
 
     def __init__(self, mask_ratio: float = 0.3, n_block_patches: int = 3) -> None:
         super().__init__(mask_ratio)
-        self.n_block_patches = n_block_patches
+        if not n_block_patches >= 1:
+            raise ValueError(
+                f"Expected n_block_patches >= 1, got {n_block_patches!r}; 3 hides "
+                "blocks of 300 ms."
+            )
+        self.n_block_patches = int(n_block_patches)
 
     def __call__(
         self, n: int, n_patches: int, region_pos: Tensor, generator: torch.Generator

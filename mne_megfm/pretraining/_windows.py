@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 
+def _share(fraction: float, n: int) -> int:
+    """Count a share of n that leaves at least one on both sides."""
+    return min(max(1, round(fraction * n)), n - 1)
+
+
 @dataclass
 class WindowArray:
     """Canonical windows in memory or memory-mapped, at half precision.
@@ -90,13 +95,23 @@ class WindowArray:
             Windows of the first part.
         second : array of int
             Windows of the second part; with a single recording, its last windows.
+
+        Raises
+        ------
+        ValueError
+            If there is but one window.
         """
+        if len(self) < 2:
+            raise ValueError(
+                f"Expected at least 2 windows to split, got {len(self)}; give more "
+                "data."
+            )
         names = np.unique(self.recording)
         if len(names) == 1:
-            cut = max(1, round(len(self) * (1 - fraction)))
             everything = np.arange(len(self))
-            return everything[:cut], everything[cut:] if cut < len(self) else everything
+            n_second = _share(fraction, len(self))
+            return everything[:-n_second], everything[-n_second:]
         chosen = np.random.default_rng(seed).permutation(names)
-        chosen = chosen[: max(1, round(fraction * len(names)))]
+        chosen = chosen[: _share(fraction, len(names))]
         second = np.isin(self.recording, chosen)
         return np.flatnonzero(~second), np.flatnonzero(second)

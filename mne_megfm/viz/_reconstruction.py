@@ -46,7 +46,7 @@ def plot_reconstruction(
     Raises
     ------
     ValueError
-        If there is no such window.
+        If there is no such window, or nothing is hidden in it.
 
     Examples
     --------
@@ -59,15 +59,24 @@ def plot_reconstruction(
         raise ValueError(
             f"Expected a window below {n_windows}, got {window}; choose one of them."
         )
+    if n_traces < 1:
+        raise ValueError(
+            f"Expected n_traces of 1 or more, got {n_traces}; 6 fill the figure well."
+        )
     original = reconstruction.original[window] * FT
     predicted = reconstruction.reconstructed[window] * FT
     mask = reconstruction.mask[window]
+    candidates = np.flatnonzero(mask.any(1))
+    if not len(candidates):
+        raise ValueError(
+            f"Expected hidden signal in the window, got none in window {window}; "
+            "choose another window or masking."
+        )
+    n_traces = min(n_traces, len(candidates))
     times = np.arange(n_times) / reconstruction.sfreq
 
     fig = plt.figure(figsize=(10, 6.5), layout="constrained")
     left, right = fig.subfigures(1, 2, width_ratios=[3, 1.3])
-    hidden_share = mask.mean(1)
-    candidates = np.flatnonzero(hidden_share > 0)
     picks = candidates[
         np.linspace(0, len(candidates) - 1, n_traces).round().astype(int)
     ]
