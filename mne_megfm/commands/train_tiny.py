@@ -174,6 +174,73 @@ def build_store(work: Path, n_participants: int, n_jobs: int) -> WindowArray:
     return WindowArray(values, unit=UNIT, recording=recording)
 
 
+def model_card(training: dict) -> str:
+    """Write the model card of the bundled weights.
+
+    Parameters
+    ----------
+    training : dict
+        What the weights have seen, as kept in ``config.json``.
+
+    Returns
+    -------
+    card : str
+        The card, in Markdown.
+    """
+    t = training
+    held_out = t["participants_held_out"]
+    command = (
+        f"python -m mne_megfm.commands.train_tiny WORK --participants "
+        f"{t['participants']} --epochs {t.get('max_epochs', t['epochs'])} "
+        f"--steps-per-epoch {t['steps_per_epoch']} --batch-size {t['batch_size']} "
+        f"--lr {t['lr']}{'' if t['bf16'] else ' --fp32'}"
+    )
+    curve = "\n".join(
+        f"| {epoch} | {train:.4f} | {valid:.4f} |"
+        for epoch, (train, valid) in enumerate(
+            zip(t["train_loss"], t["valid_loss"], strict=True), 1
+        )
+    )
+    return f"""# megfm-tiny
+
+Weights of the masked-signal transformer of mne-megfm, for
+`MEGFMTransformer(weights="megfm-tiny")`.
+
+## Limits
+
+- Not for diagnosis, nor for any other clinical use.
+- Not the published study's weights: they were trained here, on simulated
+  recordings alone. No real recording was seen.
+- The simulation has rest, auditory and somatosensory states on
+  {len(t["arrays"])} arrays. Other tasks, systems and populations are transfer, to be
+  checked with masked reconstruction (`mne_megfm.interpret.score_reconstruction`).
+
+## Data
+
+{t["windows"]} windows of 1 s at 250 Hz from {t["participants"]} participants of
+`mne_megfm.datasets.simulate_participant` with `random_state={t["random_state"]}`
+({held_out} of them held out for the loss below); arrays {", ".join(t["arrays"])}.
+Participants of this random state must not be used for evaluation.
+
+## Training
+
+- Command (seed included): `{command}`
+- Seed: {t["random_state"]}
+- Steps: {t["steps"]} of {t["batch_size"]} windows in {t["epochs"]} epochs; the weights
+  are those of epoch {t["best_epoch"]}, the least loss on held-out participants.
+- Masking: `{t["masking"]}`; objective: `{t["objective"]}`.
+- Hardware: {t["hardware"]}; torch {t["torch"]};
+  {"bfloat16 autocast" if t["bf16"] else "float32"}.
+- Licence: {t["licence"]}.
+
+Loss curve:
+
+| epoch | training | held-out participants |
+|---|---|---|
+{curve}
+"""
+
+
 def main(args: list[str] | None = None) -> None:
     """Simulate, pretrain, and write the checkpoint.
 
@@ -247,6 +314,7 @@ def train(options: argparse.Namespace) -> None:
         "batch_size": options.batch_size,
         "lr": options.lr,
         "bf16": not options.fp32,
+        "max_epochs": options.epochs,
         "epochs": len(history.epoch),
         "best_epoch": history.best_epoch,
         "steps_per_epoch": options.steps_per_epoch,
@@ -259,7 +327,11 @@ def train(options: argparse.Namespace) -> None:
         "licence": "BSD-3-Clause",
     }
     path = save_checkpoint(
-        options.work / "megfm-tiny", model, training=training, overwrite=True
+        options.work / "megfm-tiny",
+        model,
+        card=model_card(training),
+        training=training,
+        overwrite=True,
     )
     logger.info(f"Wrote {path}")
 
