@@ -84,8 +84,8 @@ def make_array_info(
     name: str,
     sfreq: float = 250.0,
     *,
-    head_pos=None,
-    random_state=None,
+    head_pos: str | np.ndarray | Transform | None = None,
+    random_state: int | np.random.Generator | None = None,
 ) -> mne.Info:
     """Make the measurement info of an MEG array around a head.
 

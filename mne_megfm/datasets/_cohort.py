@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
+from pathlib import Path
 
 import mne
 import numpy as np
 from joblib import Parallel, delayed
+from mne.transforms import Transform
 from mne.utils import logger, verbose
 
 from ._arrays import _check_name
@@ -88,20 +90,20 @@ def simulate_cohort(
     train_length: int = 10,
     train_gap: float = 1.0,
     raw_states: Sequence[str] = (),
-    filters=None,
+    filters: str | tuple | None = None,
     line_freq: float | str | None = "random",
     brain: float = 1.0,
     noise: float = 1.0,
     artifacts: float = 1.0,
-    head_pos="random",
+    head_pos: str | np.ndarray | Transform | None = "random",
     n_bads: int = 0,
-    subjects_dir=None,
+    subjects_dir: str | Path | None = None,
     subject: str | None = None,
-    trans=None,
+    trans: str | Path | Transform | None = None,
     first: int = 0,
     random_state: int | None = None,
     n_jobs: int | None = 1,
-    verbose=None,
+    verbose: bool | str | int | None = None,
 ) -> Cohort:
     """Simulate a cohort of patients with migraine and controls.
 
@@ -274,7 +276,7 @@ def simulate_cohort(
         random_state=random_state,
     )
     tasks = _assign(first + n_participants, patients, arrays, random_state)[first:]
-    logger.info("Simulating %d participants", n_participants)
+    logger.info("Simulating %d participant(s)", n_participants)
     people = Parallel(n_jobs=n_jobs)(
         delayed(simulate)(
             first + ii,

@@ -34,7 +34,12 @@ class Cortex:
         The BEM solution.
     """
 
-    def __init__(self, subjects_dir, subject: str, trans=None):
+    def __init__(
+        self,
+        subjects_dir: str | Path,
+        subject: str,
+        trans: str | Path | Transform | None = None,
+    ):
         root = Path(subjects_dir) / subject
         if not root.is_dir():
             raise FileNotFoundError(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import mne
 import numpy as np
+from mne.transforms import Transform
 from scipy import fft
 
 from . import _evoked
@@ -25,11 +29,11 @@ def simulate_participant(
     array: str = "neuromag306",
     effects: MigraineEffects | None = None,
     effect_size: float = 1.0,
-    subjects_dir=None,
+    subjects_dir: str | Path | None = None,
     subject: str | None = None,
-    trans=None,
+    trans: str | Path | Transform | None = None,
     random_state: int | None = None,
-    **settings,
+    **settings: Any,
 ) -> Participant:
     """Simulate the recordings of one participant.
 
@@ -47,8 +51,10 @@ def simulate_participant(
         How patients differ; None for the defaults.
     effect_size : float
         Factor on all effects; with 0 a patient equals a control bit for bit.
-    subjects_dir, subject, trans
-        See :func:`simulate_cohort`.
+    subjects_dir, subject : path-like, str
+        A cortical surface, see :func:`simulate_cohort`.
+    trans : None | path-like | mne.transforms.Transform
+        Transform between head and MRI, see :func:`simulate_cohort`.
     random_state : None | int
         Seed; None draws one.
     **settings
