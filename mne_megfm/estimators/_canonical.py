@@ -354,7 +354,10 @@ def _rebuild(inst: Any, data: NDArray[np.float64], info: mne.Info) -> Any:
             info[field] = inst.info[field]
     if isinstance(inst, BaseRaw):
         raw = mne.io.RawArray(data, info, first_samp=inst.first_samp, verbose="error")
-        return raw.set_annotations(inst.annotations, verbose="error")
+        annotations = inst.annotations.copy()
+        if inst.info["meas_date"] is None:  # MNE counts them from the first sample
+            annotations.onset -= inst.first_time
+        return raw.set_annotations(annotations, verbose="error")
     if isinstance(inst, mne.Evoked):
         return mne.EvokedArray(
             data,

@@ -116,7 +116,7 @@ def compute_mapping(
     References
     ----------
     .. [1] Hämäläinen MS, Ilmoniemi RJ (1994). Interpreting magnetic fields of the
-       brain: minimum norm estimates. Med Biol Eng Comput 32, 35-42, eq. 9-11.
+       brain: minimum norm estimates. Med Biol Eng Comput 32, 35-42.
        doi:10.1007/BF02512476
     .. [2] Knösche TR (2002). Transformation of whole-head MEG recordings between
        different sensor positions. Biomed Tech 47, 59-62.
