@@ -276,9 +276,9 @@ def train(options: argparse.Namespace) -> None:
     store = build_store(options.work, options.participants, options.n_jobs)
     torch.manual_seed(RANDOM_STATE)
     config = ModelConfig()
-    kernel = torch.from_numpy(canonical_kernel()).float()
+    kernel = torch.tensor(canonical_kernel(), dtype=torch.float32)
     model = MaskedSignalTransformer(config, kernel).to(options.device)
-    region_pos = torch.from_numpy(canonical_array().region_pos)
+    region_pos = torch.tensor(canonical_array().region_pos)
     masking, objective = MixedMasking(), SignalSpectrumLoss()
     history = pretrain(
         model,
