@@ -11,13 +11,18 @@ from ._fill import field_interpolation, time_interpolation
 from ._patches import from_patches, sample_mask, to_patches, valid_patches
 from ._scaling import Scaled, scale_windows
 
+# noise variance of the two field interpolations, in units of the field's
+REGULARIZATIONS = (1e-3, 1e-1)
+N_FILLS = len(REGULARIZATIONS) + 1
+
 
 class MaskedSignalTransformer(nn.Module):
     """Transformer over (region, patch) tokens of canonical MEG windows.
 
     The encoder sees visible tokens alone, as in masked autoencoders [1]_. The
-    decoder gets, for every hidden token, what field and time interpolation say,
-    weighs both and adds what is left: ``a * field + b * time + residual``.
+    decoder gets, for every hidden token, what interpolation over the field (for
+    clean and for noisy sensors) and over time say, weighs them for every sensor and
+    adds what is left: ``a * clean + b * noisy + c * time + residual``.
 
     Parameters
     ----------
@@ -68,7 +73,7 @@ class MaskedSignalTransformer(nn.Module):
 
         self.bridge = nn.Linear(d_model, d_model)
         self.mask_token = nn.Parameter(torch.zeros(d_model))
-        self.embed_fill = nn.Linear(2 * config.token_length, d_model)
+        self.embed_fill = nn.Linear(N_FILLS * config.token_length, d_model)
         self.decoder_region_position = nn.Parameter(
             torch.zeros(config.n_regions, 1, d_model)
         )
@@ -81,7 +86,7 @@ class MaskedSignalTransformer(nn.Module):
         )
         self.decoder_norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, config.token_length)
-        self.gate = nn.Linear(d_model, 2 * n_in)
+        self.gate = nn.Linear(d_model, N_FILLS * n_in)
         self.unmixing = nn.Parameter(torch.eye(n_in).repeat(config.n_regions, 1, 1))
 
         self.apply(initialize)
@@ -89,10 +94,10 @@ class MaskedSignalTransformer(nn.Module):
         for name, parameter in self.named_parameters():
             if name.endswith("_position"):
                 nn.init.trunc_normal_(parameter, std=0.2)
-        # start as the mean of both interpolations
+        # start as the mean of the interpolations
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.gate.weight)
-        nn.init.constant_(self.gate.bias, 0.5)
+        nn.init.constant_(self.gate.bias, 1 / N_FILLS)
 
     def set_token_axes(self, mean: Tensor, axes: Tensor) -> None:
         """Keep the principal axes of the tokens with the weights.
@@ -194,7 +199,7 @@ class MaskedSignalTransformer(nn.Module):
         return self._encode_patches(patches, hidden)
 
     # -- tokens back to signal ----------------------------------------------
-    def fills(self, patches: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def fills(self, patches: Tensor, hidden: Tensor) -> Tensor:
         """Interpolate hidden patches over the field and over time.
 
         Parameters
@@ -206,16 +211,20 @@ class MaskedSignalTransformer(nn.Module):
 
         Returns
         -------
-        field : Tensor, shape as ``patches``
-            Minimum-norm field from the visible sensors.
-        time : Tensor, shape as ``patches``
-            Straight lines between visible samples.
+        fills : Tensor, shape (3, n, n_regions, n_patches, sensors_per_region, length)
+            Minimum-norm field from the visible sensors, taken as clean and as noisy,
+            and straight lines between visible samples.
         """
         # lower precision would blur what is exact
         with torch.autocast(patches.device.type, enabled=False):
-            return (
-                field_interpolation(patches, hidden, self.kernel),
-                time_interpolation(patches, hidden),
+            return torch.stack(
+                [
+                    *(
+                        field_interpolation(patches, hidden, self.kernel, value)
+                        for value in REGULARIZATIONS
+                    ),
+                    time_interpolation(patches, hidden),
+                ]
             )
 
     def predict_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
@@ -235,12 +244,11 @@ class MaskedSignalTransformer(nn.Module):
         """
         n, n_regions, n_patches = hidden.shape
         visible = torch.where(hidden[..., None, None], 0.0, patches)
-        field, time = self.fills(visible, hidden)
+        fills = self.fills(visible, hidden)
         tokens = self._encode_patches(visible, hidden)
-        fills = torch.stack((field, time), 3).flatten(3)
         states = torch.where(
             hidden[..., None],
-            self.mask_token + self.embed_fill(fills),
+            self.mask_token + self.embed_fill(fills.movedim(0, 3).flatten(3)),
             self.bridge(tokens),
         )
         states = states + self.decoder_region_position + self.decoder_time_position
@@ -250,8 +258,8 @@ class MaskedSignalTransformer(nn.Module):
         states = self.decoder_norm(states).view(n, n_regions, n_patches, -1)
         residual = self.head(states).float().unflatten(-1, patches.shape[3:])
         residual = torch.einsum("nrpst,ros->nrpot", residual, self.unmixing.float())
-        gate = self.gate(states).float().unflatten(-1, (2, -1))[..., None]
-        predicted = gate[..., 0, :, :] * field + gate[..., 1, :, :] * time + residual
+        gates = self.gate(states).float().unflatten(-1, (N_FILLS, -1))
+        predicted = (gates.movedim(-2, 0)[..., None] * fills).sum(0) + residual
         return torch.where(hidden[..., None, None], predicted, 0.0)
 
     def reconstruct(

@@ -38,7 +38,7 @@ class SignalSpectrumLoss:
     0.0
     """
 
-    def __init__(self, spectral_weight: float = 0.05, delta: float = 1.0) -> None:
+    def __init__(self, spectral_weight: float = 0.02, delta: float = 2.0) -> None:
         self.spectral_weight = spectral_weight
         self.delta = delta
 

@@ -12,7 +12,7 @@ from .conftest import SMALL
 @pytest.mark.parametrize(
     ("params", "error", "match"),
     [
-        ({"weights": "megfm-huge"}, FileNotFoundError, "megfm-tiny"),
+        ({"weights": "megfm-huge", "config": None}, FileNotFoundError, "megfm-tiny"),
         ({"weights": 3}, ValueError, "weights"),
         ({"unit": "trial"}, ValueError, "unit"),
         ({"pooling": "median"}, ValueError, "'compact'"),
