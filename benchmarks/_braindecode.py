@@ -1,4 +1,4 @@
-"""Import braindecode's networks beside a torch that its torchaudio was not built for."""
+"""Import braindecode's networks where its torchaudio does not load."""
 
 import importlib
 import sys

@@ -1,6 +1,4 @@
-"""
-Features from any MEG recording
-===============================
+"""Features from any MEG recording.
 
 Two things to see before trusting a package:
 
@@ -42,7 +40,8 @@ def evoked_signals(participants):
     rows = []
     for participant in participants:
         evokeds = [participant[state].average() for state in STATES]
-        rows.append(np.concatenate([e[0, :, ::2].ravel() for e in sensors.fit_transform(evokeds)]))
+        signals = [evoked[:, ::2].ravel() for evoked in sensors.fit_transform(evokeds)]
+        rows.append(np.concatenate(signals))
     return np.array(rows)
 
 
@@ -128,7 +127,8 @@ def describe_recording(path, out):
     for name, masking in MASKS.items():
         result = masked_reconstruction(transformer, recording, masking, seed=SEED)
         figure = plot_reconstruction(result, title=f"{kind}: {name}", show=False)
-        file = out / f"reconstruction-{name.replace(' ', '-').replace('%', 'percent')}.png"
+        short = name.replace(" ", "-").replace("%", "percent")
+        file = out / f"reconstruction-{short}.png"
         figure.savefig(file, dpi=110)
         print(f"\nFigure: {file}", end="")
     print()

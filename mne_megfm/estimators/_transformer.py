@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import os
 from collections.abc import Callable
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from mne.utils import logger
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils import check_random_state
+from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ..inputs import Recordings, as_recordings
-from ..models import MaskedSignalTransformer, ModelConfig
-from ..plugins import resolve
+from ..inputs import Recordings
+from ..models import ModelConfig
 from ..pretraining import (
     RandomMasking,
     SpaceBlockMasking,
     TimeBlockMasking,
-    fit_token_axes,
-    load_checkpoint,
     masked_r2,
-    pretrain,
-    save_checkpoint,
 )
-from ..pretraining._checkpoint import read_config
-from ..weights import weights_path
-from ._extraction import gather_windows, iter_row_tokens
+from ._base import BaseMEGFM
+from ._extraction import gather_windows
 from ._participants import ParticipantPooling
 
-_AXES_WINDOWS = 2000
 
-
-class MEGFMTransformer(TransformerMixin, BaseEstimator):
+class MEGFMTransformer(TransformerMixin, BaseMEGFM):
     """Features of MEG recordings from a masked-signal transformer.
 
     Recordings of any MEG system are mapped to a canonical array of virtual
@@ -142,8 +128,9 @@ class MEGFMTransformer(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
-    >>> cohort = simulate_cohort(1, states=("auditory",), arrays=("ctf151",),
-    ...                          n_epochs=4, random_state=0)
+    >>> cohort = simulate_cohort(
+    ...     1, states=("auditory",), arrays=("ctf151",), n_epochs=4, random_state=0
+    ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> MEGFMTransformer().fit_transform(epochs).shape
     (4, 3840)
@@ -248,17 +235,7 @@ class MEGFMTransformer(TransformerMixin, BaseEstimator):
 
     def _fit(self, recordings: Recordings) -> NDArray[np.float32] | None:
         """Fit; give the features where finding them is part of it."""
-        self.frontend_ = resolve("frontends", self.frontend)
-        self.pooling_ = resolve("poolings", self.pooling)
-        self._check_device()
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        model, training = self._start(seed)
-        self.model_ = model.to(self._torch_device())
-        self.config_ = model.config
-        self.history_ = None
-        if self.max_epochs or self.weights is None:
-            training = self._train(recordings, seed, training)
-        self.training_ = training
+        self._fit_model(recordings)
         self.unit_ = self._settle_unit(recordings)
         if self.unit_ == "participant":
             self._participants = ParticipantPooling()
@@ -270,84 +247,6 @@ class MEGFMTransformer(TransformerMixin, BaseEstimator):
         self.n_patches_ = first.tokens.shape[2]
         self._pool(first.tokens, first.recorded)
         return None
-
-    def _start(self, seed: int) -> tuple[MaskedSignalTransformer, dict]:
-        kernel = torch.from_numpy(np.array(self.frontend_.kernel)).float()
-        if self.weights is None:
-            config = self.config
-            if not isinstance(config, ModelConfig):
-                given = {
-                    "n_sensors": self.frontend_.array.n_sensors,
-                    "n_regions": self.frontend_.array.n_regions,
-                    **(config or {}),
-                }
-                unknown = set(given) - set(ModelConfig().to_dict())
-                if unknown:
-                    raise ValueError(
-                        f"Expected fields of ModelConfig in config, got "
-                        f"{sorted(unknown)}; there are "
-                        f"{sorted(ModelConfig().to_dict())}."
-                    )
-                config = ModelConfig(**given)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                model = resolve(
-                    "backbones", self.backbone, config=config, kernel=kernel
-                )
-            return model, {}
-        if self.config is not None:
-            raise ValueError(
-                f"Expected config=None with weights={str(self.weights)!r}, which bring "
-                f"their own, got {self.config!r}; leave one of them out."
-            )
-        path = weights_path(self.weights)
-        model = load_checkpoint(path)
-        if model.kernel.shape != kernel.shape or not torch.allclose(
-            model.kernel, kernel, atol=1e-3
-        ):
-            raise ValueError(
-                f"Expected weights for the array of the front end {self.frontend_!r}, "
-                f"got others in {path}; use the front end that they were trained with."
-            )
-        training = read_config(path)["training"]
-        logger.info(
-            f"Loaded {len(model.state_dict())} of {len(model.state_dict())} arrays "
-            f"from {path}."
-        )
-        return model, training
-
-    def _train(self, recordings: Recordings, seed: int, training: dict) -> dict:
-        windows = gather_windows(
-            recordings, self.frontend_, self.config_, self.batch_size
-        )
-        if self.max_epochs:
-            params = {"mask_ratio": self.mask_ratio}
-            by_name = isinstance(self.masking, str)
-            self.history_ = pretrain(
-                self.model_,
-                windows,
-                self._region_pos(),
-                masking=resolve("maskings", self.masking, **params if by_name else {}),
-                objective=resolve("objectives", self.objective),
-                max_epochs=self.max_epochs,
-                batch_size=self.batch_size,
-                lr=self.lr,
-                valid_fraction=self.valid_fraction,
-                patience=self.patience,
-                bf16=self.bf16,
-                seed=seed,
-            )
-        if self.weights is None:
-            some = np.random.default_rng(seed).permutation(len(windows))
-            fit_token_axes(self.model_, *windows.take(some[:_AXES_WINDOWS]))
-        return training | {
-            "fitted_on": {
-                "windows": len(windows),
-                "rows": recordings.n_rows,
-                "epochs": len(self.history_.epoch) if self.history_ else 0,
-                "seed": seed,
-            }
-        }
 
     def _settle_unit(self, recordings: Recordings) -> str:
         if self.unit != "auto":
@@ -434,24 +333,6 @@ class MEGFMTransformer(TransformerMixin, BaseEstimator):
         )
         return self._participants.pool(recordings, parts, fitting)
 
-    def _pool(self, tokens: torch.Tensor, recorded: torch.Tensor) -> np.ndarray:
-        model = self.model_
-        if next(model.parameters()).device.type != "cpu":
-            tokens, recorded = tokens.to(model.kernel.device), recorded.to(
-                model.kernel.device
-            )
-        with torch.inference_mode():
-            return self.pooling_(tokens, recorded, model).cpu().numpy()
-
-    def _row_tokens(self, recordings: Recordings):
-        return iter_row_tokens(
-            recordings,
-            self.frontend_,
-            self.model_,
-            batch_size=self.batch_size,
-            bf16=self.bf16,
-        )
-
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Name the features.
 
@@ -512,88 +393,13 @@ class MEGFMTransformer(TransformerMixin, BaseEstimator):
         )
         data, n_valid = windows.take(np.arange(len(windows)))
         errors = [
-            1.0 - masked_r2(
+            1.0
+            - masked_r2(
                 self.model_, data, masking, self._region_pos(), n_valid=n_valid
             )["model"]
             for masking in (RandomMasking(), TimeBlockMasking(), SpaceBlockMasking())
         ]
         return -float(np.mean(errors))
-
-    # -- keeping --------------------------------------------------------------
-    def save_pretrained(
-        self, directory: str | os.PathLike, *, overwrite: bool = False
-    ) -> Path:
-        """Write the model for ``MEGFMTransformer(weights=directory)``.
-
-        Parameters
-        ----------
-        directory : path-like
-            The folder; made if it does not exist.
-        overwrite : bool
-            Whether an existing checkpoint may be replaced.
-
-        Returns
-        -------
-        directory : Path
-            The folder.
-
-        Raises
-        ------
-        FileExistsError
-            If the folder has files and ``overwrite`` is False.
-        """
-        check_is_fitted(self, "model_")
-        card = (
-            "# Weights for mne-megfm\n\nWritten by `MEGFMTransformer.save_pretrained`. "
-            "What they have seen:\n\n```json\n"
-            f"{json.dumps(self.training_, indent=2)}\n```\n\n"
-            "Not for diagnosis.\n"
-        )
-        return save_checkpoint(
-            directory,
-            self.model_,
-            card=card,
-            training=self.training_,
-            overwrite=overwrite,
-        )
-
-    def __getstate__(self) -> dict:
-        state = super().__getstate__()
-        model = state.get("model_")
-        if model is not None and next(model.parameters()).device.type != "cpu":
-            # a pickle must open where there is no GPU
-            state = state | {"model_": copy.deepcopy(model).cpu()}
-        return state
-
-    def _recordings(self, X: Any) -> Recordings:
-        return as_recordings(
-            X,
-            window=self.window,
-            overlap=self.overlap,
-            reject_by_annotation=self.reject_by_annotation,
-        )
-
-    def _region_pos(self) -> torch.Tensor:
-        return torch.from_numpy(np.array(self.frontend_.array.region_pos))
-
-    def _torch_device(self) -> torch.device:
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
-
-    def _check_device(self) -> None:
-        try:
-            device = self._torch_device()
-        except RuntimeError as error:
-            raise ValueError(
-                f"Expected a device that torch knows, got {self.device!r}; use 'cpu', "
-                "'cuda' or 'auto'."
-            ) from error
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
-                f"Expected a device that is there, got {self.device!r} without a "
-                "usable GPU; use device='cpu' or 'auto'."
-            )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -2,7 +2,7 @@
 
 The checks feed numeric arrays. Without sensor positions such an array says nothing
 about a magnetic field, so the transformer refuses it, and every check that wants it to
-be taken fails in the same way. `test_mne_checks.py` has the same checks for MNE objects.
+be taken fails in the same way. The same checks for MNE objects: `test_mne_checks.py`.
 """
 
 import pytest

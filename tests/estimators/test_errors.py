@@ -48,7 +48,8 @@ def test_eeg_only(small):
 
 
 @pytest.mark.parametrize(
-    ("scale", "match"), [(1e15, "tesla"), (1e-6, "tesla"), (1e-12, "flat"), (np.nan, "NaN")]
+    ("scale", "match"),
+    [(1e15, "tesla"), (1e-6, "tesla"), (1e-12, "flat"), (np.nan, "NaN")],
 )
 def test_values_that_are_not_tesla(small, epochs, scale, match):
     wrong = mne.EpochsArray(epochs.get_data() * scale, epochs.info)
@@ -62,7 +63,9 @@ def test_cuda_that_is_not_there(small, epochs):
         pytest.skip("There is a GPU")
     with pytest.raises(ValueError, match="without a usable GPU"):
         small.set_params(device="cuda").fit(epochs)
-    assert small.set_params(device="auto").fit(epochs).model_.kernel.device.type == "cpu"
+    assert (
+        small.set_params(device="auto").fit(epochs).model_.kernel.device.type == "cpu"
+    )
 
 
 def test_compact_pooling_with_too_many_components(small, epochs):

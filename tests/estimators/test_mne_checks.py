@@ -74,7 +74,9 @@ def test_rows_do_not_depend_on_the_others(small, epochs):
     for i in range(len(epochs)):
         assert_allclose(small.transform(epochs[i])[0], expected[i], **CLOSE)
     order = np.random.default_rng(0).permutation(len(epochs))
-    assert_allclose(small.transform(MEGSamples(epochs)[order]), expected[order], **CLOSE)
+    assert_allclose(
+        small.transform(MEGSamples(epochs)[order]), expected[order], **CLOSE
+    )
     small.set_params(batch_size=3)
     assert_allclose(small.transform(epochs), expected, **CLOSE)
 

@@ -1,0 +1,150 @@
+"""What estimators of MEG recordings share: the model, its training, its keeping."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ..inputs import Recordings, as_recordings
+from ..plugins import resolve
+from ..pretraining import fit_token_axes, pretrain, save_checkpoint
+from ._extraction import RowTokens, gather_windows, iter_row_tokens
+from ._start import find_device, start_model
+
+_AXES_WINDOWS = 2000
+
+
+class BaseMEGFM(BaseEstimator):
+    """An estimator around a masked-signal transformer.
+
+    Subclasses have the parameters of
+    :class:`~mne_megfm.estimators.MEGFMTransformer`.
+    """
+
+    def _fit_model(self, recordings: Recordings) -> None:
+        """Load or draw weights, and pretrain where that is asked for."""
+        self.frontend_ = resolve("frontends", self.frontend)
+        self.pooling_ = resolve("poolings", self.pooling)
+        device = find_device(self.device)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        model, training = start_model(
+            self.weights, self.frontend_, self.backbone, self.config, seed
+        )
+        self.model_ = model.to(device)
+        self.config_ = model.config
+        self.history_ = None
+        if self.max_epochs or self.weights is None:
+            training = training | self._train(recordings, seed)
+        self.training_ = training
+
+    def _train(self, recordings: Recordings, seed: int) -> dict:
+        windows = gather_windows(
+            recordings, self.frontend_, self.config_, self.batch_size
+        )
+        if self.max_epochs:
+            named = isinstance(self.masking, str)
+            self.history_ = pretrain(
+                self.model_,
+                windows,
+                self._region_pos(),
+                masking=resolve(
+                    "maskings",
+                    self.masking,
+                    **({"mask_ratio": self.mask_ratio} if named else {}),
+                ),
+                objective=resolve("objectives", self.objective),
+                max_epochs=self.max_epochs,
+                batch_size=self.batch_size,
+                lr=self.lr,
+                valid_fraction=self.valid_fraction,
+                patience=self.patience,
+                bf16=self.bf16,
+                seed=seed,
+            )
+        if self.weights is None:
+            some = np.random.default_rng(seed).permutation(len(windows))
+            fit_token_axes(self.model_, *windows.take(some[:_AXES_WINDOWS]))
+        n_epochs = len(self.history_.epoch) if self.history_ else 0
+        seen = {"windows": len(windows), "rows": recordings.n_rows}
+        return {"fitted_on": {**seen, "epochs": n_epochs, "seed": seed}}
+
+    def _recordings(self, X: Any) -> Recordings:
+        return as_recordings(
+            X,
+            window=self.window,
+            overlap=self.overlap,
+            reject_by_annotation=self.reject_by_annotation,
+        )
+
+    def _region_pos(self) -> torch.Tensor:
+        return torch.from_numpy(np.array(self.frontend_.array.region_pos))
+
+    def _row_tokens(self, recordings: Recordings) -> Iterator[RowTokens]:
+        return iter_row_tokens(
+            recordings,
+            self.frontend_,
+            self.model_,
+            batch_size=self.batch_size,
+            bf16=self.bf16,
+        )
+
+    def _pool(self, tokens: torch.Tensor, recorded: torch.Tensor) -> np.ndarray:
+        device = self.model_.kernel.device
+        with torch.inference_mode():
+            pooled = self.pooling_(tokens.to(device), recorded.to(device), self.model_)
+        return pooled.cpu().numpy()
+
+    def save_pretrained(
+        self, directory: str | os.PathLike, *, overwrite: bool = False
+    ) -> Path:
+        """Write the model for ``MEGFMTransformer(weights=directory)``.
+
+        Parameters
+        ----------
+        directory : path-like
+            The folder; made if it does not exist.
+        overwrite : bool
+            Whether an existing checkpoint may be replaced.
+
+        Returns
+        -------
+        directory : Path
+            The folder.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder has files and ``overwrite`` is False.
+        """
+        check_is_fitted(self, "model_")
+        card = (
+            "# Weights for mne-megfm\n\nWritten by `MEGFMTransformer.save_pretrained`. "
+            "What they have seen:\n\n```json\n"
+            f"{json.dumps(self.training_, indent=2)}\n```\n\n"
+            "Not for diagnosis.\n"
+        )
+        return save_checkpoint(
+            directory,
+            self.model_,
+            card=card,
+            training=self.training_,
+            overwrite=overwrite,
+        )
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        model = state.get("model_")
+        if model is not None and next(model.parameters()).device.type != "cpu":
+            # a pickle must open where there is no GPU
+            state = state | {"model_": copy.deepcopy(model).cpu()}
+        return state

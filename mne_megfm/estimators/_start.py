@@ -1,0 +1,88 @@
+"""The model to start from: loaded weights, or a network with random ones."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+from mne.utils import logger
+
+from ..models import MaskedSignalTransformer, ModelConfig
+from ..plugins import resolve
+from ..pretraining import load_checkpoint, read_config
+from ..weights import weights_path
+from ._frontend import CanonicalFrontend
+
+
+def start_model(
+    weights: str | os.PathLike | None,
+    frontend: CanonicalFrontend,
+    backbone: str,
+    config: dict | ModelConfig | None,
+    seed: int,
+) -> tuple[MaskedSignalTransformer, dict]:
+    """Load weights or draw random ones; give the model and what it has seen."""
+    kernel = torch.from_numpy(np.array(frontend.kernel)).float()
+    if weights is None:
+        config = _model_config(config, frontend)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = resolve("backbones", backbone, config=config, kernel=kernel)
+        return model, {}
+    if config is not None:
+        raise ValueError(
+            f"Expected config=None with weights={str(weights)!r}, which bring their "
+            f"own, got {config!r}; leave one of them out."
+        )
+    path = weights_path(weights)
+    model = load_checkpoint(path)
+    if model.kernel.shape != kernel.shape or not torch.allclose(
+        model.kernel, kernel, atol=1e-3
+    ):
+        raise ValueError(
+            f"Expected weights for the array of the front end {frontend!r}, got others "
+            f"in {path}; use the front end that they were trained with."
+        )
+    # load_checkpoint is strict: had any array not matched, it would have raised
+    n_arrays = len(model.state_dict())
+    logger.info(f"Loaded {n_arrays} of {n_arrays} arrays from {path}.")
+    return model, read_config(path)["training"]
+
+
+def _model_config(
+    config: dict | ModelConfig | None, frontend: CanonicalFrontend
+) -> ModelConfig:
+    if isinstance(config, ModelConfig):
+        return config
+    given = {
+        "n_sensors": frontend.array.n_sensors,
+        "n_regions": frontend.array.n_regions,
+        **(config or {}),
+    }
+    known = ModelConfig().to_dict()
+    if not set(given) <= set(known):
+        raise ValueError(
+            f"Expected fields of ModelConfig in config, got "
+            f"{sorted(set(given) - set(known))}; there are {sorted(known)}."
+        )
+    return ModelConfig(**given)
+
+
+def find_device(name: str) -> torch.device:
+    """Find a device by name; ``"auto"`` is a GPU if there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"Expected a device that torch knows, got {name!r}; use 'cpu', 'cuda' or "
+            "'auto'."
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"Expected a device that is there, got {name!r} without a usable GPU; use "
+            "device='cpu' or 'auto'."
+        )
+    return device
