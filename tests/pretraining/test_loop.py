@@ -1,0 +1,234 @@
+"""Tests of the training loop: learning, resuming, stopping, seeds."""
+
+import csv
+import stat
+
+import numpy as np
+import pytest
+import torch
+
+from mne_megfm.pretraining import (
+    History,
+    MixedMasking,
+    SignalSpectrumLoss,
+    TimeBlockMasking,
+    WindowArray,
+    masked_r2,
+)
+from mne_megfm.pretraining._loop import validation_loss
+
+
+class _Interrupted(Exception):
+    pass
+
+
+class _Flaky(MixedMasking):
+    """Fail at one of the calls, as a machine that goes down."""
+
+    calls_left = -1
+
+    def __call__(self, *args):
+        self.calls_left -= 1
+        if not self.calls_left:
+            raise _Interrupted
+        return super().__call__(*args)
+
+    def __repr__(self):
+        return repr(MixedMasking(self.mask_ratio))
+
+
+class _NoLoss(SignalSpectrumLoss):
+    def __call__(self, predicted, target, hidden):
+        return super().__call__(predicted, target, hidden) * float("nan")
+
+
+class _Spoiling(SignalSpectrumLoss):
+    """Train to be worse from the fifth batch on."""
+
+    calls = 0
+
+    def __call__(self, *args):
+        loss = super().__call__(*args)
+        if torch.is_inference_mode_enabled():
+            return loss
+        self.calls += 1
+        return loss if self.calls <= 4 else -loss
+
+
+def _equal(model, other):
+    one, two = model.state_dict(), other.state_dict()
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_learns_what_interpolation_cannot(train, store, region_pos):
+    """Rhythms of two sources are predicted through 300 ms without any sensor."""
+    masking = TimeBlockMasking(0.3)
+    model, history = train(
+        masking=masking, max_epochs=12, steps_per_epoch=40, batch_size=32, lr=3e-3
+    )
+    data, _ = store.take(np.arange(len(store)))
+    r2 = masked_r2(model, data, masking, region_pos, n_draws=3)
+    assert max(r2["time"], r2["field"]) < 0.1
+    assert r2["model"] > 0.8
+    assert history.train_loss[-1] < 0.3 * history.train_loss[0]
+
+
+@pytest.mark.parametrize("call", [1, 3, 5, 6, 9])
+def test_resumes_to_the_same_weights(train, make_model, tmp_path, call):
+    """An interrupted run ends as an uninterrupted one, bit by bit."""
+    straight, history = train(max_epochs=3)
+    flaky = _Flaky()
+    flaky.calls_left = call
+    with pytest.raises(_Interrupted):
+        train(max_epochs=3, masking=flaky, directory=tmp_path / "run")
+    assert (tmp_path / "run" / "run.safetensors").is_file() == (call > 6)
+    start = make_model(0 if call <= 6 else 99)  # whose weights come from the file
+    resumed, again = train(start, max_epochs=3, directory=tmp_path / "run")
+    assert _equal(straight, resumed)
+    assert again == history
+    finished, once_more = train(make_model(7), max_epochs=3, directory=tmp_path / "run")
+    assert _equal(straight, finished)
+    assert once_more == history
+
+
+def test_refuses_the_folder_of_another_run(train, tmp_path):
+    """Settings that differ from the saved run's are refused, both shown."""
+    train(directory=tmp_path)
+    with pytest.raises(ValueError, match='settings of the run.*"lr": 0.001.*0.002'):
+        train(directory=tmp_path, lr=0.002)
+
+
+def test_refuses_a_damaged_run(train, tmp_path):
+    """A run file that was cut says so, and what to do."""
+    train(directory=tmp_path)
+    path = tmp_path / "run.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="the file is damaged: delete it"):
+        train(directory=tmp_path)
+
+
+def test_run_files_are_readable_by_others(train, tmp_path):
+    """The run has the rights that other new files have, and no leftovers."""
+    (tmp_path / "other").touch()
+    train(directory=tmp_path / "run")
+    names = {"history.csv", "run.safetensors"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == names
+    for path in (tmp_path / "run").iterdir():
+        usual = stat.S_IMODE((tmp_path / "other").stat().st_mode)
+        assert stat.S_IMODE(path.stat().st_mode) == usual
+
+
+def test_seed_decides(train):
+    """Equal seeds give equal weights, whatever the global seed; others do not."""
+    one, _ = train()
+    torch.manual_seed(1234)
+    same, _ = train()
+    other, _ = train(seed=4)
+    assert _equal(one, same)
+    assert not _equal(one, other)
+
+
+def test_stops_early(train):
+    """Without a better held-out loss, training stops after ``patience`` epochs."""
+    model, history = train(lr=1e-30, patience=2, max_epochs=9)
+    assert history.epoch == [1, 2, 3]
+    assert history.best_epoch == 1
+
+
+def test_keeps_the_best_weights(train, store, region_pos):
+    """The weights in the end are those with the least loss on held-out recordings."""
+    masking, objective = MixedMasking(), _Spoiling()
+    model, history = train(max_epochs=5, lr=3e-3, masking=masking, objective=objective)
+    assert history.best_epoch in (2, 3)
+    _, held_out = store.split(0.1, 3)
+    loss = validation_loss(
+        model, store, held_out, masking, objective, region_pos, seed=3, batch_size=8
+    )
+    assert loss == min(history.valid_loss)
+    assert not model.training
+
+
+def test_rate_rises_and_falls(train):
+    """The learning rate rises along a line and falls along half a cosine."""
+    _, history = train(max_epochs=6, steps_per_epoch=5, warmup=0.2, lr=1e-3)
+    step = np.arange(30)
+    cosine = 0.5 * (1 + np.cos(np.pi * (step - 6) / 24))
+    rate = 1e-3 * np.where(step < 6, (step + 1) / 6, 0.01 + 0.99 * cosine)
+    np.testing.assert_allclose(history.lr, rate[4::5])
+
+
+def test_first_step_is_adamws(train, make_model):
+    """One step moves each weight by the rate against its gradient; matrices decay."""
+    model, _ = train(max_epochs=1, steps_per_epoch=1, weight_decay=0.5, lr=1e-3)
+    start = dict(make_model().named_parameters())
+    moved = 0
+    for name, parameter in model.named_parameters():
+        before = start[name].detach()
+        if parameter.ndim >= 2:
+            before = before * (1 - 1e-3 * 0.5)
+        change = (parameter.detach() - before).abs()
+        assert float(change.max()) < 1e-3 * 1.001, name
+        moved += int((change > 0.99e-3).sum())
+    assert moved > 1000
+
+
+def test_loss_that_is_not_finite(train):
+    """A loss of NaN stops training at once, with the place and what to do."""
+    with pytest.raises(RuntimeError, match="got nan in epoch 1, batch 0; lower lr"):
+        train(objective=_NoLoss())
+
+
+def test_gradient_is_clipped(train):
+    """A loss a million times as large trains as well: gradients are clipped."""
+
+    class Large(SignalSpectrumLoss):
+        def __call__(self, *args):
+            return 1e6 * super().__call__(*args)
+
+    model, _ = train(objective=Large(), clip=1e-3)
+    other, _ = train(objective=SignalSpectrumLoss(), clip=1e-3)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-2, atol=1e-4)
+
+
+def test_short_windows(train, rng):
+    """Windows of two and a half patches train without NaN, as do mixed lengths."""
+    values = rng.standard_normal((32, 16, 100)).astype(np.float16)
+    for n_valid in (np.full(32, 25), rng.integers(8, 101, 32)):
+        windows = WindowArray(values, unit=4e-13, n_valid=n_valid)
+        for bf16 in (False, True):
+            model, history = train(
+                windows=windows, max_epochs=3, steps_per_epoch=4, bf16=bf16
+            )
+            assert np.isfinite(history.train_loss + history.valid_loss).all()
+            assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_too_little_data(train, rng):
+    """One window, and windows of less than a patch, are refused."""
+    values = rng.standard_normal((2, 16, 100)).astype(np.float16)
+    with pytest.raises(ValueError, match="at least 2 windows to pretrain on, got 1"):
+        train(windows=WindowArray(values[:1]))
+    with pytest.raises(ValueError, match="whole patch of 10 samples.*most 9 samples"):
+        train(windows=WindowArray(values, n_valid=np.array([9, 4])))
+
+
+def test_trains_in_place_with_other_tokens_untouched(train, make_model):
+    """Buffers (kernel, axes) stay what they were."""
+    model, _ = train()
+    for name, buffer in make_model().named_buffers():
+        assert torch.equal(dict(model.named_buffers())[name], buffer), name
+
+
+def test_history_csv(tmp_path):
+    """The history is a table that others read."""
+    history = History()
+    history.append(epoch=1, train_loss=0.5, valid_loss=0.25, lr=1e-3)
+    history.append(epoch=2, train_loss=0.4, valid_loss=0.3, lr=5e-4)
+    history.to_csv(tmp_path / "history.csv")
+    with (tmp_path / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["valid_loss"]) for row in rows] == [0.25, 0.3]
+    assert list(rows[0]) == ["epoch", "train_loss", "valid_loss", "lr"]
+    assert history.best_epoch == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]

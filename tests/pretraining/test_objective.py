@@ -1,0 +1,89 @@
+"""Tests of the loss against closed forms."""
+
+import numpy as np
+import pytest
+import torch
+
+from mne_megfm.pretraining import SignalSpectrumLoss
+
+SHAPE = (2, 3, 4, 5, 16)
+
+
+def _everywhere():
+    return torch.ones(SHAPE[:3], dtype=torch.bool)
+
+
+@pytest.mark.parametrize("delta", [1.0, 2.0])
+@pytest.mark.parametrize("error", [0.25, 0.9, 3.0, -5.0])
+def test_huber(error, delta):
+    """A constant error gives Huber's function of it, in units of the target."""
+    target = torch.where(torch.rand(SHAPE) < 0.5, 2.0, -2.0)  # root mean square 2
+    loss = SignalSpectrumLoss(spectral_weight=0.0, delta=delta)
+    got = float(loss(target + 2.0 * error, target, _everywhere()))
+    size = abs(error)
+    expected = 0.5 * size**2 if size <= delta else delta * (size - 0.5 * delta)
+    assert got == pytest.approx(expected, rel=1e-5)
+
+
+def test_spectrum_sees_amplitude():
+    """Patches c times too small cost |log c| in the spectral term."""
+    target = torch.zeros(SHAPE)
+    target[..., 7] = 1.0  # impulses have flat spectra
+    loss, without = (SignalSpectrumLoss(spectral_weight=w) for w in (0.3, 0.0))
+    args = (0.5 * target, target, _everywhere())
+    got = float(loss(*args)) - float(without(*args))
+    assert got == pytest.approx(0.3 * np.log(2), rel=1e-5)
+
+
+def test_spectrum_ignores_phase():
+    """Shifted impulses have the same spectrum, and only the signal term sees them."""
+    target = torch.zeros(SHAPE)
+    target[..., 7] = 1.0
+    args = (target.roll(3, -1), target, _everywhere())
+    loss, without = (SignalSpectrumLoss(spectral_weight=w) for w in (0.3, 0.0))
+    assert float(loss(*args)) == pytest.approx(float(without(*args)), rel=1e-5)
+
+
+def test_against_numpy(rng):
+    """Random signals give what the formula gives in float64."""
+    target, predicted = rng.standard_normal((2, *SHAPE)) * 3.0
+    hidden = rng.random(SHAPE[:3]) < 0.4
+    unit = np.sqrt((target**2).mean((1, 2, 3, 4), keepdims=True))
+    p, t = (predicted / unit)[hidden], (target / unit)[hidden]
+    error = np.abs(p - t)
+    expected = np.where(error <= 1.5, error**2 / 2, 1.5 * (error - 0.75)).mean()
+    p, t = (
+        np.log(np.maximum(np.abs(np.fft.rfft(x, norm="ortho")), 1e-2)) for x in (p, t)
+    )
+    expected += 0.1 * np.abs(p - t).mean()
+    loss = SignalSpectrumLoss(spectral_weight=0.1, delta=1.5)
+    got = loss(*map(torch.from_numpy, (predicted, target, hidden)))
+    assert float(got) == pytest.approx(expected, rel=1e-10)
+
+
+def test_windows_count_the_same():
+    """Amplitude as a whole does not matter, window by window."""
+    target, predicted = torch.randn(2, *SHAPE)
+    scale = torch.tensor([1.0, 30.0])[:, None, None, None, None]
+    loss = SignalSpectrumLoss()
+    one = loss(predicted, target, _everywhere())
+    other = loss(predicted * scale, target * scale, _everywhere())
+    torch.testing.assert_close(one, other)
+
+
+def test_only_hidden_patches_count():
+    """What is predicted elsewhere does not matter."""
+    target, predicted = torch.randn(2, *SHAPE)
+    hidden = torch.rand(SHAPE[:3]) < 0.5
+    wrong = torch.where(hidden[..., None, None], predicted, 1e6)
+    loss = SignalSpectrumLoss()
+    assert torch.equal(loss(predicted, target, hidden), loss(wrong, target, hidden))
+
+
+def test_silent_window_is_finite():
+    """A window of zeros gives a finite loss with a finite gradient."""
+    predicted = torch.zeros(SHAPE, requires_grad=True)
+    loss = SignalSpectrumLoss()(predicted, torch.zeros(SHAPE), _everywhere())
+    loss.backward()
+    assert float(loss) == 0.0
+    assert torch.isfinite(predicted.grad).all()
