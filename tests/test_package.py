@@ -126,7 +126,7 @@ def test_version():
         )
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|rc\d+)?", installed)
     series = ".".join(installed.split(".")[:2])
-    assert f"\n## {series}" in (ROOT / "CHANGES.md").read_text("utf-8")
+    assert f"\n## {series}" in (ROOT / "CHANGES").read_text("utf-8")
 
 
 def _setup_cfg():

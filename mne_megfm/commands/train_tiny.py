@@ -49,6 +49,7 @@ STATES = ("rest", "auditory", "somatosensory")
 WINDOWS_PER_STATE = 40
 AVERAGES_PER_STATE = 6
 UNIT = 1e-12
+VALID_FRACTION = 0.02
 
 
 def canonical_windows(inst: object) -> np.ndarray:
@@ -251,10 +252,10 @@ def main(args: list[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="folder for windows and checkpoints")
-    parser.add_argument("--participants", type=int, default=600)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--participants", type=int, default=450)
+    parser.add_argument("--epochs", type=int, default=22)
     parser.add_argument("--steps-per-epoch", type=int, default=250)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--device", default="cpu")
@@ -290,7 +291,7 @@ def train(options: argparse.Namespace) -> None:
         steps_per_epoch=options.steps_per_epoch,
         batch_size=options.batch_size,
         lr=options.lr,
-        valid_fraction=0.05,
+        valid_fraction=VALID_FRACTION,
         bf16=not options.fp32,
         seed=RANDOM_STATE,
         directory=options.work / "run",
@@ -304,7 +305,7 @@ def train(options: argparse.Namespace) -> None:
         "random_state": RANDOM_STATE,
         "participants": options.participants,
         "participants_held_out": len(
-            np.unique(store.recording[store.split(0.05, RANDOM_STATE)[1]])
+            np.unique(store.recording[store.split(VALID_FRACTION, RANDOM_STATE)[1]])
         ),
         "arrays": list(ARRAYS),
         "states": list(STATES),

@@ -368,7 +368,7 @@ class MEGFMTransformer(TransformerMixin, BaseMEGFM):
         return len(self.get_feature_names_out())
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Minus the error of masked reconstruction.
+        """Compute minus the error of masked reconstruction.
 
         Three kinds of masks, the same whatever ``masking`` and ``mask_ratio`` the
         model was trained with: 80 % of the tokens at random, 300 ms of all sensors,
