@@ -116,7 +116,8 @@ def score_reconstruction(
         One recording, in tesla. It is centred over its length.
     masks : dict of str to callable | None
         What to hide; by default 80 % of the tokens at random, all sensors for 300 ms
-        of each second, and a quarter of the sensors all the time.
+        of each second, and a quarter of the sensors all the time. Of windows that
+        are shorter than a second, the same shares are hidden.
     n_draws : int
         Masks drawn for each window.
     seed : int

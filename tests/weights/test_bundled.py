@@ -1,0 +1,152 @@
+"""Tests of the weights that come with the package."""
+
+import json
+import re
+from pathlib import Path
+
+import mne
+import numpy as np
+import pytest
+import torch
+
+from mne_megfm import MEGFMTransformer
+from mne_megfm.interpret import MASKS, score_reconstruction
+from mne_megfm.models import ModelConfig
+from mne_megfm.pretraining import load_checkpoint, read_config, save_checkpoint
+from mne_megfm.sensors import canonical_kernel
+from mne_megfm.weights import available_weights, weights_path
+
+NAME = "megfm-tiny"
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """Return the folder of the bundled weights."""
+    return weights_path(NAME)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Return the bundled model."""
+    return load_checkpoint(weights_path(NAME))
+
+
+# -- finding them -----------------------------------------------------------------
+def test_names():
+    """Each folder beside the code is a set of weights that can be named."""
+    assert NAME in available_weights()
+    for name in available_weights():
+        assert weights_path(name).name == name
+        assert (weights_path(name) / "model.safetensors").is_file()
+
+
+def test_unknown_name():
+    """An unknown name says what there is, and that no network is asked."""
+    with pytest.raises(FileNotFoundError, match="megfm-tiny.*'megfm-huge'; nothing is"):
+        weights_path("megfm-huge")
+    with pytest.raises(FileNotFoundError, match="got 'hf://a/b'"):
+        weights_path("hf://a/b")
+
+
+def test_folder_of_a_checkpoint(tmp_path):
+    """A folder is taken as it is, also one below the home."""
+    assert weights_path(tmp_path) == tmp_path
+    assert weights_path(str(tmp_path)) == tmp_path
+
+
+# -- what they are ----------------------------------------------------------------
+def test_files(folder):
+    """There are safetensors, a configuration and a card; 12 MB at most."""
+    files = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert set(files) == {"model.safetensors", "config.json", "README.md"}
+    assert sum(files.values()) <= 12e6
+
+
+def test_model(model):
+    """It has at most 5 million parameters, of the default sizes, in evaluation."""
+    assert sum(p.numel() for p in model.parameters()) <= 5_000_000
+    assert model.config == ModelConfig()
+    assert not model.training
+    np.testing.assert_allclose(model.kernel, canonical_kernel(), atol=1e-4)
+
+
+def test_token_axes_are_fitted(model):
+    """The axes for compact pooling are orthogonal, and the mean tokens are known."""
+    gram = (model.token_axes @ model.token_axes.T).numpy()
+    np.testing.assert_allclose(gram, gram[0, 0] * np.eye(len(gram)), atol=1e-3)
+    assert not np.allclose(gram[0, 0], 1.0, atol=1e-6)
+    assert (model.token_mean.norm(dim=-1) > 0).all()
+
+
+def test_writes_back_the_same(model, folder, tmp_path):
+    """Saving what was loaded gives the same arrays."""
+    other = load_checkpoint(save_checkpoint(tmp_path / "again", model))
+    for name, array in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], array), name
+
+
+def test_training_is_told(folder):
+    """The configuration says what the weights have seen."""
+    training = read_config(folder)["training"]
+    assert training["name"] == NAME
+    assert training["random_state"] > 0
+    assert training["participants"] >= 100
+    assert training["steps"] > 0
+    assert len(training["valid_loss"]) == training["epochs"]
+    assert (
+        min(training["valid_loss"])
+        == training["valid_loss"][training["best_epoch"] - 1]
+    )
+    from mne_megfm.commands import train_tiny
+
+    assert training["random_state"] == train_tiny.RANDOM_STATE
+    assert training["arrays"] == list(train_tiny.ARRAYS)
+
+
+def test_card(folder):
+    """The card tells data, seed, command, steps, loss, hardware, licence, limits."""
+    card = (folder / "README.md").read_text("utf-8")
+    training = json.loads((folder / "config.json").read_text("utf-8"))["training"]
+    text = re.sub(r"\s+", " ", card).lower()
+    for phrase in (
+        "not for diagnosis",
+        "not the published study's weights",
+        "simulated",
+        "seed",
+        "steps",
+        "python -m mne_megfm.commands.train_tiny",
+        "loss curve",
+        "hardware",
+        "bsd-3-clause",
+        str(training["random_state"]),
+        str(training["steps"]),
+        f"{min(training['valid_loss']):.4f}",
+    ):
+        assert phrase in text, phrase
+
+
+# -- how good they are --------------------------------------------------------------
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kit157-auditory_raw.fif",
+        "vectorview306-audvis-prestim_raw.fif",
+        "4d248-solaris_raw.fif",
+        "ctf274_raw.fif",
+    ],
+)
+def test_beats_interpolation_on_real_recordings(data_dir, name):
+    """Hidden parts of recordings never seen are predicted better than by lines.
+
+    Also better than by the minimum-norm field at the best of three regularisations.
+    """
+    raw = mne.io.read_raw(Path(data_dir) / name, verbose="error")
+    recording = raw
+    if raw.times[-1] < 0.99:  # shorter than a window: one epoch
+        data = raw.get_data()[None]
+        recording = mne.EpochsArray(data, raw.info, verbose="error")
+    transformer = MEGFMTransformer().fit(recording)
+    scores = score_reconstruction(transformer, recording)
+    assert scores.index.tolist() == list(MASKS)
+    baseline = scores[["field", "time"]].max(axis=1)
+    assert (scores["model"] > baseline).all(), f"\n{scores.round(3)}"
