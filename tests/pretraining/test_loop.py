@@ -204,6 +204,26 @@ def test_short_windows(train, rng):
             assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
+def test_loss_leaves_out_what_was_not_recorded(train, rng):
+    """Only hidden patches that were recorded as a whole are compared."""
+    n_valid = np.repeat([100, 47, 20, 9], 8)
+    loudness = np.repeat([0.25, 0.5, 1.0, 2.0], 8)[:, None, None]  # to tell them by
+    values = loudness * rng.standard_normal((32, 16, 100))
+    windows = WindowArray(values.astype(np.float16), unit=4e-13, n_valid=n_valid)
+    most = {-2: 0, -1: 0, 0: 0, 1: 0}
+
+    class Watching(SignalSpectrumLoss):
+        def __call__(self, predicted, target, hidden):
+            kinds = target[:, :, 0].mean((1, 2, 3))  # first patch of all regions
+            for kind, where in zip(kinds.tolist(), hidden.any(1), strict=True):
+                last = int(where.nonzero().max()) + 1 if where.any() else 0
+                most[round(kind)] = max(most[round(kind)], last)
+            return super().__call__(predicted, target, hidden)
+
+    train(windows=windows, objective=Watching(), max_epochs=3, steps_per_epoch=8)
+    assert most == {-2: 10, -1: 4, 0: 2, 1: 0}
+
+
 def test_too_little_data(train, rng):
     """One window, and windows of less than a patch, are refused."""
     values = rng.standard_normal((2, 16, 100)).astype(np.float16)

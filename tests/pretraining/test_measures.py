@@ -79,6 +79,20 @@ def test_masked_r2_does_not_depend_on_padding(make_model, signal, region_pos):
     assert one == other
 
 
+def test_masked_r2_leaves_out_parts_of_patches(make_model, signal, region_pos):
+    """A patch that was recorded in part is not scored: its rest is unknown."""
+
+    def eighth(n, n_patches, region_pos, generator):
+        mask = torch.zeros(n, len(region_pos), n_patches, dtype=torch.bool)
+        mask[:, :, 7] = True
+        return mask
+
+    n_valid = torch.full((6,), 74)
+    n_valid[0], signal[0] = 100, 0.0
+    with pytest.raises(ValueError, match="Expected some recorded signal"):
+        masked_r2(make_model(), signal, eighth, region_pos, n_valid=n_valid)
+
+
 def test_masked_r2_of_short_windows(make_model, signal, region_pos):
     """Time blocks fall on what was recorded, however short."""
     n_valid = torch.full((6,), 40)
