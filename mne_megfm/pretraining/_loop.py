@@ -238,8 +238,9 @@ def pretrain(
             loss = _loss(model, batch, *common, generator, bf16)
             if not bool(torch.isfinite(loss)):
                 raise RuntimeError(
-                    f"Expected a finite loss, got {float(loss.detach())} in epoch {epoch}, "
-                    f"batch {number}; lower lr, or look for artefacts in the data."
+                    f"Expected a finite loss, got {float(loss.detach())} in epoch "
+                    f"{epoch}, batch {number}; lower lr, or look for artefacts in the "
+                    "data."
                 )
             run.optimizer.zero_grad(set_to_none=True)
             loss.backward()
