@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from ..inputs import Recordings, WindowBlock, iter_windows
-from ..models import MaskedSignalTransformer, ModelConfig
-from ..models._patches import valid_patches
+from ..models import MaskedSignalTransformer, ModelConfig, valid_patches
 from ..pretraining import WindowArray
 
 

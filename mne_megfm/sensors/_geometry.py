@@ -315,13 +315,14 @@ def _key(info: mne.Info, picks: NDArray[np.intp], good: NDArray[np.bool_]) -> st
     return joblib.hash(
         (
             mne.__version__,
-            [ch["ch_name"] for ch in chs],
-            [(int(ch["coil_type"]), int(ch["coord_frame"])) for ch in chs],
+            # one string and arrays, which joblib hashes quicker than lists
+            "\n".join(ch["ch_name"] for ch in chs),
+            np.array([(ch["coil_type"], ch["coord_frame"]) for ch in chs], int),
             np.array([ch["loc"] for ch in chs], np.float32),
             [np.float32(trans["trans"]) for trans in transforms if trans is not None],
             good,
             [
-                (proj["data"]["col_names"], np.float32(proj["data"]["data"]))
+                ("\n".join(proj["data"]["col_names"]), np.float32(proj["data"]["data"]))
                 for proj in active_projs(info)
             ],
             [
