@@ -1,5 +1,6 @@
 """Masked-signal pretraining: masks, objective, training loop, checkpoints."""
 
+from ._augmentation import NoiseAndCropping
 from ._axes import fit_token_axes
 from ._checkpoint import load_checkpoint, read_config, save_checkpoint
 from ._history import History
@@ -18,6 +19,7 @@ from ._windows import WindowArray
 __all__ = [
     "History",
     "MixedMasking",
+    "NoiseAndCropping",
     "RandomMasking",
     "SignalSpectrumLoss",
     "SpaceBlockMasking",

@@ -80,7 +80,9 @@ def pretrain(
     *,
     masking: Callable[..., Tensor],
     objective: Callable[..., Tensor],
+    augmentation: Callable[..., tuple[Tensor, Tensor]] | None = None,
     max_epochs: int = 50,
+    schedule_epochs: int | None = None,
     steps_per_epoch: int | None = None,
     batch_size: int = 64,
     lr: float = 1e-3,
@@ -112,8 +114,13 @@ def pretrain(
         Draws masks, see :class:`~mne_megfm.pretraining.MixedMasking`.
     objective : callable
         The loss, see :class:`~mne_megfm.pretraining.SignalSpectrumLoss`.
+    augmentation : callable, optional
+        Changes training batches, see
+        :class:`~mne_megfm.pretraining.NoiseAndCropping`.
     max_epochs : int
         Epochs to train at most.
+    schedule_epochs : int, optional
+        Epochs that the learning rate falls over; ``max_epochs`` by default.
     steps_per_epoch : int, optional
         Batches in an epoch; by default as many as go through all windows once.
     batch_size : int
@@ -190,11 +197,12 @@ def pretrain(
     device = next(model.parameters()).device
     train, valid = windows.split(valid_fraction, seed)
     n_batches = steps_per_epoch or math.ceil(len(train) / batch_size)
-    n_steps = n_batches * max_epochs
+    n_steps = n_batches * (schedule_epochs or max_epochs)
     n_warmup = max(1, round(warmup * n_steps))
     settings = {
         "n_windows": len(windows),
         "max_epochs": max_epochs,
+        "schedule_epochs": schedule_epochs,
         "steps_per_epoch": n_batches,
         "batch_size": batch_size,
         "lr": lr,
@@ -206,6 +214,7 @@ def pretrain(
         "seed": seed,
         "masking": repr(masking),
         "objective": repr(objective),
+        "augmentation": repr(augmentation),
         "model": model.config.to_dict(),
     }
     run = Run(model, lr, weight_decay, settings)
@@ -235,6 +244,8 @@ def pretrain(
             for group in run.optimizer.param_groups:
                 group["lr"] = lr * _rate(run.step, n_steps, n_warmup)
             batch = _device_batch(windows, index, device)
+            if augmentation is not None:
+                batch = augmentation(*batch, generator)
             loss = _loss(model, batch, *common, generator, bf16)
             if not bool(torch.isfinite(loss)):
                 raise RuntimeError(

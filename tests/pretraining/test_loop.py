@@ -157,6 +157,28 @@ def test_rate_rises_and_falls(train):
     np.testing.assert_allclose(history.lr, rate[4::5])
 
 
+def test_schedule_may_be_longer_than_the_run(train):
+    """Stopped early, a run has gone the first part of the longer one."""
+    _, whole = train(max_epochs=3)
+    _, part = train(max_epochs=2, schedule_epochs=3)
+    assert part.train_loss == whole.train_loss[:2]
+    assert part.lr == whole.lr[:2]
+
+
+def test_augmentation_changes_training_batches_alone(train):
+    """It sees every training batch and no validation batch."""
+    seen = []
+
+    def augmentation(windows, n_valid, generator):
+        seen.append(len(windows))
+        return windows * 2.0, n_valid
+
+    _, plain = train(max_epochs=1)
+    _, history = train(max_epochs=1, augmentation=augmentation)
+    assert seen
+    assert history.train_loss != plain.train_loss
+
+
 def test_first_step_is_adamws(train, make_model):
     """One step moves each weight by the rate against its gradient; matrices decay."""
     model, _ = train(max_epochs=1, steps_per_epoch=1, weight_decay=0.5, lr=1e-3)

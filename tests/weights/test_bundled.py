@@ -92,11 +92,10 @@ def test_training_is_told(folder):
     assert training["random_state"] > 0
     assert training["participants"] >= 100
     assert training["steps"] > 0
-    assert len(training["valid_loss"]) == training["epochs"]
-    assert (
-        min(training["valid_loss"])
-        == training["valid_loss"][training["best_epoch"] - 1]
-    )
+    for stage in training["stages"]:
+        assert len(stage["valid_loss"]) == stage["epochs"]
+        best = stage["valid_loss"][stage["best_epoch"] - 1]
+        assert best == min(stage["valid_loss"])
     from mne_megfm.commands import train_tiny
 
     assert training["random_state"] == train_tiny.RANDOM_STATE
@@ -120,7 +119,7 @@ def test_card(folder):
         "bsd-3-clause",
         str(training["random_state"]),
         str(training["steps"]),
-        f"{min(training['valid_loss']):.4f}",
+        f"{min(training['stages'][-1]['valid_loss']):.4f}",
     ):
         assert phrase in text, phrase
 

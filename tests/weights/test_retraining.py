@@ -16,9 +16,14 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(train_tiny, "WINDOWS_PER_STATE", 3)
     monkeypatch.setattr(train_tiny, "AVERAGES_PER_STATE", 1)
     monkeypatch.setattr(train_tiny, "ARRAYS", ("ctf151", "opm64"))
+    stages = (
+        train_tiny.Stage(1, 2, 1e-3, False),
+        train_tiny.Stage(1, 1, 1e-3, True),
+    )
+    monkeypatch.setattr(train_tiny, "STAGES", stages)
 
     def run(folder="work", participants=2):
-        args = ["--participants", str(participants), "--epochs", "2", "--n-jobs", "1"]
+        args = ["--participants", str(participants), "--n-jobs", "1"]
         args += ["--steps-per-epoch", "1", "--batch-size", "4", "--fp32"]
         train_tiny.main([str(tmp_path / folder), *args])
         return tmp_path / folder
@@ -36,8 +41,9 @@ def test_command(tiny, capsys):
     assert training["windows"] == 2 * (3 * 3 + 2)
     assert training["participants_held_out"] == 1
     card = (path / "README.md").read_text("utf-8")
-    assert "--participants 2 --epochs 2 --steps-per-epoch 1 --batch-size 4" in card
-    assert f"| 2 | {training['train_loss'][1]:.4f} |" in card
+    assert "--participants 2 --steps-per-epoch 1 --batch-size 4" in card
+    assert f"| 2.1 | {training['stages'][1]['train_loss'][0]:.4f} |" in card
+    assert "NoiseAndCropping" in card
     for phrase in ("Not for diagnosis", "Not the published study's weights", "--fp32"):
         assert phrase in card
 
