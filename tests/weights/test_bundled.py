@@ -125,27 +125,39 @@ def test_card(folder):
 
 
 # -- how good they are --------------------------------------------------------------
-@pytest.mark.parametrize(
-    "name",
-    [
-        "kit157-auditory_raw.fif",
-        "vectorview306-audvis-prestim_raw.fif",
-        "4d248-solaris_raw.fif",
-        "ctf274_raw.fif",
-    ],
+RECORDINGS = (
+    "kit157-auditory_raw.fif",
+    "vectorview306-audvis-prestim_raw.fif",
+    "4d248-solaris_raw.fif",
+    "ctf274_raw.fif",
 )
-def test_beats_interpolation_on_real_recordings(data_dir, name):
+#: Where these weights do not yet beat interpolation; see the model card.
+BEHIND: set = set()
+
+
+@pytest.fixture(scope="module")
+def scores(data_dir):
+    """Return a function that scores a recording, once."""
+    known = {}
+
+    def score(name):
+        if name not in known:
+            raw = mne.io.read_raw(Path(data_dir) / name, verbose="error")
+            known[name] = score_reconstruction(MEGFMTransformer().fit(raw), raw)
+        return known[name]
+
+    return score
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_beats_interpolation_on_real_recordings(scores, name, mask, request):
     """Hidden parts of recordings never seen are predicted better than by lines.
 
     Also better than by the minimum-norm field at the best of three regularisations.
     """
-    raw = mne.io.read_raw(Path(data_dir) / name, verbose="error")
-    recording = raw
-    if raw.times[-1] < 0.99:  # shorter than a window: one epoch
-        data = raw.get_data()[None]
-        recording = mne.EpochsArray(data, raw.info, verbose="error")
-    transformer = MEGFMTransformer().fit(recording)
-    scores = score_reconstruction(transformer, recording)
-    assert scores.index.tolist() == list(MASKS)
-    baseline = scores[["field", "time"]].max(axis=1)
-    assert (scores["model"] > baseline).all(), f"\n{scores.round(3)}"
+    if (name, mask) in BEHIND:
+        reason = "interpolation explains more of this recording"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+    row = scores(name).loc[mask]
+    assert row["model"] > max(row["field"], row["time"]), f"\n{row.round(3)}"
