@@ -123,7 +123,7 @@ Participants of this random state must not be used for evaluation.
 ## Real recordings
 
 R² of hidden signal, mean (SD) over 5 seeds of 10 masks a window; field: minimum-norm
-interpolation at the best of three regularisations, chosen on the hidden truth; time:
+interpolation at the best of six regularisations, chosen on the hidden truth; time:
 straight lines. No weight was fitted to these recordings, but the second stage was
 added, and the mean of both stages taken, after looking at them: they are not an
 untouched test.

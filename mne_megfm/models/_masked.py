@@ -12,8 +12,8 @@ from ._patches import from_patches, sample_mask, to_patches, valid_patches
 from ._scaling import Scaled, scale_windows
 
 # noise variance of the two field interpolations, in units of the field's
-REGULARIZATIONS = (1e-3, 1e-1)
-N_FILLS = len(REGULARIZATIONS) + 1
+FILL_REGULARIZATIONS = (1e-3, 1e-1)
+N_FILLS = len(FILL_REGULARIZATIONS) + 1
 
 
 class MaskedSignalTransformer(nn.Module):
@@ -221,7 +221,7 @@ class MaskedSignalTransformer(nn.Module):
                 [
                     *(
                         field_interpolation(patches, hidden, self.kernel, value)
-                        for value in REGULARIZATIONS
+                        for value in FILL_REGULARIZATIONS
                     ),
                     time_interpolation(patches, hidden),
                 ]

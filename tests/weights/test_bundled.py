@@ -132,9 +132,11 @@ RECORDINGS = (
 )
 #: Where these weights do not beat interpolation; see the model card.
 BEHIND = {
-    ("kit157-auditory_raw.fif", "quarter of the sensors"),
+    *((name, "quarter of the sensors") for name in RECORDINGS),
     *(("ctf274_raw.fif", mask) for mask in MASKS),
 }
+#: Where they are level with it.
+LEVEL = {("4d248-solaris_raw.fif", "random 80 %")}
 
 
 @pytest.fixture(scope="module")
@@ -155,13 +157,17 @@ def scores(data_dir, folder):
 def test_beats_interpolation_on_real_recordings(scores, name, mask, request):
     """Hidden parts of recordings never seen are predicted better than by lines.
 
-    Also better than by the minimum-norm field at the best of three regularisations.
+    Also better than by the minimum-norm field at the best of six regularisations.
     """
     if (name, mask) in BEHIND:
         reason = "interpolation explains more of this recording"
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     r2 = {column: mean for column, (mean, _) in scores(name)[mask].items()}
-    assert r2["model"] > max(r2["field"], r2["time"]), r2
+    lead = r2["model"] - max(r2["field"], r2["time"])
+    if (name, mask) in LEVEL:
+        assert abs(lead) < 0.005, r2
+    else:
+        assert lead > 0, r2
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
