@@ -114,6 +114,7 @@ def participant_windows(number: int) -> np.ndarray:
         Windows in units of ``UNIT``.
     """
     rng = np.random.default_rng([RANDOM_STATE, number])
+    scales = np.random.default_rng([RANDOM_STATE, number, 1]).standard_normal(2)
     array = ARRAYS[number % len(ARRAYS)]
     participant = simulate_participant(
         number,
@@ -126,6 +127,9 @@ def participant_windows(number: int) -> np.ndarray:
         sfreq=250.0,
         effect_size=rng.uniform(0.0, 1.5),
         filters="random",
+        # laboratories differ more than the simulator's defaults
+        brain=float(np.exp(0.3 * scales[0])),
+        noise=float(np.exp(0.5 * scales[1])),
         random_state=RANDOM_STATE,
     )
     out = []

@@ -17,6 +17,7 @@ from mne.utils import verbose as _verbose
 from numpy.typing import NDArray
 
 from ._array import canonical_array
+from ._external import external_patterns, orthonormal
 from ._geometry import Geometry, active_projs, read_geometry
 from ._leadfield import MAPPING_RADIUS, dipole_shell, lead_field
 
@@ -24,6 +25,9 @@ from ._leadfield import MAPPING_RADIUS, dipole_shell, lead_field
 #: matrix. Forward it answers for sensor noise; on the way back there is none.
 FORWARD_REGULARIZATION = 3e-3
 BACKWARD_REGULARIZATION = 1e-6
+#: Variance of uniform external fields and their gradients, each spread over all
+#: channels, as a share of the sum of the eigenvalues.
+EXTERNAL_VARIANCE = 2.5e-4
 _MAX_KEPT = 64  # about 1 MB each
 _kept: OrderedDict[str, SensorMapping] = OrderedDict()
 _lock = Lock()
@@ -107,11 +111,13 @@ def compute_mapping(
     20 fT for others) and projected as the data, and V those of the virtual sensors,
     the map is the minimum-norm estimate [1]_ [2]_
 
-        V G' (G G' + lambda I)^-1
+        V G' (G G' + lambda I + mu E E')^-1
 
-    on the leading eigenvectors of G G', as many as the data have according to the
-    info (signal-space separation leaves about 70 of 306). The kind of a sensor is
-    taken from its coil type alone.
+    with E an orthonormal basis of the patterns of uniform external fields and their
+    gradients: noise with a known shape. It is taken on the leading eigenvectors of
+    G G', as many as the data have according to the info (signal-space separation leaves
+    about 70 of 306, and no external part). The kind of a sensor is taken from its coil
+    type alone.
 
     References
     ----------
@@ -155,18 +161,23 @@ def compute_mapping(
 def _solve(key: str, geometry: Geometry, info: mne.Info) -> SensorMapping:
     """Compute the maps of a geometry."""
     good, noise = geometry.good, geometry.noise[:, None]
-    good_info = _good_info(info, geometry)
+    good_info, head_info = _good_info(info, geometry), _head_info(info, geometry)
     sites = dipole_shell(MAPPING_RADIUS, geometry.pos[good])
     virtual = _virtual_lead_field(sites.tobytes())
-    gain = _real_lead_field(geometry, info, sites)
+    gain = _real_lead_field(head_info, sites)
 
     # good channels -> canonical
     whitened = _project(gain[good], good_info) / noise[good]
     rank = _rank(good_info)
     eigenvalues, vectors = np.linalg.eigh(whitened @ whitened.T)
     eigenvalues, vectors = eigenvalues[-rank:], vectors[:, -rank:]
-    damped = eigenvalues + FORWARD_REGULARIZATION * eigenvalues.mean()
-    to_canonical = (virtual @ (whitened.T @ vectors) / damped) @ vectors.T
+    outside = external_patterns(head_info)[~geometry.is_reference][good]
+    outside = _project(outside, good_info) / noise[good]
+    outside = vectors.T @ orthonormal(outside)
+    noise_part = EXTERNAL_VARIANCE * eigenvalues.sum() * outside @ outside.T
+    noise_part += FORWARD_REGULARIZATION * eigenvalues.mean() * np.eye(rank)
+    damped = np.diag(eigenvalues) + noise_part
+    to_canonical = virtual @ (whitened.T @ vectors) @ np.linalg.solve(damped, vectors.T)
 
     # canonical -> all channels, as the data are projected
     gram = virtual @ virtual.T
@@ -193,14 +204,19 @@ def _virtual_lead_field(sites: bytes) -> NDArray[np.float64]:
     return lead_field(canonical_array().info(1.0), np.frombuffer(sites).reshape(-1, 3))
 
 
+def _head_info(info: mne.Info, geometry: Geometry) -> mne.Info:
+    """Restrict an info to what the lead field needs, in head coordinates."""
+    info = mne.pick_info(info, geometry.picks, verbose="error")
+    info["dev_head_t"] = Transform("meg", "head")
+    for ch, loc in zip(info["chs"], geometry.loc, strict=True):
+        ch["loc"] = loc.copy()
+    return info
+
+
 def _real_lead_field(
-    geometry: Geometry, info: mne.Info, sites: NDArray[np.float64]
+    head_info: mne.Info, sites: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Compute the lead field of a recording's MEG channels, compensated as they are."""
-    head_info = mne.pick_info(info, geometry.picks, verbose="error")
-    head_info["dev_head_t"] = Transform("meg", "head")
-    for ch, loc in zip(head_info["chs"], geometry.loc, strict=True):
-        ch["loc"] = loc.copy()
     try:
         return lead_field(head_info, sites)
     except RuntimeError as error:

@@ -58,16 +58,39 @@ def _positions(info):
     return picks, pos, axes
 
 
-def _coil_field(info, dipoles):
-    """What all MEG channels see, without MNE's forward code."""
+def _coil_average(info, field):
+    """What all MEG channels see of a field, given by points: (n_points, k, 3)."""
     picks, pos, axes = _positions(info)
-    field = np.empty((len(picks), len(dipoles.rr)))
+    seen = []
     for row, pick in enumerate(picks):
         points, weights = _coil(int(info["chs"][pick]["coil_type"]))
         at = pos[row] + points @ axes[row]
-        along = np.broadcast_to(axes[row][2], at.shape)
-        field[row] = weights @ _point_field(at, along, dipoles)
-    return field
+        seen.append(weights @ (field(at) @ axes[row][2]))
+    return np.array(seen)
+
+
+def _coil_field(info, dipoles):
+    """What all MEG channels see, without MNE's forward code."""
+    return _coil_average(info, lambda at: _sarvas(at, dipoles.rr, dipoles.q))
+
+
+def _external_field(info):
+    """What all MEG channels see of three uniform fields and five gradients.
+
+    A gradient field is B = M r with M symmetric and without trace, as curl and
+    divergence are 0.
+    """
+    x, y, z = np.eye(3)
+    uniform = np.array([x, y, z])
+    pairs = [np.outer(a, b) + np.outer(b, a) for a, b in ((x, y), (x, z), (y, z))]
+    diagonal = [np.diag([1, -1, 0]), np.diag([1, 1, -2])]
+    tensors = np.array([*pairs, *diagonal], float)
+
+    def field(at):
+        same = np.broadcast_to(uniform, (len(at), 3, 3))
+        return np.concatenate([same, np.einsum("kij,pj->pki", tensors, at)], axis=1)
+
+    return _coil_average(info, field)
 
 
 def _make_dipoles(rng, info=None, n=150):
@@ -102,6 +125,7 @@ def physics():
         make_dipoles=_make_dipoles,
         point_field=_point_field,
         coil_field=_coil_field,
+        external_field=_external_field,
         positions=_positions,
         correlation=_correlation,
         relative_error=_relative_error,

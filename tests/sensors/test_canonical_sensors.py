@@ -165,7 +165,7 @@ def test_raw_as_raw(info, physics, rng, tmp_path, monkeypatch):
     assert len(back.ch_names) == 151 and back.first_samp == 300
 
 
-def test_evoked_as_evoked(data_dir):
+def test_evoked_as_evoked(data_dir, physics):
     """Averages of a real recording, with projectors and a bad channel."""
     evoked = mne.read_evokeds(
         data_dir / "vectorview306-left-auditory-right-visual-ave.fif", condition=0
@@ -177,9 +177,14 @@ def test_evoked_as_evoked(data_dir):
     assert mapped.data.shape == (192, len(evoked.times))
     back = sensors.inverse_transform_inst(mapped)
     assert len(back.ch_names) == 306 and back.info["bads"] == evoked.info["bads"]
-    # three trials are mostly noise, of which magnetometers share more
+    # three trials are mostly noise: fields from outside, which the mapping takes
+    # away, and sensor noise, of which magnetometers share less
     mags, same = evoked.copy().pick("mag"), back.copy().pick("mag")
-    assert np.corrcoef(mags.data.ravel(), same.data.ravel())[0, 1] > 0.9
+    outside = np.linalg.qr(physics.external_field(mags.info))[0]
+    mags, same = (
+        data - outside @ (outside.T @ data) for data in (mags.data, same.data)
+    )
+    assert np.corrcoef(mags.ravel(), same.ravel())[0, 1] > 0.85
     mapped.plot_topomap(times=[0.1], show=False)
 
 

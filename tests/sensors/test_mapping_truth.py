@@ -123,6 +123,26 @@ def test_better_than_interpolate_to(source, target, physics, rng):
     assert np.quantile(our_error, 0.95) < 0.5 * np.median(their_error)
 
 
+@pytest.mark.parametrize("name, most", [("neuromag306", 0.45), ("ctf275", 0.8)])
+def test_fields_from_outside(name, most, physics, rng):
+    """Uniform fields and gradients count for less than the brain where told apart.
+
+    They are told apart where sensors are many, and of two kinds or far from another.
+    """
+    info = make_array_info(name, head_pos="random", random_state=1)
+    noise = _noise(info)
+    outside = physics.external_field(info)
+    if name == "ctf275":  # perfect gradiometers do not see uniform fields
+        outside = outside[:, 3:]
+    brain = physics.coil_field(info, physics.make_dipoles(rng, info))
+    outside, brain = (
+        field / np.linalg.norm(field / noise, axis=0) for field in (outside, brain)
+    )
+    to_canonical = compute_mapping(info).to_canonical
+    size = np.linalg.norm(to_canonical @ outside, axis=0)
+    assert size.max() < most * np.median(np.linalg.norm(to_canonical @ brain, axis=0))
+
+
 def test_noise_is_not_blown_up(rng):
     """Nominal sensor noise stays about as large on the canonical array."""
     for name in ARRAYS:
