@@ -1,5 +1,7 @@
 __all__ = [
     "CanonicalSensors",
+    "MEGFMClassifier",
+    "MEGFMRegressor",
     "MEGFMTransformer",
     "MEGSamples",
     "__version__",
@@ -31,5 +33,10 @@ from . import (
 from ._sys_info import sys_info
 from ._version import __version__
 from .datasets import simulate_cohort
-from .estimators import CanonicalSensors, MEGFMTransformer
+from .estimators import (
+    CanonicalSensors,
+    MEGFMClassifier,
+    MEGFMRegressor,
+    MEGFMTransformer,
+)
 from .inputs import MEGSamples

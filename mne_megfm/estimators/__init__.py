@@ -6,7 +6,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
         "_canonical": ["CanonicalSensors"],
+        "_classifier": ["MEGFMClassifier"],
         "_frontend": ["CanonicalFrontend"],
+        "_heads": ["LogisticHead", "RidgeHead"],
+        "_regressor": ["MEGFMRegressor"],
         "_transformer": ["MEGFMTransformer"],
     },
 )

@@ -42,3 +42,17 @@ def participants(cohort):
 def small():
     """An untrained transformer that is quick to fit."""
     return MEGFMTransformer(weights=None, config=SMALL, random_state=0)
+
+
+@pytest.fixture(scope="session")
+def labelled():
+    """Eight participants on two systems, two states, with labels."""
+    cohort = simulate_cohort(
+        8,
+        states=("auditory", "rest"),
+        arrays=("ctf151", "kit157"),
+        n_epochs=4,
+        filters=(1.0, 40.0),
+        random_state=6,
+    )
+    return [participant.recordings for participant in cohort], cohort.labels

@@ -1,0 +1,256 @@
+"""Labels of participants, or of epochs, from MEG recordings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+
+from ..models import ModelConfig
+from ._heads import LogisticHead
+from ._predictor import BaseMEGFMPredictor
+
+
+def _head_has(method: str) -> Callable[[Any], bool]:
+    """Say whether a classifier's head, where it is the user's, has a method."""
+    return lambda self: self.head is None or hasattr(self.head, method)
+
+
+class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
+    """Classify participants, or epochs, by a pretrained transformer.
+
+    ``strategy="probe"`` leaves the encoder as it was pretrained and fits a linear head
+    on its features.
+
+    Parameters
+    ----------
+    weights : str | path-like | None
+        Weights of the encoder, see :class:`~mne_megfm.MEGFMTransformer`.
+    strategy : {"probe"}
+        What is fitted.
+    class_weight : {"balanced"} | dict | None
+        Weights of the classes, as in scikit-learn. Probabilities are those of a
+        population in which the classes are as frequent as weighted: with
+        ``"balanced"`` all are equally frequent, with None they are as in training.
+    head : estimator | None
+        A scikit-learn classifier for the features, in place of
+        :class:`~mne_megfm.estimators.LogisticHead`.
+    unit : {"auto", "epoch", "participant"}
+        What has a label, see :class:`~mne_megfm.MEGFMTransformer`.
+    pooling : str | callable
+        How tokens become features.
+    frontend : str | callable
+        How recordings reach the model's array.
+    backbone : str
+        The network to start from when ``weights=None``.
+    config : dict | ModelConfig | None
+        Its sizes, for ``weights=None`` only.
+    window : float
+        Length in s of the rows of a Raw.
+    overlap : float
+        Overlap in s of the rows of a Raw.
+    reject_by_annotation : bool
+        Whether rows of a Raw that touch a BAD annotation are left out.
+    batch_size : int
+        Windows that are encoded at a time.
+    device : str
+        ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one.
+    bf16 : bool
+        Whether to compute in bfloat16 where that is safe.
+    random_state : int | RandomState | None
+        Seed of folds and untrained weights.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (n_classes,)
+        The labels.
+    transformer_ : MEGFMTransformer
+        The fitted encoder, frozen.
+    head_ : estimator
+        The fitted head.
+    unit_ : {"epoch", "participant"}
+        What has a label.
+
+    See Also
+    --------
+    MEGFMRegressor : The same for numbers.
+    MEGFMTransformer : Features for any other estimator.
+
+    Notes
+    -----
+    A participant who lacks a state is described by what participants of the training
+    data have there on average, and by an indicator of what is missing.
+
+    The strength of regularisation is chosen by an inner cross-validation over groups,
+    and the probabilities are calibrated by one temperature [2]_ found on the same
+    held-out decisions. Each participant of a list is a group of its own. Epochs are
+    not, so pass ``groups`` with them: otherwise the choice and the calibration look at
+    other epochs of the same person, and are too sure.
+
+    References
+    ----------
+    .. [1] Alain & Bengio (2017), "Understanding intermediate layers using linear
+       classifier probes", ICLR workshop.
+    .. [2] Guo et al. (2017), "On calibration of modern neural networks", ICML,
+       section 4.2.
+
+    Examples
+    --------
+    >>> from mne_megfm import MEGFMClassifier, simulate_cohort
+    >>> cohort = simulate_cohort(
+    ...     6, states=("auditory",), arrays=("ctf151",), n_epochs=3, random_state=0
+    ... )
+    >>> X = [participant.recordings for participant in cohort]
+    >>> classifier = MEGFMClassifier(random_state=0).fit(X, cohort.labels)
+    >>> classifier.predict_proba(X).shape
+    (6, 2)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseMEGFMPredictor._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+    }
+
+    def __init__(
+        self,
+        weights: str | os.PathLike | None = "megfm-tiny",
+        *,
+        strategy: str = "probe",
+        class_weight: str | dict | None = "balanced",
+        head: BaseEstimator | None = None,
+        unit: str = "auto",
+        pooling: str | Callable = "compact",
+        frontend: str | Callable = "canonical",
+        backbone: str = "masked-transformer",
+        config: dict | ModelConfig | None = None,
+        window: float = 1.0,
+        overlap: float = 0.0,
+        reject_by_annotation: bool = True,
+        batch_size: int = 64,
+        device: str = "cpu",
+        bf16: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            weights,
+            strategy=strategy,
+            head=head,
+            unit=unit,
+            pooling=pooling,
+            frontend=frontend,
+            backbone=backbone,
+            config=config,
+            window=window,
+            overlap=overlap,
+            reject_by_annotation=reject_by_annotation,
+            batch_size=batch_size,
+            device=device,
+            bf16=bf16,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> MEGFMClassifier:
+        """Fit to labelled recordings.
+
+        Parameters
+        ----------
+        X : Epochs | Raw | Evoked | MEGSamples | list of these
+            The recordings, in tesla. For participants a list with, for each, an Epochs
+            whose conditions are states, or a dict from state to recording.
+        y : array-like, shape (n_samples,)
+            A label for each participant, or for each row: numbers or strings.
+        sample_weight : array-like, shape (n_samples,), optional
+            Weights, times those of ``class_weight``.
+        groups : array-like, shape (n_samples,), optional
+            The participant that each sample is from.
+
+        Returns
+        -------
+        self : MEGFMClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        TypeError
+            If ``X`` is not made of MNE objects.
+        ValueError
+            If labels are missing, too few or of one class only, if a participant is
+            there twice, or ``X`` does not look like MEG in tesla.
+        """
+        self._fit(X, y, sample_weight, groups)
+        return self
+
+    def _check_targets(self, y: NDArray) -> NDArray:
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"Expected at least 2 classes in y, got one class: "
+                f"{self.classes_.tolist()[0]!r}; give participants of each."
+            )
+        return y
+
+    def _make_head(self, seed: int) -> LogisticHead:
+        return LogisticHead(self.class_weight, random_state=seed)
+
+    # -- predicting ---------------------------------------------------------
+    @available_if(_head_has("predict_proba"))
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Compute the probability of each class.
+
+        Parameters
+        ----------
+        X : Epochs | Raw | Evoked | MEGSamples | list of these
+            The recordings, as in `fit`.
+
+        Returns
+        -------
+        proba : ndarray, shape (n_samples, n_classes)
+            One column a class, in the order of ``classes_``.
+        """
+        features = self._features(X)
+        return self.head_.predict_proba(features)
+
+    @available_if(_head_has("decision_function"))
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Compute decisions.
+
+        Parameters
+        ----------
+        X : Epochs | Raw | Evoked | MEGSamples | list of these
+            The recordings, as in `fit`.
+
+        Returns
+        -------
+        decision : ndarray, shape (n_samples,) or (n_samples, n_classes)
+            Log odds of ``classes_[1]`` with two classes, else a logit for each.
+        """
+        features = self._features(X)
+        return self.head_.decision_function(features)
+
+    def predict(self, X: Any) -> NDArray:
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : Epochs | Raw | Evoked | MEGSamples | list of these
+            The recordings, as in `fit`.
+
+        Returns
+        -------
+        labels : ndarray, shape (n_samples,)
+            The most likely label of each.
+        """
+        features = self._features(X)
+        return self.head_.predict(features)

@@ -1,0 +1,368 @@
+"""Linear heads on features: regularised by what predicts held-out participants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.utils import compute_sample_weight
+from sklearn.utils.validation import check_is_fitted
+
+from ._calibration import as_logits, fit_temperature
+
+_STRENGTHS = np.logspace(-3.0, 4.0, 8)
+_N_FOLDS = 5
+
+
+def _take_weighted(
+    X: NDArray, y: NDArray, sample_weight: NDArray | None, groups: NDArray | None
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Fill in defaults, and leave out samples without weight, as if not given."""
+    y = np.asarray(y)
+    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+    groups = np.arange(len(y)) if groups is None else np.asarray(groups)
+    used = weight > 0
+    return np.asarray(X)[used], y[used], weight[used].astype(float), groups[used]
+
+
+def _prepare(X: NDArray[np.floating]) -> tuple[NDArray[np.float64], Callable]:
+    """Scale features, and rotate them where they outnumber the samples.
+
+    A penalty on the sum of squares does not see rotations, so the solution is the
+    same, and each fit costs what samples cost, not what features cost. The function
+    that comes with the result expresses a solution in terms of the features as given.
+    """
+    X = np.asarray(X, dtype=np.float64)
+    mean, scale = X.mean(axis=0), X.std(axis=0)
+    # a column that is constant tells nothing, and rounding is not a spread
+    flat = scale <= 1e-6 * np.abs(mean)
+    # rows get a norm near 1 whatever the number of features, so that one range of
+    # strengths serves all
+    scale = np.where(flat, 1.0, scale) * np.sqrt(X.shape[1])
+    X = np.where(flat, 0.0, (X - mean) / scale)
+    axes = None
+    if X.shape[1] > len(X):
+        left, strength, axes = np.linalg.svd(X, full_matrices=False)
+        X = left * strength
+
+    def undo(coef: NDArray, intercept: NDArray) -> tuple[NDArray, NDArray]:
+        coef = np.where(flat, 0.0, (coef if axes is None else coef @ axes) / scale)
+        return coef, intercept - coef @ mean
+
+    return X, undo
+
+
+class _LinearHead(BaseEstimator):
+    """What both heads have: coefficients."""
+
+    def _decide(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
+        check_is_fitted(self)
+        return np.asarray(X, dtype=np.float64) @ self.coef_.T + self.intercept_
+
+
+class LogisticHead(ClassifierMixin, _LinearHead):
+    """Calibrated logistic regression, its strength chosen on held-out participants.
+
+    Features are scaled to unit variance. The strength of the penalty is the one with
+    the least log loss in an inner cross-validation that keeps groups together; the same
+    held-out decisions give the temperature that probabilities are calibrated with [1]_.
+
+    Parameters
+    ----------
+    class_weight : {"balanced"} | dict | None
+        Weights of the classes, as in scikit-learn.
+    random_state : int | None
+        Seed of the inner folds.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (n_classes,)
+        The labels.
+    coef_ : ndarray, shape (n_classes or 1, n_features)
+        Coefficients in terms of the features as given, after calibration.
+    intercept_ : ndarray, shape (n_classes or 1,)
+        Intercepts.
+    C_ : float
+        The chosen inverse strength, for scaled features divided by the square root of
+        their number.
+    temperature_ : float
+        What decisions were divided by.
+
+    References
+    ----------
+    .. [1] Guo et al. (2017), "On calibration of modern neural networks", ICML,
+       section 4.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_megfm.estimators import LogisticHead
+    >>> X = np.random.default_rng(0).standard_normal((40, 100))
+    >>> y = np.where(X[:, :30].sum(1) > 0, "migraine", "control")
+    >>> LogisticHead(random_state=0).fit(X, y).predict_proba(X).shape
+    (40, 2)
+    """
+
+    def __init__(
+        self,
+        class_weight: str | dict | None = "balanced",
+        random_state: int | None = None,
+    ) -> None:
+        self.class_weight = class_weight
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: NDArray[np.floating],
+        y: NDArray,
+        sample_weight: NDArray[np.floating] | None = None,
+        groups: NDArray | None = None,
+    ) -> LogisticHead:
+        """Choose the strength, fit and calibrate.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_samples, n_features)
+            Features.
+        y : ndarray, shape (n_samples,)
+            Labels.
+        sample_weight : ndarray, shape (n_samples,), optional
+            Weights.
+        groups : ndarray, shape (n_samples,), optional
+            What must stay together in the inner folds; each sample for itself by
+            default.
+
+        Returns
+        -------
+        self : LogisticHead
+            The fitted head.
+
+        Raises
+        ------
+        ValueError
+            If there is one class only, or a class with fewer than two groups.
+        """
+        X, y, weight, groups = _take_weighted(X, y, sample_weight, groups)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if self.class_weight == "balanced":
+            of_class = np.bincount(codes, weight)
+            weight = weight * of_class.mean() / of_class[codes]
+        else:
+            weight = weight * compute_sample_weight(self.class_weight, y)
+        folds = self._folds(codes, groups)
+        held_out = np.concatenate([test for _, test in folds])
+        X, undo = _prepare(X)
+        best = np.inf
+        for C in _STRENGTHS:
+            model = LogisticRegression(C=C, max_iter=1000)
+            decision = np.concatenate(
+                [
+                    model.fit(X[train], codes[train], weight[train]).decision_function(
+                        X[test]
+                    )
+                    for train, test in folds
+                ]
+            )
+            temperature, loss = fit_temperature(
+                decision, codes[held_out], weight[held_out]
+            )
+            # a stronger penalty is kept unless a weaker one is clearly better
+            if loss < best - 1e-4:
+                best, self.C_, self.temperature_ = loss, float(C), temperature
+        model = LogisticRegression(C=self.C_, tol=1e-6, max_iter=10_000)
+        model.fit(X, codes, weight)
+        self.coef_, self.intercept_ = undo(
+            model.coef_ / self.temperature_, model.intercept_ / self.temperature_
+        )
+        return self
+
+    def _folds(self, codes: NDArray[np.int_], groups: NDArray) -> list[tuple]:
+        n_classes = len(self.classes_)
+        if n_classes < 2:
+            raise ValueError(
+                "Expected at least 2 classes in y, got one class: "
+                f"{self.classes_.tolist()[0]!r}; give samples of each."
+            )
+        counts = [len(np.unique(groups[codes == code])) for code in range(n_classes)]
+        if min(counts) < 2:
+            few = self.classes_.tolist()[int(np.argmin(counts))]
+            raise ValueError(
+                "Expected at least 2 participants of each class, to choose the "
+                f"regularisation, got {min(counts)} of {few!r}; add participants or "
+                "join classes."
+            )
+        splitter = StratifiedGroupKFold(
+            min(_N_FOLDS, *counts), shuffle=True, random_state=self.random_state
+        )
+        # groups of mixed labels can leave a fold empty, or its training without a class
+        folds = [
+            (train, test)
+            for train, test in splitter.split(codes, codes, groups)
+            if len(test) and len(np.unique(codes[train])) == n_classes
+        ]
+        if not folds:
+            raise ValueError(
+                "Expected participants that can be split with all classes on the "
+                f"training side, got none in {len(np.unique(groups))} groups; add "
+                "participants."
+            )
+        return folds
+
+    def decision_function(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Compute calibrated decisions.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        decision : ndarray, shape (n_samples,) or (n_samples, n_classes)
+            Log odds of ``classes_[1]`` with two classes, else logits.
+        """
+        decision = self._decide(X)
+        return decision[:, 0] if len(self.classes_) == 2 else decision
+
+    def predict_proba(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Compute calibrated probabilities.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        proba : ndarray, shape (n_samples, n_classes)
+            One column a class, in the order of ``classes_``.
+        """
+        return softmax(as_logits(self.decision_function(X)), axis=1)
+
+    def predict(self, X: NDArray[np.floating]) -> NDArray:
+        """Predict the most likely label.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        labels : ndarray, shape (n_samples,)
+            The labels.
+        """
+        return self.classes_[as_logits(self.decision_function(X)).argmax(1)]
+
+
+class RidgeHead(RegressorMixin, _LinearHead):
+    """Ridge regression, its strength chosen on held-out participants.
+
+    Features are scaled to unit variance. The strength of the penalty is the one with
+    the least squared error in an inner cross-validation that keeps groups together.
+
+    Parameters
+    ----------
+    random_state : int | None
+        Seed of the inner folds.
+
+    Attributes
+    ----------
+    coef_ : ndarray, shape (1, n_features)
+        Coefficients in terms of the features as given.
+    intercept_ : ndarray, shape (1,)
+        The intercept.
+    alpha_ : float
+        The chosen strength, for scaled features divided by the square root of their
+        number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_megfm.estimators import RidgeHead
+    >>> X = np.random.default_rng(0).standard_normal((40, 100))
+    >>> RidgeHead(random_state=0).fit(X, X[:, 0]).predict(X).shape
+    (40,)
+    """
+
+    def __init__(self, random_state: int | None = None) -> None:
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: NDArray[np.floating],
+        y: NDArray[np.floating],
+        sample_weight: NDArray[np.floating] | None = None,
+        groups: NDArray | None = None,
+    ) -> RidgeHead:
+        """Choose the strength and fit.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_samples, n_features)
+            Features.
+        y : ndarray, shape (n_samples,)
+            Targets.
+        sample_weight : ndarray, shape (n_samples,), optional
+            Weights.
+        groups : ndarray, shape (n_samples,), optional
+            What must stay together in the inner folds; each sample for itself by
+            default.
+
+        Returns
+        -------
+        self : RidgeHead
+            The fitted head.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two groups.
+        """
+        X, y, weight, groups = _take_weighted(X, y, sample_weight, groups)
+        y = y.astype(np.float64)
+        n_groups = len(np.unique(groups))
+        if n_groups < 2:
+            raise ValueError(
+                "Expected at least 2 participants, to choose the regularisation, got "
+                f"{n_groups}; add participants."
+            )
+        splitter = GroupKFold(
+            min(_N_FOLDS, n_groups), shuffle=True, random_state=self.random_state
+        )
+        folds = list(splitter.split(y, groups=groups))
+        X, undo = _prepare(X)
+        best = np.inf
+        for alpha in 1.0 / _STRENGTHS:
+            predicted = np.empty(len(y))
+            for train, test in folds:
+                model = Ridge(alpha).fit(X[train], y[train], weight[train])
+                predicted[test] = model.predict(X[test])
+            loss = float(np.average((y - predicted) ** 2, weights=weight))
+            if loss < best:
+                best, self.alpha_ = loss, float(alpha)
+        model = Ridge(self.alpha_).fit(X, y, weight)
+        self.coef_, self.intercept_ = undo(
+            model.coef_[None], np.array([model.intercept_])
+        )
+        return self
+
+    def predict(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        targets : ndarray, shape (n_samples,)
+            The targets.
+        """
+        return self._decide(X)[:, 0]

@@ -1,0 +1,97 @@
+"""Checks of what comes with the recordings: labels, weights, groups, duplicates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.utils import column_or_1d
+
+from ..inputs import Recordings
+from ..inputs._reading import read_rows
+
+
+def check_labels(y: Any, n_samples: int, unit: str) -> NDArray:
+    """Check that there is one label a sample, and none missing."""
+    if y is None:
+        raise ValueError(
+            f"Expected y with one label a {unit}, got None; it requires y to be passed."
+        )
+    y = column_or_1d(y, warn=True)
+    _check_length("y", y, n_samples, unit)
+    missing = np.flatnonzero(pd.isna(y))
+    if len(missing):
+        raise ValueError(
+            f"Expected a label for each {unit}, got none (NaN) for "
+            f"{_listed(missing)}; leave these out of X and y."
+        )
+    return y
+
+
+def check_weights(sample_weight: Any, n_samples: int, unit: str) -> NDArray[np.float64]:
+    """Check weights; None stands for equal ones."""
+    if sample_weight is None:
+        return np.ones(n_samples)
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.ndim == 0:
+        return np.full(n_samples, float(weight))
+    weight = column_or_1d(weight)
+    _check_length("sample_weight", weight, n_samples, unit)
+    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+        raise ValueError(
+            "Expected finite sample_weight of 0 or more, not all 0, got values from "
+            f"{weight.min():g} to {weight.max():g}; correct them."
+        )
+    return weight
+
+
+def check_groups(groups: Any, n_samples: int, unit: str) -> NDArray[np.int_]:
+    """Give groups numbers; None makes each sample a group of its own."""
+    if groups is None:
+        return np.arange(n_samples)
+    groups = column_or_1d(groups)
+    _check_length("groups", groups, n_samples, unit)
+    if pd.isna(groups).any():
+        missing = np.flatnonzero(pd.isna(groups))
+        raise ValueError(
+            f"Expected a group for each {unit}, got none (NaN) for "
+            f"{_listed(missing)}; name the participant of each."
+        )
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def check_duplicates(recordings: Recordings, groups: NDArray[np.int_]) -> None:
+    """Refuse participants that are there twice under different names.
+
+    Two elements are the same participant if a recording of both has the same object or
+    the same data in its first row. One of them in training and the other in a test
+    would make any result look good.
+    """
+    seen: dict[bytes, int] = {}
+    for recording in recordings:
+        element = int(recordings.elements[recording.index[0]])
+        first = recording.select(np.array([0]), recording.index[:1])
+        for _, pieces in read_rows(first):
+            key = np.ascontiguousarray(pieces[0].own).tobytes()
+        other = seen.setdefault(key, element)
+        if other != element and groups[other] != groups[element]:
+            raise ValueError(
+                "Expected each participant once, got the same recording in elements "
+                f"{other} and {element} of X; leave one of them out, or give both the "
+                "same group."
+            )
+
+
+def _check_length(name: str, values: NDArray, n_samples: int, unit: str) -> None:
+    if len(values) != n_samples:
+        raise ValueError(
+            f"Expected {name} with one value a {unit} ({n_samples}), got "
+            f"{len(values)}; give one for each, in the order of X."
+        )
+
+
+def _listed(positions: NDArray[np.int_]) -> str:
+    shown = ", ".join(map(str, positions[:5]))
+    return f"position {shown}" + (", ..." if len(positions) > 5 else "")

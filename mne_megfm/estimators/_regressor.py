@@ -1,0 +1,158 @@
+"""Numbers for participants, or for epochs, from MEG recordings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import RegressorMixin, _fit_context
+
+from ._heads import RidgeHead
+from ._predictor import BaseMEGFMPredictor
+
+
+class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
+    """Predict a number, as an age or a score, by a pretrained transformer.
+
+    ``strategy="probe"`` leaves the encoder as it was pretrained and fits a linear head
+    on its features. `score` is R², as in scikit-learn.
+
+    Parameters
+    ----------
+    weights : str | path-like | None
+        Weights of the encoder, see :class:`~mne_megfm.MEGFMTransformer`.
+    strategy : {"probe"}
+        What is fitted.
+    head : estimator | None
+        A scikit-learn regressor for the features, in place of
+        :class:`~mne_megfm.estimators.RidgeHead`.
+    unit : {"auto", "epoch", "participant"}
+        What has a label, see :class:`~mne_megfm.MEGFMTransformer`.
+    pooling : str | callable
+        How tokens become features.
+    frontend : str | callable
+        How recordings reach the model's array.
+    backbone : str
+        The network to start from when ``weights=None``.
+    config : dict | ModelConfig | None
+        Its sizes, for ``weights=None`` only.
+    window : float
+        Length in s of the rows of a Raw.
+    overlap : float
+        Overlap in s of the rows of a Raw.
+    reject_by_annotation : bool
+        Whether rows of a Raw that touch a BAD annotation are left out.
+    batch_size : int
+        Windows that are encoded at a time.
+    device : str
+        ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one.
+    bf16 : bool
+        Whether to compute in bfloat16 where that is safe.
+    random_state : int | RandomState | None
+        Seed of folds and untrained weights.
+
+    Attributes
+    ----------
+    transformer_ : MEGFMTransformer
+        The fitted encoder, frozen.
+    head_ : estimator
+        The fitted head.
+    unit_ : {"epoch", "participant"}
+        What has a label.
+
+    See Also
+    --------
+    MEGFMClassifier : The same for labels.
+    MEGFMTransformer : Features for any other estimator.
+
+    Notes
+    -----
+    A participant who lacks a state is described by what participants of the training
+    data have there on average, and by an indicator of what is missing.
+
+    The strength of regularisation is chosen by an inner cross-validation over groups.
+    Each participant of a list is a group of its own. Epochs are not, so pass ``groups``
+    with them: otherwise the choice looks at other epochs of the same person.
+
+    References
+    ----------
+    .. [1] Alain & Bengio (2017), "Understanding intermediate layers using linear
+       classifier probes", ICLR workshop.
+
+    Examples
+    --------
+    >>> from mne_megfm import MEGFMRegressor, simulate_cohort
+    >>> cohort = simulate_cohort(
+    ...     6, states=("auditory",), arrays=("ctf151",), n_epochs=3, random_state=0
+    ... )
+    >>> X = [participant.recordings for participant in cohort]
+    >>> ages = [31.0, 25.0, 47.0, 52.0, 38.0, 60.0]
+    >>> MEGFMRegressor(random_state=0).fit(X, ages).predict(X).shape
+    (6,)
+    """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> MEGFMRegressor:
+        """Fit to labelled recordings.
+
+        Parameters
+        ----------
+        X : Epochs | Raw | Evoked | MEGSamples | list of these
+            The recordings, in tesla. For participants a list with, for each, an Epochs
+            whose conditions are states, or a dict from state to recording.
+        y : array-like, shape (n_samples,)
+            A number for each participant, or for each row.
+        sample_weight : array-like, shape (n_samples,), optional
+            Weights.
+        groups : array-like, shape (n_samples,), optional
+            The participant that each sample is from.
+
+        Returns
+        -------
+        self : MEGFMRegressor
+            The fitted regressor.
+
+        Raises
+        ------
+        TypeError
+            If ``X`` is not made of MNE objects.
+        ValueError
+            If numbers are missing, too few or infinite, if a participant is there
+            twice, or ``X`` does not look like MEG in tesla.
+        """
+        self._fit(X, y, sample_weight, groups)
+        return self
+
+    def _check_targets(self, y: NDArray) -> NDArray[np.float64]:
+        try:
+            y = np.asarray(y, dtype=np.float64)
+        except ValueError as error:
+            raise ValueError(
+                f"Expected numbers in y, got {y.tolist()[0]!r}; for labels use "
+                "MEGFMClassifier."
+            ) from error
+        if not np.isfinite(y).all():
+            raise ValueError("Expected finite numbers in y, got infinity; correct y.")
+        return y
+
+    def _make_head(self, seed: int) -> RidgeHead:
+        return RidgeHead(random_state=seed)
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """Predict numbers.
+
+        Parameters
+        ----------
+        X : Epochs | Raw | Evoked | MEGSamples | list of these
+            The recordings, as in `fit`.
+
+        Returns
+        -------
+        y : ndarray, shape (n_samples,)
+            A number for each sample.
+        """
+        features = self._features(X)
+        return self.head_.predict(features)

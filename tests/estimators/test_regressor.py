@@ -1,0 +1,80 @@
+"""The regressor on participants and on epochs."""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.metrics import r2_score
+from sklearn.model_selection import cross_val_score
+from sklearn.svm import SVR
+
+from mne_megfm import MEGFMRegressor, MEGFMTransformer
+
+from .conftest import SMALL
+
+
+@pytest.fixture
+def probe():
+    """A regressor that is quick to fit."""
+    return MEGFMRegressor(weights=None, config=SMALL, random_state=0)
+
+
+@pytest.fixture(scope="session")
+def ages():
+    return np.array([31.0, 25.0, 47.0, 52.0, 38.0, 60.0, 44.0, 29.0])
+
+
+def test_probe_is_frozen_features_and_ridge(probe, labelled, ages):
+    X, _ = labelled
+    assert probe.fit(X, ages) is probe
+    features = MEGFMTransformer(
+        weights=None, config=SMALL, random_state=probe.transformer_.random_state
+    ).fit_transform(X)
+    head = clone(probe.head_).fit(features, ages)
+    assert_array_equal(probe.predict(X), head.predict(features))
+    assert probe.score(X, ages) == r2_score(ages, probe.predict(X))
+
+
+def test_finds_what_is_there(labelled):
+    """The amplitude of a recording can be told from its features."""
+    X, _ = labelled
+    factors = np.linspace(0.4, 1.6, len(X))
+    scaled = []
+    for participant, factor in zip(X, factors, strict=True):
+        copied = {state: epochs.copy() for state, epochs in participant.items()}
+        for epochs in copied.values():
+            epochs._data *= factor
+        scaled.append(copied)
+    # the same participants, louder and softer
+    model = MEGFMRegressor(random_state=0).fit(scaled[::2], factors[::2])
+    assert np.corrcoef(model.predict(scaled[1::2]), factors[1::2])[0, 1] > 0.8
+
+
+def test_scikit_learn_around_it(probe, labelled, ages):
+    X, _ = labelled
+    probe.fit(X, ages)
+    assert_array_equal(
+        pickle.loads(pickle.dumps(probe)).predict(X),
+        clone(probe).fit(X, ages).predict(X),
+    )
+    scores = cross_val_score(probe, X, ages, cv=2, scoring="neg_mean_absolute_error")
+    assert np.isfinite(scores).all()
+    probe.set_params(head=SVR()).fit(X, ages, sample_weight=np.ones(8))
+    assert probe.predict(X).shape == (8,)
+
+
+@pytest.mark.parametrize(
+    ("y", "match"),
+    [
+        (None, "Expected y with one label a participant, got None"),
+        ([1.0] * 6, "one value a participant .8., got 6"),
+        ([1.0, np.nan] * 4, "none .NaN. for position 1, 3, 5, 7"),
+        ([1.0, np.inf] * 4, "finite numbers in y"),
+        (["old", "young"] * 4, "numbers in y, got 'old'; for labels use"),
+    ],
+)
+def test_targets_that_do_not_do(probe, labelled, y, match):
+    with pytest.raises(ValueError, match=match):
+        probe.fit(labelled[0], y)
