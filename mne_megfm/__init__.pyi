@@ -7,6 +7,7 @@ __all__ = [
     "__version__",
     "datasets",
     "estimators",
+    "evaluation",
     "inputs",
     "interpret",
     "models",
@@ -21,6 +22,7 @@ __all__ = [
 from . import (
     datasets,
     estimators,
+    evaluation,
     inputs,
     interpret,
     models,

@@ -1,0 +1,25 @@
+"""A small cohort of participants on two systems."""
+
+import pytest
+
+from mne_megfm.datasets import simulate_cohort
+
+
+@pytest.fixture(scope="session")
+def cohort():
+    """Twelve participants: auditory epochs and rest, half of them patients."""
+    return simulate_cohort(
+        12,
+        states=("auditory", "rest"),
+        arrays=("ctf151", "kit157"),
+        n_epochs=9,
+        filters=(1.0, 40.0),
+        effect_size=1.5,
+        random_state=901,
+    )
+
+
+@pytest.fixture(scope="session")
+def participants(cohort):
+    """One dict of state to epochs for each participant."""
+    return [participant.recordings for participant in cohort.participants]
