@@ -9,8 +9,7 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import NDArray
 from pyriemann.estimation import Covariances
-from pyriemann.utils import mean_covariance
-from pyriemann.utils.tangentspace import tangent_space
+from pyriemann.tangentspace import TangentSpace
 from sklearn.utils._param_validation import Interval
 
 from ..sensors import canonical_kernel
@@ -97,13 +96,16 @@ class CovarianceTangent(ParticipantDescriber):
     def _fit_state(
         self, state: str, known: list[NDArray[np.floating]]
     ) -> NDArray[np.floating]:
-        return mean_covariance(self._matrices(known), metric=self.metric).ravel()
+        tangent = TangentSpace(metric=self.metric).fit(self._matrices(known))
+        return tangent.reference_.ravel()
 
     def _columns(
         self, state: str, values: NDArray[np.floating]
     ) -> NDArray[np.floating]:
-        reference = self._matrices([self.fill_[state]])[0]
-        return tangent_space(self._matrices(values), reference, metric=self.metric)
+        # the mean of one matrix is that matrix
+        reference = self._matrices([self.fill_[state]])
+        tangent = TangentSpace(metric=self.metric).fit(reference)
+        return tangent.transform(self._matrices(values))
 
     def _matrices(self, values: Sequence[NDArray]) -> NDArray[np.floating]:
         return np.reshape(values, (len(values), self.rank, self.rank))
