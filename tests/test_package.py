@@ -20,6 +20,8 @@ import mne_megfm
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(mne_megfm.__file__).parent
+#: Extras whose packages the code itself imports.
+USED = ["braindecode", "hub"]
 HEAVY = {"matplotlib", "mne", "numpy", "pandas", "scipy", "sklearn", "skorch", "torch"}
 
 
@@ -164,7 +166,7 @@ def test_imports_are_declared():
     """Each third-party package that the code imports is among the requirements."""
     declared = {
         requirement.name.replace("-", "_").replace("scikit_learn", "sklearn")
-        for requirement in _requirements(_setup_cfg(), ["braindecode"])
+        for requirement in _requirements(_setup_cfg(), USED)
     }
     imported = set()
     for path in PACKAGE.rglob("*.py"):

@@ -1,1 +1,5 @@
-"""What can be run from the shell with ``python -m mne_megfm.commands.<name>``."""
+"""The command ``mne-megfm``: a module each, loaded when it is called."""
+
+from ._group import main
+
+__all__ = ["main"]
