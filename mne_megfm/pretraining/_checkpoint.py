@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
@@ -13,9 +12,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from ..models import MaskedSignalTransformer, ModelConfig
+from ._files import find_together, sha256, write_together
 
 FORMAT = "mne-megfm 1"
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+PREPROCESSING = "preprocessing.json"
+#: Endings of files of weights that run code when they are read.
+PICKLES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 
 
 def save_checkpoint(
@@ -24,9 +27,15 @@ def save_checkpoint(
     *,
     card: str = "",
     training: dict | None = None,
+    preprocessing: dict | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a model as ``config.json``, ``model.safetensors`` and ``README.md``.
+    """Write a model with all that is needed to use it.
+
+    The folder gets ``model.safetensors``, ``config.json`` (sizes, training, and the
+    hashes of the files that belong to it), ``preprocessing.json`` (what a window is)
+    and ``README.md`` (the model card). Killed at any moment, it leaves the checkpoint
+    that was there or the new one, and :func:`load_checkpoint` reads it.
 
     Parameters
     ----------
@@ -38,6 +47,9 @@ def save_checkpoint(
         The model card, in Markdown.
     training : dict, optional
         What the weights have seen, kept in ``config.json``.
+    preprocessing : dict, optional
+        How recordings came to be windows, added to what the model's sizes say in
+        ``preprocessing.json``.
     overwrite : bool
         Whether an existing checkpoint may be replaced.
 
@@ -73,27 +85,40 @@ def save_checkpoint(
             "replace the checkpoint, or choose another folder."
         )
     directory.mkdir(parents=True, exist_ok=True)
-    config = {"format": FORMAT, "model": model.config.to_dict()}
-    config["training"] = training or {}
-    # written aside, then moved: a crash while writing leaves the old checkpoint
-    aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
-    try:
-        state = {
-            k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()
-        }
-        # not save_file, whose files only their owner can read
-        (aside / WEIGHTS).write_bytes(save(state, metadata={"format": FORMAT}))
-        (aside / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        (aside / CARD).write_text(card or "# A checkpoint of mne-megfm\n")
-        for name in (WEIGHTS, CARD, CONFIG):
-            os.replace(aside / name, directory / name)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    windows = _describe_windows(model.config) | (preprocessing or {})
+    checked = {
+        WEIGHTS: save(state, metadata={"format": FORMAT}),
+        PREPROCESSING: _json(windows),
+    }
+    config = {
+        "format": FORMAT,
+        "sha256": {n: hashlib.sha256(data).hexdigest() for n, data in checked.items()},
+        "model": model.config.to_dict(),
+        "training": training or {},
+    }
+    card = card or "# A checkpoint of mne-megfm\n"
+    files = {**checked, CARD: card.encode(), CONFIG: _json(config)}
+    write_together(directory, files, last=CONFIG)
     return directory
 
 
+def _json(content: dict) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def _describe_windows(config: ModelConfig) -> dict:
+    """Tell what every window of a model is."""
+    return {
+        "array": f"canonical, {config.n_sensors} virtual magnetometers",
+        "unit": "T",
+        "sfreq": config.sfreq,
+        "n_times": config.n_times,
+    }
+
+
 def read_config(directory: str | os.PathLike) -> dict:
-    """Read ``config.json`` of a checkpoint.
+    """Read ``config.json`` of a checkpoint, and check the files that belong to it.
 
     Parameters
     ----------
@@ -103,8 +128,8 @@ def read_config(directory: str | os.PathLike) -> dict:
     Returns
     -------
     config : dict
-        With ``"format"``, ``"model"`` (see :class:`~mne_megfm.models.ModelConfig`)
-        and ``"training"`` (what the weights have seen).
+        With ``"format"``, ``"model"`` (see :class:`~mne_megfm.models.ModelConfig`),
+        ``"training"`` (what the weights have seen) and ``"sha256"`` (of the files).
 
     Raises
     ------
@@ -124,20 +149,36 @@ def read_config(directory: str | os.PathLike) -> dict:
     ...     read_config(path)["training"]
     {'epochs': 3}
     """
-    directory = Path(directory).expanduser()
+    return _read(Path(directory).expanduser())[0]
+
+
+def _read(directory: Path) -> tuple[dict, Path]:
+    """Read the configuration, and find the weights that belong to it."""
     missing = [n for n in (CONFIG, WEIGHTS) if not (directory / n).is_file()]
     if missing:
-        raise FileNotFoundError(
+        message = (
             f"Expected a checkpoint folder with {CONFIG} and {WEIGHTS} at "
-            f"{directory}, but {' and '.join(missing)} is missing; give the name of "
-            "bundled weights or a folder written by save_pretrained."
+            f"{directory}, but {' and '.join(missing)} is missing; "
         )
+        pickles = sorted(p.name for p in directory.glob("*") if p.suffix in PICKLES)
+        if WEIGHTS in missing and pickles:
+            raise FileNotFoundError(
+                f"{message}{', '.join(pickles)} may be pickled, and pickles run code "
+                "when they are read, so they never are: ask for safetensors."
+            )
+        raise FileNotFoundError(
+            f"{message}give the name of bundled weights or a folder written by "
+            "save_pretrained or `mne-megfm pretrain`."
+        )
+    # what a crash left aside is the new checkpoint, or else the one in place counts
+    found = find_together(directory, CONFIG) or {}
+    path = found.get(CONFIG, directory / CONFIG)
     try:
-        config = json.loads((directory / CONFIG).read_text())
+        config = json.loads(path.read_bytes())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"Expected JSON in {directory / CONFIG}, got something else ({error}); "
-            "the file is damaged: copy the checkpoint again."
+            f"Expected JSON in {path}, got something else ({error}); the file is "
+            "damaged: copy the checkpoint again."
         ) from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         got = config.get("format") if isinstance(config, dict) else config
@@ -145,13 +186,25 @@ def read_config(directory: str | os.PathLike) -> dict:
             f"Expected a checkpoint of format {FORMAT!r} at {directory}, got {got!r}; "
             "use the version of mne-megfm that wrote it."
         )
-    for part in ("model", "training"):
+    for part in ("sha256", "model", "training"):
         if not isinstance(config.get(part), dict):
             raise ValueError(
-                f"Expected a table {part!r} in {directory / CONFIG}, got "
-                f"{config.get(part)!r}; the file is damaged: copy the checkpoint again."
+                f"Expected a table {part!r} in {path}, got {config.get(part)!r}; the "
+                "file is damaged: copy the checkpoint again."
             )
-    return config
+    if WEIGHTS not in found:
+        listed = {WEIGHTS: None} | config["sha256"]
+        wrong = [
+            name
+            for name, digest in listed.items()
+            if not (directory / name).is_file() or sha256(directory / name) != digest
+        ]
+        raise ValueError(
+            f"Expected in {directory} the files whose hashes {CONFIG} has, got other "
+            f"ones: {', '.join(wrong)}; damaged, or of another checkpoint: copy all "
+            "files again."
+        )
+    return config, found[WEIGHTS]
 
 
 def load_checkpoint(directory: str | os.PathLike) -> MaskedSignalTransformer:
@@ -178,8 +231,7 @@ def load_checkpoint(directory: str | os.PathLike) -> MaskedSignalTransformer:
     --------
     See :func:`save_checkpoint`.
     """
-    config = read_config(directory)
-    path = Path(directory).expanduser() / WEIGHTS
+    config, path = _read(Path(directory).expanduser())
     try:
         with safe_open(path, "pt") as file:
             kind = (file.metadata() or {}).get("format")

@@ -1,6 +1,8 @@
 """Tests of checkpoints: what is written is read, and nothing else."""
 
+import hashlib
 import json
+import os
 import pickle
 import stat
 
@@ -10,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from mne_megfm.pretraining import (
     _checkpoint,
+    _files,
     load_checkpoint,
     read_config,
     save_checkpoint,
@@ -29,11 +32,21 @@ def saved(make_model, tmp_path):
     return model, path
 
 
-def _change(path, function):
-    """Rewrite the arrays of a checkpoint."""
+def _change(path, function, metadata=None):
+    """Rewrite the arrays of a checkpoint, with a hash that fits."""
     state = load_file(path / "model.safetensors")
     function(state)
-    save_file(state, path / "model.safetensors", metadata={"format": FORMAT})
+    metadata = {"format": FORMAT} if metadata is None else metadata
+    save_file(state, path / "model.safetensors", metadata=metadata)
+    _sign(path)
+
+
+def _sign(path):
+    """Give the configuration the hash of the weights as they are."""
+    config = json.loads((path / "config.json").read_text())
+    data = (path / "model.safetensors").read_bytes()
+    config["sha256"]["model.safetensors"] = hashlib.sha256(data).hexdigest()
+    (path / "config.json").write_text(json.dumps(config))
 
 
 def _content(path):
@@ -53,7 +66,22 @@ def test_round_trip(saved):
         "README.md",
         "config.json",
         "model.safetensors",
+        "preprocessing.json",
     }
+
+
+def test_preprocessing(make_model, tmp_path):
+    """What a window is stands beside the weights, with what the caller adds."""
+    added = {"filter": [1.0, 40.0]}
+    path = save_checkpoint(tmp_path / "mine", make_model(), preprocessing=added)
+    content = json.loads((path / "preprocessing.json").read_text())
+    assert content["sfreq"] == 100.0
+    assert content["n_times"] == 100
+    assert content["unit"] == "T"
+    assert content["filter"] == [1.0, 40.0]
+    (path / "preprocessing.json").write_text("{}")
+    with pytest.raises(ValueError, match="got other ones: preprocessing.json;"):
+        load_checkpoint(path)
 
 
 def test_card(make_model, tmp_path):
@@ -85,20 +113,82 @@ def test_overwrite(saved, make_model):
 
 
 @pytest.mark.parametrize("moment", ["save", "json.dumps"])
-def test_crash_leaves_the_old_one(saved, make_model, monkeypatch, moment):
-    """A crash while writing leaves the checkpoint that was there, and no rest."""
+def test_failure_leaves_the_old_one(saved, make_model, monkeypatch, moment):
+    """A failure while writing leaves the checkpoint that was there, and no rest."""
     model, path = saved
     before = _content(path)
 
-    def crash(*args, **kwargs):
+    def fail(*args, **kwargs):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(f"mne_megfm.pretraining._checkpoint.{moment}", crash)
+    monkeypatch.setattr(f"mne_megfm.pretraining._checkpoint.{moment}", fail)
     with pytest.raises(OSError, match="no space left"):
         save_checkpoint(path, make_model(1), overwrite=True)
     monkeypatch.undo()
     assert _content(path) == before
     assert torch.equal(load_checkpoint(path).embed.weight, model.embed.weight)
+
+
+class _Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("call", range(1, 12))
+def test_crash_at_any_moment(make_model, monkeypatch, tmp_path, call, fresh):
+    """Killed before any of its writes, a checkpoint is the old or the new one, whole.
+
+    Nothing is cleaned up after the crash, as when the machine goes down.
+    """
+    old, new = make_model(0), make_model(1, d_model=16)
+    path = tmp_path / "mine"
+    if not fresh:
+        save_checkpoint(path, old, training={"name": "old"})
+    calls = 0
+
+    def count(function):
+        def counted(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls >= call:
+                raise _Killed
+            return function(*args, **kwargs)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", count(os.replace))
+        patch.setattr(os, "fsync", count(os.fsync))
+        patch.setattr(_files.shutil, "rmtree", count(_files.shutil.rmtree))
+        try:
+            save_checkpoint(path, new, training={"name": "new"}, overwrite=True)
+        except _Killed:
+            pass
+        else:
+            assert call > 9
+    if fresh and not (path / "config.json").is_file():
+        with pytest.raises(FileNotFoundError, match="Expected a checkpoint folder"):
+            load_checkpoint(path)
+    else:
+        name = read_config(path)["training"]["name"]
+        model = {"old": old, "new": new}[name]
+        loaded = load_checkpoint(path)
+        assert torch.equal(loaded.embed.weight, model.embed.weight)
+        # four files are written and moved; the weights are the first to move
+        assert name == ("old" if call <= 5 else "new")
+    # the next writer clears up
+    save_checkpoint(path, new, training={"name": "newer"}, overwrite=True)
+    assert read_config(path)["training"]["name"] == "newer"
+    assert len(_content(path)) == 4
+
+
+def test_mixed_files_are_refused(saved, make_model, tmp_path):
+    """Weights of one checkpoint beside the configuration of another are not loaded."""
+    _, path = saved
+    other = save_checkpoint(tmp_path / "other", make_model(1))
+    (path / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="got other ones: model.safetensors; damaged"):
+        load_checkpoint(path)
 
 
 def test_missing(tmp_path, saved):
@@ -111,6 +201,14 @@ def test_missing(tmp_path, saved):
         load_checkpoint(saved[1])
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.ckpt"])
+def test_pickles_are_refused_by_name(saved, name):
+    """A folder with pickled weights says why they are not read."""
+    (saved[1] / "model.safetensors").rename(saved[1] / name)
+    with pytest.raises(FileNotFoundError, match=f"{name} may be pickled.*safetensors"):
+        load_checkpoint(saved[1])
+
+
 def test_runs_no_pickle(saved, tmp_path):
     """Pickles in place of weights are refused, not run."""
 
@@ -119,9 +217,11 @@ def test_runs_no_pickle(saved, tmp_path):
             return (open, (str(tmp_path / "run"), "w"))
 
     (saved[1] / "model.safetensors").write_bytes(pickle.dumps(Evil()))
+    _sign(saved[1])
     with pytest.raises(ValueError, match="Expected safetensors .* damaged"):
         load_checkpoint(saved[1])
     torch.save({"evil": Evil()}, saved[1] / "model.safetensors")
+    _sign(saved[1])
     with pytest.raises(ValueError, match="Expected safetensors .* damaged"):
         load_checkpoint(saved[1])
     assert not (tmp_path / "run").exists()
@@ -132,6 +232,9 @@ def test_truncated(saved, keep):
     """A file that was cut anywhere is refused."""
     path = saved[1] / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match="got other ones: model.safetensors; damaged"):
+        load_checkpoint(saved[1])
+    _sign(saved[1])  # and where the hash was made of the cut file
     with pytest.raises(ValueError, match="Expected safetensors .* damaged"):
         load_checkpoint(saved[1])
 
@@ -194,8 +297,7 @@ def test_version(saved):
     with pytest.raises(ValueError, match="format 'mne-megfm 1'.*got 'mne-megfm 9'"):
         load_checkpoint(path)
     (path / "config.json").write_text(json.dumps(config))
-    state = load_file(path / "model.safetensors")
-    save_file(state, path / "model.safetensors")
+    _change(path, lambda state: None, metadata={})
     with pytest.raises(ValueError, match="got None; the folder mixes"):
         load_checkpoint(path)
 
@@ -207,11 +309,15 @@ def test_version(saved):
         ("\udcff", "Expected JSON"),
         ("[]", "got \\[\\]"),
         ("{}", "got None"),
-        (json.dumps({"format": FORMAT}), "table 'model'.*got None"),
-        (json.dumps({"format": FORMAT, "model": {}}), "table 'training'"),
+        (json.dumps({"format": FORMAT}), "table 'sha256'.*got None"),
+        (json.dumps({"format": FORMAT, "sha256": {}}), "table 'model'.*got None"),
         (
-            json.dumps({"format": FORMAT, "model": {"a": 1}, "training": {}}),
-            "fields of ModelConfig",
+            json.dumps({"format": FORMAT, "sha256": {}, "model": {}}),
+            "table 'training'",
+        ),
+        (
+            json.dumps({"format": FORMAT, "sha256": {}, "model": {}, "training": {}}),
+            "got other ones: model.safetensors",
         ),
     ],
 )
@@ -221,6 +327,16 @@ def test_damaged_config(saved, text, match):
     (saved[1] / "config.json").write_bytes(data)
     with pytest.raises(ValueError, match=match):
         load_checkpoint(saved[1])
+
+
+def test_configuration_of_other_fields(saved):
+    """Sizes that this version does not know are refused."""
+    path = saved[1]
+    config = json.loads((path / "config.json").read_text())
+    config["model"] = {"a": 1}
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="fields of ModelConfig"):
+        load_checkpoint(path)
 
 
 def test_weights_of_other_sizes(saved):

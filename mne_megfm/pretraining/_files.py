@@ -1,0 +1,90 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+PREFIX = ".writing-"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write one file aside and move it into place; a crash leaves the old one."""
+    aside = path.with_name(f"{PREFIX}{path.name}")
+    try:
+        _write(aside, data)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        # a name must not come to stand for data that a power cut loses
+        os.fsync(file.fileno())
+
+
+def write_together(directory: Path, files: Mapping[str, bytes], last: str) -> None:
+    """Replace several files of a folder so that a crash loses neither old nor new.
+
+    All are written into a folder aside, then moved one by one, the one that tells
+    which belong together at last. If the moving is cut short, the rest stays aside,
+    where :func:`find_together` finds it.
+    """
+    aside = Path(tempfile.mkdtemp(prefix=PREFIX, dir=directory))
+    moving = False
+    try:
+        for name, data in files.items():
+            _write(aside / name, data)
+        moving = True
+        for name in [*(name for name in files if name != last), last]:
+            os.replace(aside / name, directory / name)
+    except BaseException:
+        if not moving:
+            shutil.rmtree(aside, ignore_errors=True)
+        raise
+    for folder in directory.glob(f"{PREFIX}*/"):  # also of writers that crashed
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_together(directory: Path, table: str) -> dict[str, Path] | None:
+    """Find files that belong together by their hashes, as a table of them says.
+
+    The table is JSON with an entry ``"sha256"``. The one in place counts; if files
+    in place are not those it lists, so does one that a crash left aside.
+
+    Returns
+    -------
+    files : dict of Path | None
+        The table and the files it lists, by name; None if there are none such.
+    """
+    for folder in (directory, *sorted(directory.glob(f"{PREFIX}*/"))):
+        found = {table: folder / table}
+        try:
+            listed = json.loads((folder / table).read_bytes())["sha256"]
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        if not isinstance(listed, dict):
+            continue
+        for name, digest in listed.items():
+            places = (place / name for place in (directory, folder))
+            at = next((p for p in places if p.is_file() and sha256(p) == digest), None)
+            if at is None:
+                break
+            found[name] = at
+        else:
+            return found
+    return None
+
+
+def sha256(path: Path) -> str:
+    """Compute the hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
