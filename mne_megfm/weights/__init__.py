@@ -1,5 +1,6 @@
-"""Weights that come with the package, each a folder with its model card."""
+"""Weights by name: those of the package, and those of the Hugging Face hub."""
 
 from ._bundled import available_weights, weights_path
+from ._hub import download_weights, upload_weights
 
-__all__ = ["available_weights", "weights_path"]
+__all__ = ["available_weights", "download_weights", "upload_weights", "weights_path"]

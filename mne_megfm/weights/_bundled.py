@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ._hub import SCHEME, download_weights
+
 _FOLDER = Path(__file__).parent
 
 
@@ -27,10 +29,13 @@ def available_weights() -> tuple[str, ...]:
 def weights_path(weights: str | Path) -> Path:
     """Find the folder of bundled weights or of a checkpoint.
 
+    A network is asked only for names that begin with ``hf://``.
+
     Parameters
     ----------
     weights : str | Path
-        Name of bundled weights, or a folder written by ``save_pretrained``.
+        Name of bundled weights, a folder written by ``save_pretrained`` or
+        ``mne-megfm pretrain``, or ``hf://owner/name`` on the Hugging Face hub.
 
     Returns
     -------
@@ -50,11 +55,15 @@ def weights_path(weights: str | Path) -> Path:
     """
     if str(weights) in available_weights():
         return _FOLDER / str(weights)
+    if str(weights).startswith(SCHEME):
+        return download_weights(str(weights))
     path = Path(weights).expanduser()
     if not path.is_dir():
+        what = "a file" if path.is_file() else repr(str(weights))
         raise FileNotFoundError(
             f"Expected the name of bundled weights {available_weights()} or a folder "
-            f"with a checkpoint, got {str(weights)!r}; nothing is looked up on a "
-            "network. Correct the name, or pass weights=None to start from scratch."
+            f"with a checkpoint, got {what}; nothing is looked up on a network but "
+            "hf://owner/name. Correct the name, or pass weights=None to start from "
+            "scratch."
         )
     return path
