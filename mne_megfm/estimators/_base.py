@@ -19,7 +19,7 @@ from ..inputs import Recordings, as_recordings
 from ..plugins import resolve
 from ..pretraining import fit_token_axes, pretrain, save_checkpoint
 from ._extraction import RowTokens, gather_windows, iter_row_tokens
-from ._start import find_device, start_model
+from ._start import find_device, random_fields, start_model
 
 _AXES_WINDOWS = 2000
 
@@ -43,38 +43,41 @@ class BaseMEGFM(BaseEstimator):
         self.model_ = model.to(device)
         self.config_ = model.config
         self.history_ = None
-        if self.max_epochs or self.weights is None:
+        if self.max_epochs:
             training = training | self._train(recordings, seed)
+        elif self.weights is None:
+            # nothing is learnt from X: a network at its random start
+            fit_token_axes(model, random_fields(self.frontend_, model.config, seed))
+            training = {"untrained": {"seed": seed}}
         self.training_ = training
 
     def _train(self, recordings: Recordings, seed: int) -> dict:
         windows = gather_windows(
             recordings, self.frontend_, self.config_, self.batch_size
         )
-        if self.max_epochs:
-            named = isinstance(self.masking, str)
-            self.history_ = pretrain(
-                self.model_,
-                windows,
-                self._region_pos(),
-                masking=resolve(
-                    "maskings",
-                    self.masking,
-                    **({"mask_ratio": self.mask_ratio} if named else {}),
-                ),
-                objective=resolve("objectives", self.objective),
-                max_epochs=self.max_epochs,
-                batch_size=self.batch_size,
-                lr=self.lr,
-                valid_fraction=self.valid_fraction,
-                patience=self.patience,
-                bf16=self.bf16,
-                seed=seed,
-            )
+        named = isinstance(self.masking, str)
+        self.history_ = pretrain(
+            self.model_,
+            windows,
+            self._region_pos(),
+            masking=resolve(
+                "maskings",
+                self.masking,
+                **({"mask_ratio": self.mask_ratio} if named else {}),
+            ),
+            objective=resolve("objectives", self.objective),
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            valid_fraction=self.valid_fraction,
+            patience=self.patience,
+            bf16=self.bf16,
+            seed=seed,
+        )
         if self.weights is None:
             some = np.random.default_rng(seed).permutation(len(windows))
             fit_token_axes(self.model_, *windows.take(some[:_AXES_WINDOWS]))
-        n_epochs = len(self.history_.epoch) if self.history_ else 0
+        n_epochs = len(self.history_.epoch)
         seen = {"windows": len(windows), "rows": recordings.n_rows}
         return {"fitted_on": {**seen, "epochs": n_epochs, "seed": seed}}
 

@@ -14,6 +14,8 @@ from ..pretraining import load_checkpoint, read_config
 from ..weights import weights_path
 from ._frontend import CanonicalFrontend
 
+_N_FIELDS = 256  # windows of 240 tokens each, for axes of 128 values
+
 
 def start_model(
     weights: str | os.PathLike | None,
@@ -48,6 +50,26 @@ def start_model(
     n_arrays = len(model.state_dict())
     logger.info(f"Loaded {n_arrays} of {n_arrays} arrays from {path}.")
     return model, read_config(path)["training"]
+
+
+def random_fields(
+    frontend: CanonicalFrontend, config: ModelConfig, seed: int
+) -> torch.Tensor:
+    """Draw windows to find the token axes of an untrained network on.
+
+    Normal fields with the covariance of sources all over the head and a 1/f spectrum
+    of power, at the model's scale. Shape (n_windows, n_sensors, n_times), in tesla.
+    """
+    rng = np.random.default_rng(seed)
+    size = (_N_FIELDS, config.n_sensors, config.n_times // 2 + 1)
+    spectrum = rng.standard_normal((*size, 2)).view(complex)[..., 0]
+    spectrum /= np.sqrt(np.maximum(np.arange(size[-1]), 1))
+    spectrum[..., 0] = 0.0
+    noise = np.fft.irfft(spectrum, config.n_times)
+    kernel = np.asarray(frontend.kernel, dtype=float)
+    root = np.linalg.cholesky(kernel + 1e-6 * np.eye(len(kernel)))
+    fields = root @ (noise / noise.std())
+    return torch.from_numpy(config.scale * fields).float()
 
 
 def _model_config(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import Recordings
@@ -23,7 +24,7 @@ from ..pretraining import (
 )
 from ._base import BaseMEGFM
 from ._extraction import gather_windows
-from ._participants import ParticipantPooling
+from ._participants import Description, ParticipantPooling
 
 
 class MEGFMTransformer(TransformerMixin, BaseMEGFM):
@@ -238,11 +239,9 @@ class MEGFMTransformer(TransformerMixin, BaseMEGFM):
         self._fit_model(recordings)
         self.unit_ = self._settle_unit(recordings)
         if self.unit_ == "participant":
-            self._participants = ParticipantPooling()
-            features = self._pool_participants(recordings, fitting=True)
-            self.states_ = self._participants.states
-            self.n_patches_ = self._participants.n_patches
-            return features
+            descriptions = self._describe(recordings)
+            self._fit_participants(descriptions)
+            return self._participants.transform(descriptions)
         first = next(self._row_tokens(_first_row(recordings)))
         self.n_patches_ = first.tokens.shape[2]
         self._pool(first.tokens, first.recorded)
@@ -299,7 +298,7 @@ class MEGFMTransformer(TransformerMixin, BaseMEGFM):
 
     def _transform(self, recordings: Recordings) -> NDArray[np.float32]:
         if self.unit_ == "participant":
-            return self._pool_participants(recordings)
+            return self._participants.transform(self._describe(recordings))
         several = np.flatnonzero(recordings.rows_per_element > 1)
         if recordings.is_list and len(several):
             raise ValueError(
@@ -324,14 +323,87 @@ class MEGFMTransformer(TransformerMixin, BaseMEGFM):
             out[part.row] = pooled
         return out
 
-    def _pool_participants(
-        self, recordings: Recordings, fitting: bool = False
-    ) -> NDArray[np.float32]:
+    # -- participants described once, for many folds ------------------------
+    def _describe(self, recordings: Recordings) -> list[Description]:
         parts = (
             (part.row, part.tokens.shape[2], self._pool(part.tokens, part.recorded))
             for part in self._row_tokens(recordings)
         )
-        return self._participants.pool(recordings, parts, fitting)
+        return ParticipantPooling().describe(recordings, parts)
+
+    def _fit_participants(self, descriptions: list[Description]) -> None:
+        self._participants = ParticipantPooling().fit(descriptions)
+        self.states_ = self._participants.states
+        self.n_patches_ = self._participants.n_patches
+
+    def _is_frozen(self) -> bool:
+        return self.max_epochs == 0
+
+    @available_if(_is_frozen)
+    def describe(self, X: Any) -> list[Description]:
+        """Describe participants by frozen weights, each by itself.
+
+        With `fit_described` and `transform_described` this is `fit` and `transform`
+        in two parts: the first is slow and depends on one participant alone, so that
+        it is done once for all folds of a cross-validation. The first call loads the
+        weights.
+
+        Parameters
+        ----------
+        X : list of Epochs | list of dict
+            The participants.
+
+        Returns
+        -------
+        descriptions : list of dict
+            For each participant, from state to its description.
+        """
+        recordings = self._recordings(X)
+        if not hasattr(self, "model_"):
+            self._fit_model(recordings)
+        return self._describe(recordings)
+
+    @available_if(_is_frozen)
+    def fit_described(
+        self, descriptions: list[Description], y: Any = None
+    ) -> MEGFMTransformer:
+        """Learn what `fit` learns from participants besides their weights.
+
+        Parameters
+        ----------
+        descriptions : list of dict
+            What `describe` gave for the training participants.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : MEGFMTransformer
+            The transformer, with states and fills of these participants.
+        """
+        check_is_fitted(self, "model_")
+        self.unit_ = "participant"
+        self._fit_participants(descriptions)
+        return self
+
+    @available_if(_is_frozen)
+    def transform_described(
+        self, descriptions: list[Description]
+    ) -> NDArray[np.float32]:
+        """Turn descriptions into features.
+
+        Parameters
+        ----------
+        descriptions : list of dict
+            What `describe` gave.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_participants, n_features_out)
+            As `transform` gives.
+        """
+        check_is_fitted(self, "_participants")
+        return self._participants.transform(descriptions)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Name the features.
