@@ -15,6 +15,7 @@ __all__ = [
     "pretraining",
     "sensors",
     "simulate_cohort",
+    "store",
     "sys_info",
     "viz",
     "weights",
@@ -29,6 +30,7 @@ from . import (
     plugins,
     pretraining,
     sensors,
+    store,
     viz,
     weights,
 )

@@ -61,6 +61,7 @@ def test_import_is_light():
         ("models", {"mne", "pandas", "sklearn", "skorch"}),
         ("plugins", {"sklearn", "skorch", "torch"}),
         ("sensors", {"skorch", "torch"}),
+        ("store", {"mne", "scipy", "sklearn", "skorch", "torch"}),
     ],
 )
 def test_parts_are_apart(name, without):

@@ -8,10 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
-def _share(fraction: float, n: int) -> int:
-    """Count a share of n that leaves at least one on both sides."""
-    return min(max(1, round(fraction * n)), n - 1)
+from ..store._split import split_groups
 
 
 @dataclass
@@ -101,17 +98,4 @@ class WindowArray:
         ValueError
             If there is but one window.
         """
-        if len(self) < 2:
-            raise ValueError(
-                f"Expected at least 2 windows to split, got {len(self)}; give more "
-                "data."
-            )
-        names = np.unique(self.recording)
-        if len(names) == 1:
-            everything = np.arange(len(self))
-            n_second = _share(fraction, len(self))
-            return everything[:-n_second], everything[-n_second:]
-        chosen = np.random.default_rng(seed).permutation(names)
-        chosen = chosen[: _share(fraction, len(names))]
-        second = np.isin(self.recording, chosen)
-        return np.flatnonzero(~second), np.flatnonzero(second)
+        return split_groups(self.recording, fraction, seed)

@@ -1,0 +1,487 @@
+"""The window store: recordings as canonical windows, on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._checks import check_recording
+from ._coding import encode
+from ._commit import commit, sweep
+from ._settings import read_settings, write_settings
+from ._shard import SUFFIX, Shard, file_name, shard_bytes
+from ._split import split_groups
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FOLDER = "recordings"
+
+
+class WindowStore:
+    """Canonical windows of many recordings, in a folder.
+
+    Each recording is one file, which is there as a whole or not at all: a writer may
+    be killed at any moment, and several may write at a time. What has been written is
+    never changed. Windows are read from disk when they are asked for.
+
+    Made by :meth:`create` and :meth:`open`.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder of a store that exists.
+    mode : {"r", "a"}
+        Whether to read alone, or to append as well.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    mode : str
+        See above.
+    n_sensors : int
+        Sensors of a window.
+    n_times : int
+        Samples of a window.
+    sfreq : float
+        Sampling rate in Hz.
+
+    See Also
+    --------
+    ShardSampler : The order of reading, for one process or several.
+
+    Notes
+    -----
+    Windows are 16-bit integers with a scale and an offset for each sensor in each
+    window, in safetensors files [1]_. Rounding changes a sample by at most 1/131068 of
+    the range of its sensor in the window. Recordings are in the order of their names,
+    whatever the order in which they were written.
+
+    References
+    ----------
+    .. [1] The safetensors format, https://github.com/huggingface/safetensors
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from mne_megfm.store import WindowStore
+    >>> windows = 1e-13 * np.random.default_rng(0).standard_normal((5, 192, 250))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = WindowStore.create(f"{folder}/store")
+    ...     store.append(windows, name="s1-rest", participant="s1", state="rest")
+    ...     data, n_valid = store.take([4, 0])
+    ...     print(
+    ...         store, data.shape, n_valid, np.abs(data[1] - windows[0]).max() < 1e-17
+    ...     )
+    <WindowStore | 5 windows, 1 recordings, 1 participants> (2, 192, 250) [250 250] True
+    """
+
+    def __init__(self, path: str | os.PathLike, mode: str = "r") -> None:
+        if mode not in ("r", "a"):
+            raise ValueError(f"Expected mode to be 'r' or 'a', got {mode!r}.")
+        self.path = Path(path).expanduser()
+        self.mode = mode
+        settings = read_settings(self.path)
+        self.n_sensors = int(settings["n_sensors"])
+        self.n_times = int(settings["n_times"])
+        self.sfreq = float(settings["sfreq"])
+        if mode == "a":
+            sweep(self._folder)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike,
+        *,
+        n_sensors: int = 192,
+        n_times: int = 250,
+        sfreq: float = 250.0,
+    ) -> WindowStore:
+        """Make an empty store.
+
+        Parameters
+        ----------
+        path : path-like
+            The folder; made if it is not there, and empty if it is.
+        n_sensors : int
+            Sensors of a window.
+        n_times : int
+            Samples of a window.
+        sfreq : float
+            Sampling rate in Hz.
+
+        Returns
+        -------
+        store : WindowStore
+            The store, to append to.
+
+        Raises
+        ------
+        FileExistsError
+            If there is something in the folder.
+        """
+        path = Path(path).expanduser()
+        (path / _FOLDER).mkdir(parents=True, exist_ok=True)
+        # what a killed call of this function leaves does not count
+        sweep(path)
+        found = {p.name for p in path.iterdir()} | {
+            f"{_FOLDER}/{p.name}" for p in (path / _FOLDER).iterdir()
+        }
+        if found != {_FOLDER}:
+            raise FileExistsError(
+                f"Expected a new or empty folder for the store, got {path} with "
+                f"{', '.join(sorted(found - {_FOLDER})[:3])}; choose another one, or "
+                "open the store that is there."
+            )
+        settings = {"n_sensors": n_sensors, "n_times": n_times, "sfreq": sfreq}
+        write_settings(path, settings)
+        return cls(path, "a")
+
+    @classmethod
+    def open(cls, path: str | os.PathLike, mode: str = "r") -> WindowStore:
+        """Open a store.
+
+        Parameters
+        ----------
+        path : path-like
+            Its folder.
+        mode : {"r", "a"}
+            Whether to read alone, or to append as well.
+
+        Returns
+        -------
+        store : WindowStore
+            The store.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        ValueError
+            If it is damaged, or of another version.
+        """
+        store = cls(path, mode)
+        store._shards  # noqa: B018  (damaged files are found now)
+        return store
+
+    @property
+    def _folder(self) -> Path:
+        return self.path / _FOLDER
+
+    def __repr__(self) -> str:
+        names = self._participants_of_recordings
+        return (
+            f"<WindowStore | {len(self)} windows, {len(names)} recordings, "
+            f"{len(set(names))} participants>"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # another process reads anew what it needs
+        return {k: self.__dict__[k] for k in ("path", "mode", *_SHAPE)}
+
+    # -- writing ---------------------------------------------------------------------
+
+    def append(
+        self,
+        windows: np.ndarray,
+        *,
+        name: str,
+        participant: str,
+        state: str,
+        n_valid: np.ndarray | None = None,
+        start: np.ndarray | None = None,
+        site: str = "",
+        array: str = "",
+        dev_head_t: np.ndarray | None = None,
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        """Write one recording. When this returns, it is on disk to stay.
+
+        Parameters
+        ----------
+        windows : array of float, shape (n, n_sensors, n_times)
+            Field in T.
+        name : str
+            Name of the recording, which no other has.
+        participant : str
+            Whose it is.
+        state : str
+            State, such as ``"rest"``.
+        n_valid : array of int, shape (n,), optional
+            Recorded samples of each window; all by default.
+        start : array of float, shape (n,), optional
+            Time of each window's first sample in the recording, in s; one window
+            after the other by default.
+        site : str
+            Where it was recorded.
+        array : str
+            Sensors that it was recorded with.
+        dev_head_t : array, shape (4, 4), optional
+            Position of the head.
+        provenance : dict, optional
+            Where the windows come from, as JSON can hold: files, their hashes,
+            versions, parameters.
+
+        Raises
+        ------
+        FileExistsError
+            If there is a recording of this name.
+        ValueError
+            If the store is open for reading alone, or the data do not fit.
+        OSError
+            If it cannot be written; the store stays as it was.
+        """
+        if self.mode != "a":
+            raise ValueError(
+                f"Expected a store that is open with mode='a', got {self.mode!r}; open "
+                "it so to append."
+            )
+        windows = np.asarray(windows)
+        n_valid, start = check_recording(
+            windows, name, participant, n_valid, start, self
+        )
+        notes = {
+            "name": name,
+            "participant": participant,
+            "state": state,
+            "site": site,
+            "array": array,
+            "dev_head_t": None
+            if dev_head_t is None
+            else np.asarray(dev_head_t).tolist(),
+            "provenance": provenance or {},
+        }
+        values, coding = encode(windows, n_valid)
+        content = shard_bytes(values, coding, n_valid, start, notes)
+        commit(self._folder / file_name(name), content)
+        for cached in _CACHED:
+            self.__dict__.pop(cached, None)
+
+    def __contains__(self, name: str) -> bool:
+        return (self._folder / file_name(name)).is_file()
+
+    # -- reading ---------------------------------------------------------------------
+
+    @cached_property
+    def _shards(self) -> list[Shard]:
+        paths = [p for p in self._folder.glob(f"*{SUFFIX}") if p.name[0] != "."]
+        shards = [Shard.open(path) for path in paths]
+        for shard in shards:
+            if shard.shape != (self.n_sensors, self.n_times):
+                raise ValueError(
+                    f"Expected windows of {self.n_sensors} sensors and {self.n_times} "
+                    f"samples in {shard.path}, got {shard.shape}; take it away."
+                )
+        return sorted(shards, key=lambda shard: shard.notes["name"])
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        """First window of each recording, and the end."""
+        return np.concatenate([[0], np.cumsum([len(s) for s in self._shards])]).astype(
+            np.int64
+        )
+
+    @property
+    def _participants_of_recordings(self) -> list[str]:
+        return [shard.notes["participant"] for shard in self._shards]
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    @cached_property
+    def recording(self) -> np.ndarray:
+        """Number of the recording of each window, its row in ``table``."""
+        return np.repeat(np.arange(len(self._shards)), np.diff(self._first))
+
+    @cached_property
+    def participant(self) -> np.ndarray:
+        """Name of the participant of each window."""
+        return np.array(self._participants_of_recordings, dtype=str)[self.recording]
+
+    @cached_property
+    def state(self) -> np.ndarray:
+        """State of each window."""
+        states = np.array([s.notes["state"] for s in self._shards], dtype=str)
+        return states[self.recording]
+
+    @cached_property
+    def n_valid(self) -> np.ndarray:
+        """Recorded samples of each window."""
+        return np.concatenate([np.empty(0, int), *(s.n_valid for s in self._shards)])
+
+    @cached_property
+    def start(self) -> np.ndarray:
+        """Time of each window's first sample in its recording, in s."""
+        return np.concatenate([np.empty(0), *(s.start for s in self._shards)])
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row for each recording.
+
+        Name, participant, state, site, array, number of windows, recorded time in s,
+        hash of the windows, and what the provenance says in plain words or numbers.
+        """
+        import pandas as pd
+
+        keys = ["name", "participant", "state", "site", "array"]
+        rows = []
+        for shard in self._shards:
+            row = {key: shard.notes[key] for key in keys}
+            row["n_windows"] = len(shard)
+            row["seconds"] = float(shard.n_valid.sum() / self.sfreq)
+            row["checksum"] = shard.notes["checksum"]
+            for key, value in shard.notes["provenance"].items():
+                if isinstance(value, str | int | float):
+                    row.setdefault(key, value)
+            rows.append(row)
+        columns = [*keys, "n_windows", "seconds", "checksum"]
+        return pd.DataFrame(rows, columns=None if rows else columns)
+
+    def notes(self, recording: int) -> dict[str, Any]:
+        """Tell all that is known of a recording.
+
+        Parameters
+        ----------
+        recording : int
+            Its row in ``table``.
+
+        Returns
+        -------
+        notes : dict
+            What was given to :meth:`append`, with ``dev_head_t`` and provenance.
+        """
+        return json.loads(json.dumps(self._shards[recording].notes))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all windows and their names: equal for equal contents."""
+        lines = [f"{s.notes['name']} {s.notes['checksum']}" for s in self._shards]
+        text = "\n".join([f"{self.n_sensors} {self.n_times} {self.sfreq}", *lines])
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def take(self, index: np.ndarray | list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Read windows.
+
+        Parameters
+        ----------
+        index : array of int, shape (n,)
+            Which, in any order.
+
+        Returns
+        -------
+        windows : ndarray of float32, shape (n, n_sensors, n_times)
+            Field in T; zero where nothing was recorded.
+        n_valid : ndarray of int, shape (n,)
+            Recorded samples.
+
+        Raises
+        ------
+        IndexError
+            If there is no such window.
+        """
+        index = np.asarray(index, dtype=np.int64)
+        if len(index) and not 0 <= index.min() <= index.max() < len(self):
+            raise IndexError(
+                f"Expected windows from 0 to {len(self) - 1}, got {index.min()} to "
+                f"{index.max()}."
+            )
+        out = np.empty((len(index), self.n_sensors, self.n_times), np.float32)
+        rows = np.argsort(index, kind="stable")
+        ordered = index[rows]
+        owner = self.recording[ordered]
+        for part in np.split(
+            np.arange(len(index)), np.flatnonzero(np.diff(owner) != 0) + 1
+        ):
+            if len(part):
+                number = int(owner[part[0]])
+                positions = ordered[part] - self._first[number]
+                self._shards[number].read(positions, out, rows[part])
+        return out, self.n_valid[index]
+
+    def stream(
+        self, batches: Iterable[np.ndarray], *, ahead: int = 2
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Read batches of windows before they are asked for.
+
+        Parameters
+        ----------
+        batches : iterable of array of int
+            Windows of each batch, as from :meth:`ShardSampler.epoch`.
+        ahead : int
+            Batches that are read at a time, each by a thread, while the one before
+            is in use. 0 reads when asked.
+
+        Yields
+        ------
+        windows, n_valid : ndarray
+            Each batch, in order; see :meth:`take`.
+        """
+        if ahead < 1:
+            yield from map(self.take, batches)
+            return
+        # settled before threads look at it
+        self.n_valid, self.recording  # noqa: B018
+        with ThreadPoolExecutor(ahead) as pool:
+            waiting: deque = deque()
+            try:
+                for batch in batches:
+                    waiting.append(pool.submit(self.take, batch))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Split windows in two so that no participant is in both.
+
+        Parameters
+        ----------
+        fraction : float
+            Share of the participants in the second part, at least one.
+        seed : int
+            Seed of the draw.
+
+        Returns
+        -------
+        first : array of int
+            Windows of the first part.
+        second : array of int
+            Windows of the second part; with one participant, the last windows.
+
+        Raises
+        ------
+        ValueError
+            If there is but one window.
+        """
+        return split_groups(self.participant, fraction, seed)
+
+    def damaged(self) -> list[str]:
+        """Read everything and compare it with what was written.
+
+        Returns
+        -------
+        names : list of str
+            Recordings whose windows have changed since.
+        """
+        return [s.notes["name"] for s in self._shards if not s.is_intact()]
+
+
+_SHAPE = ("n_sensors", "n_times", "sfreq")
+_CACHED = tuple(
+    name
+    for name, value in vars(WindowStore).items()
+    if isinstance(value, cached_property)
+)
