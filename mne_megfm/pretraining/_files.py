@@ -15,7 +15,7 @@ PREFIX = ".writing-"
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write one file aside and move it into place; a crash leaves the old one."""
-    aside = path.with_name(f"{PREFIX}{path.name}")
+    aside = path.with_name(f"{PREFIX}{os.getpid()}-{path.name}")
     try:
         _write(aside, data)
         os.replace(aside, path)

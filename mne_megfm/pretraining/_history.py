@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from ._files import write_whole
 
 
 @dataclass
@@ -24,23 +27,38 @@ class History:
         Loss on the held-out recordings, always with the same masks.
     lr : list of float
         Learning rate at the end of the epoch.
+    r2 : dict of list of float
+        Explained share of the hidden signal of held-out recordings, by state and
+        under ``"all"``.
     """
 
     epoch: list[int] = field(default_factory=list)
     train_loss: list[float] = field(default_factory=list)
     valid_loss: list[float] = field(default_factory=list)
     lr: list[float] = field(default_factory=list)
+    r2: dict[str, list[float]] = field(default_factory=dict)
 
-    def append(self, **values: float) -> None:
+    def append(self, *, r2: dict[str, float] | None = None, **values: float) -> None:
         """Add an epoch.
 
         Parameters
         ----------
+        r2 : dict of float, optional
+            Explained shares.
         **values : float
             One value a field.
         """
         for name, value in values.items():
             getattr(self, name).append(value)
+        for name, value in (r2 or {}).items():
+            self.r2.setdefault(name, []).append(value)
+
+    @property
+    def columns(self) -> dict[str, list[float]]:
+        """The table by column; explained shares as ``r2_<state>``."""
+        names = ("epoch", "train_loss", "valid_loss", "lr")
+        columns = {name: getattr(self, name) for name in names}
+        return columns | {f"r2_{name}": values for name, values in self.r2.items()}
 
     @property
     def best_epoch(self) -> int:
@@ -55,9 +73,8 @@ class History:
         path : path-like
             The file; replaced as a whole.
         """
-        aside = Path(f"{path}.writing")
-        with aside.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(asdict(self))
-            writer.writerows(zip(*asdict(self).values(), strict=True))
-        os.replace(aside, path)
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(self.columns)
+        writer.writerows(zip(*self.columns.values(), strict=True))
+        write_whole(Path(path), text.getvalue().encode())

@@ -10,72 +10,27 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from mne.utils import ProgressBar, logger
-from torch import Tensor
+from mne.utils import logger
+from torch import Tensor, nn
 
-from ..models import MaskedSignalTransformer, to_patches
+from ..models import MaskedSignalTransformer
+from ..store import WindowStore
+from ._batches import Batches
 from ._history import History
-from ._masking import draw_masks
+from ._ranks import Ranks, replicate, shard
 from ._run import FILE, Run
+from ._step import Step
+from ._trainer import Trainer
+from ._validation import choose_windows
 from ._windows import WindowArray
-
-MASKS_PER_BATCH = 8
-
-
-def _device_batch(
-    windows: WindowArray, index: np.ndarray, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    data, n_valid = windows.take(index)
-    return data.to(device), n_valid.to(device)
-
-
-def _rate(step: int, n_steps: int, n_warmup: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
-    if step < n_warmup:
-        return (step + 1) / n_warmup
-    done = (step - n_warmup) / max(1, n_steps - n_warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
-
-def _loss(
-    model: MaskedSignalTransformer,
-    batch: tuple[Tensor, Tensor],
-    masking: Callable[..., Tensor],
-    objective: Callable[..., Tensor],
-    region_pos: Tensor,
-    generator: torch.Generator,
-    bf16: bool,
-) -> Tensor:
-    data, n_valid = batch
-    n = len(data)
-    # neighbours in the batch share masks: field interpolation solves once a mask
-    n_masks = min(n, MASKS_PER_BATCH)
-    masks = draw_masks(masking, n_masks, n_valid, model.config, region_pos, generator)
-    mask = masks.repeat_interleave(-(-n // n_masks), 0)[:n].to(data.device)
-    scaled, hidden = model.scale(data, n_valid, mask)
-    target = to_patches(scaled.windows, model.config)
-    with torch.autocast(data.device.type, torch.bfloat16, enabled=bf16):
-        predicted = model.predict_patches(target, hidden)
-    # hidden holds what was never recorded, too: nothing to compare with there
-    compared = mask & _recorded(model, n_valid)
-    if not compared.any():  # a mean over nothing would be NaN
-        return predicted.sum() * 0.0
-    return objective(predicted, target, compared)
-
-
-def _recorded(model: MaskedSignalTransformer, n_valid: Tensor) -> Tensor:
-    config = model.config
-    ends = torch.arange(1, config.n_patches + 1, device=n_valid.device)
-    return (ends * config.patch_length <= n_valid[:, None])[:, None]
 
 
 def pretrain(
     model: MaskedSignalTransformer,
-    windows: WindowArray,
+    windows: WindowArray | WindowStore,
     region_pos: Tensor,
     *,
     masking: Callable[..., Tensor],
@@ -85,28 +40,39 @@ def pretrain(
     schedule_epochs: int | None = None,
     steps_per_epoch: int | None = None,
     batch_size: int = 64,
+    accumulate: int | None = None,
     lr: float = 1e-3,
     weight_decay: float = 0.05,
     clip: float = 1.0,
     warmup: float = 0.05,
     valid_fraction: float = 0.1,
+    max_valid: int | None = None,
     patience: int | None = None,
     bf16: bool = False,
+    compiled: bool = False,
+    sharded: bool = False,
     seed: int = 0,
     directory: str | os.PathLike | None = None,
+    save_minutes: float | None = None,
+    stop: Callable[[], bool] | None = None,
+    after_epoch: Callable[[History, dict[str, Tensor]], None] | None = None,
 ) -> History:
     """Train a model to predict hidden signal from visible signal.
 
     AdamW [1]_ with linear warm-up and cosine decay. The weights of the epoch with
     the least loss on held-out recordings are kept. With a ``directory``, the run is
-    saved after every epoch and continues from there when called again; on one CPU
-    thread pool it ends with the same weights as an uninterrupted run.
+    saved after every epoch, and between if ``save_minutes`` are over, and continues
+    from there when called again; on one CPU process it ends with the same weights as
+    an uninterrupted run, bit by bit.
+
+    Where torch.distributed has been initialised, as `pretrain_store` does under
+    ``torchrun``, each process computes its share of every batch.
 
     Parameters
     ----------
     model : MaskedSignalTransformer
         The model, trained in place.
-    windows : WindowArray
+    windows : WindowArray | WindowStore
         What to train on.
     region_pos : Tensor, shape (n_regions, 3)
         Positions of the regions in m, for block masks.
@@ -124,7 +90,11 @@ def pretrain(
     steps_per_epoch : int, optional
         Batches in an epoch; by default as many as go through all windows once.
     batch_size : int
-        Windows in a batch.
+        Windows in a batch at most, over all processes.
+    accumulate : int, optional
+        Parts that a batch is computed in, to need less memory; a multiple of the
+        number of processes, which it is by default. Random masks are drawn for each
+        part, so that results depend on it, but not on the number of processes.
     lr : float
         Highest learning rate.
     weight_decay : float
@@ -134,15 +104,31 @@ def pretrain(
     warmup : float
         Share of all steps with a rising learning rate.
     valid_fraction : float
-        Share of the recordings held out.
+        Share of the recordings (of the participants, in a store) held out.
+    max_valid : int, optional
+        Windows of those to validate on, drawn once, where there are more.
     patience : int, optional
         Stop after so many epochs without a lower loss on held-out recordings.
     bf16 : bool
         Whether to use bfloat16 autocast, quick where the hardware has it.
+    compiled : bool
+        Whether to compile the transformer's blocks (``torch.compile``); needs a
+        compiler, and a resumed run may differ by rounding.
+    sharded : bool
+        Whether processes share parameters and optimiser out among them (FSDP2)
+        rather than hold a copy each, for models too large for one device.
     seed : int
         Seed of the split, the order and the masks.
     directory : path-like, optional
         Where to keep the run.
+    save_minutes : float, optional
+        Save the run also within an epoch, when so many minutes have passed.
+    stop : callable, optional
+        Asked after each step; once it gives True, in any process, the run is saved
+        and `StoppedError` raised.
+    after_epoch : callable, optional
+        Called after each epoch in the first process, with the history and the best
+        weights so far.
 
     Returns
     -------
@@ -154,7 +140,8 @@ def pretrain(
     ValueError
         If there are too few windows, or the folder holds another run.
     RuntimeError
-        If the loss is not finite.
+        If the loss is not finite, the run was asked to stop (`StoppedError`), or
+        another process is lost (`LostRankError`).
 
     References
     ----------
@@ -183,6 +170,79 @@ def pretrain(
     >>> history.epoch
     [1, 2]
     """
+    ranks = Ranks()
+    accumulate = ranks.size if accumulate is None else accumulate
+    _check(windows, model, accumulate, ranks)
+    train, valid = windows.split(valid_fraction, seed)
+    batches = Batches(windows, train, batch_size, accumulate, seed, ranks)
+    n_batches = steps_per_epoch or batches.n_batches
+    settings = {
+        "n_windows": len(windows),
+        "data": getattr(windows, "fingerprint", None),
+        "max_epochs": max_epochs,
+        "schedule_epochs": schedule_epochs,
+        "steps_per_epoch": n_batches,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "clip": clip,
+        "warmup": warmup,
+        "valid_fraction": valid_fraction,
+        "max_valid": max_valid,
+        "bf16": bf16,
+        "seed": seed,
+        "masking": repr(masking),
+        "objective": repr(objective),
+        "augmentation": repr(augmentation),
+        "model": model.config.to_dict(),
+    }
+    step = _prepare(model, objective, compiled, sharded, ranks)
+    run = Run(model, lr, weight_decay, settings)
+    directory = None if directory is None else Path(directory).expanduser()
+    if directory is not None and (directory / FILE).is_file():
+        run.load(directory)
+        logger.info(
+            f"Continuing in epoch {len(run.history.epoch) + 1} of {max_epochs}, after "
+            f"step {run.step}."
+        )
+    n_steps = n_batches * (schedule_epochs or max_epochs)
+    n_warmup = max(1, round(warmup * n_steps))
+    trainer = Trainer(
+        model=model,
+        step=step,
+        run=run,
+        ranks=ranks,
+        windows=windows,
+        batches=batches,
+        valid=choose_windows(valid, max_valid, seed),
+        region_pos=region_pos,
+        masking=masking,
+        augmentation=augmentation,
+        rate=partial(_rate, lr=lr, n_steps=n_steps, n_warmup=n_warmup),
+        n_batches=n_batches,
+        directory=directory,
+        save_minutes=save_minutes,
+        stop=stop,
+    )
+    history = run.history
+    while len(history.epoch) < max_epochs:
+        if patience is not None and len(history.epoch) - _best(history) >= patience:
+            break
+        trainer.train_epoch()
+        if after_epoch is not None and ranks.first:
+            after_epoch(history, run.best)
+    run.set_weights(run.best)
+    model.eval()
+    return history
+
+
+def _check(
+    windows: WindowArray | WindowStore,
+    model: MaskedSignalTransformer,
+    accumulate: int,
+    ranks: Ranks,
+) -> None:
     if len(windows) < 2:
         raise ValueError(
             f"Expected at least 2 windows to pretrain on, got {len(windows)}; give "
@@ -194,146 +254,41 @@ def pretrain(
             f"{model.config.patch_length} samples at {model.config.sfreq:g} Hz, got at "
             f"most {max(windows.n_valid)} samples; give longer epochs."
         )
-    device = next(model.parameters()).device
-    train, valid = windows.split(valid_fraction, seed)
-    n_batches = steps_per_epoch or math.ceil(len(train) / batch_size)
-    n_steps = n_batches * (schedule_epochs or max_epochs)
-    n_warmup = max(1, round(warmup * n_steps))
-    settings = {
-        "n_windows": len(windows),
-        "max_epochs": max_epochs,
-        "schedule_epochs": schedule_epochs,
-        "steps_per_epoch": n_batches,
-        "batch_size": batch_size,
-        "lr": lr,
-        "weight_decay": weight_decay,
-        "clip": clip,
-        "warmup": warmup,
-        "valid_fraction": valid_fraction,
-        "bf16": bf16,
-        "seed": seed,
-        "masking": repr(masking),
-        "objective": repr(objective),
-        "augmentation": repr(augmentation),
-        "model": model.config.to_dict(),
-    }
-    run = Run(model, lr, weight_decay, settings)
-    directory = None if directory is None else Path(directory).expanduser()
-    if directory is not None and (directory / FILE).is_file():
-        run.load(directory)
-        logger.info(f"Continuing after epoch {len(run.history.epoch)} of {max_epochs}")
-    history = run.history
-    common = (masking, objective, region_pos)
-    first = len(history.epoch) + 1
-    for epoch in range(first, max_epochs + 1):
-        if patience is not None and epoch - 1 - _best(history) >= patience:
-            break
-        # an epoch's stream depends on its number alone, so that runs can resume
-        rng = np.random.default_rng([seed, epoch])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        order = np.concatenate(
-            [
-                rng.permutation(train)
-                for _ in range(math.ceil(n_batches * batch_size / len(train)))
-            ]
+    if accumulate < 1 or accumulate % ranks.size:
+        raise ValueError(
+            f"Expected accumulate to be a multiple of the {ranks.size} processes, got "
+            f"{accumulate}; change it, or the number of processes."
         )
-        model.train()
-        total = 0.0
-        for number in ProgressBar(range(n_batches), mesg=f"Epoch {epoch}/{max_epochs}"):
-            index = order[number * batch_size : (number + 1) * batch_size]
-            for group in run.optimizer.param_groups:
-                group["lr"] = lr * _rate(run.step, n_steps, n_warmup)
-            batch = _device_batch(windows, index, device)
-            if augmentation is not None:
-                batch = augmentation(*batch, generator)
-            loss = _loss(model, batch, *common, generator, bf16)
-            if not bool(torch.isfinite(loss)):
-                raise RuntimeError(
-                    f"Expected a finite loss, got {float(loss.detach())} in epoch "
-                    f"{epoch}, batch {number}; lower lr, or look for artefacts in the "
-                    "data."
-                )
-            run.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-            run.optimizer.step()
-            run.step += 1
-            total += float(loss.detach())
-        valid_loss = validation_loss(
-            model, windows, valid, *common, seed=seed, batch_size=batch_size, bf16=bf16
-        )
-        best = min(history.valid_loss, default=math.inf)
-        history.append(
-            epoch=epoch,
-            train_loss=total / n_batches,
-            valid_loss=valid_loss,
-            lr=run.optimizer.param_groups[0]["lr"],
-        )
-        if valid_loss < best:
-            run.best = {k: v.clone() for k, v in model.state_dict().items()}
-        logger.info(
-            f"Epoch {epoch}/{max_epochs}: train {total / n_batches:.4f}, "
-            f"valid {valid_loss:.4f}"
-        )
-        if directory is not None:
-            run.save(directory)
-    model.load_state_dict(run.best)
-    model.eval()
-    return history
+
+
+def _prepare(
+    model: MaskedSignalTransformer,
+    objective: Callable[..., Tensor],
+    compiled: bool,
+    sharded: bool,
+    ranks: Ranks,
+) -> nn.Module:
+    """Make the module that this process calls: compiled, copied or parted."""
+    if compiled:
+        for block in (*model.blocks, *model.decoder_blocks):
+            # the number of visible tokens differs from batch to batch
+            block.compile(dynamic=True)
+    step = Step(model, objective)
+    if ranks.size == 1:
+        return step
+    if sharded:
+        shard(model, step)
+        return step
+    return replicate(step, model.kernel.device)
+
+
+def _rate(step: int, *, lr: float, n_steps: int, n_warmup: int) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth."""
+    if step < n_warmup:
+        return lr * (step + 1) / n_warmup
+    done = (step - n_warmup) / max(1, n_steps - n_warmup)
+    return lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
 
 
 def _best(history: History) -> int:
     return history.best_epoch if history.epoch else 0
-
-
-def validation_loss(
-    model: MaskedSignalTransformer,
-    windows: WindowArray,
-    index: np.ndarray,
-    masking: Callable[..., Tensor],
-    objective: Callable[..., Tensor],
-    region_pos: Tensor,
-    *,
-    seed: int = 0,
-    batch_size: int = 64,
-    bf16: bool = False,
-) -> float:
-    """Compute the loss over given windows with masks that depend on the seed alone.
-
-    Parameters
-    ----------
-    model : MaskedSignalTransformer
-        The model.
-    windows : WindowArray
-        The data.
-    index : array of int
-        Which windows.
-    masking, objective : callable
-        Mask and loss.
-    region_pos : Tensor, shape (n_regions, 3)
-        Positions of the regions in m.
-    seed : int
-        Seed of the masks.
-    batch_size : int
-        Windows at a time.
-    bf16 : bool
-        Whether to use bfloat16 autocast.
-
-    Returns
-    -------
-    loss : float
-        Mean over windows.
-    """
-    device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    # small batches draw more masks, of every kind
-    batch_size = max(1, min(batch_size, len(index) // 8))
-    model.eval()
-    total = 0.0
-    with torch.inference_mode():
-        for start in range(0, len(index), batch_size):
-            part = index[start : start + batch_size]
-            batch = _device_batch(windows, part, device)
-            loss = _loss(model, batch, masking, objective, region_pos, generator, bf16)
-            total += float(loss) * len(part)
-    return total / len(index)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from ..models import MaskedSignalTransformer
 from ._checkpoint import check_state
+from ._files import write_whole
 from ._history import History
+from ._ranks import Ranks, parted_like, whole
 
 FILE = "run.safetensors"
 
@@ -41,26 +44,54 @@ class Run:
         )
         self.settings = settings
         self.history = History()
-        self.best = {k: v.clone() for k, v in model.state_dict().items()}
+        #: Weights of the best epoch, whole and on the CPU of the first process.
+        self.best = self.weights()
+        #: Steps done, and the sum of their losses in the epoch that is not done.
         self.step = 0
+        self.total = 0.0
 
-    def save(self, directory: Path) -> None:
-        """Write all of it to one file, replaced as a whole."""
-        directory.mkdir(parents=True, exist_ok=True)
-        state = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds but a part."""
+        return any(isinstance(p, DTensor) for p in self.model.parameters())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Gather a copy of the weights on the CPU; all processes must call."""
+        return {k: whole(v).cpu().clone() for k, v in self.model.state_dict().items()}
+
+    def set_weights(self, state: dict[str, Tensor]) -> None:
+        """Put whole weights into the model; all processes must call."""
+        own = self.model.state_dict()
+        self.model.load_state_dict(
+            {k: parted_like(v, own[k]) for k, v in state.items()}
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Gather all tensors of the run; all processes must call."""
+        state = {f"model.{k}": v for k, v in self.weights().items()}
         state |= {f"best.{k}": v for k, v in self.best.items()}
         for number, slots in self.optimizer.state_dict()["state"].items():
-            state |= {f"adam.{number}.{k}": v for k, v in slots.items()}
-        state = {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}
+            state |= {f"adam.{number}.{k}": whole(v) for k, v in slots.items()}
+        return state
+
+    def save(self, directory: Path, ranks: Ranks) -> None:
+        """Gather everything and write it, in the first process; all must call."""
+        state = self.state()
+        if ranks.first:
+            self.write(directory, state)
+
+    def write(self, directory: Path, state: dict[str, Tensor]) -> None:
+        """Write tensors and what else belongs to the run: a file, replaced whole."""
+        directory.mkdir(parents=True, exist_ok=True)
+        state = {k: v.cpu().contiguous() for k, v in state.items()}
         # one file holds all, so that what it holds belongs together
         notes = {
             "settings": json.dumps(self.settings, sort_keys=True),
             "history": json.dumps(asdict(self.history)),
             "step": str(self.step),
+            "total": repr(self.total),
         }
-        aside = directory / f"{FILE}.writing"
-        aside.write_bytes(save(state, metadata=notes))
-        os.replace(aside, directory / FILE)
+        write_whole(directory / FILE, save(state, metadata=notes))
         self.history.to_csv(directory / "history.csv")
 
     def load(self, directory: Path) -> None:
@@ -91,14 +122,18 @@ class Run:
             }
             check_state(part, expected, str(path))
             if name == "model":
-                self.model.load_state_dict(part)
+                self.set_weights(part)
             else:
-                self.best = {k: v.to(expected[k].device) for k, v in part.items()}
+                self.best = part
         adam = self.optimizer.state_dict()
+        parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
         for key, value in state.items():
             if key.startswith("adam."):
                 _, number, slot = key.split(".")
+                if value.ndim:
+                    value = parted_like(value, parameters[int(number)])
                 adam["state"].setdefault(int(number), {})[slot] = value
         self.optimizer.load_state_dict(adam)
         self.history = History(**json.loads(notes["history"]))
         self.step = int(notes["step"])
+        self.total = float(notes["total"])

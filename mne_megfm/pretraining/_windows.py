@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ class WindowArray:
     recording : array of int, shape (n_windows,), optional
         Which recording (or participant) each window is from, for splits; each
         window is its own by default.
+    state : array of str, shape (n_windows,), optional
+        State of each window, to report on each by itself.
 
     Examples
     --------
@@ -42,6 +45,7 @@ class WindowArray:
     unit: float = 1e-12
     n_valid: np.ndarray | None = None
     recording: np.ndarray | None = None
+    state: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n, _, n_times = self.values.shape
@@ -75,6 +79,21 @@ class WindowArray:
         data[order] = self.values[index[order]]
         data *= self.unit
         return torch.from_numpy(data), torch.as_tensor(self.n_valid[index])
+
+    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Read batches of windows one after the other.
+
+        Parameters
+        ----------
+        batches : iterable of array of int
+            Windows of each batch.
+
+        Yields
+        ------
+        windows, n_valid : Tensor
+            Each batch, in order; see `take`.
+        """
+        return map(self.take, batches)
 
     def split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Split windows in two so that no recording is in both.

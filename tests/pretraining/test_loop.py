@@ -15,7 +15,10 @@ from mne_megfm.pretraining import (
     WindowArray,
     masked_r2,
 )
-from mne_megfm.pretraining._loop import validation_loss
+from mne_megfm.pretraining._ranks import Ranks
+from mne_megfm.pretraining._step import Step
+from mne_megfm.pretraining._trainer import StoppedError
+from mne_megfm.pretraining._validation import choose_windows, validate
 
 
 class _Interrupted(Exception):
@@ -91,6 +94,136 @@ def test_resumes_to_the_same_weights(train, make_model, tmp_path, call):
     assert once_more == history
 
 
+@pytest.mark.parametrize("call", [3, 4, 9, 14])
+def test_resumes_within_an_epoch(train, make_model, tmp_path, call):
+    """Interrupted in the middle of an epoch, a run goes on from the last step."""
+    params = {"max_epochs": 3, "steps_per_epoch": 5, "accumulate": 2}
+    straight, history = train(**params)
+    params |= {"directory": tmp_path / "run", "save_minutes": 0.0}
+    flaky = _Flaky()
+    flaky.calls_left = call
+    with pytest.raises(_Interrupted):
+        train(masking=flaky, **params)
+    resumed, again = train(make_model(99), **params)
+    assert _equal(straight, resumed)
+    assert again == history
+
+
+def test_stops_when_asked(train, make_model, tmp_path):
+    """A run that is asked to stop saves itself after the step, and goes on later."""
+    params = {"max_epochs": 2, "steps_per_epoch": 5}
+    straight, history = train(**params)
+    params["directory"] = tmp_path / "run"
+    steps = iter(range(100))
+    with pytest.raises(StoppedError, match="after step 3 and saved in .*run; the same"):
+        train(stop=lambda: next(steps) == 2, **params)
+    resumed, again = train(make_model(99), **params)
+    assert _equal(straight, resumed)
+    assert again == history
+    with pytest.raises(StoppedError, match="after step 1; the same call"):
+        train(stop=lambda: True)
+
+
+def test_parts_of_a_batch(train, make_model):
+    """A batch computed in parts has the gradient of the whole.
+
+    With masks that are the same whatever is drawn, so that parts do not differ in it.
+    """
+
+    class Fixed(MixedMasking):
+        def __call__(self, n, n_patches, region_pos, generator):
+            mask = torch.zeros(n, len(region_pos), n_patches, dtype=torch.bool)
+            mask[:, 1:3, ::2] = True
+            return mask
+
+    params = {"masking": Fixed(), "max_epochs": 1, "steps_per_epoch": 3}
+    whole, history = train(**params)
+    parts, in_parts = train(accumulate=4, **params)
+    for name, array in whole.state_dict().items():
+        torch.testing.assert_close(
+            parts.state_dict()[name], array, rtol=0, atol=2e-6, msg=name
+        )
+    assert in_parts.train_loss == pytest.approx(history.train_loss, rel=1e-6)
+    with pytest.raises(ValueError, match="multiple of the 1 processes, got 0"):
+        train(accumulate=0)
+
+
+def test_each_window_once_a_pass(train, store):
+    """Passes go through all windows, whatever the length of an epoch."""
+    seen = []
+
+    class Watching(WindowArray):
+        def stream(self, batches):
+            for index in batches:
+                seen.append(index)
+                yield self.take(index)
+
+    windows = Watching(store.values, unit=store.unit, recording=store.recording)
+    train(windows=windows, max_epochs=4, steps_per_epoch=3)
+    first, _ = store.split(0.1, 3)
+    n_batches = -(-len(first) // 8)
+    for start in range(0, 12, n_batches):
+        one = np.sort(np.concatenate(seen[start : start + n_batches]))
+        np.testing.assert_array_equal(one, first)
+    assert not np.array_equal(seen[0], seen[n_batches])
+
+
+def test_explained_share_by_state(train, make_model, store, region_pos):
+    """R² of each state is that of masked reconstruction of its windows by NumPy."""
+
+    class Fixed(MixedMasking):
+        def __call__(self, n, n_patches, region_pos, generator):
+            mask = torch.zeros(n, len(region_pos), n_patches, dtype=torch.bool)
+            mask[:, 2, 4:7] = True
+            return mask
+
+    states = np.array(["rest", "auditory"] * 16)
+    windows = WindowArray(
+        store.values, unit=store.unit, recording=store.recording, state=states
+    )
+    _, history = train(windows=windows, masking=Fixed(), max_epochs=1)
+    model, _ = train(windows=windows, masking=Fixed(), max_epochs=1)
+    _, held_out = store.split(0.1, 3)
+    data, n_valid = store.take(held_out)
+    mask = Fixed()(len(data), 10, region_pos, None)
+    with torch.inference_mode():
+        guess = model.reconstruct(data, mask, n_valid).double().numpy()
+    data = data.double().numpy()
+    region = np.arange(8, 12)  # four regions of four sensors
+    truth, guess = data[:, region, 40:70], guess[:, region, 40:70]
+    for name in ("all", "rest", "auditory"):
+        at = (states[held_out] == name) | (name == "all")
+        share = 1 - np.sum((truth - guess)[at] ** 2) / np.sum(truth[at] ** 2)
+        assert history.r2[name] == [pytest.approx(share, abs=1e-5)], name
+
+
+def test_fewer_windows_to_validate_on(train, store):
+    """No more windows than asked for are looked at, always the same."""
+    index = np.arange(100, 200)
+    assert choose_windows(index, None, 0) is index
+    assert choose_windows(index, 100, 0) is index
+    some = choose_windows(index, 10, 0)
+    assert len(set(some.tolist())) == 10
+    assert set(some.tolist()) <= set(index.tolist())
+    np.testing.assert_array_equal(some, choose_windows(index, 10, 0))
+    assert not np.array_equal(some, choose_windows(index, 10, 1))
+    _, history = train(max_valid=2)
+    _, whole = train()
+    assert history.train_loss == whole.train_loss
+    assert history.valid_loss != whole.valid_loss
+
+
+def test_after_epoch(train):
+    """After each epoch the caller gets the history and the best weights so far."""
+    seen = []
+    model, history = train(
+        max_epochs=3, after_epoch=lambda h, best: seen.append((len(h.epoch), best))
+    )
+    assert [n for n, _ in seen] == [1, 2, 3]
+    for name, array in model.state_dict().items():
+        assert torch.equal(seen[-1][1][name], array), name
+
+
 def test_refuses_the_folder_of_another_run(train, tmp_path):
     """Settings that differ from the saved run's are refused, both shown."""
     train(directory=tmp_path)
@@ -141,10 +274,21 @@ def test_keeps_the_best_weights(train, store, region_pos):
     model, history = train(max_epochs=5, lr=3e-3, masking=masking, objective=objective)
     assert history.best_epoch in (2, 3)
     _, held_out = store.split(0.1, 3)
-    loss = validation_loss(
-        model, store, held_out, masking, objective, region_pos, seed=3, batch_size=8
+    loss, r2 = validate(
+        Step(model, objective),
+        model.config,
+        store,
+        held_out,
+        masking,
+        region_pos,
+        seed=3,
+        batch_size=8,
+        bf16=False,
+        device=torch.device("cpu"),
+        ranks=Ranks(),
     )
     assert loss == min(history.valid_loss)
+    assert r2 == {"all": history.r2["all"][history.best_epoch - 1]}
     assert not model.training
 
 
@@ -274,3 +418,7 @@ def test_history_csv(tmp_path):
     assert list(rows[0]) == ["epoch", "train_loss", "valid_loss", "lr"]
     assert history.best_epoch == 1
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+    history.append(
+        epoch=3, train_loss=0.4, valid_loss=0.3, lr=5e-4, r2={"all": 0.5, "rest": 0.25}
+    )
+    assert list(history.columns)[4:] == ["r2_all", "r2_rest"]
