@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from mne.utils import logger
@@ -219,7 +218,7 @@ def pretrain(
         region_pos=region_pos,
         masking=masking,
         augmentation=augmentation,
-        rate=partial(_rate, lr=lr, n_steps=n_steps, n_warmup=n_warmup),
+        rate=lambda number: lr * _rate(number, n_steps, n_warmup),
         n_batches=n_batches,
         directory=directory,
         save_minutes=save_minutes,
@@ -282,12 +281,12 @@ def _prepare(
     return replicate(step, model.kernel.device)
 
 
-def _rate(step: int, *, lr: float, n_steps: int, n_warmup: int) -> float:
+def _rate(step: int, n_steps: int, n_warmup: int) -> float:
     """Linear warm-up, then half a cosine down to a hundredth."""
     if step < n_warmup:
-        return lr * (step + 1) / n_warmup
+        return (step + 1) / n_warmup
     done = (step - n_warmup) / max(1, n_steps - n_warmup)
-    return lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 def _best(history: History) -> int:

@@ -74,10 +74,10 @@ class Run:
             state |= {f"adam.{number}.{k}": whole(v) for k, v in slots.items()}
         return state
 
-    def save(self, directory: Path, ranks: Ranks) -> None:
+    def save(self, directory: Path) -> None:
         """Gather everything and write it, in the first process; all must call."""
         state = self.state()
-        if ranks.first:
+        if Ranks().first:
             self.write(directory, state)
 
     def write(self, directory: Path, state: dict[str, Tensor]) -> None:

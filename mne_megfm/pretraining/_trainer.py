@@ -208,7 +208,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.directory is not None:
-            self.run.save(self.directory, self.ranks)
+            self.run.save(self.directory)
             self._saved = time.monotonic()
 
     @contextmanager
