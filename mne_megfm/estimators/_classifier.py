@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from ..models import ModelConfig
 from ._heads import LogisticHead
 from ._predictor import BaseMEGFMPredictor
+from ._tasks import ClassificationTask
 
 
 def _head_has(method: str) -> Callable[[Any], bool]:
@@ -33,8 +34,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     ----------
     weights : str | path-like | None
         Weights of the encoder, see :class:`~mne_megfm.MEGFMTransformer`.
-    strategy : {"probe"}
-        What is fitted.
+    strategy : {"probe", "lora", "finetune"}
+        What is fitted: the head alone, low-rank adapters in the encoder [2]_, or all
+        of the encoder.
     class_weight : {"balanced"} | dict | None
         Weights of the classes, as in scikit-learn. Probabilities are those of a
         population in which the classes are as frequent as weighted: with
@@ -58,8 +60,24 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         Overlap in s of the rows of a Raw.
     reject_by_annotation : bool
         Whether rows of a Raw that touch a BAD annotation are left out.
+    rank : int
+        Rank of the adapters of ``"lora"``.
+    max_epochs : int
+        Epochs of fine-tuning, at most.
+    lr : float | None
+        Learning rate of the head and the last layer; None takes 1e-3 for ``"lora"``
+        and 1e-4 for ``"finetune"``.
+    lr_decay : float
+        Factor on the learning rate from each layer to the one before it.
+    n_rows : int
+        Epochs or windows of each state that a participant is seen through in an epoch
+        of fine-tuning, drawn anew each time.
+    valid_fraction : float
+        Share of participants of the training data that fine-tuning is stopped by.
+    patience : int
+        Fine-tuning stops after so many epochs without a lower held-out loss.
     batch_size : int
-        Windows that are encoded at a time.
+        Windows that are encoded or trained on at a time.
     device : str
         ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one.
     bf16 : bool
@@ -74,7 +92,11 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     transformer_ : MEGFMTransformer
         The fitted encoder, frozen.
     head_ : estimator
-        The fitted head.
+        The fitted head of ``strategy="probe"``.
+    network_ : torch.nn.Module
+        The fine-tuned network: encoder and head.
+    history_ : DataFrame
+        Losses of fine-tuning; epoch 0 is a linear head on the frozen encoder.
     unit_ : {"epoch", "participant"}
         What has a label.
 
@@ -133,6 +155,13 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         window: float = 1.0,
         overlap: float = 0.0,
         reject_by_annotation: bool = True,
+        rank: int = 8,
+        max_epochs: int = 20,
+        lr: float | None = None,
+        lr_decay: float = 0.7,
+        n_rows: int = 8,
+        valid_fraction: float = 0.2,
+        patience: int = 5,
         batch_size: int = 64,
         device: str = "cpu",
         bf16: bool = False,
@@ -150,6 +179,13 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
             window=window,
             overlap=overlap,
             reject_by_annotation=reject_by_annotation,
+            rank=rank,
+            max_epochs=max_epochs,
+            lr=lr,
+            lr_decay=lr_decay,
+            n_rows=n_rows,
+            valid_fraction=valid_fraction,
+            patience=patience,
             batch_size=batch_size,
             device=device,
             bf16=bf16,
@@ -204,6 +240,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     def _make_head(self, seed: int) -> LogisticHead:
         return LogisticHead(self.class_weight, random_state=seed)
 
+    def _make_task(self, seed: int) -> ClassificationTask:
+        return ClassificationTask(self.classes_, self.class_weight, seed)
+
     # -- predicting ---------------------------------------------------------
     @available_if(_head_has("predict_proba"))
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -219,8 +258,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         proba : ndarray, shape (n_samples, n_classes)
             One column a class, in the order of ``classes_``.
         """
-        features = self._features(X)
-        return self.head_.predict_proba(features)
+        return self._outputs(X, "predict_proba")
 
     @available_if(_head_has("decision_function"))
     def decision_function(self, X: Any) -> NDArray[np.float64]:
@@ -236,8 +274,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         decision : ndarray, shape (n_samples,) or (n_samples, n_classes)
             Log odds of ``classes_[1]`` with two classes, else a logit for each.
         """
-        features = self._features(X)
-        return self.head_.decision_function(features)
+        return self._outputs(X, "decision_function")
 
     def predict(self, X: Any) -> NDArray:
         """Predict labels.
@@ -252,5 +289,4 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         labels : ndarray, shape (n_samples,)
             The most likely label of each.
         """
-        features = self._features(X)
-        return self.head_.predict(features)
+        return self._outputs(X, "predict")

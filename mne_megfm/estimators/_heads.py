@@ -19,6 +19,19 @@ _STRENGTHS = np.logspace(-3.0, 4.0, 8)
 _N_FOLDS = 5
 
 
+def balance(
+    codes: NDArray[np.int_],
+    y: NDArray,
+    weight: NDArray[np.float64],
+    class_weight: str | dict | None,
+) -> NDArray[np.float64]:
+    """Multiply weights by those of the classes; balanced ones see the weights."""
+    if class_weight == "balanced":
+        of_class = np.bincount(codes, weight)
+        return weight * of_class.mean() / of_class[codes]
+    return weight * compute_sample_weight(class_weight, y)
+
+
 def _take_weighted(
     X: NDArray, y: NDArray, sample_weight: NDArray | None, groups: NDArray | None
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -149,11 +162,7 @@ class LogisticHead(ClassifierMixin, _LinearHead):
         """
         X, y, weight, groups = _take_weighted(X, y, sample_weight, groups)
         self.classes_, codes = np.unique(y, return_inverse=True)
-        if self.class_weight == "balanced":
-            of_class = np.bincount(codes, weight)
-            weight = weight * of_class.mean() / of_class[codes]
-        else:
-            weight = weight * compute_sample_weight(self.class_weight, y)
+        weight = balance(codes, y, weight, self.class_weight)
         folds = self._folds(codes, groups)
         held_out = np.concatenate([test for _, test in folds])
         X, undo = _prepare(X)

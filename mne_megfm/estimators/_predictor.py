@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from ..inputs import Recordings
 from ..models import ModelConfig
 from ._labels import check_duplicates, check_groups, check_labels, check_weights
+from ._network import network_outputs
+from ._tasks import ClassificationTask, RegressionTask
 from ._transformer import MEGFMTransformer
 
 # parameters that are those of the transformer under the same names
@@ -35,6 +38,9 @@ _OF_TRANSFORMER = (
 )
 
 
+_RATES = {"lora": 1e-3, "finetune": 1e-4}
+
+
 class BaseMEGFMPredictor(BaseEstimator):
     """A head on what a masked-signal transformer makes of recordings."""
 
@@ -43,9 +49,16 @@ class BaseMEGFMPredictor(BaseEstimator):
             name: MEGFMTransformer._parameter_constraints[name]
             for name in _OF_TRANSFORMER
         },
-        "strategy": [StrOptions({"probe"})],
+        "strategy": [StrOptions({"probe", "lora", "finetune"})],
         "head": [HasMethods("fit"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "rank": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither"), None],
+        "lr_decay": [Interval(Real, 0, 1, closed="right")],
+        "n_rows": [Interval(Integral, 1, None, closed="left")],
+        "valid_fraction": [Interval(Real, 0, 0.5, closed="right")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
 
@@ -63,6 +76,13 @@ class BaseMEGFMPredictor(BaseEstimator):
         window: float = 1.0,
         overlap: float = 0.0,
         reject_by_annotation: bool = True,
+        rank: int = 8,
+        max_epochs: int = 20,
+        lr: float | None = None,
+        lr_decay: float = 0.7,
+        n_rows: int = 8,
+        valid_fraction: float = 0.2,
+        patience: int = 5,
         batch_size: int = 64,
         device: str = "cpu",
         bf16: bool = False,
@@ -79,6 +99,13 @@ class BaseMEGFMPredictor(BaseEstimator):
         self.window = window
         self.overlap = overlap
         self.reject_by_annotation = reject_by_annotation
+        self.rank = rank
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.lr_decay = lr_decay
+        self.n_rows = n_rows
+        self.valid_fraction = valid_fraction
+        self.patience = patience
         self.batch_size = batch_size
         self.device = device
         self.bf16 = bf16
@@ -93,10 +120,19 @@ class BaseMEGFMPredictor(BaseEstimator):
         """Make the linear head of the probe."""
         raise NotImplementedError
 
+    def _make_task(self, seed: int) -> ClassificationTask | RegressionTask:
+        """Say what fine-tuning needs to know of labels or numbers."""
+        raise NotImplementedError
+
     # -- fitting ------------------------------------------------------------
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
-        # one draw each, so that a RandomState gives all parts the same seed
+        # one draw, so that a RandomState gives all parts the same seed
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        if self.head is not None and self.strategy != "probe":
+            raise ValueError(
+                f"Expected head=None with strategy={self.strategy!r}, whose head is "
+                f"trained with the encoder, got {self.head!r}; leave one of them out."
+            )
         transformer = MEGFMTransformer(
             **{name: getattr(self, name) for name in _OF_TRANSFORMER},
             random_state=seed,
@@ -112,8 +148,11 @@ class BaseMEGFMPredictor(BaseEstimator):
             check_duplicates(recordings, groups)
         features = transformer.fit_transform(recordings)
         self.transformer_ = transformer
-        self.unit_ = transformer.unit_
-        self._fit_head(features, y, weight, groups, seed)
+        self.unit_ = unit
+        if self.strategy == "probe":
+            self._fit_head(features, y, weight, groups, seed)
+        else:
+            self._fit_network(recordings, y, weight, groups, seed)
 
     def _fit_head(
         self,
@@ -129,9 +168,43 @@ class BaseMEGFMPredictor(BaseEstimator):
         given = {k: v for k, v in given.items() if has_fit_parameter(head, k)}
         self.head_ = head.fit(features, y, **given)
 
-    def _features(self, X: Any) -> NDArray[np.float32]:
+    def _fit_network(
+        self,
+        recordings: Recordings,
+        y: NDArray,
+        weight: NDArray[np.float64],
+        groups: NDArray[np.int_],
+        seed: int,
+    ) -> None:
+        # skorch takes a second to import, which the probe need not wait for
+        from ._tuning import fine_tune
+
+        self.task_ = self._make_task(seed)
+        self.network_, self.history_ = fine_tune(
+            self.transformer_,
+            recordings,
+            self.task_,
+            (y, weight, groups),
+            rank=self.rank if self.strategy == "lora" else None,
+            n_rows=self.n_rows,
+            valid_fraction=self.valid_fraction,
+            max_epochs=self.max_epochs,
+            lr=self.lr or _RATES[self.strategy],
+            lr_decay=self.lr_decay,
+            patience=self.patience,
+            seed=seed,
+        )
+
+    # -- predicting ---------------------------------------------------------
+    def _outputs(self, X: Any, method: str) -> NDArray:
+        """Look at recordings, and give what the head or the network says of them."""
         check_is_fitted(self, "transformer_")
-        return self.transformer_.transform(X)
+        recordings = self.transformer_._recordings(X)
+        features = self.transformer_.transform(recordings)
+        if self.strategy == "probe":
+            return getattr(self.head_, method)(features)
+        outputs = network_outputs(self.network_, recordings, self.transformer_)
+        return getattr(self.task_, method)(outputs)
 
     @property
     def training_(self) -> dict:

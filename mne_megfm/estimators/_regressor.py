@@ -10,6 +10,7 @@ from sklearn.base import RegressorMixin, _fit_context
 
 from ._heads import RidgeHead
 from ._predictor import BaseMEGFMPredictor
+from ._tasks import RegressionTask
 
 
 class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
@@ -22,8 +23,9 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     ----------
     weights : str | path-like | None
         Weights of the encoder, see :class:`~mne_megfm.MEGFMTransformer`.
-    strategy : {"probe"}
-        What is fitted.
+    strategy : {"probe", "lora", "finetune"}
+        What is fitted: the head alone, low-rank adapters in the encoder [2]_, or all
+        of the encoder.
     head : estimator | None
         A scikit-learn regressor for the features, in place of
         :class:`~mne_megfm.estimators.RidgeHead`.
@@ -43,8 +45,24 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
         Overlap in s of the rows of a Raw.
     reject_by_annotation : bool
         Whether rows of a Raw that touch a BAD annotation are left out.
+    rank : int
+        Rank of the adapters of ``"lora"``.
+    max_epochs : int
+        Epochs of fine-tuning, at most.
+    lr : float | None
+        Learning rate of the head and the last layer; None takes 1e-3 for ``"lora"``
+        and 1e-4 for ``"finetune"``.
+    lr_decay : float
+        Factor on the learning rate from each layer to the one before it.
+    n_rows : int
+        Epochs or windows of each state that a participant is seen through in an epoch
+        of fine-tuning, drawn anew each time.
+    valid_fraction : float
+        Share of participants of the training data that fine-tuning is stopped by.
+    patience : int
+        Fine-tuning stops after so many epochs without a lower held-out loss.
     batch_size : int
-        Windows that are encoded at a time.
+        Windows that are encoded or trained on at a time.
     device : str
         ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one.
     bf16 : bool
@@ -57,7 +75,11 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     transformer_ : MEGFMTransformer
         The fitted encoder, frozen.
     head_ : estimator
-        The fitted head.
+        The fitted head of ``strategy="probe"``.
+    network_ : torch.nn.Module
+        The fine-tuned network: encoder and head.
+    history_ : DataFrame
+        Losses of fine-tuning; epoch 0 is a linear head on the frozen encoder.
     unit_ : {"epoch", "participant"}
         What has a label.
 
@@ -141,6 +163,9 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     def _make_head(self, seed: int) -> RidgeHead:
         return RidgeHead(random_state=seed)
 
+    def _make_task(self, seed: int) -> RegressionTask:
+        return RegressionTask(seed)
+
     def predict(self, X: Any) -> NDArray[np.float64]:
         """Predict numbers.
 
@@ -154,5 +179,4 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
         y : ndarray, shape (n_samples,)
             A number for each sample.
         """
-        features = self._features(X)
-        return self.head_.predict(features)
+        return self._outputs(X, "predict")

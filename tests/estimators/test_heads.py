@@ -34,7 +34,7 @@ def test_logistic_is_scikit_learns(rng, n_classes, n_features):
     plain = LogisticRegression(C=head.C_, class_weight="balanced", tol=1e-10)
     plain.set_params(solver="newton-cholesky").fit(Z, y, sample_weight)
     decision = plain.decision_function(Z) / head.temperature_
-    assert_allclose(head.decision_function(X), decision, rtol=1e-3, atol=1e-3)
+    assert_allclose(head.decision_function(X), decision, rtol=2e-2, atol=2e-2)
     assert list(head.predict(X)) == list(plain.predict(Z))
     assert_allclose(head.predict_proba(X).sum(1), 1.0)
     assert head.coef_.shape == (1 if n_classes == 2 else 3, n_features)

@@ -1,0 +1,254 @@
+"""Fine-tuning: what is trained, what is not, and from where it starts."""
+
+import pickle
+
+import mne
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from mne_megfm import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer, MEGSamples
+from mne_megfm.estimators import LogisticHead
+from mne_megfm.estimators._network import network_outputs, rows_of_samples
+from mne_megfm.estimators._rows import RowDraws, RowStore
+from mne_megfm.estimators._tasks import ClassificationTask, RegressionTask
+from mne_megfm.estimators._tuning import layer_rates
+
+from .conftest import SMALL
+
+BOTH = pytest.mark.parametrize("strategy", ["lora", "finetune"])
+
+
+def tuned(strategy, make=MEGFMClassifier, **params):
+    """Make an estimator that is quick to fine-tune."""
+    quick = {"max_epochs": 2, "n_rows": 2, "rank": 2, "batch_size": 16}
+    return make(
+        weights=None, config=SMALL, strategy=strategy, random_state=0, **quick | params
+    )
+
+
+@pytest.fixture(scope="module", params=["lora", "finetune"])
+def learned(request, epochs):
+    """An estimator tuned to what no linear head can tell, and other data of the kind.
+
+    The sign of the signal is random: epochs differ by how sensors go together, not by
+    their mean.
+    """
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((2, 1, len(epochs.ch_names), 1))
+    y = np.repeat([0, 1], 24)
+    data = np.where(y[:, None, None] == 0, first, second)
+    data = data * 6e-13 * rng.standard_normal((48, 1, 250))
+    X = MEGSamples(mne.EpochsArray(data, epochs.info))
+    train = np.arange(48) % 3 > 0
+    params = {"max_epochs": 20, "lr": 1e-2, "patience": 20, "n_rows": 1}
+    classifier = tuned(request.param, batch_size=4, **params)
+    return classifier.fit(X[train], y[train]), X[~train], y[~train]
+
+
+def test_learns_what_no_linear_head_can(learned):
+    classifier, X, y = learned
+    history = classifier.history_["valid_loss"]
+    assert history.min() < history[0] - 0.1
+    assert classifier.score(X, y) > 0.8
+
+
+def test_only_what_should_be_is_trained(learned):
+    classifier, X, _ = learned
+    transformer = classifier.transformer_
+    before = transformer.model_.state_dict()
+    after = classifier.network_.encoder.state_dict()
+    fresh = MEGFMTransformer(
+        weights=None, config=SMALL, random_state=transformer.random_state
+    ).fit(X)
+    encoder = [n for n in before if not n.startswith("token_")]
+    assert all(torch.equal(before[n], fresh.model_.state_dict()[n]) for n in encoder)
+    names = {name: name.replace(".base.", ".") for name in after}
+    adapters = {name for name in after if name.endswith((".down", ".up"))}
+    changed = {
+        name
+        for name in set(after) - adapters
+        if not torch.equal(after[name], before[names[name]])
+    }
+    if classifier.strategy == "lora":
+        assert not changed and len(adapters) == 8
+    else:
+        assert {"blocks.0.attention.qkv.weight", "mixing", "norm.weight"} <= changed
+        assert not any(n.startswith(("decoder", "token_", "head")) for n in changed)
+        assert not adapters
+
+
+def test_starts_from_the_probe(labelled):
+    """With a rate of nearly 0, the network is the linear head on frozen features."""
+    X, y = labelled
+    classifier = tuned("finetune", lr=1e-12, n_rows=8).fit(X, y)
+    task = ClassificationTask(classifier.classes_, "balanced", classifier.task_.seed)
+    train, _ = task.split(y, np.arange(8), 0.2)
+    features = classifier.transformer_.transform(X).astype(float)
+    # each state: mean, population SD over 4 epochs, and a column for missing ones
+    width = (features.shape[1] - 2) // 4
+    kept = np.r_[0 : 2 * width, 2 * width + 1 : 4 * width + 1]
+    spread = np.r_[width : 2 * width, 3 * width : 4 * width]
+    described = features[:, kept]
+    described[:, spread] = np.sqrt(described[:, spread] ** 2 * 4 / 3 + 1e-6)
+    network = classifier.network_
+    with torch.inference_mode():
+        completed = network.complete(torch.as_tensor(described).float()).numpy()
+    assert_allclose(
+        completed[:, :-2].std(0).max(), 1 / np.sqrt(len(completed[0])), rtol=1e-2
+    )
+    head = LogisticHead(random_state=task.seed).fit(completed[train], y[train])
+    expected = head.decision_function(completed) / classifier.task_.temperature
+    assert_allclose(classifier.decision_function(X), expected, rtol=1e-2, atol=1e-3)
+    assert classifier.history_.index[0] == 0
+
+
+def test_keeps_the_start_where_training_makes_it_worse(labelled):
+    X, y = labelled
+    classifier = tuned("finetune", lr=10.0, patience=1).fit(X, y)
+    assert classifier.history_["valid_loss"].idxmin() == 0
+    assert len(classifier.history_) == 2
+    before = classifier.transformer_.model_.state_dict()
+    after = classifier.network_.encoder.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+@BOTH
+def test_repeats_and_pickles(labelled, strategy):
+    X, y = labelled
+    torch.manual_seed(1)
+    classifier = tuned(strategy, max_epochs=1).fit(X, y)
+    expected = classifier.predict_proba(X)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    assert_array_equal(clone(classifier).fit(X, y).predict_proba(X), expected)
+    assert torch.equal(torch.get_rng_state(), state)
+    again = pickle.loads(pickle.dumps(classifier))
+    assert_array_equal(again.predict_proba(X), expected)
+    assert_allclose(expected.sum(1), 1.0)
+
+
+@BOTH
+def test_missing_states(labelled, strategy):
+    X, y = labelled
+    lacking = [X[0], {"auditory": X[1]["auditory"]}, *X[2:]]
+    with pytest.warns(RuntimeWarning, match="1 recordings are missing"):
+        classifier = tuned(strategy, max_epochs=1).fit(lacking, y)
+    full = classifier.decision_function(X)
+    with pytest.warns(RuntimeWarning, match="1 recordings are missing"):
+        decision = classifier.decision_function(lacking)
+    assert np.isfinite(decision).all()
+    others = np.arange(len(X)) != 1
+    assert_allclose(decision[others], full[others], atol=1e-4)
+    assert decision[1] != full[1]
+
+
+def test_three_classes_of_epochs(epochs):
+    y = np.array(["a", "b", "c"])[np.arange(24) % 3]
+    groups = np.arange(24) % 12
+    X = MEGSamples([epochs[i % 8] for i in range(24)])
+    classifier = tuned("lora").fit(X, y, groups=groups)
+    assert classifier.unit_ == "epoch"
+    assert classifier.decision_function(X[:5]).shape == (5, 3)
+    assert set(classifier.predict(X)) <= {"a", "b", "c"}
+
+
+@BOTH
+def test_regression(labelled, strategy):
+    X, _ = labelled
+    y = np.linspace(20, 80, len(X))
+    regressor = tuned(strategy, MEGFMRegressor).fit(X, y)
+    predicted = regressor.predict(X)
+    assert predicted.shape == (8,) and np.isfinite(predicted).all()
+    assert 20 < predicted.mean() < 80
+
+
+def test_grid_search_over_strategy(labelled):
+    X, y = labelled
+    search = GridSearchCV(
+        tuned("probe", max_epochs=1),
+        {"strategy": ["probe", "lora", "finetune"]},
+        cv=[(np.arange(6), np.arange(6, 8))],
+        error_score="raise",
+    ).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_held_out_participants_are_held_out(rng):
+    groups = np.repeat(np.arange(12), 3)
+    y = np.repeat(np.arange(12) % 3, 3)
+    task = ClassificationTask(np.arange(3), "balanced", 0)
+    for split in (
+        task.split(y, groups, 0.25),
+        RegressionTask(0).split(y.astype(float), groups, 0.25),
+    ):
+        train, valid = split
+        assert not set(groups[train]) & set(groups[valid])
+        assert sorted(np.r_[train, valid]) == list(range(36))
+    assert set(y[task.split(y, groups, 0.25)[1]]) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("make", "y", "match"),
+    [
+        (MEGFMClassifier, [0, 1, 1, 1, 0, 1, 1, 1], "at least 3 participants of each"),
+        (MEGFMRegressor, np.arange(8.0), "at least 4 participants"),
+    ],
+)
+def test_too_few(labelled, make, y, match):
+    groups = None if make is MEGFMClassifier else np.arange(8) // 3
+    with pytest.raises(ValueError, match=match):
+        tuned("lora", make).fit(labelled[0], y, groups=groups)
+
+
+def test_head_is_for_the_probe(labelled):
+    with pytest.raises(ValueError, match="head=None with strategy='lora'"):
+        tuned("lora", head=LogisticHead()).fit(*labelled)
+
+
+def test_rates_fall_with_depth():
+    """Each layer has a lower rate than the one after it (ELECTRA's factor)."""
+    groups = layer_rates(3, 1e-3, 0.5)
+    rates = {pattern: settings["lr"] for pattern, settings in groups}
+    blocks = [rates[f"encoder.blocks.{i}.*"] for i in range(3)]
+    assert_allclose(blocks, [1.25e-4, 2.5e-4, 5e-4])
+    assert rates["encoder.mixing*"] == rates["encoder.embed.*"] == 6.25e-5
+
+
+def test_network_describes_as_the_transformer(labelled):
+    """Batches of drawn windows and streamed rows lead to the same outputs."""
+    X, y = labelled
+    classifier = tuned("finetune", n_rows=4).fit(X, y)
+    transformer = classifier.transformer_
+    recordings = transformer._recordings(X)
+    sample, state = rows_of_samples(recordings, "participant", ["auditory", "rest"])
+    store = RowStore(recordings, sample, state, 100, transformer)
+    everything = RowDraws(
+        store, np.arange(8), torch.zeros(8), torch.ones(8), n_rows=100
+    )
+    batch, (targets, weights) = everything.collate([everything[i] for i in range(8)])
+    assert len(batch) == len(targets) == len(weights) == 8
+    with torch.inference_mode():
+        outputs = classifier.network_(batch).numpy()
+    streamed = network_outputs(classifier.network_, recordings, transformer)
+    assert_allclose(outputs, streamed, rtol=1e-2, atol=2e-3)
+
+
+def test_draws(labelled):
+    X, _ = labelled
+    transformer = MEGFMTransformer(weights=None, config=SMALL).fit(X)
+    recordings = transformer._recordings(X)
+    sample, state = rows_of_samples(recordings, "participant", ["auditory", "rest"])
+    store = RowStore(recordings, sample, state, 3, transformer)
+    assert np.bincount(store.sample).tolist() == [6] * 8
+    drawn = RowDraws(store, np.array([2, 5]), torch.zeros(8), torch.ones(8), 2, seed=0)
+    rows = [drawn[1][0] for _ in range(10)]
+    assert all((store.sample[r] == 5).all() and len(set(r)) == 4 for r in rows)
+    assert all(np.bincount(store.state[r]).tolist() == [2, 2] for r in rows)
+    assert len({tuple(sorted(r)) for r in rows}) > 1
+    # what the model gets is what was recorded, but for half precision
+    batch = store.batch([rows[0][:1]])
+    assert 1e-14 < batch.windows.std() < 1e-11
