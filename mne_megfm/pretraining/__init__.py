@@ -3,6 +3,7 @@
 from ._augmentation import NoiseAndCropping
 from ._axes import fit_token_axes
 from ._checkpoint import load_checkpoint, read_config, save_checkpoint
+from ._from_store import pretrain_store
 from ._history import History
 from ._loop import pretrain
 from ._masking import (
@@ -14,12 +15,14 @@ from ._masking import (
 )
 from ._metrics import masked_r2
 from ._objective import SignalSpectrumLoss
+from ._settings import PretrainSettings
 from ._windows import WindowArray
 
 __all__ = [
     "History",
     "MixedMasking",
     "NoiseAndCropping",
+    "PretrainSettings",
     "RandomMasking",
     "SignalSpectrumLoss",
     "SpaceBlockMasking",
@@ -30,6 +33,7 @@ __all__ = [
     "load_checkpoint",
     "masked_r2",
     "pretrain",
+    "pretrain_store",
     "read_config",
     "save_checkpoint",
 ]

@@ -13,8 +13,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ..models import MaskedSignalTransformer
@@ -83,6 +81,8 @@ def local_device(device: torch.device) -> torch.device:
 
 def shard(model: MaskedSignalTransformer, step: nn.Module) -> None:
     """Part all parameters among the processes (FSDP2), layer by layer."""
+    from torch.distributed.fsdp import fully_shard  # which takes long to import
+
     for block in (*model.blocks, *model.decoder_blocks):
         fully_shard(block)
     fully_shard(step)
@@ -101,16 +101,23 @@ def without_exchange(step: nn.Module, wanted: bool) -> AbstractContextManager:
     return nullcontext()
 
 
+def is_parted(tensor: Tensor) -> bool:
+    """Tell whether a tensor is a DTensor, without importing what that is."""
+    return hasattr(tensor, "full_tensor")
+
+
 def whole(tensor: Tensor) -> Tensor:
     """Gather a tensor that may be parted among the processes; all must call."""
     tensor = tensor.detach()
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_parted(tensor) else tensor
 
 
 def parted_like(tensor: Tensor, like: Tensor) -> Tensor:
     """Part a whole tensor as another one is; all must call."""
-    if not isinstance(like, DTensor):
+    if not is_parted(like):
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     tensor = tensor.to(like.device)
     return distribute_tensor(tensor, like.device_mesh, like.placements)
 

@@ -10,13 +10,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from ..models import MaskedSignalTransformer
 from ._checkpoint import check_state
 from ._files import write_whole
 from ._history import History
-from ._ranks import Ranks, parted_like, whole
+from ._ranks import Ranks, is_parted, parted_like, whole
 
 FILE = "run.safetensors"
 
@@ -53,7 +52,7 @@ class Run:
     @property
     def is_sharded(self) -> bool:
         """Whether each process holds but a part."""
-        return any(isinstance(p, DTensor) for p in self.model.parameters())
+        return any(is_parted(p) for p in self.model.parameters())
 
     def weights(self) -> dict[str, Tensor]:
         """Gather a copy of the weights on the CPU; all processes must call."""

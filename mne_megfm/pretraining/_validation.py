@@ -7,12 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from ..models import ModelConfig
 from ..store import WindowStore
 from ._batches import VALIDATION, stream_of
-from ._ranks import Ranks
+from ._ranks import Ranks, is_parted
 from ._step import draw_batch_masks
 from ._windows import WindowArray
 
@@ -59,7 +58,7 @@ def validate(
     sums = np.zeros(2 * len(names) + 1)
     step.eval()
     # parted parameters cannot be gathered in inference mode
-    parted = any(isinstance(p, DTensor) for p in step.parameters())
+    parted = any(is_parted(p) for p in step.parameters())
     with torch.no_grad() if parted else torch.inference_mode():
         # all processes take as many turns: parted parameters are gathered in each
         for turn in range(-(-len(starts) // ranks.size)):

@@ -1,0 +1,116 @@
+"""Pretrain a model on a store of windows."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from ._group import Command, run_as_module
+
+
+@click.command(
+    cls=Command,
+    examples="""
+    mne-megfm pretrain STORE OUT
+    mne-megfm pretrain STORE OUT --config pretrain.toml --epochs 50 --bf16
+    mne-megfm pretrain STORE OUT --masking time-block --mask-ratio 0.4
+    mne-megfm pretrain STORE OUT --weights megfm-tiny --lr 1e-4
+    torchrun --nproc-per-node=4 -m mne_megfm.commands.pretrain STORE OUT --bf16
+    """,
+)
+@click.argument("store", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings in TOML; flags come before it.",
+)
+@click.option("--weights", help="Go on from these; without, from random ones.")
+@click.option("--masking", help="mixed, random, time-block, space-block or a plug-in.")
+@click.option("--mask-ratio", type=float, help="Share that is hidden.")
+@click.option("--objective", help="huber+logspec or a plug-in.")
+@click.option("--epochs", type=click.IntRange(1))
+@click.option("--steps-per-epoch", type=click.IntRange(1), help="Default: a pass.")
+@click.option("--batch-size", type=click.IntRange(2), help="Over all processes.")
+@click.option("--accumulate", type=click.IntRange(1), help="Parts of a batch.")
+@click.option("--lr", type=float, help="Highest learning rate.")
+@click.option("--valid-fraction", type=float, help="Share of participants held out.")
+@click.option("--patience", type=click.IntRange(1), help="Epochs without progress.")
+@click.option("--bf16/--fp32", default=None, help="bfloat16 autocast or not.")
+@click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile.")
+@click.option(
+    "--sharded/--copied", default=None, help="With several processes: FSDP2 or DDP."
+)
+@click.option("--device", help="cpu, cuda or auto.")
+@click.option("--seed", type=int)
+@click.option("--save-minutes", type=click.FloatRange(0), help="Within an epoch.")
+@click.option("--name", help="Name of the weights, for their card.")
+@click.option("--licence", help="Licence of the weights, for their card.")
+@click.option("--overwrite", is_flag=True, help="Start anew where there is a run.")
+def command(
+    store: Path,
+    out: Path,
+    config: Path | None,
+    masking: str | None,
+    mask_ratio: float | None,
+    objective: str | None,
+    overwrite: bool,
+    **flags: Any,
+) -> None:
+    """Pretrain a model on the windows in STORE and write a checkpoint to OUT.
+
+    OUT can be used as MEGFMTransformer(weights="OUT") from the first epoch on; it has
+    the model card, history.csv and curves.png. Interrupted (Ctrl-C, SIGTERM), the run
+    is saved; the same command goes on from there.
+    """
+    from mne.utils import logger, use_log_level
+
+    from ..pretraining import PretrainSettings, pretrain_store
+
+    settings = PretrainSettings() if config is None else PretrainSettings.read(config)
+    changes = {name: value for name, value in flags.items() if value is not None}
+    if masking is not None:
+        changes["masking"] = {"name": masking}
+    if mask_ratio is not None:
+        base = changes.get("masking", settings.masking)
+        changes["masking"] = {**base, "mask_ratio": mask_ratio}
+    if objective is not None:
+        changes["objective"] = {"name": objective}
+    settings = settings.change(**changes)
+    first = os.environ.get("RANK", "0") == "0"
+    with _stopped_by_signals() as stop, use_log_level(None if first else "error"):
+        history = pretrain_store(store, out, settings, overwrite=overwrite, stop=stop)
+        logger.info(
+            f"Best epoch {history.best_epoch} of {len(history.epoch)}: loss "
+            f"{min(history.valid_loss):.4f} on held-out participants."
+        )
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the signals that end a job into a wish to stop after the step."""
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if number in received and number == signal.SIGINT:
+            raise KeyboardInterrupt  # asked twice: at once
+        received.append(number)
+
+    names = [n for n in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, n)]
+    before = {n: signal.signal(getattr(signal, n), receive) for n in names}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+if __name__ == "__main__":
+    run_as_module("pretrain")

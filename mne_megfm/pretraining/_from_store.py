@@ -1,0 +1,193 @@
+"""From a store of windows to a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from ..models import MaskedSignalTransformer, ModelConfig
+from ..plugins import resolve
+from ..sensors import canonical_array, canonical_kernel
+from ..store import WindowStore
+from ..weights import weights_path
+from ._augmentation import NoiseAndCropping
+from ._checkpoint import load_checkpoint
+from ._files import write_whole
+from ._history import History
+from ._loop import pretrain
+from ._product import Product
+from ._ranks import Ranks, join_ranks, local_device, whole
+from ._settings import PretrainSettings
+
+RUN = "run"
+
+
+def pretrain_store(
+    store: WindowStore | str | os.PathLike,
+    directory: str | os.PathLike,
+    settings: PretrainSettings | None = None,
+    *,
+    overwrite: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> History:
+    """Pretrain on a store of windows and write a checkpoint.
+
+    The same as ``mne-megfm pretrain``. The folder is a checkpoint with the best
+    weights from the first epoch on, has ``history.csv`` and ``curves.png``, and keeps
+    the run in ``run/``: called again with the same settings, an interrupted run goes
+    on. Under ``torchrun``, several processes train together.
+
+    Parameters
+    ----------
+    store : WindowStore | path-like
+        What to train on.
+    directory : path-like
+        Where to write; empty, new, or with a run of the same settings.
+    settings : PretrainSettings, optional
+        The rest.
+    overwrite : bool
+        Whether to start anew where there is a run or a checkpoint.
+    stop : callable, optional
+        Asked after each step; once it gives True, the run is saved and ends.
+
+    Returns
+    -------
+    history : History
+        Losses and explained shares of each epoch.
+
+    Raises
+    ------
+    FileExistsError
+        If there are files other than a run's and ``overwrite`` is False.
+    ValueError
+        If the store does not fit the model, or the run has other settings.
+    RuntimeError
+        If training diverged, was stopped, or lost one of its processes.
+    """
+    settings = PretrainSettings() if settings is None else settings
+    store = store if isinstance(store, WindowStore) else WindowStore.open(store)
+    directory = Path(directory).expanduser()
+    device = local_device(_find_device(settings.device))
+    model = _start(settings, store)
+    with join_ranks(device):
+        ranks = Ranks()
+        _claim(directory, settings, overwrite, ranks)
+        product = Product(store, directory, settings, model.config, ranks.size, device)
+        history = pretrain(
+            model.to(device),
+            store,
+            torch.from_numpy(np.array(canonical_array().region_pos)),
+            masking=_part("maskings", settings.masking),
+            objective=_part("objectives", settings.objective),
+            augmentation=_augmentation(settings, model.config),
+            max_epochs=settings.epochs,
+            steps_per_epoch=settings.steps_per_epoch,
+            batch_size=settings.batch_size,
+            accumulate=settings.accumulate,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            clip=settings.clip,
+            warmup=settings.warmup,
+            valid_fraction=settings.valid_fraction,
+            max_valid=settings.max_valid,
+            patience=settings.patience,
+            bf16=settings.bf16,
+            compiled=settings.compiled,
+            sharded=settings.sharded,
+            seed=settings.seed,
+            directory=directory / RUN,
+            save_minutes=settings.save_minutes,
+            stop=stop,
+            after_epoch=product.update,
+        )
+        best = {name: whole(array).cpu() for name, array in model.state_dict().items()}
+        if ranks.first:
+            product.finish(history, best)
+    return history
+
+
+def _claim(
+    directory: Path, settings: PretrainSettings, overwrite: bool, ranks: Ranks
+) -> None:
+    """See that the folder may be written to, before any time is spent."""
+    if directory.exists() and not directory.is_dir():
+        raise FileExistsError(
+            f"Expected a folder at {directory}, got a file; choose another path."
+        )
+    run = directory / RUN
+    taken = directory.is_dir() and any(directory.iterdir()) and not run.is_dir()
+    if taken and not overwrite:
+        raise FileExistsError(
+            f"Expected an empty or new folder, or one with a run to continue, at "
+            f"{directory}, got other files; choose another one, or overwrite."
+        )
+    if ranks.size > 1:
+        dist.barrier()  # none looks when another has begun to write
+    if ranks.first:
+        if overwrite:
+            shutil.rmtree(run, ignore_errors=True)
+        run.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(settings.to_dict(), indent=2) + "\n"
+        write_whole(run / "settings.json", content.encode())
+    if ranks.size > 1:
+        dist.barrier()
+
+
+def _start(settings: PretrainSettings, store: WindowStore) -> MaskedSignalTransformer:
+    """Load the weights to go on from, or draw random ones; check against the data."""
+    if settings.weights is not None:
+        if settings.model:
+            raise ValueError(
+                f"Expected no sizes with weights={settings.weights!r}, which have "
+                f"theirs, got {settings.model}; leave one of them out."
+            )
+        model = load_checkpoint(weights_path(settings.weights))
+    else:
+        config = ModelConfig.from_dict(ModelConfig().to_dict() | settings.model)
+        kernel = torch.tensor(canonical_kernel(), dtype=torch.float32)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            model = MaskedSignalTransformer(config, kernel)
+    config = model.config
+    for name in ("n_sensors", "n_times", "sfreq"):
+        if getattr(config, name) != getattr(store, name):
+            raise ValueError(
+                f"Expected a store with {name}={getattr(config, name)}, as the model "
+                f"has, got {getattr(store, name)} in {store.path}; prepare it anew, or "
+                "change the model."
+            )
+    return model
+
+
+def _part(kind: str, spec: dict) -> Callable:
+    """Make a part by its name and arguments."""
+    params = {key: value for key, value in spec.items() if key != "name"}
+    return resolve(kind, spec["name"], **params)
+
+
+def _augmentation(
+    settings: PretrainSettings, config: ModelConfig
+) -> NoiseAndCropping | None:
+    if settings.augmentation is None:
+        return None
+    pos = torch.tensor(canonical_array().pos)
+    try:
+        return NoiseAndCropping(pos, config.patch_length, **settings.augmentation)
+    except TypeError as error:
+        raise ValueError(
+            "Expected arguments of NoiseAndCropping in augmentation, got "
+            f"{settings.augmentation} ({error}); correct them."
+        ) from error
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
