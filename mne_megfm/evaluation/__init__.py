@@ -6,9 +6,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
         "_bands": ["BandPower"],
+        "_compare": ["compare"],
+        "_comparison": ["Comparison"],
         "_covariance": ["CovarianceTangent"],
         "_dynamics": ["TrialDynamics"],
+        "_folds": ["ParticipantSplit"],
+        "_learning_curve": ["LearningCurve", "learning_curve"],
         "_original": ["OriginalSignals"],
         "_pipelines": ["default_pipelines"],
+        "_statistics": ["corrected_interval", "corrected_t_test", "sign_flip_test"],
     },
 )

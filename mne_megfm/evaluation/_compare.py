@@ -1,0 +1,266 @@
+"""Comparing pipelines by cross-validation over participants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, is_regressor
+from sklearn.utils.multiclass import type_of_target
+
+from ..estimators import RidgeHead
+from ._comparison import Comparison
+from ._folds import Fold, default_cv, split_participants
+from ._frozen import FrozenFeatures, frozen_step
+from ._metrics import find_metrics
+from ._pipelines import default_pipelines
+from ._running import make_task, parallel, run
+from ._samples import Samples, gather
+from ._tables import fold_table, permutation_table, prediction_table
+
+
+def compare(
+    X: Any,
+    y: Any,
+    pipelines: Mapping[str, BaseEstimator] | None = None,
+    *,
+    groups: Any = None,
+    sites: Any = None,
+    cv: Any = None,
+    scoring: str | Sequence[str] | None = None,
+    reference: str | None = None,
+    n_permutations: int = 10,
+    n_jobs: int | None = None,
+    memory: str | joblib.Memory | None = None,
+    random_state: int = 0,
+    verbose: bool = False,
+) -> Comparison:
+    """Compare pipelines on the same folds over participants.
+
+    Parameters
+    ----------
+    X : list of dict | list of Epochs | Epochs
+        The participants: dicts from state to Raw or Epochs, or Epochs whose event names
+        are the states. Epochs of all participants in one object are parted by
+        ``groups``.
+    y : array-like, shape (n_participants,)
+        Labels, or numbers to predict; one for each epoch, if ``X`` is one Epochs.
+    pipelines : dict | None
+        From name to scikit-learn pipeline on participants. None for those of
+        `default_pipelines`, of regression where ``y`` has numbers with fractions.
+    groups : array-like, shape (n_participants,) | None
+        Name of the participant of each element, where some have several (sessions);
+        those stay together.
+    sites : array-like, shape (n_participants,) | None
+        Site or device of each participant: one after the other is left out, unless
+        ``cv`` is given.
+    cv : int | splitter | None
+        A splitter of scikit-learn, to which ``groups`` are handed. None repeats five
+        (stratified) folds four times.
+    scoring : str | list of str | None
+        Metrics, the first of which pipelines are judged by. ``"roc_auc"``,
+        ``"balanced_accuracy"``, ``"sensitivity"`` and ``"specificity"`` (of the last
+        and the first of two classes, sorted) and ``"brier"``; for several classes the
+        first two (AUC one against the rest) and the last; for regression ``"r2"``,
+        ``"mae"`` and ``"pearson_r"``. None for all.
+    reference : str | None
+        The pipeline that others are tested against. None takes the first.
+    n_permutations : int
+        How often everything is repeated, on one repeat of the folds, with labels
+        dealt anew among participants, when nothing can be found.
+    n_jobs : int | None
+        Processes, as joblib has it; with :func:`joblib.parallel_config` also on a
+        cluster.
+    memory : path-like | joblib.Memory | None
+        Where descriptions by frozen steps are kept on disk, for later calls.
+    random_state : int
+        Seed of folds, permutations and default pipelines.
+    verbose : bool
+        Whether to show progress.
+
+    Returns
+    -------
+    comparison : Comparison
+        Results of folds, predictions, a summary with tests, and what was left out.
+
+    Raises
+    ------
+    TypeError
+        If ``X`` or ``pipelines`` are of another kind.
+    ValueError
+        If lengths differ; if a recording is there under two names; if there are fewer
+        participants than folds or a single class; if a participant is on both sides of
+        a split.
+
+    See Also
+    --------
+    learning_curve : The same against the number of participants.
+    default_pipelines : The model and all baselines.
+
+    Notes
+    -----
+    Everything that learns, learns from training folds alone. Where the first step of a
+    pipeline describes participants one by one, without labels (frozen weights, all
+    baselines), this part is computed once for all folds and for all pipelines that
+    share it; what the step learns from several participants (what fills a missing
+    state, the reference of a tangent space) is learnt anew in each training fold. The
+    result is the same as from :func:`sklearn.model_selection.cross_validate`.
+    Pretraining or adaptation inside ``fit`` is done anew in every training fold.
+
+    Participants without label or without usable epochs are left out and listed in
+    ``excluded`` of the result.
+
+    Examples
+    --------
+    >>> from mne_megfm import simulate_cohort
+    >>> from mne_megfm.evaluation import compare, default_pipelines
+    >>> cohort = simulate_cohort(12, states=("auditory",), n_epochs=6, random_state=0)
+    >>> X = [participant.recordings for participant in cohort.participants]
+    >>> pipelines = default_pipelines()
+    >>> names = ["band power", "trial dynamics"]
+    >>> result = compare(
+    ...     X,
+    ...     cohort.labels,
+    ...     {name: pipelines[name] for name in names},
+    ...     cv=3,
+    ...     n_permutations=0,
+    ... )
+    >>> result.summary().index.to_list()
+    ['band power', 'trial dynamics']
+    """
+    samples = gather(X, y, groups, sites)
+    chosen = choose_pipelines(pipelines, samples, random_state)
+    classify = not is_regressor(next(iter(chosen.values())))
+    n_classes = len(np.unique(samples.y)) if classify else 0
+    metrics = find_metrics(scoring, n_classes)
+    if cv is None:
+        cv = default_cv(samples, classify, random_state)
+    folds = split_participants(samples, samples.y, cv, classify)
+    frozen = describe(samples, chosen, n_jobs, memory, verbose)
+    if pipelines is None:
+        chosen = applicable(chosen, frozen, samples)
+    if reference is None:
+        reference = next(iter(chosen))
+    if reference not in chosen:
+        raise ValueError(
+            f"Expected the name of a pipeline as reference, got {reference!r}; there "
+            f"are {list(chosen)}."
+        )
+
+    def tasks(y: NDArray, folds: list[Fold], metrics: list[str]) -> list:
+        return [
+            make_task(name, pipeline, frozen, samples, y, part, metrics, n_classes)
+            for name, pipeline in chosen.items()
+            for part in by_repeat(folds)
+        ]
+
+    work = tasks(samples.y, folds, metrics)
+    permuted = []
+    for number in range(n_permutations):
+        dealt = _deal_labels(samples, random_state, number)
+        first = split_participants(samples, dealt, cv, classify)
+        first = [fold for fold in first if fold.repeat == 0]
+        permuted += tasks(dealt, first, metrics[:1])
+    results = parallel(
+        (joblib.delayed(run)(task) for task in work + permuted),
+        len(work) + len(permuted),
+        n_jobs,
+        "Fitting",
+        verbose,
+    )
+    n = len(work)
+    return Comparison(
+        folds=fold_table(work, results[:n], samples),
+        predictions=prediction_table(work, results[:n], samples),
+        permutations=permutation_table(permuted, results[n:], len(chosen)),
+        excluded=samples.excluded_table(),
+        weights_seen={
+            task.name: found[0].seen
+            for task, found in zip(work, results[:n], strict=True)
+        },
+        metrics=metrics,
+        reference=reference,
+        settings={
+            "n_participants": len(np.unique(samples.names)),
+            "labels": pd.Series(samples.y).value_counts().to_dict() if classify else {},
+            "cv": str(cv),
+            "n_folds": len(folds),
+            "random_state": random_state,
+        },
+    )
+
+
+def describe(
+    samples: Samples,
+    pipelines: Mapping[str, BaseEstimator],
+    n_jobs: int | None,
+    memory: str | joblib.Memory | None,
+    verbose: bool,
+) -> FrozenFeatures:
+    """Let the frozen steps of all pipelines describe all participants, once."""
+    steps = [frozen_step(pipeline) for pipeline in pipelines.values()]
+    frozen = FrozenFeatures([step for step in steps if step is not None])
+    if frozen.leaves:
+        if not (memory is None or isinstance(memory, joblib.Memory)):
+            memory = joblib.Memory(memory, verbose=0)
+        calls = frozen.tasks(samples.X, memory)
+        frozen.keep(parallel(calls, len(samples), n_jobs, "Describing", verbose))
+    return frozen
+
+
+def choose_pipelines(
+    pipelines: Mapping[str, BaseEstimator] | None, samples: Samples, random_state: int
+) -> Mapping[str, BaseEstimator]:
+    """Check the pipelines given, or take those that suit the labels."""
+    if pipelines is None:
+        regress = type_of_target(samples.y) == "continuous"
+        head = RidgeHead(random_state=random_state) if regress else None
+        return default_pipelines(head, random_state=random_state)
+    if not isinstance(pipelines, Mapping) or not pipelines:
+        raise TypeError(
+            "Expected pipelines as a dict from name to pipeline, with one at least, "
+            f"got {pipelines!r}."
+        )
+    kinds = {name: is_regressor(pipeline) for name, pipeline in pipelines.items()}
+    if len(set(kinds.values())) > 1:
+        raise ValueError(
+            "Expected either classifiers or regressors, got regressors "
+            f"{[name for name, kind in kinds.items() if kind]} beside classifiers; "
+            "compare them apart."
+        )
+    return pipelines
+
+
+def applicable(
+    pipelines: Mapping[str, BaseEstimator], frozen: FrozenFeatures, samples: Samples
+) -> dict[str, BaseEstimator]:
+    """Leave out default pipelines that cannot describe these recordings."""
+    chosen = {}
+    for name, pipeline in pipelines.items():
+        if frozen.is_empty(pipeline.steps[0][1]):
+            reason = "no recording that it can describe, such as epochs around events"
+            samples.exclude("pipeline", name, reason)
+        else:
+            chosen[name] = pipeline
+    return chosen
+
+
+def by_repeat(folds: list[Fold]) -> list[list[Fold]]:
+    """Part folds into what one worker does at a time."""
+    repeats = sorted({fold.repeat for fold in folds})
+    return [[fold for fold in folds if fold.repeat == repeat] for repeat in repeats]
+
+
+def _deal_labels(samples: Samples, random_state: int, number: int) -> NDArray:
+    """Deal labels anew; elements of a participant who has one label keep one."""
+    rng = np.random.default_rng([random_state, number])
+    if samples.groups is None:
+        return rng.permutation(samples.y)
+    _, first = np.unique(samples.groups, return_index=True)
+    if not np.array_equal(samples.y[first][samples.groups], samples.y):
+        return rng.permutation(samples.y)
+    return rng.permutation(samples.y[first])[samples.groups]

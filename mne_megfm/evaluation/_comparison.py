@@ -1,0 +1,220 @@
+"""What a comparison found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from ._metrics import BINARY, MULTICLASS, REGRESSION
+from ._statistics import corrected_interval, corrected_t_test, sign_flip_test
+from ._tables import contributions
+
+TESTS = ("corrected-t", "sign-flip")
+_NOTE = (
+    "Intervals and p-values of the corrected resampled t-test (Nadeau & Bengio 2003); "
+    "p-values are not corrected for the number of pipelines. Not for diagnosis."
+)
+
+
+@dataclass(repr=False)
+class Comparison:
+    """Results of `compare`.
+
+    Attributes
+    ----------
+    folds : DataFrame
+        One row a pipeline, fold and metric: ``pipeline``, ``repeat``, ``fold``,
+        ``metric``, ``value``, ``n_train``, ``n_test``, and the participants in
+        ``train`` and ``test``. A metric that is not defined on a fold (one class in
+        its test participants) is NaN.
+    predictions : DataFrame
+        One row a pipeline, repeat and test participant: ``y_true``, ``y_pred``, and
+        where there are any ``score``, ``proba`` (of the last class), or
+        ``proba_<class>`` with more than two classes.
+    permutations : DataFrame
+        The first metric with labels dealt anew: ``pipeline``, ``permutation``,
+        ``metric``, ``value``.
+    excluded : DataFrame
+        What was left out: ``kind`` (participant, recording or pipeline), ``name``
+        and ``reason``.
+    weights_seen : dict
+        From pipeline to what its weights had seen before and in ``fit``; None for
+        pipelines without weights.
+    metrics : list of str
+        Metrics; pipelines are judged by the first.
+    reference : str
+        The pipeline that others are tested against.
+    settings : dict
+        Numbers of participants, labels and folds, cross-validation and seed.
+
+    See Also
+    --------
+    compare : Makes it.
+    """
+
+    folds: pd.DataFrame
+    predictions: pd.DataFrame
+    permutations: pd.DataFrame
+    excluded: pd.DataFrame
+    weights_seen: dict
+    metrics: list[str]
+    reference: str
+    settings: dict = field(default_factory=dict)
+
+    @property
+    def pipelines(self) -> list[str]:
+        """Names of the pipelines, in the order given."""
+        return self.folds["pipeline"].unique().tolist()
+
+    def values(self, metric: str | None = None) -> pd.DataFrame:
+        """Arrange the results of folds.
+
+        Parameters
+        ----------
+        metric : str | None
+            Which metric; None for the first.
+
+        Returns
+        -------
+        values : DataFrame
+            One row a fold, one column a pipeline.
+
+        Raises
+        ------
+        ValueError
+            If the metric was not computed.
+        """
+        metric = self.metrics[0] if metric is None else metric
+        if metric not in self.metrics:
+            raise ValueError(
+                f"Expected a metric of this comparison, one of {self.metrics}, got "
+                f"{metric!r}."
+            )
+        table = self.folds[self.folds["metric"] == metric]
+        table = table.pivot(
+            index=["repeat", "fold"], columns="pipeline", values="value"
+        )
+        return table[self.pipelines]
+
+    def summary(
+        self, metric: str | None = None, *, test: str = "corrected-t"
+    ) -> pd.DataFrame:
+        """Summarise pipelines, and test them against the reference.
+
+        Parameters
+        ----------
+        metric : str | None
+            Which metric; None for the first.
+        test : {"corrected-t", "sign-flip"}
+            Where p-values come from: the corrected resampled t-test on folds, or
+            exchanging, participant by participant, what the two pipelines contribute
+            to the metric.
+
+        Returns
+        -------
+        summary : DataFrame
+            One row a pipeline: ``mean`` and ``sd`` over folds, a 95 % confidence
+            interval from ``low`` to ``high``, the ``difference`` to the reference
+            with its interval and ``p_value``; and, for the first metric, the mean
+            with permuted labels, ``permuted``, and the share ``p_permuted`` of
+            permutations that are no worse than the first repeat.
+
+        Raises
+        ------
+        ValueError
+            If the metric or test is not known.
+        """
+        if test not in TESTS:
+            raise ValueError(f"Expected test among {TESTS}, got {test!r}.")
+        values = self.values(metric)
+        metric = self.metrics[0] if metric is None else metric
+        ratio = float((self.folds["n_test"] / self.folds["n_train"]).mean())
+        rows = {}
+        for name in self.pipelines:
+            mean, low, high = corrected_interval(values[name], ratio)
+            row = {"mean": mean, "sd": values[name].std(), "low": low, "high": high}
+            gain = values[name] - values[self.reference]
+            row["difference"], row["difference_low"], row["difference_high"] = (
+                corrected_interval(gain, ratio)
+            )
+            row["p_value"] = np.nan
+            if name != self.reference:
+                row["p_value"] = self._p_value(name, metric, test, gain, ratio)
+            rows[name] = row
+        table = pd.DataFrame(rows).T.rename_axis("pipeline")
+        if metric == self.metrics[0] and len(self.permutations):
+            table = table.join(self._chance(values))
+        return table
+
+    def _p_value(
+        self, name: str, metric: str, test: str, gain: pd.Series, ratio: float
+    ) -> float:
+        if test == "corrected-t":
+            return corrected_t_test(gain.to_numpy(), ratio)[1]
+        own, other = (
+            contributions(
+                self.predictions[self.predictions["pipeline"] == which], metric
+            )
+            for which in (name, self.reference)
+        )
+        return sign_flip_test((own - other).to_numpy())
+
+    def _chance(self, values: pd.DataFrame) -> pd.DataFrame:
+        """Compare the first repeat with results on permuted labels."""
+        known = BINARY | MULTICLASS | REGRESSION
+        sign = 1.0 if known[self.metrics[0]].greater else -1.0
+        observed = values.loc[values.index.get_level_values("repeat") == 0].mean()
+        rows = {}
+        for name, part in self.permutations.groupby("pipeline"):
+            found = part["value"].dropna()
+            n_reached = int((sign * found >= sign * observed[name]).sum())
+            rows[name] = {
+                "permuted": found.mean(),
+                "p_permuted": (n_reached + 1) / (len(found) + 1),
+            }
+        return pd.DataFrame(rows).T
+
+    def __repr__(self) -> str:
+        return "\n".join([self._header(), self._main().to_string(), *self._notes()])
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self._notes())
+        table = self._main().to_html(float_format="{:.3f}".format)
+        return f"<p><b>{escape(self._header())}</b></p>{table}{notes}"
+
+    def _header(self) -> str:
+        n, labels = self.settings["n_participants"], self.settings["labels"]
+        counts = ", ".join(f"{count} {label}" for label, count in labels.items())
+        return (
+            f"Comparison of {len(self.pipelines)} pipelines by {self.metrics[0]}, "
+            f"{n} participants{f' ({counts})' if counts else ''}, "
+            f"{self.settings['n_folds']} folds"
+        )
+
+    def _main(self) -> pd.DataFrame:
+        """Summary of the first metric, and means of the others."""
+        table = self.summary()
+        for metric in self.metrics[1:]:
+            table[metric] = self.values(metric).mean()
+        return table.round(3)
+
+    def _notes(self) -> list[str]:
+        notes = [f"Reference: {self.reference}. {_NOTE}"]
+        if len(self.excluded):
+            listed = "; ".join(
+                f"{row.kind} {row.name_}: {row.reason}"
+                for row in self.excluded.rename(columns={"name": "name_"}).itertuples()
+            )
+            notes.append(f"Left out: {listed}.")
+        for name, seen in self.weights_seen.items():
+            if seen:
+                notes.append(f"Weights of {name} had seen: {_shorten(seen)}")
+        return notes
+
+
+def _shorten(seen: dict, limit: int = 300) -> str:
+    text = ", ".join(f"{key} {value}" for key, value in seen.items())
+    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -1,0 +1,257 @@
+"""Splitting participants into training and test folds."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+from mne.utils import warn
+from numpy.typing import NDArray
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    GroupKFold,
+    LeaveOneGroupOut,
+    RepeatedKFold,
+    RepeatedStratifiedKFold,
+    StratifiedGroupKFold,
+    check_cv,
+)
+
+from ._samples import Samples
+
+_N_SPLITS, _N_REPEATS = 5, 4
+
+
+class Fold(NamedTuple):
+    """One split into training and test participants."""
+
+    repeat: int
+    number: int  # within its repeat
+    train: NDArray[np.intp]
+    test: NDArray[np.intp]
+
+
+class RepeatedGroups(BaseCrossValidator):
+    """K-fold over participants with several elements each, repeated, shuffled."""
+
+    def __init__(self, stratified: bool, random_state: int) -> None:
+        self.n_repeats = _N_REPEATS
+        self.stratified = stratified
+        self.random_state = random_state
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Count the splits."""
+        return _N_SPLITS * self.n_repeats
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple]:
+        """Give training and test indices."""
+        kind = StratifiedGroupKFold if self.stratified else GroupKFold
+        for repeat in range(self.n_repeats):
+            seed = self.random_state + repeat
+            yield from kind(_N_SPLITS, shuffle=True, random_state=seed).split(
+                X, y, groups
+            )
+
+
+def default_cv(samples: Samples, classify: bool, random_state: int) -> Any:
+    """Choose the cross-validation: by site where there are sites, else repeated."""
+    if samples.sites is not None:
+        return LeaveOneGroupOut()
+    if samples.groups is not None:
+        return RepeatedGroups(classify, random_state)
+    kind = RepeatedStratifiedKFold if classify else RepeatedKFold
+    return kind(n_splits=_N_SPLITS, n_repeats=_N_REPEATS, random_state=random_state)
+
+
+def split_participants(
+    samples: Samples, y: NDArray, cv: Any, classify: bool
+) -> list[Fold]:
+    """Split, and check that no participant is on both sides of a split.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer participants than folds, if training folds lack a class, or
+        if a participant is in both training and test.
+    """
+    by_site = isinstance(cv, LeaveOneGroupOut) and samples.sites is not None
+    groups = samples.sites if by_site else samples.groups
+    cv = check_cv(cv, y if classify else None, classifier=classify)
+    _check_numbers(samples, y, cv, classify, groups)
+    folds = _splits(cv, len(y), y, groups)
+    n_repeats = getattr(cv, "n_repeats", None) or getattr(cv, "cvargs", {}).get(
+        "n_repeats", 1
+    )
+    per_repeat = max(len(folds) // n_repeats, 1)
+    out = []
+    for number, (train, test) in enumerate(folds):
+        shared = np.intersect1d(samples.names[train], samples.names[test])
+        if len(shared):
+            raise ValueError(
+                "Expected each participant on one side of every split, got "
+                f"{_listed(shared)} in both training and test of fold {number}; use a "
+                "splitter that keeps groups together."
+            )
+        lacking = np.setdiff1d(y, y[train]) if classify else ()
+        if len(lacking):
+            raise ValueError(
+                f"Expected all classes in every training fold, got fold {number} "
+                f"without {_listed(lacking)}; use fewer folds, or other sites."
+            )
+        out.append(Fold(number // per_repeat, number % per_repeat, train, test))
+    return out
+
+
+def _check_numbers(
+    samples: Samples, y: NDArray, cv: Any, classify: bool, groups: NDArray | None
+) -> None:
+    if classify and len(np.unique(y)) < 2:
+        raise ValueError(
+            f"Expected labels of two classes or more, got only {y.tolist()[0]!r} for "
+            f"all {len(y)} participants; look at y."
+        )
+    if isinstance(cv, LeaveOneGroupOut):
+        n_groups = 0 if groups is None else len(np.unique(groups))
+        if n_groups < 2:
+            raise ValueError(
+                f"Expected two sites or groups at least, got {n_groups}; pass cv=None "
+                "and no sites."
+            )
+        return
+    n_splits = _n_splits(cv)
+    if n_splits is None:
+        return
+    names = [np.unique(samples.names)]
+    if classify:
+        names = [np.unique(samples.names[y == label]) for label in np.unique(y)]
+    fewest = min(len(found) for found in names)
+    if fewest < n_splits:
+        raise ValueError(
+            f"Expected at least as many participants{' in each class' * classify} as "
+            f"folds ({n_splits}), got {fewest}; pass cv with fewer folds."
+        )
+
+
+def _n_splits(cv: Any) -> int | None:
+    """Folds of one repeat, where a splitter is of the K-fold kind."""
+    if isinstance(cv, RepeatedGroups):
+        return _N_SPLITS
+    own = cv.n_splits if hasattr(cv, "shuffle") else None  # random splits have none
+    return getattr(cv, "cvargs", {}).get("n_splits", own)
+
+
+class ParticipantSplit:
+    """Check any splitter of scikit-learn: no participant in both training and test.
+
+    For rows that are epochs or windows: the epochs of a participant are alike, so that
+    a split which tells nothing of participants makes results look better than they are.
+
+    Parameters
+    ----------
+    cv : int | splitter
+        A splitter of scikit-learn, or the number of folds of one that keeps
+        participants together and spreads classes evenly.
+
+    See Also
+    --------
+    compare : Rows that are participants.
+    mne_megfm.MEGSamples.groups : The participant of each epoch, from its metadata.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.model_selection import KFold
+    >>> from mne_megfm.evaluation import ParticipantSplit
+    >>> names = np.repeat(["anna", "bert", "cleo", "dora"], 3)
+    >>> y = np.repeat([0, 1, 0, 1], 3)
+    >>> for train, test in ParticipantSplit(2).split(y, y, names):
+    ...     print(np.unique(names[test]))
+    ['anna' 'dora']
+    ['bert' 'cleo']
+    """
+
+    def __init__(self, cv: Any = 5) -> None:
+        self.cv = cv
+
+    def __repr__(self) -> str:
+        return f"ParticipantSplit({self.cv!r})"
+
+    def _splitter(self) -> Any:
+        if isinstance(self.cv, Integral):
+            return StratifiedGroupKFold(int(self.cv))
+        return check_cv(self.cv)
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Count the splits.
+
+        Parameters
+        ----------
+        X : sequence of length n_rows, optional
+            The rows.
+        y : array-like, shape (n_rows,), optional
+            Labels.
+        groups : array-like, shape (n_rows,), optional
+            Participants.
+
+        Returns
+        -------
+        n_splits : int
+            The number of splits.
+        """
+        return self._splitter().get_n_splits(X, y, groups)
+
+    def split(
+        self, X: Any, y: Any = None, groups: Any = None
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Split rows, with a warning that names participants who are on both sides.
+
+        Parameters
+        ----------
+        X : sequence of length n_rows
+            The rows, for instance Epochs or a MEGSamples.
+        y : array-like, shape (n_rows,), optional
+            Labels.
+        groups : array-like, shape (n_rows,)
+            The participant of each row.
+
+        Yields
+        ------
+        train, test : ndarray of int
+            Rows of either side.
+
+        Raises
+        ------
+        ValueError
+            If groups are missing or not one for each row.
+        """
+        if groups is None or len(groups) != len(X):
+            got = "none" if groups is None else len(groups)
+            raise ValueError(
+                f"Expected groups with the participant of each of {len(X)} rows, got "
+                f"{got}; pass for instance groups=epochs.metadata['participant']."
+            )
+        groups = np.asarray(groups)
+        for train, test in _splits(self._splitter(), len(X), y, groups):
+            shared = np.intersect1d(groups[train], groups[test])
+            if len(shared):
+                warn(
+                    f"Participants in both training and test: {_listed(shared)}. "
+                    "Results will look better than they are; use a splitter that "
+                    "keeps groups together, as ParticipantSplit(5) does."
+                )
+            yield train, test
+
+
+def _splits(cv: Any, n: int, y: Any, groups: Any) -> list[tuple]:
+    with warnings.catch_warnings():  # of groups: whether they are kept is checked here
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        return list(cv.split(np.zeros((n, 1)), y, groups))
+
+
+def _listed(values: NDArray, limit: int = 10) -> str:
+    shown = ", ".join(map(str, values[:limit]))
+    more = f" and {len(values) - limit} more" if len(values) > limit else ""
+    return shown + more

@@ -1,0 +1,153 @@
+"""Frozen first steps of pipelines, computed once for all folds."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import joblib
+import numpy as np
+from mne.utils import use_log_level
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import FeatureUnion, Pipeline
+
+from ._signals import shared_trials
+
+MISSING = ".*recordings are missing.*"
+
+
+def frozen_step(pipeline: BaseEstimator) -> BaseEstimator | None:
+    """Give the first step of a pipeline, if it can describe participants one by one.
+
+    Such a step has ``describe``, which depends on no other participant and no label,
+    and ``fit_described`` and ``transform_described``, which learn from training folds.
+    """
+    if not isinstance(pipeline, Pipeline) or len(pipeline.steps) < 2:
+        return None
+    step = pipeline.steps[0][1]
+    return step if _can_describe(step) else None
+
+
+def _can_describe(step: Any) -> bool:
+    if isinstance(step, FeatureUnion):
+        return step.transformer_weights is None and all(
+            _can_describe(part) for _, part in step.transformer_list
+        )
+    return hasattr(step, "describe") and hasattr(step, "fit_described")
+
+
+def _leaves(step: BaseEstimator) -> Iterator[BaseEstimator]:
+    if isinstance(step, FeatureUnion):
+        for _, part in step.transformer_list:
+            yield from _leaves(part)
+    else:
+        yield step
+
+
+def _key(leaf: BaseEstimator) -> str:
+    return joblib.hash((type(leaf), leaf.get_params()))
+
+
+class FrozenFeatures:
+    """Descriptions of participants by the frozen steps of several pipelines.
+
+    Steps with equal parameters share theirs, so that a grid of classifiers on the same
+    features costs one extraction.
+
+    Parameters
+    ----------
+    steps : iterable of estimator
+        What `frozen_step` gave.
+
+    Attributes
+    ----------
+    leaves : dict
+        From a hash of its parameters to a transformer.
+    table : dict
+        From the same hash to the descriptions of all participants.
+    """
+
+    def __init__(self, steps: Iterable[BaseEstimator]) -> None:
+        self.leaves = {_key(leaf): clone(leaf) for s in steps for leaf in _leaves(s)}
+        self.table: dict[str, list] = {}
+
+    def tasks(self, X: list, memory: Any = None) -> Iterator:
+        """Give delayed calls, one a participant, whose results go to `keep`."""
+        with use_log_level("error"):
+            for leaf in self.leaves.values():
+                leaf.describe(X[:1])  # loads weights, which are then copied to workers
+        stamps = {key: _stamp(leaf) for key, leaf in self.leaves.items()}
+        for participant in X:
+            yield joblib.delayed(_describe)(self.leaves, participant, stamps, memory)
+
+    def keep(self, results: Iterable[dict]) -> None:
+        """Keep what the calls returned, in the order of participants."""
+        results = list(results)
+        self.table = {key: [row[key] for row in results] for key in self.leaves}
+
+    def part(self, step: BaseEstimator) -> FrozenFeatures:
+        """Restrict to what one step needs, to send that to a worker."""
+        keys = {_key(leaf) for leaf in _leaves(step)}
+        part = FrozenFeatures(())
+        part.leaves = {key: self.leaves[key] for key in keys}
+        part.table = {key: self.table[key] for key in keys}
+        return part
+
+    def is_empty(self, step: BaseEstimator) -> bool:
+        """Find whether a part of a step can describe nobody."""
+        return any(not any(self.table[_key(leaf)]) for leaf in _leaves(step))
+
+    def features(
+        self, step: BaseEstimator, train: NDArray, test: NDArray, y: NDArray
+    ) -> tuple[NDArray, NDArray]:
+        """Fit a step on training participants; give their features and the others'."""
+        if isinstance(step, FeatureUnion):
+            parts = [
+                self.features(part, train, test, y) for _, part in step.transformer_list
+            ]
+            return tuple(np.hstack(columns) for columns in zip(*parts, strict=True))
+        key = _key(step)
+        # shares weights with the original, which are not changed
+        leaf = copy.copy(self.leaves[key])
+        known = [self.table[key][i] for i in train]
+        others = [self.table[key][i] for i in test]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", MISSING, RuntimeWarning)
+            leaf.fit_described(known, y[train])
+            return leaf.transform_described(known), leaf.transform_described(others)
+
+
+def _stamp(leaf: BaseEstimator) -> str:
+    """Tell apart transformers by their parameters and weights."""
+    weights = getattr(leaf, "model_", None)
+    arrays = {} if weights is None else weights.state_dict()
+    arrays = {name: array.cpu().numpy() for name, array in arrays.items()}
+    return joblib.hash((type(leaf), leaf.get_params(), arrays))
+
+
+def _describe(
+    leaves: dict[str, BaseEstimator],
+    participant: Any,
+    stamps: dict[str, str],
+    memory: joblib.Memory | None,
+) -> dict:
+    """Describe a participant by all transformers, in a worker."""
+    one = _describe_by
+    digest = None
+    if memory is not None:
+        one = memory.cache(one, ignore=["leaf", "participant"])
+        digest = joblib.hash(participant)
+    with use_log_level("error"), shared_trials():
+        return {
+            key: one(leaf, participant, stamps[key], digest)
+            for key, leaf in leaves.items()
+        }
+
+
+def _describe_by(
+    leaf: BaseEstimator, participant: Any, stamp: str, digest: str | None
+) -> dict:
+    return leaf.describe([participant])[0]

@@ -1,0 +1,250 @@
+"""Results against the number of labelled participants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, is_regressor
+
+from ._compare import applicable, by_repeat, choose_pipelines, describe
+from ._folds import Fold, default_cv, split_participants
+from ._metrics import find_metrics
+from ._running import make_task, parallel, run
+from ._samples import Samples, gather
+from ._statistics import corrected_interval
+from ._tables import fold_table
+
+
+@dataclass(repr=False)
+class LearningCurve:
+    """Results of `learning_curve`.
+
+    Attributes
+    ----------
+    folds : DataFrame
+        One row a pipeline, size, fold and metric, as in `Comparison`, with ``size``:
+        the share of the training participants whose labels were used.
+    excluded : DataFrame
+        What was left out: ``kind``, ``name`` and ``reason``.
+    metrics : list of str
+        The metrics.
+
+    See Also
+    --------
+    learning_curve : Makes it.
+    """
+
+    folds: pd.DataFrame
+    excluded: pd.DataFrame
+    metrics: list[str]
+
+    def summary(self, metric: str | None = None) -> pd.DataFrame:
+        """Summarise each pipeline at each size.
+
+        Parameters
+        ----------
+        metric : str | None
+            Which metric; None for the first.
+
+        Returns
+        -------
+        summary : DataFrame
+            One row a pipeline and size: mean number of training participants
+            ``n_train``, ``mean`` and ``sd`` over folds, and a 95 % confidence interval
+            from ``low`` to ``high``, corrected as in `corrected_interval`.
+
+        Raises
+        ------
+        ValueError
+            If the metric was not computed.
+        """
+        metric = self.metrics[0] if metric is None else metric
+        if metric not in self.metrics:
+            raise ValueError(f"Expected a metric among {self.metrics}, got {metric!r}.")
+        rows = []
+        table = self.folds[self.folds["metric"] == metric]
+        for (name, size), part in table.groupby(["pipeline", "size"], sort=False):
+            ratio = float((part["n_test"] / part["n_train"]).mean())
+            mean, low, high = corrected_interval(part["value"].to_numpy(), ratio)
+            rows.append(
+                {
+                    "pipeline": name,
+                    "size": size,
+                    "n_train": part["n_train"].mean(),
+                    "mean": mean,
+                    "sd": part["value"].std(),
+                    "low": low,
+                    "high": high,
+                }
+            )
+        return pd.DataFrame(rows).set_index(["pipeline", "size"])
+
+    def __repr__(self) -> str:
+        return self.summary().round(3).to_string()
+
+    def _repr_html_(self) -> str:
+        return self.summary().to_html(float_format="{:.3f}".format)
+
+
+def learning_curve(
+    X: Any,
+    y: Any,
+    pipelines: Mapping[str, BaseEstimator] | None = None,
+    *,
+    train_sizes: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
+    groups: Any = None,
+    sites: Any = None,
+    cv: Any = None,
+    scoring: str | Sequence[str] | None = None,
+    n_jobs: int | None = None,
+    memory: str | joblib.Memory | None = None,
+    random_state: int = 0,
+    verbose: bool = False,
+) -> LearningCurve:
+    """Compare pipelines that are given the labels of fewer participants.
+
+    Parameters
+    ----------
+    X : list of dict | list of Epochs | Epochs
+        The participants, as in `compare`.
+    y : array-like, shape (n_participants,)
+        Labels, or numbers to predict.
+    pipelines : dict | None
+        From name to pipeline; None for those of `default_pipelines`.
+    train_sizes : sequence of float
+        Shares of the training participants of each fold, above 0 and at most 1.
+    groups, sites, cv, scoring : object
+        As in `compare`.
+    n_jobs : int | None
+        Processes, as joblib has it.
+    memory : path-like | joblib.Memory | None
+        Where descriptions by frozen steps are kept on disk.
+    random_state : int
+        Seed of folds, subsets and default pipelines.
+    verbose : bool
+        Whether to show progress.
+
+    Returns
+    -------
+    curve : LearningCurve
+        Results of folds, and a summary by size.
+
+    Raises
+    ------
+    ValueError
+        If a size leaves fewer than two participants of a class to learn from, and as
+        in `compare`.
+
+    See Also
+    --------
+    compare : All labels, with tests.
+
+    Notes
+    -----
+    Test participants of a fold are the same at every size. Smaller training sets are
+    parts of larger ones, in which classes keep their proportions.
+
+    Examples
+    --------
+    >>> from mne_megfm import simulate_cohort
+    >>> from mne_megfm.evaluation import default_pipelines, learning_curve
+    >>> cohort = simulate_cohort(12, states=("auditory",), n_epochs=6, random_state=0)
+    >>> X = [participant.recordings for participant in cohort.participants]
+    >>> pipelines = {"dynamics": default_pipelines()["trial dynamics"]}
+    >>> curve = learning_curve(X, cohort.labels, pipelines, train_sizes=(0.5, 1), cv=3)
+    >>> curve.summary()["n_train"].to_list()
+    [4.0, 8.0]
+    """
+    sizes = _check_sizes(train_sizes)
+    samples = gather(X, y, groups, sites)
+    chosen = choose_pipelines(pipelines, samples, random_state)
+    classify = not is_regressor(next(iter(chosen.values())))
+    n_classes = len(np.unique(samples.y)) if classify else 0
+    metrics = find_metrics(scoring, n_classes)
+    if cv is None:
+        cv = default_cv(samples, classify, random_state)
+    folds = split_participants(samples, samples.y, cv, classify)
+    subsets = {
+        size: _subsets(folds, size, samples, classify, random_state) for size in sizes
+    }
+    frozen = describe(samples, chosen, n_jobs, memory, verbose)
+    if pipelines is None:
+        chosen = applicable(chosen, frozen, samples)
+    work = [
+        (
+            size,
+            make_task(
+                name, pipeline, frozen, samples, samples.y, part, metrics, n_classes
+            ),
+        )
+        for name, pipeline in chosen.items()
+        for size in sizes
+        for part in by_repeat(subsets[size])
+    ]
+    results = parallel(
+        (joblib.delayed(run)(task) for _, task in work),
+        len(work),
+        n_jobs,
+        "Fitting",
+        verbose,
+    )
+    tables = [
+        fold_table([task], [found], samples).assign(size=size)
+        for (size, task), found in zip(work, results, strict=True)
+    ]
+    return LearningCurve(
+        folds=pd.concat(tables, ignore_index=True),
+        excluded=samples.excluded_table(),
+        metrics=metrics,
+    )
+
+
+def _check_sizes(train_sizes: Sequence[float]) -> list[float]:
+    sizes = sorted({float(size) for size in train_sizes})
+    if not sizes or not all(0.0 < size <= 1.0 for size in sizes):
+        raise ValueError(
+            "Expected train_sizes as shares of the training participants, above 0 and "
+            f"at most 1, got {train_sizes!r}."
+        )
+    return sizes
+
+
+def _subsets(
+    folds: list[Fold], size: float, samples: Samples, classify: bool, seed: int
+) -> list[Fold]:
+    """Keep a share of each fold's training participants."""
+    out = []
+    for number, fold in enumerate(folds):
+        order = _nested_order(samples, fold.train, classify, [seed, number])
+        kept = order[: max(round(size * len(order)), 1)]
+        train = fold.train[np.isin(samples.names[fold.train], kept)]
+        if classify:
+            labels, counts = np.unique(samples.y[train], return_counts=True)
+            if len(labels) < len(np.unique(samples.y)) or counts.min() < 2:
+                found = dict(zip(labels.tolist(), counts.tolist(), strict=True))
+                raise ValueError(
+                    "Expected two participants of each class at least to learn from, "
+                    f"got {found} with train_sizes={size:g}; leave out that size."
+                )
+        out.append(fold._replace(train=train))
+    return out
+
+
+def _nested_order(
+    samples: Samples, train: NDArray[np.intp], classify: bool, seed: list[int]
+) -> NDArray:
+    """Shuffle participants so that classes have their share in each beginning."""
+    names, first = np.unique(samples.names[train], return_index=True)
+    labels = samples.y[train][first] if classify else np.zeros(len(names))
+    rng = np.random.default_rng(seed)
+    place = rng.permutation(len(names)).astype(float)
+    for label in np.unique(labels):
+        mine = np.flatnonzero(labels == label)
+        place[mine] = (place[mine].argsort().argsort() + 0.5) / len(mine)
+    return names[np.argsort(place, kind="stable")]

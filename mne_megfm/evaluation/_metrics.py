@@ -1,0 +1,156 @@
+"""Measures of how well participants are told apart or predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import pearsonr
+from sklearn.base import BaseEstimator, is_regressor
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+)
+
+
+class Predictions(NamedTuple):
+    """What a fitted pipeline says of the participants of one test fold."""
+
+    y: NDArray  # (n,), the truth
+    label: NDArray  # (n,), predicted labels or numbers
+    score: NDArray | None  # (n,) with two classes, (n, n_classes) with more
+    proba: NDArray | None  # (n, n_classes)
+    classes: NDArray | None  # in the order of the columns
+
+
+def predict(
+    estimator: BaseEstimator, features: object, y: NDArray, n_classes: int
+) -> Predictions:
+    """Ask a fitted pipeline for all that metrics take."""
+    label = estimator.predict(features)
+    if is_regressor(estimator):
+        return Predictions(y, label, None, None, None)
+    proba = None
+    if hasattr(estimator, "predict_proba"):
+        proba = estimator.predict_proba(features)
+    if hasattr(estimator, "decision_function"):
+        score = estimator.decision_function(features)
+    elif proba is not None:
+        score = proba[:, 1] if proba.shape[1] == 2 else proba
+    else:
+        score = None
+    if len(estimator.classes_) != n_classes:
+        raise ValueError(
+            f"Expected {n_classes} classes among the training participants of each "
+            f"fold, got {list(estimator.classes_)}; use fewer folds, or join classes."
+        )
+    return Predictions(y, label, score, proba, estimator.classes_)
+
+
+def _roc_auc(p: Predictions) -> float:
+    if len(p.classes) == 2:
+        return roc_auc_score(p.y == p.classes[1], p.score)
+    return roc_auc_score(p.y, p.proba, multi_class="ovr", labels=p.classes)
+
+
+def _balanced_accuracy(p: Predictions) -> float:
+    return balanced_accuracy_score(p.y, p.label)
+
+
+def _sensitivity(p: Predictions) -> float:
+    return float(np.mean(p.label[p.y == p.classes[1]] == p.classes[1]))
+
+
+def _specificity(p: Predictions) -> float:
+    return float(np.mean(p.label[p.y == p.classes[0]] == p.classes[0]))
+
+
+def _brier(p: Predictions) -> float:
+    """Mean squared error of probabilities, summed over more than two classes."""
+    if len(p.classes) == 2:
+        return float(np.mean((p.proba[:, 1] - (p.y == p.classes[1])) ** 2))
+    truth = p.y[:, None] == p.classes
+    return float(np.mean(np.sum((p.proba - truth) ** 2, axis=1)))
+
+
+def _r2(p: Predictions) -> float:
+    return r2_score(p.y, p.label)
+
+
+def _mae(p: Predictions) -> float:
+    return mean_absolute_error(p.y, p.label)
+
+
+def _pearson_r(p: Predictions) -> float:
+    if np.ptp(p.label) == 0.0:  # one number for everybody goes with nothing
+        return 0.0
+    return float(pearsonr(p.y, p.label).statistic)
+
+
+class Metric(NamedTuple):
+    """A metric and what it needs; without that, a fold has the value NaN."""
+
+    function: Callable[[Predictions], float]
+    needs: str = "label"
+    all_classes: bool = False  # whether it needs all classes in the test fold
+    n_least: int = 1
+    greater: bool = True  # whether more is better
+
+
+BINARY = {
+    "roc_auc": Metric(_roc_auc, "score", True),
+    "balanced_accuracy": Metric(_balanced_accuracy, all_classes=True),
+    "sensitivity": Metric(_sensitivity, all_classes=True),
+    "specificity": Metric(_specificity, all_classes=True),
+    "brier": Metric(_brier, "proba", greater=False),
+}
+MULTICLASS = {
+    "roc_auc": Metric(_roc_auc, "proba", True),
+    "balanced_accuracy": Metric(_balanced_accuracy, all_classes=True),
+    "brier": Metric(_brier, "proba", greater=False),
+}
+REGRESSION = {
+    "r2": Metric(_r2, n_least=2),
+    "mae": Metric(_mae, greater=False),
+    "pearson_r": Metric(_pearson_r, n_least=2),
+}
+
+
+def find_metrics(scoring: str | Sequence[str] | None, n_classes: int) -> list[str]:
+    """Settle which metrics are reported; `n_classes` is 0 for regression."""
+    known = metrics_of(n_classes)
+    if scoring is None:
+        return list(known)
+    names = [scoring] if isinstance(scoring, str) else list(scoring)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        task = {0: "regression", 2: "two classes"}.get(n_classes, "several classes")
+        raise ValueError(
+            f"Expected scoring among {list(known)} for {task}, got {unknown or names}; "
+            "use these, or None for all of them."
+        )
+    return names
+
+
+def metrics_of(n_classes: int) -> dict[str, Metric]:
+    """Give the metrics of a task; `n_classes` is 0 for regression."""
+    return {0: REGRESSION, 2: BINARY}.get(n_classes, MULTICLASS)
+
+
+def measure(predictions: Predictions, names: Sequence[str], n_classes: int) -> dict:
+    """Compute metrics of a test fold; NaN where one is not defined."""
+    values = {}
+    complete = len(np.unique(predictions.y)) == n_classes
+    for name in names:
+        metric = metrics_of(n_classes)[name]
+        defined = (
+            getattr(predictions, metric.needs) is not None
+            and (complete or not metric.all_classes)
+            and len(predictions.y) >= metric.n_least
+        )
+        values[name] = float(metric.function(predictions)) if defined else np.nan
+    return values

@@ -1,0 +1,119 @@
+"""Fitting pipelines on folds, in whatever process joblib chooses."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import joblib
+from mne.utils import use_log_level
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+from tqdm import tqdm
+
+from ._folds import Fold
+from ._frozen import MISSING, FrozenFeatures, frozen_step
+from ._metrics import Predictions, measure, predict
+from ._samples import Samples
+
+
+class FoldResult(NamedTuple):
+    """What one pipeline gave on one fold."""
+
+    fold: Fold
+    values: dict[str, float]
+    predictions: Predictions
+    seen: dict | None  # what the weights had seen
+
+
+class Task(NamedTuple):
+    """A pipeline to be fitted on folds."""
+
+    name: str
+    pipeline: BaseEstimator
+    frozen: FrozenFeatures | None
+    X: list | None  # None where frozen features are enough
+    y: NDArray
+    groups: NDArray | None
+    folds: Sequence[Fold]
+    metrics: Sequence[str]
+    n_classes: int
+
+
+def make_task(
+    name: str,
+    pipeline: BaseEstimator,
+    frozen: FrozenFeatures,
+    samples: Samples,
+    y: NDArray,
+    folds: Sequence[Fold],
+    metrics: Sequence[str],
+    n_classes: int,
+) -> Task:
+    """Gather what a worker needs, and no more."""
+    step = frozen_step(pipeline)
+    part = None if step is None else frozen.part(step)
+    X = samples.X if step is None else None
+    return Task(name, pipeline, part, X, y, samples.groups, folds, metrics, n_classes)
+
+
+def run(task: Task) -> list[FoldResult]:
+    """Fit and measure a pipeline on each of the task's folds."""
+    with use_log_level("error"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", MISSING, RuntimeWarning)
+        return [_run_fold(task, fold) for fold in task.folds]
+
+
+def _run_fold(task: Task, fold: Fold) -> FoldResult:
+    y, train, test = task.y, fold.train, fold.test
+    pipeline = task.pipeline
+    try:
+        if task.frozen is None:
+            known, others = ([task.X[i] for i in side] for side in (train, test))
+        else:
+            step, pipeline = pipeline.steps[0][1], Pipeline(pipeline.steps[1:])
+            known, others = task.frozen.features(step, train, test, y)
+        fitted = clone(pipeline).fit(
+            known, y[train], **_with_groups(pipeline, task, train)
+        )
+        predictions = predict(fitted, others, y[test], task.n_classes)
+    except Exception as error:
+        error.add_note(
+            f"In pipeline {task.name!r}, repeat {fold.repeat}, fold {fold.number}."
+        )
+        raise
+    values = measure(predictions, task.metrics, task.n_classes)
+    return FoldResult(fold, values, predictions, _seen(fitted, task.frozen))
+
+
+def _with_groups(pipeline: BaseEstimator, task: Task, train: NDArray) -> dict:
+    """Hand groups to the last step, which may split again, where it takes them."""
+    if task.groups is None:
+        return {}
+    last, prefix = pipeline, ""
+    while isinstance(last, Pipeline):
+        name, last = last.steps[-1]
+        prefix += f"{name}__"
+    takes = has_fit_parameter(last, "groups")
+    return {f"{prefix}groups": task.groups[train]} if takes else {}
+
+
+def _seen(fitted: BaseEstimator, frozen: FrozenFeatures | None) -> dict | None:
+    """Find what a pipeline's weights had seen, where it has any."""
+    parts = [] if frozen is None else list(frozen.leaves.values())
+    parts += [step for _, step in fitted.steps] if isinstance(fitted, Pipeline) else []
+    for part in [*parts, fitted]:
+        if getattr(part, "training_", None) is not None:
+            return part.training_
+    return None
+
+
+def parallel(
+    calls: Iterable[tuple], total: int, n_jobs: int | None, label: str, show: bool
+) -> list[Any]:
+    """Run delayed calls by the joblib backend in force, with a progress bar."""
+    results = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(calls)
+    return list(tqdm(results, label, total, disable=not show))

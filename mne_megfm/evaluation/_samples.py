@@ -1,0 +1,174 @@
+"""Participants that can be compared on, and what had to be left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mne
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..estimators._labels import check_duplicates, check_groups
+from ..inputs import MEGSamples, as_recordings
+from ..inputs._reading import raw_windows
+
+
+@dataclass
+class Samples:
+    """Participants with labels.
+
+    Attributes
+    ----------
+    X : list
+        The participants.
+    y : ndarray, shape (n,)
+        Their labels or numbers.
+    names : ndarray, shape (n,)
+        Who each is: their group, or else the position in what was given.
+    groups : ndarray of int, shape (n,) | None
+        What must stay together; None where each element is a participant.
+    sites : ndarray, shape (n,) | None
+        Where each was recorded.
+    excluded : list of dict
+        What was left out: ``kind``, ``name`` and ``reason``.
+    """
+
+    X: list
+    y: NDArray
+    names: NDArray
+    groups: NDArray[np.int_] | None
+    sites: NDArray | None
+    excluded: list[dict]
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def exclude(self, kind: str, name: Any, reason: str) -> None:
+        """Note what is left out."""
+        self.excluded.append({"kind": kind, "name": str(name), "reason": reason})
+
+    def excluded_table(self) -> pd.DataFrame:
+        """Make a table of what was left out."""
+        return pd.DataFrame(self.excluded, columns=["kind", "name", "reason"])
+
+
+def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
+    """Check participants, and leave out those that cannot be used.
+
+    Left out, and said so: participants without a label and those without any usable
+    epoch; of the others, recordings without usable epochs.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, or the same recording is there under two names.
+    """
+    if isinstance(X, mne.BaseEpochs):
+        X, y, groups, sites = _part_epochs(X, y, groups, sites)
+    if not isinstance(X, Sequence | np.ndarray) or isinstance(X, str | bytes):
+        raise TypeError(
+            "Expected X to be a list of participants (dicts from state to recording, "
+            f"or Epochs), or Epochs with groups, got a {type(X).__name__}."
+        )
+    columns = {"y": y, "groups": groups, "sites": sites}
+    for name, values in columns.items():
+        if values is None and name != "y":
+            continue
+        values = np.asarray(values)
+        if values.ndim != 1 or len(values) != len(X):
+            raise ValueError(
+                f"Expected {name} with one value a participant ({len(X)}), got shape "
+                f"{values.shape}; give one for each, in the order of X."
+            )
+        columns[name] = values
+    y, groups, sites = columns.values()
+    for name in ("groups", "sites"):
+        if columns[name] is not None and pd.isna(columns[name]).any():
+            raise ValueError(
+                f"Expected {name} without missing values, got "
+                f"{int(pd.isna(columns[name]).sum())}; name one for each participant."
+            )
+    names = np.arange(len(X)) if groups is None else groups
+    samples = Samples([], y, names, None, None, [])
+    kept = []
+    for position, element in enumerate(X):
+        name = names[position]
+        if pd.isna(y[position]):
+            samples.exclude("participant", name, "no label (NaN)")
+            continue
+        element, empty = _without_empty(element)
+        if element is None:
+            samples.exclude("participant", name, "no usable epoch")
+            continue
+        for state in empty:
+            samples.exclude("recording", name, f"no usable epoch in state {state!r}")
+        samples.X.append(element)
+        kept.append(position)
+    if not kept:
+        raise ValueError(
+            f"Expected participants with a label and epochs, got none among {len(X)}; "
+            "look at the labels and at epochs.drop_log."
+        )
+    samples.names = names[kept]
+    samples.y = y[kept]
+    if y.dtype == object:  # what held None or NaN beside labels
+        samples.y = np.array(samples.y.tolist())
+    numbers = check_groups(samples.names, len(kept), "participant")
+    check_duplicates(as_recordings(samples.X, verbose="error"), numbers)
+    samples.groups = None if groups is None else numbers
+    samples.sites = None if sites is None else sites[kept]
+    return samples
+
+
+def _without_empty(element: Any) -> tuple[Any, list[str]]:
+    """Leave out recordings without rows; None if that leaves nothing."""
+    if not isinstance(element, Mapping):
+        return (element if _n_rows(element) else None), []
+    empty = [str(state) for state, inst in element.items() if not _n_rows(inst)]
+    full = {s: inst for s, inst in element.items() if str(s) not in empty}
+    return full or None, empty
+
+
+def _n_rows(inst: Any) -> int:
+    if isinstance(inst, mne.BaseEpochs):
+        return len(inst.drop_bad(verbose="error"))
+    if isinstance(inst, mne.io.BaseRaw):
+        return len(raw_windows(inst, 1.0, 0.0, True)[0])
+    if isinstance(inst, MEGSamples | list | tuple):
+        return len(inst)
+    return 1  # what else it may be, as_recordings will say
+
+
+def _part_epochs(epochs: mne.BaseEpochs, y: Any, groups: Any, sites: Any) -> tuple:
+    """Part Epochs into participants, whose epochs have one label each."""
+    if groups is None:
+        raise ValueError(
+            "Expected groups with Epochs, to know whose they are, got None; pass for "
+            "instance groups=epochs.metadata['participant']."
+        )
+    table = {"y": np.asarray(y), "groups": np.asarray(groups)}
+    if sites is not None:
+        table["sites"] = np.asarray(sites)
+    wrong = {name: len(v) for name, v in table.items() if len(v) != len(epochs)}
+    if wrong:
+        raise ValueError(
+            f"Expected one value an epoch ({len(epochs)}), got lengths {wrong}; give "
+            "one for each epoch that was not dropped."
+        )
+    table = pd.DataFrame(table)
+    X, rows = [], []
+    for name, part in table.groupby("groups", sort=False):
+        if len(part.drop_duplicates()) > 1:
+            raise ValueError(
+                f"Expected one label and one site for all epochs of {name!r}, got "
+                "several; compare pipelines on epochs with scikit-learn and "
+                "ParticipantSplit."
+            )
+        X.append(epochs[part.index.to_numpy()])
+        rows.append(part.iloc[0])
+    table = pd.DataFrame(rows)
+    sites = table["sites"].to_numpy() if sites is not None else None
+    return X, table["y"].to_numpy(), table["groups"].to_numpy(), sites

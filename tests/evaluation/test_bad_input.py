@@ -1,0 +1,162 @@
+"""Bad input is an error that says what to do, or an exclusion that is stated."""
+
+import mne
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+
+from mne_megfm.evaluation import BandPower, TrialDynamics, compare, learning_curve
+
+PIPELINES = {"bands": make_pipeline(BandPower(), LogisticRegression(max_iter=1000))}
+QUICK = {"cv": StratifiedKFold(2), "n_permutations": 0}
+
+
+@pytest.fixture
+def X(participants):
+    return [dict(x) for x in participants[:8]]
+
+
+@pytest.fixture
+def y():
+    return ["control", "migraine"] * 4
+
+
+@pytest.mark.parametrize("call", [compare, learning_curve])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": ["control"] * 7}, r"y with one value a participant \(8\), got .*7"),
+        ({"y": ["control"] * 8}, "two classes or more, got only 'control'"),
+        ({"groups": ["anna"] * 9}, "groups with one value a participant"),
+        ({"groups": [None, *"abcdefg"]}, "groups without missing values, got 1"),
+        ({"sites": ["here"] * 8, "cv": None}, "two sites or groups at least, got 1"),
+        ({"y": [None] * 8}, "participants with a label and epochs, got none among 8"),
+        ({"cv": None}, r"in each class as folds \(5\), got 4; pass cv"),
+        ({"cv": 6}, r"as folds \(6\), got 4"),
+        ({"scoring": "accuracy"}, "Expected scoring among .*'roc_auc'"),
+        ({"y": ["control"] * 4 + ["migraine"] * 4, "cv": KFold(2)}, "without"),
+    ],
+)
+def test_errors(X, y, call, change, message):
+    settings = {"X": X, "y": y, "pipelines": PIPELINES, "cv": StratifiedKFold(2)}
+    with pytest.raises(ValueError, match=message):
+        call(**{**settings, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"X": "recording_raw.fif"}, TypeError, "list of participants"),
+        ({"pipelines": []}, TypeError, "dict from name to pipeline"),
+        ({"reference": "other"}, ValueError, "pipeline as reference, got 'other'"),
+        (
+            {"pipelines": {**PIPELINES, "r": make_pipeline(BandPower(), Ridge())}},
+            ValueError,
+            r"got regressors \['r'\] beside classifiers",
+        ),
+    ],
+)
+def test_errors_of_compare(X, y, change, error, message):
+    settings = {"X": X, "y": y, "pipelines": PIPELINES, **QUICK}
+    with pytest.raises(error, match=message):
+        compare(**{**settings, **change})
+
+
+def _empty(epochs):
+    """Drop all epochs, as a threshold for rejection does."""
+    return epochs.copy().drop(range(len(epochs)), verbose="error")
+
+
+def test_what_is_left_out_is_listed(X, y):
+    """The rest is computed as if the others had never been there."""
+    expected = compare(
+        [{"rest": X[0]["rest"]}, X[1], *X[4:]], [*y[:2], *y[4:]], PIPELINES, **QUICK
+    )
+    X[0]["auditory"] = _empty(X[0]["auditory"])
+    X[2] = {state: _empty(epochs) for state, epochs in X[2].items()}
+    y = [*y[:3], float("nan"), *y[4:]]
+    result = compare(X, np.array(y, dtype=object), PIPELINES, **QUICK)
+    assert result.excluded.to_dict("records") == [
+        {
+            "kind": "recording",
+            "name": "0",
+            "reason": "no usable epoch in state 'auditory'",
+        },
+        {"kind": "participant", "name": "2", "reason": "no usable epoch"},
+        {"kind": "participant", "name": "3", "reason": "no label (NaN)"},
+    ]
+    assert set(result.predictions["participant"]) == {0, 1, 4, 5, 6, 7}
+    np.testing.assert_array_equal(result.values(), expected.values())
+
+
+def test_numbers_that_are_missing(X):
+    pipelines = {"bands": make_pipeline(BandPower(), Ridge())}
+    age = np.array([30.5, np.nan, 41.0, 50.0, 28.5, 33.0, 60.0, 47.0])
+    result = compare(X, age, pipelines, cv=KFold(2), n_permutations=0)
+    assert result.excluded["name"].to_list() == ["1"]
+
+
+def test_raw_with_bad_spans_alone(X, y):
+    rest = X[0]["rest"]
+    raw = mne.io.RawArray(np.hstack(rest.get_data()), rest.info, verbose="error")
+    raw.set_annotations(mne.Annotations(0.0, raw.times[-1] + 1 / 250, "bad"))
+    X[0] = {"rest": raw}
+    result = compare(X, y, PIPELINES, **QUICK)
+    assert result.excluded["reason"].to_list() == ["no usable epoch"]
+
+
+def test_site_with_one_class(X):
+    """A metric that is not defined in a site is NaN there, and left out of the mean."""
+    y = ["control", "migraine", "migraine", "control"] + ["control", "migraine"] * 2
+    sites = ["a", "b", "b", "a", "c", "c", "c", "c"]
+    result = compare(X, y, PIPELINES, sites=sites, n_permutations=0)
+    auc = result.values("roc_auc")["bands"]
+    assert auc.isna().to_list() == [True, True, False]
+    assert result.values("brier")["bands"].notna().all()
+    assert result.summary().loc["bands", "mean"] == auc.iloc[2]
+
+
+def test_recordings_of_rest_alone(X, y):
+    """Of the default pipelines, those that need events are left out and listed."""
+    X = [{"rest": x["rest"]} for x in X]
+    result = compare(X, y, scoring="roc_auc", **QUICK)
+    left = result.excluded.query("kind == 'pipeline'")["name"].to_list()
+    assert left == [
+        "original signals, evoked",
+        "original signals, early-middle-late",
+        "trial dynamics",
+        "band power + trial dynamics",
+    ]
+    assert "band power" in result.pipelines
+    assert "model features" in result.pipelines
+    with pytest.raises(ValueError, match="needs epochs around events"):
+        pipelines = {"a": make_pipeline(TrialDynamics(), LogisticRegression())}
+        compare(X, y, pipelines, **QUICK)
+
+
+def test_error_tells_pipeline_and_fold(X, y):
+    pipelines = {"broken": make_pipeline(BandPower(), LogisticRegression(C=-1.0))}
+    with pytest.raises(ValueError, match="'C' parameter") as caught:
+        compare(X, y, pipelines, **QUICK)
+    assert "'broken', repeat 0, fold 0" in caught.value.__notes__[0]
+
+
+def test_epochs_of_all_participants(cohort):
+    """Epochs with groups are parted; one participant has one label."""
+    people = [person for person in cohort.participants if person.array == "kit157"]
+    X = [person.recordings["auditory"].copy() for person in people]
+    for epochs in X:
+        epochs.info["dev_head_t"] = X[0].info["dev_head_t"]
+    epochs = mne.concatenate_epochs(X, verbose="error")
+    names = np.repeat([person.name for person in people], 9)
+    y = np.array([person.label for person in people])
+    parted = compare(epochs, np.repeat(y, 9), PIPELINES, groups=names, **QUICK)
+    expected = compare(X, y, PIPELINES, **QUICK)
+    assert set(parted.predictions["participant"]) == set(names)
+    np.testing.assert_allclose(parted.values(), expected.values())
+    with pytest.raises(ValueError, match="Expected groups with Epochs"):
+        compare(epochs, np.repeat(y, 9), PIPELINES)
+    with pytest.raises(ValueError, match="one label and one site"):
+        compare(epochs, np.tile(y, 9), PIPELINES, groups=names)

@@ -1,0 +1,379 @@
+"""`compare` against plain scikit-learn, and against leaks that are planted."""
+
+import warnings
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+from joblib import parallel_config
+from numpy.testing import assert_allclose
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.feature_selection import SelectKBest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import brier_score_loss, make_scorer, recall_score
+from sklearn.model_selection import (
+    KFold,
+    RepeatedStratifiedKFold,
+    StratifiedKFold,
+    cross_validate,
+)
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mne_megfm import MEGFMTransformer
+from mne_megfm.evaluation import (
+    BandPower,
+    CovarianceTangent,
+    OriginalSignals,
+    TrialDynamics,
+    compare,
+)
+
+SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
+
+
+class Values(TransformerMixin, BaseEstimator):
+    """Numbers that are hidden in recordings of `made`, without any MEG."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return np.stack([x["s"].get_data(copy=False)[0, 1] for x in X]) * 1e12
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+class Counting(Values):
+    """The same, described one by one, with a count of calls."""
+
+    calls = 0
+
+    def describe(self, X):
+        type(self).calls += len(X)
+        return [{"s": values} for values in self.transform(X)]
+
+    def fit_described(self, descriptions, y=None):
+        return self
+
+    def transform_described(self, descriptions):
+        return np.stack([entry["s"] for entry in descriptions])
+
+
+class Watching(Values):
+    """A transformer that tells which participants it was fitted on."""
+
+    def fit(self, X, y=None):
+        self.training_ = {"fitted_on": [int(x["s"].metadata["number"][0]) for x in X]}
+        return self
+
+
+def make(values):
+    """Make participants of whom each holds a row of values, and noise of its own."""
+    rng = np.random.default_rng(0)
+    info = mne.create_info(["MEG 1", "MEG 2"], 250.0, "mag")
+    X = []
+    for number, row in enumerate(values):
+        data = 1e-13 * rng.standard_normal((2, 2, len(row)))
+        data[:, 1] = 1e-12 * row
+        table = pd.DataFrame({"number": [number] * 2})
+        epochs = mne.EpochsArray(data, info, metadata=table, verbose="error")
+        X.append({"s": epochs})
+    return X
+
+
+@pytest.fixture
+def made(rng):
+    """Forty participants, of whom the first of 30 values tells the class a little."""
+    y = np.repeat(["control", "migraine"], 20)
+    values = rng.standard_normal((40, 30))
+    values[:, 0] += (y == "migraine") * 1.2
+    return make(values), y
+
+
+def linear(*steps):
+    return make_pipeline(*steps, StandardScaler(), LogisticRegression())
+
+
+# -- the same as scikit-learn ----------------------------------------------------------
+SCORERS = {
+    "roc_auc": "roc_auc",
+    "balanced_accuracy": "balanced_accuracy",
+    "sensitivity": make_scorer(recall_score, pos_label="migraine"),
+    "specificity": make_scorer(recall_score, pos_label="control"),
+    "brier": make_scorer(
+        brier_score_loss,
+        response_method="predict_proba",
+        pos_label="migraine",
+        greater_is_better=False,
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*recordings are missing")
+def test_equal_to_scikit_learn(participants, cohort):
+    """Features computed once give what fitting everything anew in each fold gives.
+
+    States are missing, so that what fills them has to be learnt from training folds.
+    """
+    X = [dict(x) for x in participants]
+    for number in (1, 4, 10):
+        del X[number]["auditory"]
+    del X[5]["rest"]
+    y = cohort.labels
+    dynamics, bands = TrialDynamics(), BandPower({"alpha": (8.0, 13.0)})
+    pipelines = {
+        "model": linear(MEGFMTransformer(None, config=SMALL, random_state=0)),
+        "signals": linear(OriginalSignals("evoked", decim=25)),
+        "union": linear(FeatureUnion([("b", bands), ("d", dynamics)])),
+        "covariance": linear(CovarianceTangent(4)),
+    }
+    cv = RepeatedStratifiedKFold(n_splits=2, n_repeats=2, random_state=3)
+    result = compare(X, y, pipelines, cv=cv, n_permutations=0)
+    for name, pipeline in pipelines.items():
+        expected = cross_validate(
+            pipeline, X, y, cv=cv, scoring=SCORERS, error_score="raise"
+        )
+        for metric in SCORERS:
+            values = expected[f"test_{metric}"]
+            values = -values if metric == "brier" else values
+            found = result.values(metric)[name]
+            assert_allclose(found, values, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_default_folds_and_tables(made):
+    X, y = made
+    result = compare(X, y, {"a": linear(Values())}, n_permutations=0)
+    cv = RepeatedStratifiedKFold(n_splits=5, n_repeats=4, random_state=0)
+    table = result.folds[result.folds["metric"] == "roc_auc"]
+    assert len(table) == 20
+    for (_, row), (train, test) in zip(table.iterrows(), cv.split(X, y), strict=True):
+        assert row["train"] == tuple(train)
+        assert row["test"] == tuple(test)
+        assert (row["n_train"], row["n_test"]) == (32, 8)
+    assert (table["repeat"] == np.repeat(range(4), 5)).all()
+    # everybody is tested once a repeat
+    counts = result.predictions.groupby(["repeat", "participant"]).size()
+    assert (counts == 1).all() and len(counts) == 160
+    assert (result.predictions["y_true"] == y[result.predictions["participant"]]).all()
+
+
+def test_summary_by_hand(made):
+    X, y = made
+    cv = StratifiedKFold(4)
+    pipelines = {"all": linear(Values()), "five": linear(Values(), SelectKBest(k=5))}
+    result = compare(X, y, pipelines, cv=cv, n_permutations=0, reference="five")
+    values = {
+        name: cross_validate(p, X, y, cv=cv, scoring="roc_auc")["test_score"]
+        for name, p in pipelines.items()
+    }
+    table = result.summary()
+    for name in pipelines:
+        assert_allclose(table.loc[name, "mean"], values[name].mean())
+        assert_allclose(table.loc[name, "sd"], values[name].std(ddof=1))
+    gain = values["all"] - values["five"]
+    error = np.sqrt((1 / 4 + 10 / 30) * gain.var(ddof=1))
+    half = 3.182446 * error  # t of 3 degrees of freedom
+    assert_allclose(table.loc["all", "difference"], gain.mean())
+    assert_allclose(table.loc["all", "difference_high"], gain.mean() + half, rtol=1e-5)
+    assert np.isnan(table.loc["five", "p_value"])
+    # participants' shares of the AUC add up to it
+    flips = result.summary(test="sign-flip")
+    assert 0.0 < flips.loc["all", "p_value"] <= 1.0
+    with pytest.raises(ValueError, match="sign-flip"):
+        result.summary(test="t")
+    with pytest.raises(ValueError, match="roc_auc"):
+        result.summary("r2")
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "balanced_accuracy", "brier"])
+def test_contributions_add_up(made, metric):
+    """With folds of equal make-up, the mean of contributions is the metric."""
+    from mne_megfm.evaluation._tables import contributions
+
+    X, y = made
+    result = compare(X, y, {"a": linear(Values())}, n_permutations=0)
+    assert_allclose(
+        contributions(result.predictions, metric).mean(),
+        result.values(metric)["a"].mean(),
+    )
+
+
+# -- leaks -----------------------------------------------------------------------------
+def test_selection_sees_training_folds_alone(rng):
+    """Selecting among thousands of noise features by label is at chance."""
+    y = np.repeat(["control", "migraine"], 20)
+    values = rng.standard_normal((40, 3000))
+    honest = compare(
+        make(values), y, {"a": linear(Values(), SelectKBest(k=10))}, n_permutations=0
+    )
+    leaked = make(SelectKBest(k=10).fit_transform(values, y))
+    planted = compare(leaked, y, {"a": linear(Values())}, n_permutations=0)
+    assert planted.summary().loc["a", "mean"] > 0.9
+    assert abs(honest.summary().loc["a", "mean"] - 0.5) < 0.15
+
+
+def test_fit_sees_training_folds_alone(made):
+    """What is fitted and not frozen is fitted anew on each training fold."""
+    X, y = made
+    result = compare(X, y, {"a": linear(Watching())}, cv=KFold(4), n_permutations=0)
+    first = result.folds.iloc[0]
+    assert result.weights_seen["a"]["fitted_on"] == list(first["train"])
+    assert "had seen: fitted_on" in repr(result)
+
+
+def test_pretraining_in_fit_is_not_frozen():
+    """A transformer that trains in `fit` cannot describe ahead of the folds."""
+    assert hasattr(MEGFMTransformer(), "describe")
+    assert not hasattr(MEGFMTransformer(max_epochs=1), "describe")
+
+
+def test_permuted_labels_are_at_chance(rng):
+    y = np.repeat(["control", "migraine"], 20)
+    X = make((y == "migraine")[:, None] * 3.0 + rng.standard_normal((40, 30)))
+    result = compare(X, y, {"a": linear(Values())}, n_permutations=19)
+    row = result.summary().loc["a"]
+    assert row["mean"] > 0.95
+    assert abs(row["permuted"] - 0.5) < 0.1
+    assert_allclose(row["p_permuted"], 1 / 20)
+
+
+def test_nothing_to_find_is_at_chance(rng):
+    y = np.repeat(["control", "migraine"], 20)
+    X = make(rng.standard_normal((40, 30)))
+    row = compare(X, y, {"a": linear(Values())}, n_permutations=9).summary().loc["a"]
+    assert row["low"] < 0.5 < row["high"]
+    assert row["p_permuted"] > 0.1
+
+
+def test_sessions_stay_together(made):
+    X, y = made
+    names = np.repeat([f"sub-{n:02d}" for n in range(20)], 2)
+    pipelines = {"a": linear(Values())}
+    result = compare(X, y, pipelines, groups=names, n_permutations=1)
+    for _, row in result.folds.iterrows():
+        assert not set(row["train"]) & set(row["test"])
+    with pytest.raises(ValueError, match="sub-02, .*both training and test"):
+        cv = KFold(5, shuffle=True, random_state=0)
+        compare(X, y, pipelines, groups=names, cv=cv)
+
+
+def test_one_site_after_the_other(made):
+    X, y = made
+    sites = np.tile(["here", "there", "elsewhere", "here"], 10)
+    result = compare(X, y, {"a": linear(Values())}, sites=sites, n_permutations=0)
+    tested = [set(sites[list(test)]) for test in result.folds["test"]]
+    assert all(len(names) == 1 for names in tested)
+    assert set.union(*tested) == set(sites)
+    assert result.folds["fold"].nunique() == 3
+
+
+def test_duplicated_participant(made):
+    X, y = made
+    copies = [*X[:39], {"s": X[3]["s"].copy()}]
+    with pytest.raises(ValueError, match="same recording in elements 3 and 39"):
+        compare(copies, y, {"a": linear(Values())})
+
+
+# -- other labels ----------------------------------------------------------------------
+def test_three_classes(rng):
+    y = np.tile(["chronic", "control", "episodic"], 14)
+    X = make((y == "control")[:, None] + rng.standard_normal((42, 10)))
+    cv = StratifiedKFold(3)
+    pipeline = linear(Values())
+    result = compare(X, y, {"a": pipeline}, cv=cv, n_permutations=1)
+    expected = cross_validate(
+        pipeline, X, y, cv=cv, scoring=["roc_auc_ovr", "balanced_accuracy"]
+    )
+    assert result.metrics == ["roc_auc", "balanced_accuracy", "brier"]
+    assert_allclose(result.values("roc_auc")["a"], expected["test_roc_auc_ovr"])
+    assert_allclose(
+        result.values("balanced_accuracy")["a"], expected["test_balanced_accuracy"]
+    )
+    table = result.predictions
+    proba = table[["proba_chronic", "proba_control", "proba_episodic"]].to_numpy()
+    truth = pd.get_dummies(table["y_true"]).to_numpy(float)
+    assert_allclose(
+        result.values("brier")["a"].mean(), ((proba - truth) ** 2).sum(1).mean()
+    )
+
+
+def test_regression(rng):
+    values = rng.standard_normal((40, 5))
+    y = 40.0 + 10.0 * values[:, 0] + rng.standard_normal(40)
+    pipeline = make_pipeline(Values(), Ridge())
+    cv = KFold(4)
+    result = compare(make(values), y, {"age": pipeline}, cv=cv, n_permutations=2)
+    expected = cross_validate(
+        pipeline, make(values), y, cv=cv, scoring=["r2", "neg_mean_absolute_error"]
+    )
+    assert_allclose(result.values("r2")["age"], expected["test_r2"])
+    assert_allclose(
+        result.values("mae")["age"], -expected["test_neg_mean_absolute_error"]
+    )
+    fold = result.predictions.query("fold == 0")
+    r = np.corrcoef(fold["y_true"], fold["y_pred"])[0, 1]
+    assert_allclose(result.values("pearson_r")["age"].iloc[0], r)
+
+
+# -- once, and anywhere ----------------------------------------------------------------
+def test_described_once(made, tmp_path):
+    """A grid over classifiers describes each participant once, and keeps it."""
+    X, y = made
+    grid = {
+        str(C): make_pipeline(Counting(), LogisticRegression(C=C)) for C in (0.1, 1, 10)
+    }
+    Counting.calls = 0
+    first = compare(X, y, grid, n_permutations=1, memory=tmp_path)
+    assert Counting.calls <= len(X) + 1
+    Counting.calls = 0
+    second = compare(X, y, grid, n_permutations=1, memory=tmp_path)
+    assert Counting.calls <= 1
+    pd.testing.assert_frame_equal(first.folds, second.folds)
+
+
+@pytest.mark.parametrize(
+    "backend", [pytest.param("loky", marks=pytest.mark.slow), "dask"]
+)
+def test_same_in_other_processes(participants, cohort, backend):
+    X, y = participants, cohort.labels
+    pipelines = {"a": linear(TrialDynamics()), "b": linear(BandPower())}
+    settings = {"cv": StratifiedKFold(2), "n_permutations": 1}
+    here = compare(X, y, pipelines, **settings)
+    if backend == "loky":
+        there = compare(X, y, pipelines, n_jobs=2, **settings)
+    else:
+        from distributed import Client, LocalCluster
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of ports and versions, not ours
+            with (
+                LocalCluster(2, threads_per_worker=1, processes=False) as cluster,
+                Client(cluster),
+                parallel_config("dask"),
+            ):
+                there = compare(X, y, pipelines, **settings)
+    pd.testing.assert_frame_equal(here.folds, there.folds)
+    pd.testing.assert_frame_equal(here.permutations, there.permutations)
+
+
+def test_shown(made):
+    X, y = made
+    result = compare(X, [*y[:39], None], {"<a>": linear(Values())}, n_permutations=1)
+    html = result._repr_html_()
+    assert "&lt;a&gt;" in html and "<a>" not in html
+    for text in (html, repr(result)):
+        assert "39 participants" in text
+        assert "participant 39: no label (NaN)" in text
+        assert "roc_auc" in text
+
+
+def test_pipelines_are_left_as_they_are(made):
+    X, y = made
+    pipeline = linear(Counting())
+    before = clone(pipeline)
+    compare(X, y, {"a": pipeline}, n_permutations=0)
+    assert str(before) == str(pipeline)
+    assert not hasattr(pipeline[-1], "coef_")
