@@ -23,8 +23,13 @@ def epochs(rng):
 def test_warns_with_names(epochs):
     groups = epochs.metadata["participant"]
     cv = ParticipantSplit(KFold(3))
-    with pytest.warns(RuntimeWarning, match="both training and test: bert.*Results"):
+    with pytest.warns(RuntimeWarning) as caught:
         folds = list(cv.split(epochs, groups=groups))
+    named = [str(warning.message).split(". ")[0] for warning in caught]
+    assert named == [
+        f"Participants in both training and test: {names}"
+        for names in ("bert", "bert, cleo", "cleo")
+    ]
     for (train, test), (expected, _) in zip(
         folds, KFold(3).split(np.zeros(24)), strict=True
     ):
