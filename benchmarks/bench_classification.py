@@ -1,7 +1,8 @@
 """Model features beside all baselines on a simulated cohort.
 
 Run as ``python benchmarks/bench_classification.py``; ``--help`` tells the settings. The
-cohort is drawn from another seed than the simulated recordings of pretraining.
+cohort is drawn from another seed than the simulated recordings of pretraining, and than
+the one that the settings of baselines were chosen on (77).
 """
 
 import argparse
@@ -23,7 +24,7 @@ def main():
     parser.add_argument("--participants", type=int, default=80)
     parser.add_argument("--epochs", type=int, default=40, help="in each state")
     parser.add_argument("--effect-size", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument("--seed", type=int, default=78)
     parser.add_argument("--permutations", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--learning-curve", action="store_true")

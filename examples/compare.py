@@ -1,8 +1,8 @@
 """Compare model features with the original signals and other baselines.
 
 Do they tell patients from controls better? One call answers that for any cohort:
-participants with recordings of several states from several MEG systems, and labels. Here the cohort is *simulated*; with your own, put
-MNE objects in the place of ``X``::
+participants with recordings of several states from several MEG systems, and labels.
+Here the cohort is *simulated*; with your own, put MNE objects in the place of ``X``::
 
     X = [{"rest": raw, "auditory": epochs}, ...]  # one dict a participant
     y = ["migraine", "control", ...]
