@@ -25,7 +25,7 @@ def check_labels(y: Any, n_samples: int, unit: str) -> NDArray:
     if len(missing):
         raise ValueError(
             f"Expected a label for each {unit}, got none (NaN) for "
-            f"{_listed(missing)}; leave these out of X and y."
+            f"{listed(missing)}; leave these out of X and y."
         )
     return y
 
@@ -57,7 +57,7 @@ def check_groups(groups: Any, n_samples: int, unit: str) -> NDArray[np.int_]:
         missing = np.flatnonzero(pd.isna(groups))
         raise ValueError(
             f"Expected a group for each {unit}, got none (NaN) for "
-            f"{_listed(missing)}; name the participant of each."
+            f"{listed(missing)}; name the participant of each."
         )
     return np.unique(groups, return_inverse=True)[1]
 
@@ -92,6 +92,7 @@ def _check_length(name: str, values: NDArray, n_samples: int, unit: str) -> None
         )
 
 
-def _listed(positions: NDArray[np.int_]) -> str:
+def listed(positions: NDArray[np.int_]) -> str:
+    """Name the first few positions."""
     shown = ", ".join(map(str, positions[:5]))
     return f"position {shown}" + (", ..." if len(positions) > 5 else "")

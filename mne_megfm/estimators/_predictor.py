@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from mne.utils import warn
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
@@ -16,10 +17,18 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ..inputs import Recordings
 from ..models import ModelConfig
-from ._labels import check_duplicates, check_groups, check_labels, check_weights
-from ._network import network_outputs
+from ._labels import (
+    check_duplicates,
+    check_groups,
+    check_labels,
+    check_weights,
+    listed,
+)
+from ._network import network_outputs, rows_of_samples
+from ._signals import describe_signals
 from ._tasks import ClassificationTask, RegressionTask
 from ._transformer import MEGFMTransformer
+from ._typicality import Typicality
 
 # parameters that are those of the transformer under the same names
 _OF_TRANSFORMER = (
@@ -149,10 +158,19 @@ class BaseMEGFMPredictor(BaseEstimator):
         features = transformer.fit_transform(recordings)
         self.transformer_ = transformer
         self.unit_ = unit
+        self.typicality_ = Typicality(seed).fit(
+            [features, self._signals(recordings)], groups
+        )
         if self.strategy == "probe":
             self._fit_head(features, y, weight, groups, seed)
         else:
             self._fit_network(recordings, y, weight, groups, seed)
+
+    def _signals(self, recordings: Recordings) -> NDArray[np.float64]:
+        """Describe signals in plain numbers, for typicality."""
+        states = self.transformer_.states_ if self.unit_ == "participant" else [""]
+        rows = rows_of_samples(recordings, self.unit_, states)
+        return describe_signals(recordings, *rows, len(states), self.transformer_)
 
     def _fit_head(
         self,
@@ -201,10 +219,54 @@ class BaseMEGFMPredictor(BaseEstimator):
         check_is_fitted(self, "transformer_")
         recordings = self.transformer_._recordings(X)
         features = self.transformer_.transform(recordings)
+        parts = [features, self._signals(recordings)]
+        far = np.flatnonzero(self.typicality_.is_far(parts))
+        if len(far):
+            warn(
+                f"{len(far)} of {len(features)} {self.unit_}s are unlike those of "
+                f"training ({listed(far)}), what is predicted for them means little; "
+                "see typicality, and look at units, filters and artefacts."
+            )
         if self.strategy == "probe":
             return getattr(self.head_, method)(features)
         outputs = network_outputs(self.network_, recordings, self.transformer_)
         return getattr(self.task_, method)(outputs)
+
+    def typicality(self, X: Any) -> NDArray[np.float64]:
+        """Say how much samples are like those of training.
+
+        The distance of a sample from the training samples, in the frozen encoder's
+        features [1]_ and in plain numbers about its signals (amplitude, spectrum,
+        smoothness over space), is compared with distances of training samples that
+        were held out in turn. What comes from the same
+        distribution gets values spread evenly over (0, 1]; what comes from elsewhere
+        (other systems or filters than in training, wrong units, noise) gets low ones.
+        With few training samples the lowest value, 1 / (n + 1), is not very low.
+
+        Parameters
+        ----------
+        X : Epochs | Raw | Evoked | MEGSamples | list of these
+            The recordings, as in `fit`.
+
+        Returns
+        -------
+        typicality : ndarray, shape (n_samples,)
+            Share of training samples that lie as far out, in (0, 1].
+
+        Notes
+        -----
+        Predicting warns of samples that lie far beyond all of at least 20 training
+        samples.
+
+        References
+        ----------
+        .. [1] Lee et al. (2018), "A simple unified framework for detecting
+           out-of-distribution samples and adversarial attacks", NeurIPS, section 2.1.
+        """
+        check_is_fitted(self, "transformer_")
+        recordings = self.transformer_._recordings(X)
+        features = self.transformer_.transform(recordings)
+        return self.typicality_.score([features, self._signals(recordings)])
 
     @property
     def training_(self) -> dict:

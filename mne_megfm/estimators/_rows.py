@@ -43,13 +43,9 @@ class RowStore:
         transformer: MEGFMTransformer,
     ) -> None:
         config = transformer.config_
-        kept = np.sort(
-            np.concatenate(
-                [_spread(r, n_rows) for rows in _rows_by(sample, state) for r in rows]
-            )
-        )
+        kept = spread_rows(sample, state, n_rows)
         self.sample, self.state = sample[kept], state[kept]
-        thinned = _select(recordings, kept)
+        thinned = select_rows(recordings, kept)
         blocks = list(
             window_blocks(
                 thinned, transformer.frontend_, config, transformer.batch_size
@@ -158,13 +154,21 @@ def _rows_by(sample: NDArray[np.int_], state: NDArray[np.int_]) -> list[list]:
     return rows
 
 
+def spread_rows(
+    sample: NDArray[np.int_], state: NDArray[np.int_], n_rows: int
+) -> NDArray[np.int_]:
+    """Choose at most so many rows of each state of each sample, evenly spread."""
+    chosen = [_spread(r, n_rows) for rows in _rows_by(sample, state) for r in rows]
+    return np.sort(np.concatenate(chosen))
+
+
 def _spread(rows: NDArray[np.int_], n_rows: int) -> NDArray[np.int_]:
     """Take at most so many rows, evenly spread."""
     n_rows = min(n_rows, len(rows))
     return rows[np.linspace(0, len(rows) - 1, n_rows).round().astype(int)]
 
 
-def _select(recordings: Recordings, kept: NDArray[np.int_]) -> Recordings:
+def select_rows(recordings: Recordings, kept: NDArray[np.int_]) -> Recordings:
     """Restrict recordings to some rows, numbered anew."""
     number = np.full(recordings.n_rows, -1)
     number[kept] = np.arange(len(kept))
