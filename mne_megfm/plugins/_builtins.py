@@ -64,7 +64,10 @@ KINDS = {
         Kind(
             "objectives",
             "objective",
-            builtins={"huber+logspec": "mne_megfm.pretraining:SignalSpectrumLoss"},
+            builtins={
+                "huber+logspec": "mne_megfm.pretraining:SignalSpectrumLoss",
+                "log-error": "mne_megfm.pretraining:LogErrorLoss",
+            },
         ),
         Kind(
             "poolings",

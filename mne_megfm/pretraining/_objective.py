@@ -75,3 +75,63 @@ class SignalSpectrumLoss:
             ]
             loss = loss + self.spectral_weight * F.l1_loss(*spectra)
         return loss
+
+
+class LogErrorLoss:
+    """Logarithm of each window's squared error, where hidden.
+
+    What can be predicted to 5 % counts as much as what can be predicted to 50 %: the
+    gradient of a logarithm is relative. Up to a constant this is minus the
+    log-likelihood a sample when every window has Gaussian errors of a variance of its
+    own [1]_.
+
+    Parameters
+    ----------
+    floor : float
+        Share of the window's mean square that is added to the error, so that no window
+        counts without limit.
+
+    References
+    ----------
+    .. [1] Seber & Wild (1989), "Nonlinear regression", section 2.2 (the likelihood
+       concentrated on the sum of squares).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.pretraining import LogErrorLoss
+    >>> target = torch.randn(2, 24, 10, 8, 25)
+    >>> hidden = torch.ones(2, 24, 10, dtype=torch.bool)
+    >>> loss = LogErrorLoss(floor=0.0)
+    >>> round(float(loss(target * 0.9, target, hidden).exp()), 4)  # a tenth, squared
+    0.01
+    """
+
+    def __init__(self, floor: float = 0.01) -> None:
+        self.floor = floor
+
+    def __repr__(self) -> str:
+        return f"LogErrorLoss(floor={self.floor})"
+
+    def __call__(self, predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
+        """Average the loss over windows.
+
+        Parameters
+        ----------
+        predicted : Tensor, shape (n, n_regions, n_patches, sensors, length)
+            The reconstruction.
+        target : Tensor, shape as ``predicted``
+            The signal.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Where to compare.
+
+        Returns
+        -------
+        loss : Tensor, shape ()
+            The mean loss.
+        """
+        unit = target.square().mean((1, 2, 3, 4), keepdim=True).clamp(min=1e-6)
+        error = ((predicted - target).square() / unit).mean((3, 4))
+        count = hidden.sum((1, 2))
+        error = torch.where(hidden, error, 0.0).sum((1, 2))[count > 0]
+        return (self.floor + error / count[count > 0]).log().mean()

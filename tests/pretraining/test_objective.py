@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mne_megfm.pretraining import SignalSpectrumLoss
+from mne_megfm.pretraining import LogErrorLoss, SignalSpectrumLoss
 
 SHAPE = (2, 3, 4, 5, 16)
 
@@ -61,29 +61,65 @@ def test_against_numpy(rng):
     assert float(got) == pytest.approx(expected, rel=1e-10)
 
 
-def test_windows_count_the_same():
+def test_log_error_against_numpy(rng):
+    """The mean over windows of the logarithm of the relative squared error."""
+    target, predicted = rng.standard_normal((2, *SHAPE)) * 3.0
+    hidden = rng.random(SHAPE[:3]) < 0.4
+    expected = [
+        np.log(0.05 + np.mean((p[h] - t[h]) ** 2) / np.mean(t**2))
+        for p, t, h in zip(predicted, target, hidden, strict=True)
+    ]
+    got = LogErrorLoss(0.05)(*map(torch.from_numpy, (predicted, target, hidden)))
+    assert float(got) == pytest.approx(np.mean(expected), rel=1e-10)
+
+
+def test_log_error_is_relative():
+    """Errors of every size have gradients of one size, as a share of the error."""
+    target = torch.randn(SHAPE)
+    for size in (0.1, 1.0):
+        error = torch.tensor(size, requires_grad=True)
+        loss = LogErrorLoss(0.0)(target * (1 + error), target, _everywhere())
+        loss.backward()
+        assert float(error.grad * error) == pytest.approx(2.0, rel=1e-5)
+
+
+def test_log_error_leaves_out_windows_without_hidden_patches():
+    """A window of which nothing is hidden counts for nothing."""
+    target, predicted = torch.randn(2, *SHAPE)
+    hidden = _everywhere()
+    hidden[1] = False
+    loss = LogErrorLoss()
+    alone = loss(predicted[:1], target[:1], hidden[:1])
+    torch.testing.assert_close(loss(predicted, target, hidden), alone)
+
+
+@pytest.mark.parametrize("loss", [SignalSpectrumLoss(), LogErrorLoss()])
+def test_windows_count_the_same(loss):
     """Amplitude as a whole does not matter, window by window."""
     target, predicted = torch.randn(2, *SHAPE)
     scale = torch.tensor([1.0, 30.0])[:, None, None, None, None]
-    loss = SignalSpectrumLoss()
     one = loss(predicted, target, _everywhere())
     other = loss(predicted * scale, target * scale, _everywhere())
     torch.testing.assert_close(one, other)
 
 
-def test_only_hidden_patches_count():
+@pytest.mark.parametrize("loss", [SignalSpectrumLoss(), LogErrorLoss()])
+def test_only_hidden_patches_count(loss):
     """What is predicted elsewhere does not matter."""
     target, predicted = torch.randn(2, *SHAPE)
     hidden = torch.rand(SHAPE[:3]) < 0.5
     wrong = torch.where(hidden[..., None, None], predicted, 1e6)
-    loss = SignalSpectrumLoss()
     assert torch.equal(loss(predicted, target, hidden), loss(wrong, target, hidden))
 
 
-def test_silent_window_is_finite():
+@pytest.mark.parametrize(
+    "loss, expected",
+    [(SignalSpectrumLoss(), 0.0), (LogErrorLoss(0.01), float(np.log(0.01)))],
+)
+def test_silent_window_is_finite(loss, expected):
     """A window of zeros gives a finite loss with a finite gradient."""
     predicted = torch.zeros(SHAPE, requires_grad=True)
-    loss = SignalSpectrumLoss()(predicted, torch.zeros(SHAPE), _everywhere())
-    loss.backward()
-    assert float(loss.detach()) == 0.0
+    got = loss(predicted, torch.zeros(SHAPE), _everywhere())
+    got.backward()
+    assert float(got.detach()) == pytest.approx(expected)
     assert torch.isfinite(predicted.grad).all()
