@@ -54,6 +54,13 @@ def write_together(directory: Path, files: Mapping[str, bytes], last: str) -> No
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def sweep(directory: Path) -> None:
+    """Remove the single files that killed writers left aside."""
+    for path in directory.glob(f"{PREFIX}*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def find_together(directory: Path, table: str) -> dict[str, Path] | None:
     """Find files that belong together by their hashes, as a table of them says.
 

@@ -19,7 +19,7 @@ from ..store import WindowStore
 from ..weights import weights_path
 from ._augmentation import NoiseAndCropping
 from ._checkpoint import load_checkpoint
-from ._files import write_whole
+from ._files import sweep, write_whole
 from ._history import History
 from ._loop import pretrain
 from ._product import Product
@@ -134,6 +134,8 @@ def _claim(
         if overwrite:
             shutil.rmtree(run, ignore_errors=True)
         run.mkdir(parents=True, exist_ok=True)
+        sweep(directory)
+        sweep(run)
         content = json.dumps(settings.to_dict(), indent=2) + "\n"
         write_whole(run / "settings.json", content.encode())
     if ranks.size > 1:

@@ -91,7 +91,7 @@ def shard(model: MaskedSignalTransformer, step: nn.Module) -> None:
 def replicate(step: nn.Module, device: torch.device) -> nn.Module:
     """Give each process a copy whose gradients are averaged (DDP)."""
     ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(step, device_ids=ids, broadcast_buffers=False)
+    return DistributedDataParallel(step, device_ids=ids, forward_sync_buffers=False)
 
 
 def without_exchange(step: nn.Module, wanted: bool) -> AbstractContextManager:
