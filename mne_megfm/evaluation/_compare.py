@@ -19,7 +19,7 @@ from ._frozen import FrozenFeatures, frozen_step
 from ._metrics import find_metrics
 from ._pipelines import default_pipelines
 from ._running import make_task, parallel, run
-from ._samples import Samples, gather
+from ._samples import Samples, exclude_rare_states, gather
 from ._tables import fold_table, permutation_table, prediction_table
 
 
@@ -140,6 +140,7 @@ def compare(
     if cv is None:
         cv = default_cv(samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
+    exclude_rare_states(samples, [(fold.train, fold.test) for fold in folds])
     frozen = describe(samples, chosen, n_jobs, memory, verbose)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)

@@ -16,7 +16,7 @@ from ._compare import applicable, by_repeat, choose_pipelines, describe
 from ._folds import Fold, default_cv, split_participants
 from ._metrics import find_metrics
 from ._running import make_task, parallel, run
-from ._samples import Samples, gather
+from ._samples import Samples, exclude_rare_states, gather
 from ._statistics import corrected_interval
 from ._tables import fold_table
 
@@ -170,6 +170,7 @@ def learning_curve(
     if cv is None:
         cv = default_cv(samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
+    exclude_rare_states(samples, [(fold.train, fold.test) for fold in folds])
     subsets = {
         size: _subsets(folds, size, samples, classify, random_state) for size in sizes
     }

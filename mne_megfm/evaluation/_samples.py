@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +77,13 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
     for name, values in columns.items():
         if values is None and name != "y":
             continue
-        values = np.asarray(values)
-        if values.ndim != 1 or len(values) != len(X):
+        if np.ndim(values) != 1 or len(values) != len(X):
             raise ValueError(
                 f"Expected {name} with one value a participant ({len(X)}), got shape "
-                f"{values.shape}; give one for each, in the order of X."
+                f"{np.shape(values)}; give one for each, in the order of X."
             )
-        columns[name] = values
+        # NumPy would turn a NaN beside strings into a string
+        columns[name] = pd.Series(values).to_numpy()
     y, groups, sites = columns.values()
     for name in ("groups", "sites"):
         if columns[name] is not None and pd.isna(columns[name]).any():
@@ -112,15 +112,55 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
             f"Expected participants with a label and epochs, got none among {len(X)}; "
             "look at the labels and at epochs.drop_log."
         )
-    samples.names = names[kept]
-    samples.y = y[kept]
-    if y.dtype == object:  # what held None or NaN beside labels
-        samples.y = np.array(samples.y.tolist())
+    samples.names, samples.y = (
+        np.array(names[kept].tolist()),
+        np.array(y[kept].tolist()),
+    )
     numbers = check_groups(samples.names, len(kept), "participant")
     check_duplicates(as_recordings(samples.X, verbose="error"), numbers)
     samples.groups = None if groups is None else numbers
-    samples.sites = None if sites is None else sites[kept]
+    samples.sites = None if sites is None else np.array(sites[kept].tolist())
     return samples
+
+
+def exclude_rare_states(
+    samples: Samples, folds: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]]
+) -> None:
+    """Leave out states that some training fold lacks, where a test fold has them.
+
+    Raises
+    ------
+    ValueError
+        If a participant has no other state.
+    """
+    recordings = as_recordings(samples.X, verbose="error")
+    states = [
+        set(recordings.states[recordings.elements == element].tolist())
+        for element in range(len(samples))
+    ]
+    rare = set()
+    for train, test in folds:
+        known = set.union(*(states[i] for i in train))
+        rare |= set.union(*(states[i] for i in test)) - known
+    for position, own in enumerate(states):
+        if not own & rare:
+            continue
+        name, element = samples.names[position], samples.X[position]
+        can_part = isinstance(element, Mapping | mne.BaseEpochs)
+        if not own - rare or not can_part:
+            raise ValueError(
+                "Expected states that participants of every training fold have, got "
+                f"{sorted(own & rare)} for {name}; rename the states alike, or leave "
+                "that recording out."
+            )
+        for state in sorted(own & rare):
+            reason = f"too few participants have the state {state!r}"
+            samples.exclude("recording", name, reason)
+        if isinstance(element, Mapping):
+            kept = {s: inst for s, inst in element.items() if str(s) not in rare}
+        else:
+            kept = element[sorted(own - rare)]
+        samples.X[position] = kept
 
 
 def _without_empty(element: Any) -> tuple[Any, list[str]]:

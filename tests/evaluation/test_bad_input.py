@@ -77,7 +77,7 @@ def test_what_is_left_out_is_listed(X, y):
     X[0]["auditory"] = _empty(X[0]["auditory"])
     X[2] = {state: _empty(epochs) for state, epochs in X[2].items()}
     y = [*y[:3], float("nan"), *y[4:]]
-    result = compare(X, np.array(y, dtype=object), PIPELINES, **QUICK)
+    result = compare(X, y, PIPELINES, **QUICK)
     assert result.excluded.to_dict("records") == [
         {
             "kind": "recording",
@@ -96,6 +96,23 @@ def test_numbers_that_are_missing(X):
     age = np.array([30.5, np.nan, 41.0, 50.0, 28.5, 33.0, 60.0, 47.0])
     result = compare(X, age, pipelines, cv=KFold(2), n_permutations=0)
     assert result.excluded["name"].to_list() == ["1"]
+
+
+def test_state_that_one_participant_has(X, y):
+    expected = compare(X, y, PIPELINES, **QUICK)
+    X[6]["sound"] = X[6]["auditory"].copy().crop(0.0)
+    result = compare(X, y, PIPELINES, **QUICK)
+    assert result.excluded.to_dict("records") == [
+        {
+            "kind": "recording",
+            "name": "6",
+            "reason": "too few participants have the state 'sound'",
+        }
+    ]
+    np.testing.assert_array_equal(result.values(), expected.values())
+    X[6] = {"sound": X[6]["sound"]}
+    with pytest.raises(ValueError, match=r"got \['sound'\] for 6"):
+        compare(X, y, PIPELINES, **QUICK)
 
 
 def test_raw_with_bad_spans_alone(X, y):
