@@ -17,9 +17,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import Recordings, as_recordings
 from ..plugins import resolve
-from ..pretraining import fit_token_axes, pretrain, save_checkpoint
+from ..pretraining import (
+    delete_level,
+    fit_token_axes,
+    pretrain,
+    save_checkpoint,
+    save_level,
+)
 from ._extraction import RowTokens, gather_windows, iter_row_tokens
-from ._start import find_device, random_fields, start_model
+from ._start import find_device, random_fields, start_level, start_model
 
 _AXES_WINDOWS = 2000
 
@@ -40,6 +46,16 @@ class BaseMEGFM(BaseEstimator):
         model, training = start_model(
             self.weights, self.frontend_, self.backbone, self.config, seed
         )
+        self.level_ = None
+        if self.weights is not None and self.participants != "statistics":
+            self.level_, seen = start_level(self.weights, model)
+            training = training | ({} if seen is None else {"level": seen})
+        if self.participants == "level" and self.level_ is None:
+            raise ValueError(
+                "Expected weights with a level over trials for participants='level', "
+                f"got weights={self.weights!r} without; use participants='auto' for "
+                "means and standard deviations over trials."
+            )
         self.model_ = model.to(device)
         self.config_ = model.config
         self.history_ = None
@@ -136,13 +152,18 @@ class BaseMEGFM(BaseEstimator):
             f"{json.dumps(self.training_, indent=2)}\n```\n\n"
             "Not for diagnosis.\n"
         )
-        return save_checkpoint(
+        path = save_checkpoint(
             directory,
             self.model_,
             card=card,
             training=self.training_,
             overwrite=overwrite,
         )
+        if self.level_ is None:
+            delete_level(path)
+        else:
+            save_level(path, self.level_, self.model_.kernel, self.training_["level"])
+        return path
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from mne.utils import logger
 
-from ..models import MaskedSignalTransformer, ModelConfig
+from ..models import MaskedSignalTransformer, ModelConfig, ParticipantTransformer
 from ..plugins import resolve
-from ..pretraining import load_checkpoint, read_config
+from ..pretraining import load_checkpoint, load_level, read_config
 from ..weights import weights_path
 from ._frontend import CanonicalFrontend
 
@@ -50,6 +50,21 @@ def start_model(
     n_arrays = len(model.state_dict())
     logger.info(f"Loaded {n_arrays} of {n_arrays} arrays from {path}.")
     return model, read_config(path)["training"]
+
+
+def start_level(
+    weights: str | os.PathLike, model: MaskedSignalTransformer
+) -> tuple[ParticipantTransformer | None, dict | None]:
+    """Load the level over trials that comes with weights, and what it has seen."""
+    path = weights_path(weights)
+    loaded = load_level(path, model.kernel)
+    if loaded is None:
+        logger.info(
+            f"{path} has no level over trials: participants are described by means "
+            "and standard deviations over their rows."
+        )
+        return None, None
+    return loaded
 
 
 def random_fields(

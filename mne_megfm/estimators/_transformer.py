@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import Recordings
@@ -23,11 +22,11 @@ from ..pretraining import (
     masked_r2,
 )
 from ._base import BaseMEGFM
+from ._describing import DescribesParticipants
 from ._extraction import gather_windows
-from ._participants import Description, ParticipantPooling
 
 
-class MEGFMTransformer(TransformerMixin, BaseMEGFM):
+class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     """Features of MEG recordings from a masked-signal transformer.
 
     Recordings of any MEG system are mapped to a canonical array of virtual
@@ -48,7 +47,15 @@ class MEGFMTransformer(TransformerMixin, BaseMEGFM):
     pooling : str | callable
         How tokens become features: ``"compact"`` (where, when, and the leading axes
         of each token), ``"tokens"`` (everything), ``"time"``, ``"space"``,
-        ``"mean"``, or an instance, see :mod:`mne_megfm.models`.
+        ``"mean"``, or an instance, see :mod:`mne_megfm.models`. The level over trials
+        does not pool tokens.
+    participants : {"auto", "level", "statistics"}
+        How a participant's rows become one. ``"level"``: by the level over trials
+        that comes with the weights, see Notes. ``"statistics"``: mean and standard
+        deviation of pooled rows. ``"auto"``: the level where the weights have one.
+    append_evoked : bool
+        Whether the original signals, averages of each state on the canonical
+        sensors, are appended to the level's features, as ``<state>_evoked_...``.
     max_epochs : int
         Epochs of masked pretraining on ``X``, at most.
     masking : str | callable
@@ -92,6 +99,8 @@ class MEGFMTransformer(TransformerMixin, BaseMEGFM):
         The network, in evaluation mode.
     config_ : ModelConfig
         Its sizes.
+    level_ : ParticipantTransformer | None
+        The level over trials; None if participants are described by statistics.
     unit_ : {"epoch", "participant"}
         What a row is.
     n_patches_ : int | dict
@@ -117,6 +126,14 @@ class MEGFMTransformer(TransformerMixin, BaseMEGFM):
 
     Pooled tokens are centred on the mean token at their place in training.
 
+    The level over trials knows a trial by the canonical signal that follows the
+    stimulus (time 0 of Epochs) and by its spectrum, in order. A participant gets the
+    axes of a learnt token, measures of the responses of each state (size, strength,
+    habituation, recovery after a pause, variability) and of the spectrum, at a scale
+    that suits a linear classifier as it is. States are told by their names: rest,
+    auditory, somatosensory, or any other. What a participant lacks is filled with what
+    the level expects from the rest, and marked. ``max_epochs`` does not change it.
+
     Computation is deterministic on a CPU: the same row gives the same features.
     Between batches of different size, rounding differs at the level of 1e-6.
 
@@ -141,6 +158,8 @@ class MEGFMTransformer(TransformerMixin, BaseMEGFM):
         "weights": [str, os.PathLike, None],
         "unit": [StrOptions({"auto", "epoch", "participant"})],
         "pooling": [str, callable],
+        "participants": [StrOptions({"auto", "level", "statistics"})],
+        "append_evoked": ["boolean"],
         "max_epochs": [Interval(Integral, 0, None, closed="left")],
         "masking": [str, callable],
         "mask_ratio": [Interval(Real, 0, 1, closed="neither")],
@@ -166,6 +185,8 @@ class MEGFMTransformer(TransformerMixin, BaseMEGFM):
         *,
         unit: str = "auto",
         pooling: str | Callable = "compact",
+        participants: str = "auto",
+        append_evoked: bool = False,
         max_epochs: int = 0,
         masking: str | Callable = "mixed",
         mask_ratio: float = 0.8,
@@ -187,6 +208,8 @@ class MEGFMTransformer(TransformerMixin, BaseMEGFM):
         self.weights = weights
         self.unit = unit
         self.pooling = pooling
+        self.participants = participants
+        self.append_evoked = append_evoked
         self.max_epochs = max_epochs
         self.masking = masking
         self.mask_ratio = mask_ratio
@@ -323,88 +346,6 @@ class MEGFMTransformer(TransformerMixin, BaseMEGFM):
             out[part.row] = pooled
         return out
 
-    # -- participants described once, for many folds ------------------------
-    def _describe(self, recordings: Recordings) -> list[Description]:
-        parts = (
-            (part.row, part.tokens.shape[2], self._pool(part.tokens, part.recorded))
-            for part in self._row_tokens(recordings)
-        )
-        return ParticipantPooling().describe(recordings, parts)
-
-    def _fit_participants(self, descriptions: list[Description]) -> None:
-        self._participants = ParticipantPooling().fit(descriptions)
-        self.states_ = self._participants.states
-        self.n_patches_ = self._participants.n_patches
-
-    def _is_frozen(self) -> bool:
-        return self.max_epochs == 0
-
-    @available_if(_is_frozen)
-    def describe(self, X: Any) -> list[Description]:
-        """Describe participants by frozen weights, each by itself.
-
-        With `fit_described` and `transform_described` this is `fit` and `transform`
-        in two parts: the first is slow and depends on one participant alone, so that
-        it is done once for all folds of a cross-validation. The first call loads the
-        weights.
-
-        Parameters
-        ----------
-        X : list of Epochs | list of dict
-            The participants.
-
-        Returns
-        -------
-        descriptions : list of dict
-            For each participant, from state to its description.
-        """
-        recordings = self._recordings(X)
-        if not hasattr(self, "model_"):
-            self._fit_model(recordings)
-        return self._describe(recordings)
-
-    @available_if(_is_frozen)
-    def fit_described(
-        self, descriptions: list[Description], y: Any = None
-    ) -> MEGFMTransformer:
-        """Learn what `fit` learns from participants besides their weights.
-
-        Parameters
-        ----------
-        descriptions : list of dict
-            What `describe` gave for the training participants.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : MEGFMTransformer
-            The transformer, with states and fills of these participants.
-        """
-        check_is_fitted(self, "model_")
-        self.unit_ = "participant"
-        self._fit_participants(descriptions)
-        return self
-
-    @available_if(_is_frozen)
-    def transform_described(
-        self, descriptions: list[Description]
-    ) -> NDArray[np.float32]:
-        """Turn descriptions into features.
-
-        Parameters
-        ----------
-        descriptions : list of dict
-            What `describe` gave.
-
-        Returns
-        -------
-        features : ndarray of float32, shape (n_participants, n_features_out)
-            As `transform` gives.
-        """
-        check_is_fitted(self, "_participants")
-        return self._participants.transform(descriptions)
-
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Name the features.
 
@@ -418,11 +359,13 @@ class MEGFMTransformer(TransformerMixin, BaseMEGFM):
         Returns
         -------
         names : ndarray of str, shape (n_features_out,)
-            For instance ``region03_t0100-0200ms_pc00``; for participants after the
-            state and the statistic, ``auditory_mean_region03_...``.
+            For instance ``region03_t0100-0200ms_pc00``; for participants
+            ``auditory_habituation``, or, as statistics, ``auditory_mean_region03_...``.
         """
         check_is_fitted(self, "model_")
         config = self.config_
+        if self.unit_ == "participant" and self.level_ is not None:
+            return np.array(self._participants.names(), dtype=object)
 
         def names(n_patches: int) -> list[str]:
             seconds = config.patch_length / config.sfreq

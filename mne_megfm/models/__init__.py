@@ -7,6 +7,7 @@ from ._config import ModelConfig
 from ._fill import field_interpolation, time_interpolation
 from ._lora import LowRankLinear, add_adapters, merge_adapters
 from ._masked import MaskedSignalTransformer
+from ._participant import STATES, ParticipantConfig, ParticipantTransformer
 from ._patches import from_patches, sample_mask, to_patches, valid_patches
 from ._pooling import (
     CompactPooling,
@@ -16,17 +17,24 @@ from ._pooling import (
     TokenPooling,
 )
 from ._scaling import Scaled
+from ._trial_inputs import BANDS, TrialInputs, Trials
 
 __all__ = [
+    "BANDS",
+    "STATES",
     "CompactPooling",
     "LowRankLinear",
     "MaskedSignalTransformer",
     "MeanPooling",
     "ModelConfig",
+    "ParticipantConfig",
+    "ParticipantTransformer",
     "Scaled",
     "SpacePooling",
     "TimePooling",
     "TokenPooling",
+    "TrialInputs",
+    "Trials",
     "add_adapters",
     "field_interpolation",
     "from_patches",

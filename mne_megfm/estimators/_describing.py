@@ -1,0 +1,119 @@
+"""Participants described one by one, once for many folds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from ..inputs import Recordings
+from ._level import LevelDescription, ParticipantLevel, describe_recordings
+from ._participants import Description, ParticipantPooling
+
+
+class DescribesParticipants:
+    """The part of a transformer that makes one row of each participant.
+
+    Participants are described by the level over trials where there is one, and by
+    statistics of their rows otherwise.
+    """
+
+    def _describe(
+        self, recordings: Recordings
+    ) -> list[Description] | list[LevelDescription]:
+        if self.level_ is not None:
+            return describe_recordings(
+                self.level_,
+                recordings,
+                self.frontend_,
+                self.config_,
+                self.batch_size,
+                evoked=self.append_evoked,
+            )
+        parts = (
+            (part.row, part.tokens.shape[2], self._pool(part.tokens, part.recorded))
+            for part in self._row_tokens(recordings)
+        )
+        return ParticipantPooling().describe(recordings, parts)
+
+    def _fit_participants(self, descriptions: list[Description]) -> None:
+        if self.level_ is not None:
+            self._participants = ParticipantLevel(self.level_).fit(descriptions)
+            # rows may have any length: what follows the stimulus counts
+            self.n_patches_ = {}
+        else:
+            self._participants = ParticipantPooling().fit(descriptions)
+            self.n_patches_ = self._participants.n_patches
+        self.states_ = self._participants.states
+
+    def _is_frozen(self) -> bool:
+        return self.max_epochs == 0
+
+    @available_if(_is_frozen)
+    def describe(self, X: Any) -> list[Description]:
+        """Describe participants by frozen weights, each by itself.
+
+        With `fit_described` and `transform_described` this is `fit` and `transform`
+        in two parts: the first is slow and depends on one participant alone, so that
+        it is done once for all folds of a cross-validation. The first call loads the
+        weights.
+
+        Parameters
+        ----------
+        X : list of Epochs | list of dict
+            The participants.
+
+        Returns
+        -------
+        descriptions : list of dict
+            For each participant, from state to its description.
+        """
+        recordings = self._recordings(X)
+        if not hasattr(self, "model_"):
+            self._fit_model(recordings)
+        return self._describe(recordings)
+
+    @available_if(_is_frozen)
+    def fit_described(
+        self, descriptions: list[Description], y: Any = None
+    ) -> DescribesParticipants:
+        """Learn what `fit` learns from participants besides their weights.
+
+        Parameters
+        ----------
+        descriptions : list of dict
+            What `describe` gave for the training participants.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : DescribesParticipants
+            The transformer, with states and fills of these participants.
+        """
+        check_is_fitted(self, "model_")
+        self.unit_ = "participant"
+        self._fit_participants(descriptions)
+        return self
+
+    @available_if(_is_frozen)
+    def transform_described(
+        self, descriptions: list[Description]
+    ) -> NDArray[np.float32]:
+        """Turn descriptions into features.
+
+        Parameters
+        ----------
+        descriptions : list of dict
+            What `describe` gave.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_participants, n_features_out)
+            As `transform` gives.
+        """
+        check_is_fitted(self, "_participants")
+        return self._participants.transform(descriptions)
