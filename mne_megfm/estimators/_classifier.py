@@ -28,14 +28,14 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     """Classify participants, or epochs, by a pretrained transformer.
 
     ``strategy="probe"`` leaves the encoder as it was pretrained and fits a linear head
-    on its features.
+    on its features [1]_.
 
     Parameters
     ----------
     weights : str | path-like | None
         Weights of the encoder, see :class:`~mne_megfm.MEGFMTransformer`.
     strategy : {"probe", "lora", "finetune"}
-        What is fitted: the head alone, low-rank adapters in the encoder [2]_, or all
+        What is fitted: the head alone, low-rank adapters in the encoder [4]_, or all
         of the encoder.
     class_weight : {"balanced"} | dict | None
         Weights of the classes, as in scikit-learn. Probabilities are those of a
@@ -116,12 +116,23 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     not, so pass ``groups`` with them: otherwise the choice and the calibration look at
     other epochs of the same person, and are too sure.
 
+    Fine-tuning (`skorch`) starts from the linear head that suits the frozen encoder
+    [3]_, with mean and spread over rows of each state as features, and trains encoder
+    and head together. A share of the training participants is held out: the epoch with
+    the least loss on them is kept, which may be the start. They also give the
+    temperature. `network_` is
+    trained, `transformer_` stays as pretrained.
+
     References
     ----------
     .. [1] Alain & Bengio (2017), "Understanding intermediate layers using linear
        classifier probes", ICLR workshop.
     .. [2] Guo et al. (2017), "On calibration of modern neural networks", ICML,
        section 4.2.
+    .. [3] Kumar et al. (2022), "Fine-tuning can distort pretrained features and
+       underperform out-of-distribution", ICLR, section 3.
+    .. [4] Hu et al. (2022), "LoRA: low-rank adaptation of large language models", ICLR,
+       section 4.1.
 
     Examples
     --------

@@ -15,10 +15,6 @@ from ..inputs._reading import read_rows
 
 def check_labels(y: Any, n_samples: int, unit: str) -> NDArray:
     """Check that there is one label a sample, and none missing."""
-    if y is None:
-        raise ValueError(
-            f"Expected y with one label a {unit}, got None; it requires y to be passed."
-        )
     y = column_or_1d(y, warn=True)
     _check_length("y", y, n_samples, unit)
     missing = np.flatnonzero(pd.isna(y))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ..inputs import Recordings
-from ..models import ModelConfig
+from ..models import ModelConfig, merge_adapters
 from ._labels import (
     check_duplicates,
     check_groups,
@@ -135,6 +137,11 @@ class BaseMEGFMPredictor(BaseEstimator):
 
     # -- fitting ------------------------------------------------------------
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
+        if y is None:
+            raise ValueError(
+                f"Expected labels or numbers in y, got None: {type(self).__name__} "
+                "requires y to be passed, but the target y is None."
+            )
         # one draw, so that a RandomState gives all parts the same seed
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         if self.head is not None and self.strategy != "probe":
@@ -238,10 +245,10 @@ class BaseMEGFMPredictor(BaseEstimator):
         The distance of a sample from the training samples, in the frozen encoder's
         features [1]_ and in plain numbers about its signals (amplitude, spectrum,
         smoothness over space), is compared with distances of training samples that
-        were held out in turn. What comes from the same
-        distribution gets values spread evenly over (0, 1]; what comes from elsewhere
-        (other systems or filters than in training, wrong units, noise) gets low ones.
-        With few training samples the lowest value, 1 / (n + 1), is not very low.
+        were held out in turn. What comes from the same distribution gets values spread
+        evenly over (0, 1]; what comes from elsewhere (other systems or filters than in
+        training, wrong units, noise) gets low ones. With few training samples the
+        lowest value, 1 / (n + 1), is not very low.
 
         Parameters
         ----------
@@ -273,6 +280,48 @@ class BaseMEGFMPredictor(BaseEstimator):
         """What the weights had seen before `fit`, from their checkpoint."""
         check_is_fitted(self, "transformer_")
         return self.transformer_.training_
+
+    def save_pretrained(
+        self, directory: str | os.PathLike, *, overwrite: bool = False
+    ) -> Path:
+        """Write the encoder for ``MEGFMTransformer(weights=directory)``.
+
+        That of fine-tuning if there was any, with adapters merged into its weights. The
+        head is not written.
+
+        Parameters
+        ----------
+        directory : path-like
+            The folder; made if it does not exist.
+        overwrite : bool
+            Whether an existing checkpoint may be replaced.
+
+        Returns
+        -------
+        directory : Path
+            The folder.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder has files and ``overwrite`` is False.
+        """
+        check_is_fitted(self, "transformer_")
+        transformer = copy.copy(self.transformer_)
+        if self.strategy != "probe":
+            transformer.model_ = merge_adapters(copy.deepcopy(self.network_.encoder))
+            epochs = int(self.history_["valid_loss"].idxmin())
+            tuned = {"strategy": self.strategy, "epochs": epochs}
+            transformer.training_ = self.training_ | {"fine_tuned_on_labels": tuned}
+        return transformer.save_pretrained(directory, overwrite=overwrite)
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        network = state.get("network_")
+        if network is not None and network.centre.device.type != "cpu":
+            # a pickle must open where there is no GPU
+            state = state | {"network_": copy.deepcopy(network).cpu()}
+        return state
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -17,14 +17,14 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     """Predict a number, as an age or a score, by a pretrained transformer.
 
     ``strategy="probe"`` leaves the encoder as it was pretrained and fits a linear head
-    on its features. `score` is R², as in scikit-learn.
+    on its features [1]_. `score` is R², as in scikit-learn.
 
     Parameters
     ----------
     weights : str | path-like | None
         Weights of the encoder, see :class:`~mne_megfm.MEGFMTransformer`.
     strategy : {"probe", "lora", "finetune"}
-        What is fitted: the head alone, low-rank adapters in the encoder [2]_, or all
+        What is fitted: the head alone, low-rank adapters in the encoder [3]_, or all
         of the encoder.
     head : estimator | None
         A scikit-learn regressor for the features, in place of
@@ -97,10 +97,20 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     Each participant of a list is a group of its own. Epochs are not, so pass ``groups``
     with them: otherwise the choice looks at other epochs of the same person.
 
+    Fine-tuning (`skorch`) starts from the linear head that suits the frozen encoder
+    [2]_, with mean and spread over rows of each state as features, and trains encoder
+    and head together. A share of the training participants is held out: the epoch with
+    the least loss on them is kept, which may be the start. `network_` is
+    trained, `transformer_` stays as pretrained.
+
     References
     ----------
     .. [1] Alain & Bengio (2017), "Understanding intermediate layers using linear
        classifier probes", ICLR workshop.
+    .. [2] Kumar et al. (2022), "Fine-tuning can distort pretrained features and
+       underperform out-of-distribution", ICLR, section 3.
+    .. [3] Hu et al. (2022), "LoRA: low-rank adaptation of large language models", ICLR,
+       section 4.1.
 
     Examples
     --------

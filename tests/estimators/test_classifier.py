@@ -177,7 +177,7 @@ def test_parameters(probe, labelled, params, match):
 @pytest.mark.parametrize(
     ("y", "match"),
     [
-        (None, "Expected y with one label a participant, got None"),
+        (None, "requires y to be passed"),
         (["a"] * 8, "at least 2 classes in y, got one class: 'a'"),
         (["a", "b"] * 3, "one value a participant .8., got 6"),
         ([0.0, 1.0, np.nan, 1.0] * 2, "none .NaN. for position 2, 6"),

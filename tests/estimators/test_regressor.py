@@ -68,7 +68,7 @@ def test_scikit_learn_around_it(probe, labelled, ages):
 @pytest.mark.parametrize(
     ("y", "match"),
     [
-        (None, "Expected y with one label a participant, got None"),
+        (None, "requires y to be passed"),
         ([1.0] * 6, "one value a participant .8., got 6"),
         ([1.0, np.nan] * 4, "none .NaN. for position 1, 3, 5, 7"),
         ([1.0, np.inf] * 4, "finite numbers in y"),

@@ -82,6 +82,25 @@ def test_only_what_should_be_is_trained(learned):
         assert not adapters
 
 
+def test_save_and_use_frozen(learned, tmp_path):
+    """Adapters are merged: what is written is a plain encoder that does the same."""
+    classifier, X, _ = learned
+    path = classifier.save_pretrained(tmp_path / "mine")
+    transformer = MEGFMTransformer(weights=path).fit(X)
+    assert set(transformer.model_.state_dict()) == set(
+        classifier.transformer_.model_.state_dict()
+    )
+    windows = 3e-13 * torch.randn(2, 192, 250)
+    with torch.inference_mode():
+        expected = classifier.network_.encoder.encode(windows)
+        tokens = transformer.model_.encode(windows)
+    torch.testing.assert_close(tokens, expected, rtol=1e-3, atol=1e-3)
+    noted = transformer.training_["fine_tuned_on_labels"]
+    assert noted["strategy"] == classifier.strategy
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        classifier.save_pretrained(path)
+
+
 def test_starts_from_the_probe(labelled):
     """With a rate of nearly 0, the network is the linear head on frozen features."""
     X, y = labelled
