@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -347,20 +346,27 @@ class WindowStore:
         columns = [*keys, "n_windows", "seconds", "checksum"]
         return pd.DataFrame(rows, columns=None if rows else columns)
 
-    def notes(self, recording: int) -> dict[str, Any]:
+    def notes(self, name: str) -> dict[str, Any]:
         """Tell all that is known of a recording.
 
         Parameters
         ----------
-        recording : int
-            Its row in ``table``.
+        name : str
+            Its name.
 
         Returns
         -------
         notes : dict
             What was given to :meth:`append`, with ``dev_head_t`` and provenance.
+
+        Raises
+        ------
+        KeyError
+            If there is no such recording.
         """
-        return json.loads(json.dumps(self._shards[recording].notes))
+        if name not in self:
+            raise KeyError(f"Expected a recording of the store, got {name!r}.")
+        return Shard.open(self._folder / file_name(name)).notes
 
     @cached_property
     def fingerprint(self) -> str:

@@ -3,7 +3,8 @@
 import json
 import os
 import pickle
-import resource
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,12 +88,11 @@ def test_stream_hands_errors_on(store):
 
 def test_stream_can_be_left(store):
     """A stream that is not read to its end leaves no thread behind."""
-    import threading
-
+    before = threading.active_count()
     stream = store.stream([[i % 20] for i in range(1000)])
     next(stream)
     stream.close()
-    assert threading.active_count() == 1
+    assert threading.active_count() == before
 
 
 def test_short_windows(tmp_path, make_windows):
@@ -136,7 +136,7 @@ def test_notes(tmp_path, make_windows):
     assert row.array == "275 axial gradiometers"
     assert row.participant == "p/ä 1"
     assert row.file == "a.fif"
-    notes = store.notes(0)
+    notes = store.notes("x")
     np.testing.assert_array_equal(notes["dev_head_t"], head)
     assert notes["provenance"] == facts["provenance"]
 
@@ -326,24 +326,25 @@ def test_recording_cut_while_open(store):
         store.take([19])
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
 def test_memory_and_files_are_bounded(tmp_path):
     """Going through a store leaves neither files open nor windows in memory."""
-    import psutil
+
+    def used():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd"))
 
     store = WindowStore.create(tmp_path / "store")
     block = 1e-12 * np.random.default_rng(0).standard_normal((100, 192, 250))
     for i in range(6):
         store.append(block, name=f"r{i}", participant=f"p{i}", state="rest")
-    process = psutil.Process()
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     order = np.random.default_rng(1).permutation(len(store))
     batches = np.array_split(order, 40)
     store.take(batches[0])
-    before, n_files = process.memory_info().rss, process.num_fds()
+    memory, n_files = used()
     for _ in range(3):
         for data, _ in store.stream(batches):
             assert data.shape[1:] == (192, 250)
-    assert process.num_fds() == n_files
     # the store is 59 MB on disk, 115 MB as floats
-    assert process.memory_info().rss - before < 40e6
-    assert limit == resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert used()[0] - memory < 40e6
+    assert used()[1] == n_files

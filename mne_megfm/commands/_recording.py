@@ -1,0 +1,344 @@
+"""Bring one recording to the window store."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+import time
+import traceback
+import warnings
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mne
+import numpy as np
+from mne.io.constants import FIFF
+from mne.utils import use_log_level
+
+from .._version import __version__
+from ..inputs import as_recordings, iter_windows
+from ..sensors import compute_mapping
+from ..store import WindowStore
+from ._sources import Source
+
+if TYPE_CHECKING:
+    from mne.io import BaseRaw
+
+    from ..inputs import Recording
+
+WRITTEN, THERE, LEFT_OUT, FAILED = "written", "there", "left out", "failed"
+#: Centre of the expansion without a head shape, in head coordinates (m).
+HEAD_ORIGIN = (0.0, 0.0, 0.04)
+#: Order of the columns of the log.
+COLUMNS = (
+    "outcome",
+    "name",
+    "participant",
+    "state",
+    "site",
+    "array",
+    "windows",
+    "seconds",
+    "took",
+    "file",
+    "reason",
+    "warnings",
+)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How recordings are prepared.
+
+    Attributes
+    ----------
+    highpass, lowpass : float | None
+        Edges of the filter in Hz.
+    notch : float | None
+        Frequency of the mains in Hz; its harmonics are filtered as well.
+    maxwell : bool
+        Whether to use signal-space separation.
+    st_duration : float | None
+        Length of its temporal extension in s.
+    events : dict
+        Events that windows are cut around, for each state; without, windows follow
+        each other.
+    tmin : float
+        Start of such a window from its event in s.
+    """
+
+    highpass: float | None = 0.5
+    lowpass: float | None = None
+    notch: float | None = None
+    maxwell: bool = False
+    st_duration: float | None = None
+    events: dict[str, list[str]] | None = None
+    tmin: float = -0.2
+
+    def of_state(self, state: str) -> dict[str, Any]:
+        """Tell what matters for a state, as JSON holds it."""
+        settings = asdict(self)
+        settings["events"] = (self.events or {}).get(state)
+        if settings["events"] is None:
+            del settings["tmin"]
+        return settings | {"centred": "over the recording"}
+
+
+def prepare_recording(source: Source, params: Parameters, path: Path) -> dict[str, Any]:
+    """Bring a recording to the store, and tell how it went.
+
+    Parameters
+    ----------
+    source : Source
+        The recording.
+    params : Parameters
+        How to prepare it.
+    path : Path
+        The store.
+
+    Returns
+    -------
+    outcome : dict
+        A row of the log. Whatever goes wrong is an outcome, too.
+    """
+    started = time.perf_counter()
+    outcome: dict[str, Any] = {
+        "outcome": LEFT_OUT,
+        "name": source.name,
+        "participant": source.participant,
+        "state": source.task,
+        "site": source.site,
+        "file": source.relative,
+        "reason": source.left_out,
+    }
+    if source.left_out:
+        return outcome
+    # above this level mne.utils.warn is silent, and warnings belong in the log
+    with warnings.catch_warnings(record=True) as caught, use_log_level("warning"):
+        warnings.simplefilter("always")
+        # what MNE says of a FIF file that ends early, before it reads what is left
+        warnings.filterwarnings("error", message="Invalid tag")
+        try:
+            outcome |= _prepare(source, params, path)
+        except Exception as error:  # one bad recording takes no other down
+            outcome |= {
+                "outcome": FAILED,
+                "reason": f"{type(error).__name__}: {error}",
+                "traceback": traceback.format_exc(),
+            }
+    texts = dict.fromkeys(_one_line(warning.message) for warning in caught)
+    outcome["warnings"] = "; ".join(texts)
+    outcome["took"] = round(time.perf_counter() - started, 1)
+    return outcome
+
+
+def _prepare(source: Source, params: Parameters, path: Path) -> dict[str, Any]:
+    store = WindowStore(path, "a")
+    settings = params.of_state(source.task)
+    files = _files(source.path)
+    size = sum(file.stat().st_size for file in files)
+    if source.name in store:
+        notes = store.notes(source.name)
+        before = notes["provenance"]
+        for what, old, new in (
+            ("parameters", before["parameters"], settings),
+            ("state", notes["state"], source.task),
+            ("file", before["file"], source.relative),
+            ("size", before["bytes"], size),
+        ):
+            if old != new:
+                raise ValueError(
+                    f"Expected the recording {source.name!r} as it is in the store, "
+                    f"got another {what}: {new} instead of {old}; use another store, "
+                    "or --prefix for another data set."
+                )
+        return {"outcome": THERE}
+    raw = source.read()
+    if source.path.suffix == ".fif":
+        files = [Path(file) for file in raw.filenames]  # all parts of it
+    facts = {
+        "file": source.relative,
+        "sha256": _hash(files),
+        "bytes": size,
+        "recorded_sfreq": raw.info["sfreq"],
+        "recorded_seconds": raw.n_times / raw.info["sfreq"],
+        "bads": list(raw.info["bads"]),
+        "parameters": settings,
+        "software": _software(),
+    }
+    raw = _clean(raw, source, params)
+    rows = _rows(raw, settings, store)
+    windows, n_valid, start, array = _windows(rows, store)
+    head = raw.info["dev_head_t"]
+    store.append(
+        windows,
+        name=source.name,
+        participant=source.participant,
+        state=source.task,
+        site=source.site,
+        array=array,
+        n_valid=n_valid,
+        start=start,
+        dev_head_t=None if head is None else head["trans"],
+        provenance=facts,
+    )
+    return {
+        "outcome": WRITTEN,
+        "array": array,
+        "windows": len(windows),
+        "seconds": float(n_valid.sum() / store.sfreq),
+    }
+
+
+def _clean(raw: BaseRaw, source: Source, params: Parameters) -> BaseRaw:
+    """Filter a recording as asked for."""
+    info = raw.info
+    was_separated = any(
+        record.get("max_info", {}).get("sss_info") for record in info["proc_history"]
+    )
+    if info.get("maxshield") and not was_separated and not params.maxwell:
+        raise ValueError(
+            "Expected a recording without internal active shielding, got one that "
+            "Maxwell filtering has not cleaned yet; pass --maxwell."
+        )
+    picks = mne.pick_types(info, meg=True, ref_meg=True, stim=True, exclude=())
+    raw.pick(picks)
+    if params.maxwell and not was_separated:
+        in_head = info["dev_head_t"] is not None
+        raw = mne.preprocessing.maxwell_filter(
+            raw.load_data(),
+            origin="auto" if not in_head or _has_headshape(info) else HEAD_ORIGIN,
+            coord_frame="head" if in_head else "meg",
+            st_duration=params.st_duration,
+            ignore_ref=not raw.compensation_grade,
+            **source.calibration(),
+        )
+    good = mne.pick_types(raw.info, meg=True, ref_meg=False, exclude="bads")
+    half = raw.info["sfreq"] / 2
+    highpass, lowpass = params.highpass, params.lowpass
+    # what the recording went through already is not to be done again
+    if highpass is not None and raw.info["highpass"] >= highpass:
+        highpass = None
+    if lowpass is not None and min(raw.info["lowpass"], half) <= lowpass:
+        lowpass = None
+    if params.notch is not None and params.notch < half:
+        harmonics = np.arange(params.notch, half, params.notch)
+        raw.load_data().notch_filter(harmonics, good)
+    if highpass is not None or lowpass is not None:
+        raw.load_data().filter(highpass, lowpass, good)
+    return raw
+
+
+def _has_headshape(info: mne.Info) -> bool:
+    """Tell whether there are points on the head to fit a sphere to."""
+    kinds = [int(point["kind"]) for point in info["dig"] or ()]
+    return kinds.count(FIFF.FIFFV_POINT_EXTRA) > 10
+
+
+def _rows(raw: BaseRaw, settings: dict[str, Any], store: WindowStore) -> Any:
+    """Cut a recording around events, or leave it in one piece."""
+    wanted = settings["events"]
+    if wanted is None:
+        return raw
+    events, event_id = _events(raw)
+    chosen = {
+        name: code
+        for name, code in event_id.items()
+        if "*" in wanted or name in wanted or set(name.split("/")) & set(wanted)
+    }
+    if not chosen:
+        raise ValueError(
+            f"Expected events {', '.join(wanted)}, got a recording with "
+            f"{', '.join(event_id) or 'none'}."
+        )
+    return mne.Epochs(
+        raw,
+        events,
+        chosen,
+        tmin=settings["tmin"],
+        # up to the last sample before the next window would begin
+        tmax=settings["tmin"] + store.n_times / store.sfreq - 1 / raw.info["sfreq"],
+        baseline=None,
+        proj=False,
+        event_repeated="drop",
+    )
+
+
+def _events(raw: BaseRaw) -> tuple[np.ndarray, dict[str, int]]:
+    """Find events in annotations, as events.tsv becomes, or in stimulus channels."""
+    events, event_id = mne.events_from_annotations(raw)
+    if not event_id and "stim" in raw:
+        events = mne.find_events(raw, shortest_event=1)
+        event_id = {str(code): int(code) for code in np.unique(events[:, 2])}
+    return events, event_id
+
+
+def _windows(
+    rows: BaseRaw | mne.Epochs, store: WindowStore
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Bring rows to canonical windows, centred over the recording."""
+    arrays = []
+
+    def project(recording: Recording) -> tuple[np.ndarray, list[str]]:
+        mapping = compute_mapping(recording.info)
+        arrays.append(mapping.system)
+        return mapping.to_canonical, list(mapping.ch_names)
+
+    recordings = as_recordings(rows)
+    blocks = list(
+        iter_windows(recordings, project, sfreq=store.sfreq, n_times=store.n_times)
+    )
+    windows = np.concatenate([block.data for block in blocks])
+    n_valid = np.concatenate([block.n_valid for block in blocks])
+    row = np.concatenate([block.row for block in blocks])
+    # as users centre or baseline-correct theirs; the mean of a window would tell a
+    # network the mean of what is hidden
+    mean = windows.sum((0, 2), dtype=float) / n_valid.sum()
+    windows -= mean[:, None].astype(np.float32)
+    for i in np.flatnonzero(n_valid < store.n_times):
+        windows[i, :, n_valid[i] :] = 0.0
+    return windows, n_valid, _starts(recordings[0])[row], arrays[0]
+
+
+def _starts(recording: Recording) -> np.ndarray:
+    """Time of each row's first sample from the beginning of the recording, in s."""
+    if recording.kind == "raw":
+        return recording.rows / recording.sfreq
+    epochs = recording.inst
+    samples = epochs.events[recording.rows, 0] - epochs._raw.first_samp
+    return samples / recording.sfreq + epochs.times[0]
+
+
+def _files(path: Path) -> list[Path]:
+    """List the files of a recording, which may be a folder."""
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    return [path]
+
+
+def _hash(files: list[Path]) -> str:
+    """Hash the contents of files; that of one file is its plain SHA-256."""
+    digests = []
+    for file in files:
+        with open(file, "rb") as content:
+            digests.append(hashlib.file_digest(content, "sha256").hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _software() -> dict[str, str]:
+    versions = {"mne-megfm": __version__, "python": platform.python_version()}
+    for name in ("mne", "mne-bids", "numpy", "scipy"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _one_line(text: object) -> str:
+    return re.sub(r"\s+", " ", str(text)).strip()

@@ -1,0 +1,242 @@
+"""Bring a BIDS data set, or files named in a table, to a store of windows."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ._group import Command, run_as_module
+
+
+def _parse_groups(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, list[str]]:
+    """Read ``NAME=ONE,OTHER``, given any number of times."""
+    groups: dict[str, list[str]] = {}
+    for value in values:
+        name, _, members = value.partition("=")
+        listed = [member.strip() for member in members.split(",") if member.strip()]
+        if not (name.strip() and listed):
+            raise click.BadParameter(f"Expected {param.metavar}, got {value!r}.")
+        groups.setdefault(name.strip(), []).extend(listed)
+    given = [member for members in groups.values() for member in members]
+    twice = [member for member, n in Counter(given).items() if n > 1]
+    if param.name == "states" and twice:
+        raise click.BadParameter(f"Expected each task once, got {twice[0]!r} twice.")
+    return groups
+
+
+@click.command(
+    cls=Command,
+    examples="""
+    mne-megfm prepare BIDS_ROOT STORE --jobs 8
+    mne-megfm prepare BIDS_ROOT STORE --state rest=rest,resting --state auditory=tones
+    mne-megfm prepare BIDS_ROOT STORE --events auditory=standard,deviant --tmin -0.2
+    mne-megfm prepare BIDS_ROOT STORE --maxwell --st-duration 10 --notch 50
+    mne-megfm prepare files.csv STORE --site Cincinnati --strict
+    """,
+)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="STATE=TASK,...",
+    callback=_parse_groups,
+    help="Tasks that a state goes by; others are left out. By default each task is a "
+    "state.",
+)
+@click.option(
+    "--events",
+    multiple=True,
+    metavar="STATE=EVENT,...",
+    callback=_parse_groups,
+    help="Cut the windows of a state around these events (* for all) instead of one "
+    "after the other.",
+)
+@click.option(
+    "--tmin",
+    default=-0.2,
+    show_default=True,
+    help="Start of a window from its event, in s.",
+)
+@click.option(
+    "--highpass",
+    default=0.5,
+    show_default=True,
+    help="Lower edge of the filter in Hz; 0 for none.",
+)
+@click.option("--lowpass", type=float, help="Upper edge of the filter in Hz.")
+@click.option(
+    "--notch", type=float, help="Frequency of the mains in Hz; harmonics go with it."
+)
+@click.option("--maxwell", is_flag=True, help="Use signal-space separation.")
+@click.option("--st-duration", type=float, help="Its temporal extension in s.")
+@click.option("--site", default="", help="Where it was recorded, if nothing else says.")
+@click.option(
+    "--prefix",
+    default="",
+    help="Put before names of participants, for several data sets in one store.",
+)
+@click.option(
+    "-j", "--jobs", default=1, show_default=True, help="Processes; -1 for all cores."
+)
+@click.option("--strict", is_flag=True, help="Fail if any recording failed.")
+def command(
+    source: Path,
+    store: Path,
+    states: dict[str, list[str]],
+    events: dict[str, list[str]],
+    tmin: float,
+    highpass: float,
+    lowpass: float | None,
+    notch: float | None,
+    maxwell: bool,
+    st_duration: float | None,
+    site: str,
+    prefix: str,
+    jobs: int,
+    strict: bool,
+) -> None:
+    """Bring SOURCE to the window store STORE.
+
+    SOURCE is the root of a BIDS data set, or a table (CSV or TSV) with the columns
+    file, participant and state (also site, name and bads, the bad channels). Empty-room
+    recordings, bad channels and spans annotated as bad are left out. Run again after an
+    interruption, or when there are new recordings, the command does what is missing and
+    changes nothing that is there. STORE/logs tells the outcome of every recording.
+    """
+    from ._recording import Parameters
+    from ._sources import find_sources
+
+    if st_duration is not None and not maxwell:
+        raise click.UsageError("Expected --maxwell with --st-duration.")
+    if jobs == 0:
+        raise click.UsageError("Expected --jobs to be other than 0.")
+    for name, value in (("--lowpass", lowpass), ("--notch", notch)):
+        if value is not None and value <= 0:
+            raise click.UsageError(f"Expected {name} to be above 0 Hz, got {value}.")
+    if highpass < 0 or (lowpass is not None and lowpass <= highpass):
+        raise click.UsageError(
+            f"Expected --highpass from 0 Hz to less than --lowpass, got {highpass}."
+        )
+    params = Parameters(
+        highpass=highpass or None,
+        lowpass=lowpass,
+        notch=notch,
+        maxwell=maxwell,
+        st_duration=st_duration,
+        events=events or None,
+        tmin=tmin,
+    )
+    sources = find_sources(source, states, prefix=prefix, site=site)
+    unknown = set(events) - {s.task for s in sources if not s.left_out}
+    if unknown:
+        raise click.UsageError(
+            f"Expected --events for states that there are, got {sorted(unknown)}."
+        )
+    outcomes = _run(sources, params, store, jobs)
+    _report(outcomes, strict)
+
+
+def _run(sources: list, params: Any, path: Path, jobs: int) -> list[dict[str, Any]]:
+    """Prepare all recordings, logging each as it is done."""
+    from joblib import Parallel, delayed
+    from mne.utils import ProgressBar, logger
+
+    from ..store import WindowStore
+    from ._recording import FAILED, prepare_recording
+
+    path = path.expanduser()
+    if (path / "store.json").is_file():
+        WindowStore.open(path, "a")  # damage is to be known before hours of work
+    else:
+        WindowStore.create(path)
+    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    results = parallel(delayed(prepare_recording)(s, params, path) for s in sources)
+    outcomes = []
+    with _open_log(path) as (file, write):
+        logger.info(f"Preparing {len(sources)} recordings; their outcomes: {file}")
+        for outcome in ProgressBar(results, max_value=len(sources), mesg="Preparing"):
+            write(outcome)
+            outcomes.append(outcome)
+            if outcome["outcome"] == FAILED:
+                logger.debug(outcome["traceback"])
+    return outcomes
+
+
+@contextmanager
+def _open_log(path: Path) -> Iterator[tuple[Path, Callable[[dict[str, Any]], None]]]:
+    """Open a log of this run, and give its path and what writes a line to it."""
+    from ._recording import COLUMNS
+
+    folder = path / "logs"
+    folder.mkdir(exist_ok=True)
+    file = folder / f"prepare-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}.tsv"
+    with open(file, "x", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(
+            stream,
+            COLUMNS,
+            restval="",
+            extrasaction="ignore",
+            delimiter="\t",
+            lineterminator="\n",
+        )
+
+        def write(row: dict[str, Any]) -> None:
+            # messages may have several lines, a row of the log has one
+            writer.writerow({k: " ".join(str(v).split()) for k, v in row.items()})
+            stream.flush()
+
+        writer.writeheader()
+        yield file, write
+
+
+def _report(outcomes: list[dict[str, Any]], strict: bool) -> None:
+    """Sum up, name what failed, and settle the exit code."""
+    from mne.utils import logger
+
+    from ._recording import FAILED, LEFT_OUT, THERE, WRITTEN
+
+    counts = Counter(outcome["outcome"] for outcome in outcomes)
+    reasons = Counter(o["reason"] for o in outcomes if o["outcome"] == LEFT_OUT)
+    logger.info(
+        ", ".join(
+            f"{counts[kind]} {kind}" for kind in (WRITTEN, THERE, LEFT_OUT, FAILED)
+        )
+    )
+    for reason, n in reasons.most_common():
+        logger.info(f"  left out: {n} ({reason})")
+    written = [o for o in outcomes if o["outcome"] == WRITTEN]
+    seconds = Counter()
+    for outcome in written:
+        seconds[outcome["state"], outcome["array"]] += outcome["seconds"]
+    for (state, array), total in sorted(seconds.items()):
+        logger.info(f"  written: {total / 60:.1f} min of {state}, {array}")
+    failed = sorted(
+        (o for o in outcomes if o["outcome"] == FAILED), key=lambda o: o["name"]
+    )
+    for outcome in failed:
+        reason = " ".join(outcome["reason"].split())
+        click.echo(f"Failed: {outcome['name']} ({outcome['file']}): {reason}", err=True)
+    if failed and (strict or not counts[WRITTEN] + counts[THERE]):
+        raise click.ClickException(
+            f"{len(failed)} of {len(outcomes)} recordings failed, see above."
+        )
+    if not counts[WRITTEN] + counts[THERE]:
+        raise click.ClickException(
+            "Expected recordings to prepare, got none that is not to be left out."
+        )
+
+
+if __name__ == "__main__":
+    run_as_module("prepare")
