@@ -93,6 +93,14 @@ def made(rng):
     return make(values), y
 
 
+class Grouped(LogisticRegression):
+    """A classifier that refuses to be fitted without the names of its participants."""
+
+    def fit(self, X, y, groups=None):
+        assert len(groups) == len(y) > len(set(groups)) == len(y) / 2
+        return super().fit(X, y)
+
+
 def linear(*steps):
     return make_pipeline(*steps, StandardScaler(), LogisticRegression())
 
@@ -251,7 +259,8 @@ def test_nothing_to_find_is_at_chance(rng):
 def test_sessions_stay_together(made):
     X, y = made
     names = np.repeat([f"sub-{n:02d}" for n in range(20)], 2)
-    pipelines = {"a": linear(Values())}
+    # the head is told of participants, too, for its own inner folds
+    pipelines = {"a": linear(Values()), "b": make_pipeline(Counting(), Grouped())}
     result = compare(X, y, pipelines, groups=names, n_permutations=1)
     for _, row in result.folds.iterrows():
         assert not set(row["train"]) & set(row["test"])
