@@ -60,7 +60,8 @@ extra-%: $(VENV)/.%
 	@:
 
 demo: $(VENV)/.base
-	$(PY) examples/demo.py $(if $(DATA),--data "$(DATA)")
+	MNE_MEGFM_TEST_DATA="$${MNE_MEGFM_TEST_DATA:-../shared/data}" \
+	  $(VENV)/bin/mne-megfm demo --overwrite $(if $(DATA),--data "$(DATA)")
 
 lint: $(VENV)/.test
 	$(PY) -m ruff format --check .

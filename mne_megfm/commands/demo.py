@@ -1,41 +1,74 @@
-"""Features from any MEG recording.
-
-Two things to see before trusting a package:
+"""A tour: what to see before trusting a package.
 
 1. patients against controls, cross-validated over participants of a *simulated*
    cohort, with model features beside the original signals and beside the same
    network untrained;
-2. one recording of yours (``--data``, any format that MNE reads): its features, and
-   how well hidden parts of it are predicted.
+2. one recording (``--data``, any format that MNE reads): its features, and how well
+   hidden parts of it are predicted.
 """
 
-import argparse
+from __future__ import annotations
+
 import os
 import time
 from pathlib import Path
+from typing import Any
 
-import matplotlib
+import click
 
-matplotlib.use("Agg")
-
-import mne
-import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_validate
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
-
-from mne_megfm import CanonicalSensors, MEGFMTransformer, simulate_cohort
-from mne_megfm.interpret import MASKS, masked_reconstruction, score_reconstruction
-from mne_megfm.viz import plot_reconstruction
+from ._group import Command, run_as_module
 
 SEED = 20
 N_PARTICIPANTS, N_EPOCHS, EFFECT_SIZE = 40, 25, 1.5
 STATES = ("auditory", "somatosensory")
 
 
-def evoked_signals(participants):
+@click.command(
+    cls=Command,
+    examples="""
+    mne-megfm demo
+    mne-megfm demo --data my_raw.fif --out figures
+    """,
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    help="A recording; by default one at hand, or a simulated one.",
+)
+@click.option(
+    "--out",
+    default="demo_output",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for figures.",
+)
+@click.option("--skip-cohort", is_flag=True, help="The recording alone.")
+@click.option("--overwrite", is_flag=True, help="Replace the figures of another tour.")
+def command(data: Path | None, out: Path, skip_cohort: bool, overwrite: bool) -> None:
+    """Describe one recording, and classify a simulated cohort, in a few minutes."""
+    import matplotlib
+    from mne.utils import use_log_level
+
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise FileExistsError(
+            f"Expected an empty or new folder, got {out} with files; choose another "
+            "one, or pass --overwrite."
+        )
+    matplotlib.use("Agg")
+    started = time.monotonic()
+    with use_log_level("warning"):
+        describe_recording(data, out)
+        if not skip_cohort:
+            classify_cohort()
+    click.echo(f"\nDone in {time.monotonic() - started:.0f} s. Not for diagnosis.")
+
+
+def evoked_signals(participants: list) -> Any:
     """Average the trials of each state on the canonical sensors, every 8 ms."""
+    import numpy as np
+
+    from ..estimators import CanonicalSensors
+
     sensors = CanonicalSensors()
     rows = []
     for participant in participants:
@@ -45,8 +78,16 @@ def evoked_signals(participants):
     return np.array(rows)
 
 
-def classify_cohort():
+def classify_cohort() -> None:
     """Compare pipelines by participant-wise cross-validation."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_validate
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    from ..datasets import simulate_cohort
+    from ..estimators import MEGFMTransformer
+
     cohort = simulate_cohort(
         N_PARTICIPANTS,
         states=STATES,
@@ -70,32 +111,36 @@ def classify_cohort():
         ),
     }
     cv = StratifiedKFold(n_splits=4, shuffle=True, random_state=SEED)
-    print(
+    click.echo(
         f"\nMigraine against control, SIMULATED cohort: {len(y)} participants on three "
         f"MEG systems,\n{N_EPOCHS} trials in each of {', '.join(STATES)}, effect size "
         f"{EFFECT_SIZE}; 4 folds over\nparticipants, seed {SEED}. "
         "Mean (SD over folds); differences within the SD mean nothing.\n"
     )
-    print(f"{'':28s}{'ROC AUC':>14s}{'balanced accuracy':>20s}")
+    click.echo(f"{'':28s}{'ROC AUC':>14s}{'balanced accuracy':>20s}")
     for name, pipeline in pipelines.items():
         scores = cross_validate(
             pipeline, X, y, cv=cv, scoring=("roc_auc", "balanced_accuracy")
         )
         auc, accuracy = scores["test_roc_auc"], scores["test_balanced_accuracy"]
-        print(
+        click.echo(
             f"{name:28s}{auc.mean():8.2f} ({auc.std():.2f})"
             f"{accuracy.mean():14.2f} ({accuracy.std():.2f})"
         )
 
 
-def find_recording(path):
+def find_recording(path: Path | None) -> tuple[Any, str]:
     """Find a recording: the one given, one at hand, or a simulated one."""
-    if path:
-        return read_recording(Path(path)), f"your recording {Path(path).name}"
-    here = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("MNE_MEGFM_TEST_DATA", here))
-    found = folder / "kit157-auditory_raw.fif"
-    if found.is_file():
+    import mne
+
+    from ..datasets import simulate_cohort
+    from ._rows import read_recording
+
+    if path is not None:
+        return read_recording(path), f"your recording {path.name}"
+    folder = os.environ.get("MNE_MEGFM_TEST_DATA")
+    found = Path(folder or ".") / "kit157-auditory_raw.fif"
+    if folder and found.is_file():
         return read_recording(found), f"real recording {found.name}"
     sample = mne.datasets.sample.data_path(download=False)
     found = Path(sample) / "MEG" / "sample" / "sample_audvis_raw.fif"
@@ -106,25 +151,19 @@ def find_recording(path):
     return cohort.participants[0].recordings["rest"], "SIMULATED recording"
 
 
-def read_recording(path):
-    """Read whatever MNE reads."""
-    name = path.name.removesuffix(".gz")
-    if name.endswith(("-epo.fif", "_epo.fif")):
-        return mne.read_epochs(path)
-    if name.endswith(("-ave.fif", "_ave.fif")):
-        return mne.read_evokeds(path, condition=0)
-    return mne.io.read_raw(path)
-
-
-def describe_recording(path, out):
+def describe_recording(path: Path | None, out: Path) -> None:
     """Features and masked reconstruction of one recording."""
+    from ..estimators import MEGFMTransformer
+    from ..interpret import MASKS, masked_reconstruction, score_reconstruction
+    from ..viz import plot_reconstruction
+
     recording, kind = find_recording(path)
     transformer = MEGFMTransformer().fit(recording)
     features = transformer.transform(recording)
-    print(f"\nA {kind}: {features.shape[0]} rows of {features.shape[1]} features.")
-    print("Share of hidden signal explained (R²; 1 is perfect):\n")
+    click.echo(f"\nA {kind}: {features.shape[0]} rows of {features.shape[1]} features.")
+    click.echo("Share of hidden signal explained (R²; 1 is perfect):\n")
     scores = score_reconstruction(transformer, recording, seed=SEED)
-    print(scores.round(2).to_string())
+    click.echo(scores.round(2).to_string())
     out.mkdir(parents=True, exist_ok=True)
     for name, masking in MASKS.items():
         result = masked_reconstruction(transformer, recording, masking, seed=SEED)
@@ -132,22 +171,9 @@ def describe_recording(path, out):
         short = name.replace(" ", "-").replace("%", "percent")
         file = out / f"reconstruction-{short}.png"
         figure.savefig(file, dpi=110)
-        print(f"\nFigure: {file}", end="")
-    print()
-
-
-def main():
-    """Run both parts."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", default=os.environ.get("DATA"))
-    parser.add_argument("--out", type=Path, default=Path("demo_output"))
-    options = parser.parse_args()
-    started = time.monotonic()
-    mne.set_log_level("warning")
-    describe_recording(options.data, options.out)
-    classify_cohort()
-    print(f"\nDone in {time.monotonic() - started:.0f} s. Not for diagnosis.")
+        click.echo(f"\nFigure: {file}", nl=False)
+    click.echo()
 
 
 if __name__ == "__main__":
-    main()
+    run_as_module("demo")

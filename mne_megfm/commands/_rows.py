@@ -1,0 +1,135 @@
+"""Recordings to rows of features, each with its participant and state."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import mne
+import pandas as pd
+from joblib import Parallel, delayed
+from mne.utils import get_config, logger, use_log_level
+
+from ..estimators import MEGFMTransformer
+from ..inputs import as_recordings
+from ._sources import Source, find_sources
+from ._tables import SUFFIXES
+
+#: Columns of a table of features that are no features.
+KEYS = ["participant", "state", "file", "row"]
+
+
+def read_recording(path: Path) -> Any:
+    """Read whatever MNE reads: epochs and averages by their names, else a Raw."""
+    name = path.name.removesuffix(".gz")
+    if name.endswith(("-epo.fif", "_epo.fif")):
+        return mne.read_epochs(path)
+    if name.endswith(("-ave.fif", "_ave.fif")):
+        return mne.read_evokeds(path)
+    return mne.io.read_raw(path)
+
+
+def list_recordings(paths: list[Path]) -> list[Source]:
+    """List recordings: files, or a BIDS data set or table of files.
+
+    Of files, ``sub-<name>`` and ``task-<name>`` in the name tell participant and
+    state; without, the participant is the file, and states are what the recording
+    says (events, comment, or rest).
+    """
+    if len(paths) == 1 and (
+        paths[0].suffix in SUFFIXES or any(paths[0].glob("sub-*/"))
+    ):
+        return _usable(find_sources(paths[0], {}))
+    return [
+        Source(
+            name=path.name,
+            participant=_entity(path.name, "sub") or path.stem,
+            task=_entity(path.name, "task"),
+            path=path,
+            relative=path.as_posix(),
+        )
+        for path in paths
+    ]
+
+
+def _usable(sources: list[Source]) -> list[Source]:
+    for source in sources:
+        if source.left_out:
+            logger.info(f"Left out {source.relative}: {source.left_out}.")
+    return [source for source in sources if not source.left_out]
+
+
+def _entity(name: str, key: str) -> str:
+    found = re.search(rf"(?:^|_){key}-([^_.]+)", name)
+    if not found:
+        return ""
+    return f"sub-{found[1]}" if key == "sub" else found[1]
+
+
+def extract_rows(
+    sources: list[Source], params: dict[str, Any], n_jobs: int | None = 1
+) -> pd.DataFrame:
+    """Compute a row of features for each epoch or window of each recording.
+
+    Recordings are shared out by joblib: ``joblib.parallel_config`` says among which
+    processes, or which cluster.
+
+    Parameters
+    ----------
+    sources : list of Source
+        The recordings.
+    params : dict
+        Parameters of :class:`~mne_megfm.estimators.MEGFMTransformer`.
+    n_jobs : int | None
+        Recordings at a time.
+
+    Returns
+    -------
+    frame : DataFrame
+        Columns participant, state, file and row, then the features.
+
+    Raises
+    ------
+    ValueError
+        If rows of one recording are longer than those of another.
+    """
+    level = get_config("MNE_LOGGING_LEVEL", "WARNING")
+    frames = Parallel(n_jobs=n_jobs)(
+        delayed(_rows)(source, params, level) for source in sources
+    )
+    for source, frame in zip(sources, frames, strict=True):
+        if frame.shape[1] != frames[0].shape[1]:
+            raise ValueError(
+                f"Expected rows of one length, got {frames[0].shape[1] - len(KEYS)} "
+                f"features in {sources[0].relative} and {frame.shape[1] - len(KEYS)} "
+                f"in {source.relative}; crop epochs to the same length."
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _rows(source: Source, params: dict[str, Any], level: str) -> pd.DataFrame:
+    with use_log_level(level):  # which other processes do not inherit
+        try:
+            inst = read_recording(source.path) if source.bids is None else source.read()
+            inst = _without(inst, source.bads)
+            transformer = MEGFMTransformer(**params, unit="epoch").fit(inst)
+            features = transformer.transform(inst)
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise type(error)(f"{source.relative}: {error}") from error
+        states = as_recordings(inst).states if not source.task else source.task
+    frame = pd.DataFrame(features, columns=transformer.get_feature_names_out())
+    keys = {
+        "participant": source.participant,
+        "state": states,
+        "file": source.relative,
+        "row": range(len(frame)),
+    }
+    return pd.concat([pd.DataFrame(keys, index=frame.index), frame], axis=1)
+
+
+def _without(inst: Any, bads: tuple[str, ...]) -> Any:
+    """Mark the bad channels that the table names."""
+    for one in inst if isinstance(inst, list) else [inst]:
+        one.info["bads"] = sorted({*one.info["bads"], *bads})
+    return inst

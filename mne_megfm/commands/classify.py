@@ -1,0 +1,225 @@
+"""Fit a classifier on a table of features, or use one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._group import Command, run_as_module
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = "mne-megfm classifier 1"
+#: Classes of this package that a saved classifier is made of; skops knows the others.
+TRUSTED = ["mne_megfm.estimators._heads.LogisticHead"]
+_TABLE = click.Path(exists=True, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group("classify")
+def command() -> None:
+    """Fit a classifier of participants, or use one.
+
+    A participant is described by mean and spread of its rows of features, state by
+    state; states that it lacks are filled with the mean of the training data.
+    """
+
+
+@command.command(
+    cls=Command,
+    examples="""
+    mne-megfm classify fit features.parquet --labels participants.tsv --label group
+    -o migraine.skops
+    mne-megfm classify fit recordings.tsv --labels labels.csv -o migraine.skops
+    """,
+)
+@click.argument("data", type=_TABLE)
+@click.option("--labels", required=True, type=_TABLE, help="Labels of participants.")
+@click.option("--label", default="label", show_default=True, help="Their column.")
+@click.option("--out", "-o", required=True, type=_FILE, help="Where to: .skops.")
+@click.option("--weights", default="megfm-tiny", show_default=True)
+@click.option("--folds", default=5, show_default=True, type=click.IntRange(2))
+@click.option("--seed", default=0, show_default=True)
+@click.option("--overwrite", is_flag=True)
+def fit(
+    data: Path,
+    labels: Path,
+    label: str,
+    out: Path,
+    weights: str,
+    folds: int,
+    seed: int,
+    overwrite: bool,
+) -> None:
+    """Fit on DATA, say how well held-out participants are told, and save.
+
+    DATA is a table of `mne-megfm features`, or recordings as that command takes them,
+    with the bundled or other --weights. Saved is a file of skops, which holds no code.
+    """
+    import numpy as np
+    from sklearn.impute import SimpleImputer
+    from sklearn.model_selection import StratifiedKFold, cross_validate
+    from sklearn.pipeline import make_pipeline
+
+    from ..estimators import LogisticHead
+    from ._participants_table import read_labels
+    from ._tables import check_target
+
+    check_target(out, overwrite, (".skops",))
+    described = _describe(data, weights)
+    y = read_labels(labels, label)
+    without = sorted(set(described.index) - set(y.index))
+    if without:
+        click.echo(
+            f"Left out, since {labels.name} has no label: {', '.join(without)}.",
+            err=True,
+        )
+    described = described[described.index.isin(y.index)]
+    y = y[described.index].to_numpy()
+    y = y.astype(str) if y.dtype == object else y
+    counts = dict(zip(*np.unique(y, return_counts=True), strict=True))
+    if len(counts) < 2 or min(counts.values()) < folds:
+        told = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise ValueError(
+            f"Expected at least {folds} participants of each of two labels, for "
+            f"{folds} folds, got {told or 'none'}; add participants, or lower --folds."
+        )
+    pipeline = make_pipeline(
+        SimpleImputer(keep_empty_features=True), LogisticHead(random_state=seed)
+    )
+    X = described.to_numpy()
+    metrics = {"ROC AUC": "roc_auc_ovr", "balanced accuracy": "balanced_accuracy"}
+    scores = cross_validate(
+        pipeline,
+        X,
+        y,
+        cv=StratifiedKFold(folds, shuffle=True, random_state=seed),
+        scoring=metrics,
+        error_score="raise",
+    )
+    click.echo(f"{len(y)} participants, {folds} folds over them, seed {seed}:")
+    for name in metrics:
+        values = scores[f"test_{name}"]
+        click.echo(f"  {name}: {values.mean():.3f} (SD over folds {values.std():.3f})")
+    content = {
+        "format": FORMAT,
+        "columns": described.columns.tolist(),
+        "weights": weights,
+        "pipeline": pipeline.fit(X, y),
+    }
+    _save(content, out)
+    click.echo(f"Wrote {out}. Not for diagnosis.")
+
+
+@command.command(
+    cls=Command,
+    examples="""
+    mne-megfm classify predict migraine.skops features.parquet -o predictions.csv
+    mne-megfm classify predict migraine.skops recordings.tsv -o predictions.csv
+    """,
+)
+@click.argument("classifier", type=_TABLE)
+@click.argument("data", type=_TABLE)
+@click.option("--out", "-o", required=True, type=_FILE, help=".csv, .tsv, .parquet.")
+@click.option("--overwrite", is_flag=True)
+def predict(classifier: Path, data: Path, out: Path, overwrite: bool) -> None:
+    """Apply CLASSIFIER to the participants of DATA.
+
+    DATA is as for fit, of the same weights. OUT gets a row a participant, with the
+    most likely label and the probability of each.
+    """
+    import pandas as pd
+
+    from ._tables import SUFFIXES, check_target, write_table
+
+    check_target(out, overwrite, SUFFIXES)
+    content = _load(classifier)
+    pipeline = content["pipeline"]
+    described = _describe(data, content["weights"])
+    common = described.columns.isin(content["columns"])
+    if not common.any():
+        raise ValueError(
+            f"Expected features such as {content['columns'][0]} in {data}, got "
+            f"{described.columns[0]}, ...; compute them with the weights and states "
+            "that the classifier was fitted on."
+        )
+    if not common.all():
+        extra = described.columns[~common]
+        click.echo(
+            f"{len(extra)} features are not known from fit and left out ({extra[0]}, "
+            "...).",
+            err=True,
+        )
+    X = described.reindex(columns=content["columns"])
+    lacking = X.columns[X.isna().all()]
+    if len(lacking):
+        click.echo(
+            f"{len(lacking)} features are filled in for all ({lacking[0]}, ...).",
+            err=True,
+        )
+    frame = pd.DataFrame({"participant": X.index, "prediction": pipeline.predict(X)})
+    probability = pipeline.predict_proba(X.to_numpy())
+    for number, name in enumerate(pipeline.classes_):
+        frame[f"p_{name}"] = probability[:, number]
+    write_table(frame, out)
+    click.echo(f"Wrote {len(frame)} predictions to {out}. Not for diagnosis.")
+
+
+def _describe(data: Path, weights: str) -> pd.DataFrame:
+    """Describe participants from a table of features, or from recordings."""
+    from ._participants_table import describe_participants
+    from ._tables import SUFFIXES, read_table
+
+    frame = read_table(data) if data.suffix in SUFFIXES else None
+    if frame is None or frame.select_dtypes("number").empty:  # a list of files
+        from ._rows import extract_rows, list_recordings
+
+        frame = extract_rows(list_recordings([data]), {"weights": weights})
+    return describe_participants(frame)
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    import skops.io
+
+    data = skops.io.dumps(content)
+    aside = path.with_name(f".writing-{path.name}")
+    try:
+        aside.write_bytes(data)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Read a classifier; types that run code are refused, not built."""
+    import zipfile
+
+    import skops.io
+
+    try:
+        unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
+        if unknown:
+            raise ValueError(
+                f"Expected a classifier of `mne-megfm classify fit` in {path}, got one "
+                f"with {', '.join(unknown[:3])}; it may run code and is not read."
+            )
+        content = skops.io.load(path, trusted=TRUSTED)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(
+            f"Expected a classifier of `mne-megfm classify fit` in {path}, got "
+            f"something else ({error}); fit it again."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(
+            f"Expected a classifier of format {FORMAT!r} in {path}, got another; use "
+            "the version of mne-megfm that wrote it."
+        )
+    return content
+
+
+if __name__ == "__main__":
+    run_as_module("classify")

@@ -1,0 +1,96 @@
+"""Turn recordings into a table of features."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from ._group import Command, run_as_module
+
+
+@click.command(
+    cls=Command,
+    examples="""
+    mne-megfm features sub-*_task-rest_meg.fif --out features.parquet
+    mne-megfm features BIDS_ROOT --out features.parquet --jobs 4
+    mne-megfm features recordings.tsv --weights OUT --out features.csv
+    mne-megfm features BIDS_ROOT --out features.parquet --dask tcp://host:8786
+    """,
+)
+@click.argument(
+    "recordings",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+)
+@click.option(
+    "--out",
+    "-o",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The table: .parquet, .csv or .tsv.",
+)
+@click.option("--weights", default="megfm-tiny", show_default=True)
+@click.option("--pooling", default="compact", show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or auto.")
+@click.option(
+    "--jobs", default=1, show_default=True, help="Recordings at a time; -1: all cores."
+)
+@click.option("--dask", help="Address of a dask scheduler to share recordings out to.")
+@click.option("--overwrite", is_flag=True, help="Replace a table that exists.")
+def command(
+    recordings: tuple[Path, ...],
+    out: Path,
+    weights: str,
+    pooling: str,
+    device: str,
+    jobs: int,
+    dask: str | None,
+    overwrite: bool,
+) -> None:
+    """Compute features of RECORDINGS, a row for each epoch or window of 1 s.
+
+    RECORDINGS are files that MNE reads, a BIDS data set, or a table (CSV or TSV) with
+    the columns file, participant and state. Of files, sub-NAME and task-NAME in the
+    name tell participant and state.
+    """
+    from mne.utils import logger
+
+    from ._rows import extract_rows, list_recordings
+    from ._tables import SUFFIXES, check_target, write_table
+
+    check_target(out, overwrite, SUFFIXES)
+    sources = list_recordings(list(recordings))
+    params = {"weights": weights, "pooling": pooling, "device": device}
+    with ExitStack() as stack:
+        if dask is not None:
+            jobs = _use_dask(dask, stack)
+        frame = extract_rows(sources, params, jobs)
+    frame.attrs["weights"] = weights  # parquet keeps it
+    write_table(frame, out)
+    n_features = frame.shape[1] - 4
+    logger.info(
+        f"Wrote {len(frame)} rows of {n_features} features, of "
+        f"{frame['participant'].nunique()} participants, to {out}."
+    )
+
+
+def _use_dask(address: str, stack: ExitStack) -> int:
+    """Let joblib share out to a cluster; give the number of jobs."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError(
+            "Expected dask for --dask, got none; install it: pip install distributed."
+        ) from error
+    from joblib import parallel_config
+
+    stack.enter_context(Client(address))
+    stack.enter_context(parallel_config("dask"))
+    return -1
+
+
+if __name__ == "__main__":
+    run_as_module("features")
