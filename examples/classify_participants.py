@@ -41,9 +41,9 @@ y = cohort.labels
 # Cross-validation over participants.
 classifier = MEGFMClassifier(random_state=SEED)
 cv = StratifiedKFold(4, shuffle=True, random_state=SEED)
-scores = cross_validate(classifier, X, y, cv=cv, scoring=("roc_auc", "neg_brier_score"))
+scores = cross_validate(classifier, X, y, cv=cv, scoring=("roc_auc", "neg_log_loss"))
 print(f"SIMULATED cohort, {len(y)} participants, 4 folds, mean (SD over folds)")
-for name in ("roc_auc", "neg_brier_score"):
+for name in ("roc_auc", "neg_log_loss"):
     values = scores[f"test_{name}"]
     print(f"  {name:16s}{values.mean():7.3f} ({values.std():.3f})")
 

