@@ -1,8 +1,4 @@
-"""Fixtures for tests of commands that run in processes of their own.
-
-Rebuilt from the way test_processes.py uses them, after the first version of this file
-was written over by mistake: put that one back in its place where it is at hand.
-"""
+"""A store, settings and commands that are small enough for tests."""
 
 import os
 import subprocess
@@ -11,16 +7,66 @@ import sys
 import numpy as np
 import pytest
 
+from mne_megfm.sensors import canonical_kernel
 from mne_megfm.store import WindowStore
+
+SETTINGS = """
+epochs = 2
+steps_per_epoch = 10
+batch_size = 8
+accumulate = 2
+lr = 2e-3
+max_valid = 8
+device = "cpu"
+licence = "CC0-1.0"
+
+[model]
+d_model = 32
+n_layers = 2
+n_decoder_layers = 1
+n_heads = 2
+"""
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory):
+    """Return the folder of a store: 4 participants, 2 states, 8 windows each."""
+    path = tmp_path_factory.mktemp("store") / "store"
+    rng = np.random.default_rng(0)
+    mixing = np.linalg.cholesky(canonical_kernel() + 1e-3 * np.eye(192))
+    time = np.arange(250) / 250.0
+    store = WindowStore.create(path)
+    for participant in range(4):
+        for state in ("rest", "auditory"):
+            rate, phase = rng.uniform(2, 20, (8, 20, 1)), rng.uniform(size=(8, 20, 1))
+            sources = np.sin(2 * np.pi * (rate * time + phase))
+            maps = mixing @ rng.standard_normal((192, 20))
+            store.append(
+                np.einsum("sk,nkt->nst", maps, sources) * 3e-14,
+                name=f"s{participant}-{state}",
+                participant=f"s{participant}",
+                state=state,
+                array="ctf151",
+                provenance={"filter": [1.0, 40.0], "file": f"{participant}.fif"},
+            )
+    return path
+
+
+@pytest.fixture(scope="session")
+def settings_file(tmp_path_factory):
+    """Return a file with settings of a run of 20 steps."""
+    path = tmp_path_factory.mktemp("settings") / "small.toml"
+    path.write_text(SETTINGS)
+    return path
 
 
 @pytest.fixture(scope="session")
 def start():
-    """Return a function that starts a command in one process or several."""
+    """Return a function that starts a command in one process or under torchrun."""
 
-    def run(command, *args, n_processes=1):
+    def start(command, *args, n_processes=None):
         module = ["-m", f"mne_megfm.commands.{command}"]
-        if n_processes > 1:
+        if n_processes is not None:
             ranks = f"--nproc-per-node={n_processes}"
             module = ["-m", "torch.distributed.run", "--standalone", ranks, *module]
         return subprocess.Popen(
@@ -31,40 +77,4 @@ def start():
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
-    return run
-
-
-@pytest.fixture(scope="session")
-def small_store(tmp_path_factory):
-    """Return the folder of a store of ten participants."""
-    store = WindowStore.create(tmp_path_factory.mktemp("data") / "store")
-    rng = np.random.default_rng(0)
-    time = np.arange(250) / 250.0
-    for number in range(10):
-        phase = rng.uniform(0, 2 * np.pi, (16, 1, 1))
-        rhythm = np.sin(2 * np.pi * (6 + number) * time + phase)
-        windows = 4e-13 * rng.standard_normal((1, 192, 1)) * rhythm
-        windows += 2e-14 * rng.standard_normal((16, 192, 250))
-        store.append(
-            windows, name=f"p{number}-rest", participant=f"p{number}", state="rest"
-        )
-    return store.path
-
-
-@pytest.fixture(scope="session")
-def settings_file(tmp_path_factory):
-    """Return settings of a run of 20 steps."""
-    path = tmp_path_factory.mktemp("settings") / "pretrain.toml"
-    path.write_text(
-        'device = "cpu"\n'
-        "epochs = 4\n"
-        "steps_per_epoch = 5\n"
-        "batch_size = 16\n"
-        "accumulate = 2\n"
-        "valid_fraction = 0.2\n"
-        "[model]\n"
-        "d_model = 32\n"
-        "n_layers = 1\n"
-        "n_decoder_layers = 1\n"
-    )
-    return path
+    return start
