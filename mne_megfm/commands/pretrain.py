@@ -72,7 +72,7 @@ def command(
     """
     from mne.utils import logger, use_log_level
 
-    from ..pretraining import PretrainSettings, pretrain_store
+    from ..pretraining import PretrainSettings, StoppedError, pretrain_store
 
     settings = PretrainSettings() if config is None else PretrainSettings.read(config)
     changes = {name: value for name, value in flags.items() if value is not None}
@@ -86,7 +86,14 @@ def command(
     settings = settings.change(**changes)
     first = os.environ.get("RANK", "0") == "0"
     with _stopped_by_signals() as stop, use_log_level(None if first else "error"):
-        history = pretrain_store(store, out, settings, overwrite=overwrite, stop=stop)
+        try:
+            history = pretrain_store(
+                store, out, settings, overwrite=overwrite, stop=stop
+            )
+        except StoppedError:
+            if first:
+                raise
+            click.get_current_context().exit(1)  # one message is enough
         logger.info(
             f"Best epoch {history.best_epoch} of {len(history.epoch)}: loss "
             f"{min(history.valid_loss):.4f} on held-out participants."

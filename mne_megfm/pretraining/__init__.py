@@ -17,7 +17,9 @@ from ._masking import (
 )
 from ._metrics import masked_r2
 from ._objective import LogErrorLoss, SignalSpectrumLoss
+from ._ranks import LostRankError
 from ._settings import PretrainSettings
+from ._trainer import StoppedError
 from ._trial_axes import fit_trial_inputs
 from ._trials import PersonTrials, collate, recent_stimuli, state_kind
 from ._windows import WindowArray
@@ -25,6 +27,7 @@ from ._windows import WindowArray
 __all__ = [
     "History",
     "LogErrorLoss",
+    "LostRankError",
     "MixedMasking",
     "NoiseAndCropping",
     "PersonTrials",
@@ -32,6 +35,7 @@ __all__ = [
     "RandomMasking",
     "SignalSpectrumLoss",
     "SpaceBlockMasking",
+    "StoppedError",
     "TimeBlockMasking",
     "WindowArray",
     "collate",
