@@ -21,11 +21,9 @@ from ._measures import (
 )
 from ._trials import read_trials, split_elements
 
-#: Features of the learnt token are this much smaller than named measures, so that the
-#: ridge of a linear classifier lets the few named ones speak first.
-TOKEN_GAIN = 0.3
-#: Spread of the named measures over people.
-MEASURE_GAIN = 0.6
+#: Spread over people of the named features, and of the axes of the learnt token: so
+#: small that the ridge of a linear classifier lets the few named ones speak first.
+NAMED_GAIN, TOKEN_GAIN = 0.5, 0.1
 # every so many samples of averages are kept, in units of this field in tesla
 _EVOKED_STEP, _EVOKED_UNIT = 2, 1e-13
 _FURTHEST = 4.0  # standard deviations
@@ -42,8 +40,9 @@ class LevelDescription(Mapping):
         The participant token on its principal axes.
     bands : ndarray
         Measures of the spectrum.
-    imputed : ndarray, shape (n_kinds, n_measures)
-        Measures of the responses of every kind of state, guessed from the token.
+    inferred : ndarray, shape (n_kinds, n_measures)
+        What the token says of the responses in every kind of state: the same measures
+        as people with such tokens had in pretraining.
     states : dict
         Measures of the responses of each recorded state; None without stimuli.
     evoked : dict
@@ -52,7 +51,7 @@ class LevelDescription(Mapping):
 
     token: NDArray[np.float32]
     bands: NDArray[np.float32]
-    imputed: NDArray[np.float32]
+    inferred: NDArray[np.float32]
     states: dict[str, NDArray[np.float32] | None]
     evoked: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
@@ -134,7 +133,7 @@ def describe_person(
     return LevelDescription(
         token=(around @ level.token_axes).numpy().astype(np.float32),
         bands=standard(bands, level.bands_mean, level.bands_scale),
-        imputed=(level.measures_map @ around).numpy().astype(np.float32),
+        inferred=(level.measures_map @ around).numpy().astype(np.float32),
         states={
             name: None
             if values is None
@@ -249,9 +248,10 @@ def describe_population(
 class ParticipantLevel:
     """Features of participants from what the level says of each.
 
-    What the level was not given (the responses of a missing state) is filled with
-    what it expects of the person from the other states, and marked in a column of its
-    own.
+    Responses of a state are described twice: as measured on the trials, and as the
+    token tells them, which has seen all states and knows what people are like. Where
+    a state is missing there is only the second, which then stands for the first as
+    well, and a column of its own marks it.
 
     Attributes
     ----------
@@ -341,16 +341,16 @@ class ParticipantLevel:
         return np.stack([self._row(entry) for entry in descriptions])
 
     def _row(self, entry: LevelDescription) -> NDArray[np.float32]:
-        parts = [TOKEN_GAIN * entry.token, MEASURE_GAIN * entry.bands]
+        parts = [TOKEN_GAIN * entry.token, NAMED_GAIN * entry.bands]
         for state in self.responding:
-            values = entry.states.get(state)
-            if values is None:
-                values = entry.imputed[state_kind(state)]
-            parts.append(MEASURE_GAIN * values)
+            measured = entry.states.get(state)
+            inferred = entry.inferred[state_kind(state)]
+            parts.append(NAMED_GAIN * (inferred if measured is None else measured))
+            parts.append(NAMED_GAIN * inferred)
         parts.append([state not in entry for state in self.states])
         for state, mean in self.evoked.items():
             # all values of an average together weigh like one measure or so
-            gain = MEASURE_GAIN / np.sqrt(mean.size)
+            gain = NAMED_GAIN / np.sqrt(mean.size)
             parts.append(gain * entry.evoked.get(state, mean).ravel())
         return np.concatenate(parts).astype(np.float32)
 
@@ -365,7 +365,12 @@ class ParticipantLevel:
         return [
             *(f"participant_axis{number:02d}" for number in range(self._n_axes)),
             *(f"spectrum_{name}" for name in BAND_MEASURES),
-            *(f"{s}_{name}" for s in self.responding for name in RESPONSE_MEASURES),
+            *(
+                f"{state}_{name}{kind}"
+                for state in self.responding
+                for kind in ("", "-inferred")
+                for name in RESPONSE_MEASURES
+            ),
             *(f"{state}_missing" for state in self.states),
             *(
                 f"{state}_evoked_sensor{sensor:03d}_{1e3 * self._seconds * at:04.0f}ms"

@@ -51,7 +51,7 @@ class ParticipantConfig:
     n_layers: int = 3
     n_heads: int = 4
     mlp_ratio: float = 3.0
-    n_axes: int = 32
+    n_axes: int = 16
     n_measures: int = 5
     n_band_measures: int = 5
 

@@ -55,7 +55,13 @@ def test_folder_of_a_checkpoint(tmp_path):
 def test_files(folder):
     """There are safetensors, a configuration and a card; 12 MB at most."""
     files = {path.name: path.stat().st_size for path in folder.iterdir()}
-    assert set(files) == {"model.safetensors", "config.json", "README.md"}
+    assert set(files) == {
+        "model.safetensors",
+        "config.json",
+        "README.md",
+        "participant.safetensors",
+        "participant.json",
+    }
     assert sum(files.values()) <= 12e6
 
 

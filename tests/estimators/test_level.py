@@ -1,0 +1,288 @@
+"""Participants by the level over trials that comes with the bundled weights."""
+
+import logging
+import pickle
+
+import mne
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from mne_megfm import CanonicalSensors, MEGFMTransformer, MEGSamples
+from mne_megfm.estimators._measures import (
+    BAND_MEASURES,
+    RESPONSE_MEASURES,
+    measure_bands,
+    measure_responses,
+)
+from mne_megfm.models import BANDS
+from mne_megfm.pretraining import delete_level, load_level
+
+# rounding of float32 where windows come in other batches
+CLOSE = {"rtol": 0, "atol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def fitted(participants):
+    return MEGFMTransformer().fit(participants)
+
+
+@pytest.fixture(scope="module")
+def features(fitted, participants):
+    return fitted.transform(participants)
+
+
+def columns(transformer, *starts):
+    names = transformer.get_feature_names_out().astype(str)
+    return np.any([np.char.startswith(names, start) for start in starts], axis=0)
+
+
+# -- measures -----------------------------------------------------------------------
+def planted(rng, n, decline, noise=0.05, size=6.0):
+    """Responses along one axis that fall by a share from first to last trial."""
+    z = noise * rng.standard_normal((n, 48))
+    z[:, 3] += size * (1 - decline * np.linspace(-0.5, 0.5, n))
+    return z
+
+
+def unknown(n):
+    return np.full((n, 2), np.nan)
+
+
+@pytest.mark.parametrize("decline", [-0.2, 0.0, 0.3])
+def test_habituation_is_the_relative_decline(rng, decline):
+    z = planted(rng, 60, decline)
+    found = dict(
+        zip(
+            RESPONSE_MEASURES,
+            measure_responses(z, unknown(60), np.zeros(48)),
+            strict=True,
+        )
+    )
+    assert found["habituation"] == pytest.approx(decline / 2, abs=0.02)
+    assert found["size"] == pytest.approx(np.log(6), abs=0.05)
+
+
+def test_recovery_is_seen_after_pauses(rng):
+    z = planted(rng, 60, 0.0)
+    fresh = np.arange(60) % 10 == 0
+    recent = np.where(fresh, 0.1, 2.0)[:, None] * [1.0, 1.0]
+    gained = z.copy()
+    gained[fresh, 3] *= 1.4
+    index = RESPONSE_MEASURES.index("recovery")
+    plain = measure_responses(z, recent, np.zeros(48))[index]
+    assert measure_responses(gained, recent, np.zeros(48))[index] > plain + 0.2
+    assert measure_responses(gained, unknown(60), np.zeros(48))[index] == 0
+
+
+def test_few_trials_say_little(rng):
+    """Noise alone: what three trials say of habituation stays near zero."""
+    index = RESPONSE_MEASURES.index("habituation")
+    found = [
+        measure_responses(planted(rng, n, 0.0, noise=3.0), unknown(n), np.zeros(48))
+        for n in (1, 2, 3) * 10
+    ]
+    assert np.isfinite(found).all()
+    assert np.abs(np.array(found)[:, index]).max() < 0.5
+
+
+def test_alpha_frequency_is_found():
+    freqs = np.array([(a + b) / 2 for a, b in BANDS])
+    found = []
+    for peak in (8.5, 10.0, 11.5):
+        background = -1.2 * np.log(freqs)
+        bump = 1.5 * np.exp(-0.5 * ((freqs - peak) / 1.0) ** 2)
+        spectrum = np.tile(background + bump, (24, 1))
+        found.append(dict(zip(BAND_MEASURES, measure_bands(spectrum), strict=True)))
+    at = [entry["alpha-frequency"] for entry in found]
+    assert_allclose(at, [8.5, 10.0, 11.5], atol=0.5)
+    assert_allclose([entry["slope"] for entry in found], -1.2, atol=0.4)
+
+
+# -- contracts ----------------------------------------------------------------------
+def test_rows_and_names(fitted, features, participants):
+    names = fitted.get_feature_names_out().tolist()
+    assert features.shape == (len(participants), len(names))
+    assert features.dtype == np.float32 and np.isfinite(features).all()
+    assert len(set(names)) == len(names) < 100
+    assert fitted.states_ == ["auditory", "rest"]
+    for name in ("auditory_habituation", "spectrum_alpha-frequency", "rest_missing"):
+        assert name in names
+    assert "rest_habituation" not in names
+    assert fitted.training_["level"]["participants"] > 100
+
+
+def test_same_input_twice_and_any_company_is_bit_equal(fitted, features, participants):
+    assert_array_equal(fitted.transform(participants), features)
+    assert_array_equal(clone(fitted).fit_transform(participants), features)
+    assert_array_equal(fitted.transform(participants[::-1]), features[::-1])
+    assert_array_equal(fitted.transform(participants[2:3])[0], features[2])
+    assert_array_equal(
+        pickle.loads(pickle.dumps(fitted)).transform(participants), features
+    )
+
+
+def test_batch_size_does_not_matter(fitted, features, participants):
+    other = clone(fitted).set_params(batch_size=3).fit(participants)
+    assert_allclose(other.transform(participants), features, **CLOSE)
+
+
+def test_order_and_names_of_states(fitted, features, participants):
+    turned = [{"rest": x["rest"], "auditory": x["auditory"]} for x in participants]
+    assert_allclose(fitted.transform(turned), features, **CLOSE)
+    renamed = [
+        {"Auditory/tones": x["auditory"], "REST": x["rest"]} for x in participants
+    ]
+    assert_allclose(clone(fitted).fit_transform(renamed), features, **CLOSE)
+    joined = [
+        mne.concatenate_epochs([x["auditory"], x["rest"]], verbose=False)
+        for x in participants
+    ]
+    found = clone(fitted).fit_transform(joined)
+    # centred over both together, but otherwise the same
+    assert np.corrcoef(found.ravel(), features.ravel())[0, 1] > 0.9
+
+
+def test_trials_are_taken_in_their_order(fitted, features, participants):
+    """A view that mixes the epochs is the same recording."""
+    order = np.random.default_rng(0).permutation(8)
+    mixed = [
+        {"auditory": MEGSamples(x["auditory"])[order], "rest": x["rest"]}
+        for x in participants
+    ]
+    assert_allclose(fitted.transform(mixed), features, **CLOSE)
+    # while epochs played backwards are another one
+    backwards = [
+        {
+            "auditory": mne.EpochsArray(
+                x["auditory"].get_data()[::-1], x["auditory"].info, tmin=-0.2
+            ),
+            "rest": x["rest"],
+        }
+        for x in participants
+    ]
+    habituation = columns(fitted, "auditory_habituation")
+    there = fitted.transform(participants)[:, habituation]
+    back = fitted.transform(backwards)[:, habituation]
+    assert not np.allclose(there, back, atol=0.05)
+
+
+def test_missing_state(fitted, features, participants):
+    lacking = [participants[0], {"rest": participants[1]["rest"]}]
+    with pytest.warns(RuntimeWarning, match="1 recordings are missing .*level"):
+        found = fitted.transform(lacking)
+    assert_array_equal(found[0], features[0])
+    flag = columns(fitted, "auditory_missing")
+    assert found[1, flag] == 1 and found[0, flag] == 0
+    # filled with a guess of this person: within what people are like
+    filled = found[1, columns(fitted, "auditory_")]
+    assert np.isfinite(filled).all() and np.abs(filled).max() < 4
+    other = [participants[0], {"rest": participants[2]["rest"]}]
+    with pytest.warns(RuntimeWarning, match="missing"):
+        assert not np.allclose(fitted.transform(other)[1], found[1])
+
+
+def test_unknown_state(fitted, participants, epochs):
+    with pytest.raises(ValueError, match=r"states of the training data.*'visual'"):
+        fitted.transform([participants[0], {"visual": epochs}])
+
+
+def test_states_that_pretraining_never_had(participants):
+    X = [{"pain": x["auditory"], "visual": x["auditory"]} for x in participants]
+    transformer = MEGFMTransformer().fit(X)
+    names = transformer.get_feature_names_out().tolist()
+    assert "pain_habituation" in names and "visual_size" in names
+    assert np.isfinite(transformer.transform(X)).all()
+
+
+def test_few_short_and_averaged(participants, epochs):
+    """Short epochs, single epochs, averages and Raw cost certainty, not an error."""
+    raw = mne.io.RawArray(
+        epochs.get_data().transpose(1, 0, 2).reshape(len(epochs.ch_names), -1),
+        epochs.info,
+        verbose=False,
+    )
+    X = [
+        {"auditory": epochs.copy().crop(tmax=0.25), "rest": raw},
+        {"auditory": epochs[0], "rest": participants[1]["rest"][0]},
+        {"auditory": epochs.average(), "rest": raw},
+        {"auditory": epochs.copy().crop(tmin=0.05), "rest": raw},
+    ]
+    found = MEGFMTransformer().fit_transform(X)
+    assert np.isfinite(found).all() and np.abs(found).max() < 10
+
+
+def test_long_epochs_are_cut_at_the_stimulus(fitted, features, participants):
+    """Two seconds around the stimulus: the half second after it counts."""
+    data = participants[0]["auditory"].get_data()
+    filler = np.random.default_rng(0).permutation(data)
+    info = participants[0]["auditory"].info
+    events = participants[0]["auditory"].events
+    longer = mne.EpochsArray(
+        np.concatenate([filler, data], 2), info, events, tmin=-1.2, verbose=False
+    )
+    found = fitted.transform([{"auditory": longer, "rest": participants[0]["rest"]}])
+    size = columns(fitted, "auditory_size", "auditory_strength")
+    # but for the mean over the recording, which is another one
+    assert_allclose(found[0, size], features[0, size], atol=0.3)
+
+
+def test_original_signals_are_appended_by_name(participants, features):
+    transformer = MEGFMTransformer(append_evoked=True).fit(participants)
+    found = transformer.transform(participants)
+    evoked = columns(transformer, "auditory_evoked_")
+    assert_array_equal(found[:, ~evoked], features)
+    assert evoked.sum() == 192 * 63 and not columns(transformer, "rest_evoked_").any()
+    # they are the average on the canonical sensors, after the stimulus
+    epochs = participants[0]["auditory"]
+    field = CanonicalSensors().fit_transform(epochs)
+    field = field - field.mean((0, 2), keepdims=True)
+    expected = field.mean(0)[:, 50:175:2]
+    assert np.corrcoef(found[0, evoked], expected.ravel())[0, 1] > 0.9999
+
+
+# -- which weights have a level -------------------------------------------------------
+def test_statistics_can_be_asked_for(participants):
+    transformer = MEGFMTransformer(participants="statistics").fit(participants)
+    assert transformer.level_ is None
+    assert columns(transformer, "auditory_spread_").any()
+
+
+def test_checkpoint_without_level(fitted, participants, tmp_path, caplog):
+    """Older checkpoints give statistics, and say so."""
+    path = fitted.save_pretrained(tmp_path / "mine")
+    assert load_level(path, fitted.model_.kernel) is not None
+    delete_level(path)
+    with mne.utils.use_log_level("info"), caplog.at_level(logging.INFO):
+        old = MEGFMTransformer(path).fit(participants)
+    assert "no level over trials" in caplog.text
+    assert old.level_ is None and columns(old, "auditory_spread_").any()
+    with pytest.raises(ValueError, match="participants='auto'"):
+        MEGFMTransformer(path, participants="level").fit(participants)
+    # an overwritten checkpoint keeps no level of other weights
+    fitted.save_pretrained(path, overwrite=True)
+    old.save_pretrained(path, overwrite=True)
+    assert load_level(path, fitted.model_.kernel) is None
+
+
+def test_saved_with_its_level(fitted, features, participants, tmp_path):
+    again = MEGFMTransformer(fitted.save_pretrained(tmp_path / "mine"))
+    assert_array_equal(again.fit_transform(participants), features)
+    assert again.training_ == fitted.training_
+
+
+def test_described_once_for_many_folds(fitted, features, participants):
+    descriptions = fitted.describe(participants)
+    assert_array_equal(fitted.transform_described(descriptions), features)
+
+
+def test_cross_validation(participants, cohort):
+    pipeline = make_pipeline(MEGFMTransformer(), LogisticRegression())
+    scores = cross_val_score(
+        pipeline, participants, cohort.labels, cv=2, error_score="raise"
+    )
+    assert scores.shape == (2,)

@@ -1,0 +1,83 @@
+"""The level over trials on disk."""
+
+import json
+
+import pytest
+import torch
+
+from mne_megfm.models import ParticipantConfig, ParticipantTransformer
+from mne_megfm.pretraining import delete_level, load_level, save_level
+
+KERNEL = torch.eye(192)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    level = ParticipantTransformer(ParticipantConfig(d_model=32, n_layers=1))
+    save_level(tmp_path, level, KERNEL, {"participants": 3})
+    return tmp_path, level
+
+
+def test_comes_back_the_same(folder):
+    path, level = folder
+    again, training = load_level(path, KERNEL + 1e-4)
+    assert training == {"participants": 3} and not again.training
+    for name, value in level.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+    assert {p.name for p in path.iterdir()} == {
+        "participant.json",
+        "participant.safetensors",
+    }
+
+
+def test_none_is_none(folder, tmp_path):
+    delete_level(folder[0])
+    assert load_level(folder[0], KERNEL) is None
+
+
+def spoil_byte(path):
+    file = path / "participant.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-5] ^= 1
+    file.write_bytes(bytes(data))
+
+
+def drop_weights(path):
+    (path / "participant.safetensors").unlink()
+
+
+def cut_json(path):
+    file = path / "participant.json"
+    file.write_text(file.read_text()[:50])
+
+
+def edit(**entries):
+    def change(path):
+        file = path / "participant.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | entries))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (spoil_byte, "other contents; the file is damaged"),
+        (drop_weights, "both participant.safetensors and participant.json"),
+        (cut_json, "description of a level"),
+        (edit(level={"depth": 3}), "description of a level"),
+        (edit(format="mne-megfm participant 7"), "format"),
+        (edit(level={"d_model": 64}), "only .* match"),
+        (edit(kernel="0" * 16), "one of another"),
+    ],
+)
+def test_damage_is_told(folder, spoil, match):
+    spoil(folder[0])
+    with pytest.raises(ValueError, match=match):
+        load_level(folder[0], KERNEL)
+
+
+def test_other_array(folder):
+    with pytest.raises(ValueError, match="of another"):
+        load_level(folder[0], 2 * KERNEL)

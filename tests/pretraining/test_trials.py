@@ -1,0 +1,208 @@
+"""Trials of a participant, the axes they are known by, and the level's training."""
+
+import numpy as np
+import pytest
+import torch
+from mne.utils import use_log_level
+from numpy.testing import assert_allclose, assert_array_equal
+
+from mne_megfm.models import ParticipantConfig, ParticipantTransformer, TrialInputs
+from mne_megfm.pretraining import (
+    PersonTrials,
+    collate,
+    fit_trial_inputs,
+    hide_trials,
+    level_loss,
+    pretrain_level,
+    recent_stimuli,
+    state_kind,
+)
+
+CONFIG = ParticipantConfig(n_response=4, n_spectral=2, d_model=32, n_layers=1, n_axes=2)
+
+
+def test_recent_stimuli():
+    """Sums of exponentials of the delays; what cannot be times is not known."""
+    found = recent_stimuli(np.array([0.0, 1.0, 4.0]))
+    expected = [0.0, np.exp(-1 / 1.5), np.exp(-3 / 1.5) + np.exp(-4 / 1.5)]
+    assert_allclose(found[:, 0], expected, rtol=1e-6)
+    assert_allclose(found[2, 1], np.exp(-3 / 8) + np.exp(-4 / 8), rtol=1e-6)
+    for times in ([0.0, 0.004, 0.008], [3.0, 1.0, 5.0], [2.0]):
+        assert np.isnan(recent_stimuli(np.array(times))).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("rest", 0), ("AUDITORY", 1), ("somatosensory/left", 2), ("pain", 3), ("", 3)],
+)
+def test_state_kind(name, kind):
+    assert state_kind(name) == kind
+
+
+def test_trials_of_a_state(rng):
+    z = rng.standard_normal((20, 4))
+    z[7] *= 100  # an artefact
+    spectra = rng.standard_normal((20, 24, 19))
+    trials = PersonTrials.of_state("auditory", z, spectra)
+    size = np.sqrt((trials.response**2).mean(1))
+    plain = np.sqrt((z**2).mean(1))
+    assert_allclose(size[7], 2.5 * np.median(plain), rtol=1e-5)
+    others = np.arange(20) != 7
+    assert_allclose(trials.response[others], z[others], rtol=1e-6)
+    assert trials.responds.all() and np.isnan(trials.recent).all()
+    silent = PersonTrials.of_state("rest", None, spectra, n_response=4)
+    assert not silent.responds.any() and not silent.response.any()
+    both = PersonTrials.join([trials, silent])
+    assert len(both) == 40 and both.kind.tolist() == [1] * 20 + [0] * 20
+
+
+def test_many_trials_are_averaged_in_their_order(rng):
+    z = rng.standard_normal((256, 4))
+    trials = PersonTrials.of_state("auditory", z, np.zeros((256, 24, 19)))
+    assert len(trials) == 128
+    clipped = PersonTrials.of_state("auditory", z[:128], np.zeros((128, 24, 19)))
+    assert len(clipped) == 128
+    size = np.sqrt((z**2).mean(1))
+    z = z * np.minimum(1, 2.5 * np.median(size) / size)[:, None]
+    assert_allclose(trials.response, z.reshape(128, 2, 4).mean(1), rtol=1e-4, atol=1e-6)
+    assert_allclose(trials.position[:2], [1 / 256, 3 / 256], rtol=1e-5)
+
+
+def test_noise_is_what_trials_differ_by(rng):
+    z = 3.0 + 0.7 * rng.standard_normal((100, 40))
+    trials = PersonTrials.of_state("auditory", z, np.zeros((100, 24, 19)))
+    assert trials.noise == pytest.approx(0.7, rel=0.05)
+    assert trials.take(np.arange(1)).noise == 1.0
+
+
+def test_axes_find_a_planted_response(rng):
+    """Strengths of a weak response in noise ten times its size are found."""
+    pattern = rng.standard_normal(192)
+    pattern /= np.linalg.norm(pattern)
+    course = np.exp(-0.5 * ((np.arange(125) - 25) / 5) ** 2)
+    mixing = rng.standard_normal((192, 192)) / 14
+    strengths, people = [], []
+    for _ in range(8):
+        strength = rng.uniform(5, 15, 20)
+        noise = np.einsum("cd,ndt->nct", mixing, rng.standard_normal((20, 192, 125)))
+        response = strength[:, None, None] * pattern[:, None] * course
+        people.append((1e-12 * (noise + response)).astype(np.float32))
+        strengths.append(strength)
+    inputs = TrialInputs(n_space=4, n_time=4, n_response=3, n_spectral=2)
+    fit_trial_inputs(inputs, lambda: iter(people), rng.standard_normal((50, 24, 19)))
+    z = inputs.response(torch.tensor(np.concatenate(people))).numpy()
+    raw = np.concatenate(people)[:, np.abs(pattern).argmax(), 25]
+    truth = np.concatenate(strengths)
+    assert abs(np.corrcoef(z[:, 0], truth)[0, 1]) > 0.9
+    assert abs(np.corrcoef(raw, truth)[0, 1]) < 0.7  # a sensor alone does not tell
+    # noise of a typical person is of size 1
+    design = np.stack([np.ones_like(truth), truth], 1)
+    rest = z - design @ np.linalg.lstsq(design, z, rcond=None)[0]
+    assert rest.std(0) == pytest.approx(np.ones(3), rel=0.15)
+
+
+def people_who_differ(n, seed=0):
+    """People with responses of different size, which fall by a share of their own."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for _ in range(n):
+        size, fall = rng.uniform(0, 5), rng.uniform(0, 1)
+        course = size * (1 - fall * np.arange(16) / 15)
+        z = course[:, None] * [1.0, -1.0, 0, 0] + rng.standard_normal((16, 4))
+        spectra = np.full((16, 24, 19), rng.standard_normal())
+        out.append(PersonTrials.of_state("auditory", z, spectra))
+    return out
+
+
+@pytest.fixture
+def level():
+    torch.manual_seed(0)
+    level = ParticipantTransformer(CONFIG)
+    level.inputs = TrialInputs(n_response=4, n_spectral=2)
+    return level
+
+
+def test_hiding(level):
+    trials = collate(people_who_differ(40), level.inputs)
+    hidden = hide_trials(trials, torch.Generator().manual_seed(0))
+    assert ((trials.seen & ~hidden).sum(1) >= 1).all()
+    assert 0.4 < hidden.float().mean() < 0.9
+    everything = hide_trials(trials, torch.Generator().manual_seed(0), ratio=1.0)
+    assert_array_equal((~everything).sum(1), 1)
+    assert not hide_trials(trials, torch.Generator(), ratio=0.0).any()
+
+
+def test_level_learns_who_is_who(level):
+    """Both predictions come to beat the mean over people, for people not seen."""
+    people = people_who_differ(80)
+    with use_log_level("error"):
+        history = pretrain_level(
+            level, people, max_epochs=4, steps_per_epoch=40, n_valid=16, lr=3e-3
+        )
+    assert history.epoch == [1, 2, 3, 4]
+    trials = collate(people_who_differ(40, seed=1), level.inputs)
+    hidden = hide_trials(trials, torch.Generator().manual_seed(0), ratio=0.5)
+    target = trials.response / trials.noise[:, None, None]
+    with torch.inference_mode():
+        for predicted in level(trials, hidden):
+            rest = (predicted[..., :4] - target)[hidden].square().sum()
+            plain = (target[hidden] - target[hidden].mean(0)).square().sum()
+            assert 1 - rest / plain > 0.25
+
+
+def test_interrupted_training_ends_alike(level, tmp_path):
+    people = people_who_differ(20)
+    start = {k: v.clone() for k, v in level.state_dict().items()}
+    settings = {"steps_per_epoch": 3, "n_valid": 4, "max_epochs": 3, "batch_size": 4}
+
+    def run(**more):
+        level.load_state_dict(start)
+        with use_log_level("error"):
+            return pretrain_level(level, people, **settings | more)
+
+    whole = run()
+    expected = {k: v.clone() for k, v in level.state_dict().items()}
+
+    class Stop(Exception):
+        pass
+
+    count = 0
+    encode = level.encode
+
+    def stopping(*args):
+        nonlocal count
+        count += 1
+        if count > 15:
+            raise Stop
+        return encode(*args)
+
+    level.encode = stopping
+    with pytest.raises(Stop):
+        run(directory=tmp_path)
+    level.encode = encode
+    again = run(directory=tmp_path)
+    assert again == whole
+    for name, value in level.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    with pytest.raises(ValueError, match="settings of the run"):
+        run(directory=tmp_path, lr=0.5)
+
+
+def test_too_few_people(level):
+    with pytest.raises(ValueError, match="more than the 64"):
+        pretrain_level(level, people_who_differ(5))
+
+
+def test_loss_of_a_perfect_guess_is_zero(level):
+    trials = collate(people_who_differ(3), level.inputs)
+    hidden = torch.ones_like(trials.seen)
+
+    class Knows(torch.nn.Module):
+        config = CONFIG
+
+        def forward(self, trials, hidden):
+            z = trials.response / trials.noise[:, None, None]
+            both = torch.cat([z, trials.spectrum], -1)
+            return both, both
+
+    assert float(level_loss(Knows(), trials, hidden)) == 0.0
