@@ -67,9 +67,10 @@ def model_card(training: dict) -> str:
         f"--batch-size {t['batch_size']}{'' if t['bf16'] else ' --fp32'}"
     )
     stages = "\n".join(
-        f"  {number}. {stage['epochs']} epochs of a schedule over "
-        f"{stage['schedule_epochs']}, learning rate {stage['lr']}, augmentation "
-        f"{stage['augmentation']}; kept: epoch {stage['best_epoch']}."
+        f"  {number}. {stage['epochs']} epochs, highest learning rate {stage['lr']}, "
+        f"objective `{stage['objective']}`"
+        f"{', decoder alone' if stage['decoder_only'] else ''}; kept: epoch "
+        f"{stage['best_epoch']}, with the least loss on held-out participants."
         for number, stage in enumerate(t["stages"], 1)
     )
     curve = "\n".join(
@@ -112,10 +113,10 @@ Participants of this random state must not be used for evaluation.
 - Command (seed included): `{command}`
 - Seed: {t["random_state"]}
 - Steps: {t["steps"]} of {t["batch_size"]} windows, {t["steps_per_epoch"]} an epoch, in
-  {len(t["stages"])} stages. Each keeps the epoch with the least loss on held-out
-  participants; the weights are the mean of what the stages kept.
+  {len(t["stages"])} stages:
 {stages}
-- Masking: `{t["masking"]}`; objective: `{t["objective"]}`.
+- Masking: `{t["masking"]}`; augmentation:
+  `{t["augmentation"]}`.
 - Hardware: {t["hardware"]}; torch {t["torch"]};
   {"bfloat16 autocast" if t["bf16"] else "float32"}.
 - Licence: {t["licence"]}.
@@ -124,9 +125,9 @@ Participants of this random state must not be used for evaluation.
 
 R² of hidden signal, mean (SD) over 5 seeds of 10 masks a window; field: minimum-norm
 interpolation at the best of six regularisations, chosen on the hidden truth; time:
-straight lines. No weight was fitted to these recordings, but the second stage was
-added, and the mean of both stages taken, after looking at them: they are not an
-untouched test.
+straight lines. No weight was fitted to these recordings, but they were looked at while
+the mapping, the simulation and the decoder were chosen: they are not an untouched
+test.
 
 | recording | hidden | model | field | time |
 |---|---|---|---|---|

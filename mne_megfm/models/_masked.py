@@ -112,6 +112,13 @@ class MaskedSignalTransformer(nn.Module):
         self.token_mean.copy_(mean)
         self.token_axes.copy_(axes)
 
+    def freeze_encoder(self) -> None:
+        """Let further training change the decoder alone: tokens stay as they are."""
+        names = ("bridge", "mask_token", "embed_fill", "head", "gate", "unmixing")
+        for name, parameter in self.named_parameters():
+            of_decoder = name.startswith(("decoder_", *names))
+            parameter.requires_grad_(of_decoder)
+
     # -- signal to tokens ---------------------------------------------------
     def _encode_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
         """Encode scaled patches; tokens at hidden places come out as zero."""

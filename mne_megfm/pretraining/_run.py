@@ -31,8 +31,9 @@ class Run:
         settings: dict,
     ) -> None:
         self.model = model
-        decay = [p for p in model.parameters() if p.ndim >= 2]
-        plain = [p for p in model.parameters() if p.ndim < 2]
+        trained = [p for p in model.parameters() if p.requires_grad]
+        decay = [p for p in trained if p.ndim >= 2]
+        plain = [p for p in trained if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": decay, "weight_decay": weight_decay},

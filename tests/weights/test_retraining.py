@@ -16,10 +16,7 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(train_tiny, "WINDOWS_PER_STATE", 3)
     monkeypatch.setattr(train_tiny, "AVERAGES_PER_STATE", 1)
     monkeypatch.setattr(train_tiny, "ARRAYS", ("ctf151", "opm64"))
-    stages = (
-        train_tiny.Stage(1, 2, 1e-3, False),
-        train_tiny.Stage(1, 1, 1e-3, True),
-    )
+    stages = tuple(stage._replace(epochs=1) for stage in train_tiny.STAGES)
     monkeypatch.setattr(train_tiny, "STAGES", stages)
 
     def run(folder="work", participants=2):
@@ -43,6 +40,7 @@ def test_command(tiny, capsys):
     card = (path / "README.md").read_text("utf-8")
     assert "--participants 2 --steps-per-epoch 1 --batch-size 4" in card
     assert f"| 2.1 | {training['stages'][1]['train_loss'][0]:.4f} |" in card
+    assert "LogErrorLoss" in card and "decoder alone" in card
     assert "NoiseAndCropping" in card
     for phrase in ("Not for diagnosis", "Not the published study's weights", "--fp32"):
         assert phrase in card
