@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "mne-megfm classifier 1"
-#: Classes of this package that a saved classifier is made of; skops knows the others.
-TRUSTED = ["mne_megfm.estimators._heads.LogisticHead"]
+#: What a saved classifier is made of, beyond the types that skops trusts by itself.
+TRUSTED = ["mne_megfm.estimators._heads.LogisticHead", "numpy.dtype"]
 _TABLE = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -161,7 +161,9 @@ def predict(classifier: Path, data: Path, out: Path, overwrite: bool) -> None:
             f"{len(lacking)} features are filled in for all ({lacking[0]}, ...).",
             err=True,
         )
-    frame = pd.DataFrame({"participant": X.index, "prediction": pipeline.predict(X)})
+    frame = pd.DataFrame(
+        {"participant": X.index, "prediction": pipeline.predict(X.to_numpy())}
+    )
     probability = pipeline.predict_proba(X.to_numpy())
     for number, name in enumerate(pipeline.classes_):
         frame[f"p_{name}"] = probability[:, number]

@@ -1,0 +1,299 @@
+"""Tests of features from the shell, and of classifying by them."""
+
+import shutil
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from click.testing import CliRunner
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+
+from mne_megfm import MEGFMTransformer, simulate_cohort
+from mne_megfm.commands import main
+from mne_megfm.commands._participants_table import describe_participants
+from mne_megfm.commands._rows import extract_rows, list_recordings, read_recording
+from mne_megfm.estimators import LogisticHead
+
+# MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The inplace keyword in DataFrame.set_index:DeprecationWarning"
+)
+
+
+def run(*args):
+    """Run a command in this process."""
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with recordings of two participants, and a table of them."""
+    path = tmp_path_factory.mktemp("recordings")
+    cohort = simulate_cohort(
+        2,
+        states=("rest", "auditory"),
+        arrays=("ctf151",),
+        n_epochs=3,
+        random_state=3,
+    )
+    lines = ["file\tparticipant\tstate"]
+    for number, participant in enumerate(cohort.participants, 1):
+        for state, epochs in participant.recordings.items():
+            name = f"sub-0{number}_task-{state}_meg-epo.fif"
+            epochs.save(path / name)
+            lines.append(f"{name}\t0{number}\t{state}")
+    (path / "recordings.tsv").write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def truth(folder):
+    """Return features of each file as plain scikit-learn gives them."""
+    return {
+        path.name: MEGFMTransformer().fit_transform(read_recording(path))
+        for path in sorted(folder.glob("*.fif"))
+    }
+
+
+# -- features -----------------------------------------------------------------------
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_features(folder, truth, tmp_path, suffix):
+    """A row an epoch: the features of the transformer, with participant and state."""
+    out = tmp_path / f"features{suffix}"
+    files = sorted(folder.glob("*.fif"))
+    result = run("features", *files, "--out", out)
+    assert result.exit_code == 0, result.output
+    frame = pd.read_parquet(out) if suffix == ".parquet" else pd.read_csv(out)
+    assert frame.columns[:4].tolist() == ["participant", "state", "file", "row"]
+    assert frame["participant"].tolist() == ["sub-01"] * 6 + ["sub-02"] * 6
+    assert frame["state"].tolist() == 2 * (["auditory"] * 3 + ["rest"] * 3)
+    assert frame["row"].tolist() == [0, 1, 2] * 4
+    expected = np.concatenate([truth[path.name] for path in files])
+    np.testing.assert_allclose(frame.iloc[:, 4:], expected, rtol=1e-5, atol=1e-6)
+    again = run("features", *files, "--out", out)
+    assert again.exit_code == 1
+    assert "pass --overwrite" in again.output
+    assert run("features", *files, "--out", tmp_path / "x.xls").exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_features_of_a_table(folder, truth, tmp_path):
+    """A table says whose a file is and what state, also names made of digits."""
+    out = tmp_path / "features.csv"
+    result = run("features", folder / "recordings.tsv", "--out", out, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert "Wrote" not in result.output
+    frame = pd.read_csv(out, dtype={"participant": str})
+    assert set(frame["participant"]) == {"01", "02"}
+    rows = frame[(frame["participant"] == "02") & (frame["state"] == "rest")]
+    expected = truth["sub-02_task-rest_meg-epo.fif"]
+    np.testing.assert_allclose(rows.iloc[:, 4:], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid tag:RuntimeWarning")
+def test_file_that_cannot_be_read(folder, tmp_path):
+    """The message names the file; nothing is written."""
+    broken = tmp_path / "sub-03_meg.fif"
+    broken.write_bytes(b"not a recording")
+    out = tmp_path / "features.csv"
+    result = run("features", next(folder.glob("*.fif")), broken, "-o", out)
+    assert result.exit_code == 1
+    assert "sub-03_meg.fif" in result.output
+    assert not out.exists()
+
+
+def test_rows_of_different_length(folder, tmp_path):
+    """Recordings whose rows cannot stand in one table are told by name."""
+    first = next(folder.glob("*.fif"))
+    long = tmp_path / "sub-07_long-epo.fif"
+    epochs = read_recording(first)
+    data = np.tile(epochs.get_data(), 3)
+    mne.EpochsArray(data, epochs.info).save(long)
+    with pytest.raises(ValueError, match="rows of one length.*sub-07_long-epo.fif"):
+        extract_rows(list_recordings([first, long]), {})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_features_on_a_cluster(folder, tmp_path):
+    """The workers of a dask cluster, in processes of their own, compute the same."""
+    from distributed import LocalCluster
+
+    out, alone = tmp_path / "cluster.parquet", tmp_path / "alone.parquet"
+    table = folder / "recordings.tsv"
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        dashboard_address=None,
+        local_directory=tmp_path / "dask",
+    ) as cluster:
+        result = run("features", table, "-o", out, "--dask", cluster.scheduler_address)
+    assert result.exit_code == 0, result.output
+    assert run("features", table, "-o", alone).exit_code == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(out), pd.read_parquet(alone))
+
+
+# -- classify -----------------------------------------------------------------------
+@pytest.fixture
+def cohort(tmp_path, rng):
+    """Return a table of features and one of labels, for 24 participants."""
+    frames, labels = [], []
+    for number in range(24):
+        sick = number % 2 == 1
+        labels.append((f"{number:02d}", "migraine" if sick else "control"))
+        for state in ("rest", "auditory"):
+            if state == "rest" and number == 5:
+                continue  # a state that is missing
+            values = rng.standard_normal((6, 3))
+            # the spread of b tells patients from controls, in one state alone
+            if state == "auditory" and sick:
+                values[:, 1] *= 4.0
+            frame = pd.DataFrame(values, columns=["a", "b", "c"])
+            frame.insert(0, "participant", f"{number:02d}")
+            frame.insert(1, "state", state)
+            frames.append(frame)
+    pd.concat(frames).to_csv(tmp_path / "features.csv", index=False)
+    table = pd.DataFrame(labels, columns=["participant_id", "group"])
+    table.to_csv(tmp_path / "participants.tsv", sep="\t", index=False)
+    return tmp_path
+
+
+def _fit(cohort, *more):
+    return run(
+        "classify",
+        "fit",
+        cohort / "features.csv",
+        "--labels",
+        cohort / "participants.tsv",
+        "--label",
+        "group",
+        "-o",
+        cohort / "model.skops",
+        *more,
+    )
+
+
+def test_description_of_participants(cohort):
+    """Mean and spread of a participant's rows, by state, as NumPy has them."""
+    frame = pd.read_csv(cohort / "features.csv", dtype={"participant": str})
+    described = describe_participants(frame)
+    assert described.shape == (24, 12)
+    chosen = frame[(frame["participant"] == "07") & (frame["state"] == "rest")]
+    row = described.loc["07"]
+    assert row["rest_mean_b"] == pytest.approx(np.mean(chosen["b"]))
+    assert row["rest_spread_b"] == pytest.approx(np.std(chosen["b"]))
+    assert described.loc["05"].isna().sum() == 6
+
+
+def test_classify(cohort):
+    """Fit, save, load and predict give what scikit-learn gives in one process."""
+    result = _fit(cohort)
+    assert result.exit_code == 0, result.output
+    assert "24 participants, 5 folds" in result.output
+    auc = float(result.output.partition("ROC AUC: ")[2].split()[0])
+    assert auc > 0.9
+    out = cohort / "predictions.csv"
+    args = ["classify", "predict", cohort / "model.skops", cohort / "features.csv"]
+    assert run(*args, "-o", out).exit_code == 0
+    got = pd.read_csv(out, dtype={"participant": str}).set_index("participant")
+
+    frame = pd.read_csv(cohort / "features.csv", dtype={"participant": str})
+    described = describe_participants(frame)
+    y = np.where(described.index.astype(int) % 2 == 1, "migraine", "control")
+    pipeline = make_pipeline(
+        SimpleImputer(keep_empty_features=True), LogisticHead(random_state=0)
+    ).fit(described.to_numpy(), y)
+    np.testing.assert_allclose(
+        got["p_migraine"], pipeline.predict_proba(described.to_numpy())[:, 1]
+    )
+    assert (got["prediction"] == pipeline.predict(described.to_numpy())).all()
+
+
+def test_classify_recordings(folder, tmp_path):
+    """Recordings are turned into features on the way, with the weights of the fit."""
+    # each participant four times, as eight of them: enough for two folds
+    lines, labels = ["file,participant,state"], ["participant,label"]
+    for path in sorted(folder.glob("*task-rest*.fif")):
+        for copy in range(2):
+            name = f"{path.name[:6]}-{copy}"
+            shutil.copy(path, tmp_path / f"{name}-epo.fif")
+            lines.append(f"{name}-epo.fif,{name},rest")
+            labels.append(f"{name},{path.name[5]}")
+    (tmp_path / "recordings.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "labels.csv").write_text("\n".join(labels) + "\n")
+    model = tmp_path / "model.skops"
+    args = [tmp_path / "recordings.csv", "--labels", tmp_path / "labels.csv"]
+    result = run("classify", "fit", *args, "--folds", 2, "-o", model)
+    # two participants of each, one of them in training, are too few to regularise
+    assert result.exit_code == 1
+    assert "at least 2 participants of each class" in result.output
+    assert not model.exists()
+
+
+def test_missing_and_unknown_states(cohort):
+    """A state missing in prediction is filled in, an unknown one left out, aloud."""
+    assert _fit(cohort).exit_code == 0
+    frame = pd.read_csv(cohort / "features.csv", dtype={"participant": str})
+    frame.loc[frame["state"] == "rest", "state"] = "motor"
+    frame.to_csv(cohort / "other.csv", index=False)
+    args = ["classify", "predict", cohort / "model.skops", cohort / "other.csv"]
+    result = run(*args, "-o", cohort / "p.csv")
+    assert result.exit_code == 0, result.output
+    assert "6 features are not known from fit" in result.output
+    assert "6 features are filled in for all" in result.output
+    frame["state"] = "motor"
+    frame.to_csv(cohort / "other.csv", index=False)
+    result = run(*args, "-o", cohort / "q.csv")
+    assert result.exit_code == 1
+    assert "Expected features such as" in result.output
+
+
+def test_labels(cohort):
+    """Participants without a label are named; too few are refused."""
+    labels = cohort / "participants.tsv"
+    lines = labels.read_text().splitlines()
+    labels.write_text("\n".join(lines[:-1]) + "\n")
+    result = _fit(cohort)
+    assert result.exit_code == 0
+    assert "no label: 23." in result.output
+    labels.write_text("\n".join(lines[:4]) + "\n")
+    result = _fit(cohort, "--overwrite")
+    assert result.exit_code == 1
+    assert "got 2 of control, 1 of migraine; add participants" in result.output
+    labels.write_text("\n".join([*lines, lines[1]]) + "\n")
+    assert "got several of '00'" in _fit(cohort, "--overwrite").output
+    labels.write_text("name\tgroup\n")
+    assert "Expected the columns participant" in _fit(cohort, "--overwrite").output
+
+
+class _Evil:
+    pass
+
+
+def test_classifier_that_may_run_code(cohort):
+    """Files with other classes, and files of another kind, are refused."""
+    path = cohort / "model.skops"
+    skops.io.dump({"format": "mne-megfm classifier 1", "pipeline": _Evil()}, path)
+    args = ["classify", "predict", path, cohort / "features.csv", "-o"]
+    result = run(*args, cohort / "p.csv")
+    assert result.exit_code == 1
+    assert "_Evil; it may run code and is not read" in result.output
+    path.write_bytes(b"something else")
+    assert "got something else" in run(*args, cohort / "p.csv").output
+    skops.io.dump({"format": "mne-megfm classifier 9"}, path)
+    assert "of format 'mne-megfm classifier 1'" in run(*args, cohort / "p.csv").output
+
+
+# -- demo -----------------------------------------------------------------------------
+def test_demo(folder, tmp_path):
+    """The tour of a recording prints its scores and draws it."""
+    out = tmp_path / "out"
+    recording = next(folder.glob("*.fif"))
+    args = ["demo", "--skip-cohort", "--data", recording, "--out", out]
+    result = run(*args)
+    assert result.exit_code == 0, result.output
+    assert "3 rows of 3840 features" in result.output
+    assert len(list(out.glob("*.png"))) == 3
+    assert "pass --overwrite" in run(*args).output
