@@ -171,20 +171,23 @@ def _prepare(source: Source, params: Parameters, path: Path) -> dict[str, Any]:
     }
     raw = _clean(raw, source, params)
     rows = _rows(raw, settings, store)
-    windows, n_valid, start, array = _windows(rows, store)
+    windows, n_valid, start, array = _windows(rows, raw.first_samp, store)
     head = raw.info["dev_head_t"]
-    store.append(
-        windows,
-        name=source.name,
-        participant=source.participant,
-        state=source.task,
-        site=source.site,
-        array=array,
-        n_valid=n_valid,
-        start=start,
-        dev_head_t=None if head is None else head["trans"],
-        provenance=facts,
-    )
+    try:
+        store.append(
+            windows,
+            name=source.name,
+            participant=source.participant,
+            state=source.task,
+            site=source.site,
+            array=array,
+            n_valid=n_valid,
+            start=start,
+            dev_head_t=None if head is None else head["trans"],
+            provenance=facts,
+        )
+    except FileExistsError:  # another run of the command has been quicker
+        return {"outcome": THERE}
     return {
         "outcome": WRITTEN,
         "array": array,
@@ -277,7 +280,7 @@ def _events(raw: BaseRaw) -> tuple[np.ndarray, dict[str, int]]:
 
 
 def _windows(
-    rows: BaseRaw | mne.Epochs, store: WindowStore
+    rows: BaseRaw | mne.Epochs, first_samp: int, store: WindowStore
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     """Bring rows to canonical windows, centred over the recording."""
     arrays = []
@@ -300,15 +303,15 @@ def _windows(
     windows -= mean[:, None].astype(np.float32)
     for i in np.flatnonzero(n_valid < store.n_times):
         windows[i, :, n_valid[i] :] = 0.0
-    return windows, n_valid, _starts(recordings[0])[row], arrays[0]
+    return windows, n_valid, _starts(recordings[0], first_samp)[row], arrays[0]
 
 
-def _starts(recording: Recording) -> np.ndarray:
+def _starts(recording: Recording, first_samp: int) -> np.ndarray:
     """Time of each row's first sample from the beginning of the recording, in s."""
     if recording.kind == "raw":
         return recording.rows / recording.sfreq
     epochs = recording.inst
-    samples = epochs.events[recording.rows, 0] - epochs._raw.first_samp
+    samples = epochs.events[recording.rows, 0] - first_samp
     return samples / recording.sfreq + epochs.times[0]
 
 

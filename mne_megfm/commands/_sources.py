@@ -108,7 +108,7 @@ def find_sources(
     ----------
     root : Path
         Folder of the data set, or a table (CSV or TSV) with the columns file,
-        participant and state; site, name and bads are optional.
+        participant and state; site, name and bads (with ; between) are optional.
     states : dict
         Tasks of each state; others are left out. Without any, a task is a state.
     prefix : str
@@ -277,7 +277,9 @@ def _in_table(path: Path, site: str) -> list[Source]:
                 path=file,
                 relative=row["file"],
                 site=row.get("site") or site,
-                bads=tuple(row.get("bads", "").replace(";", " ").split()),
+                bads=tuple(
+                    filter(None, map(str.strip, row.get("bads", "").split(";")))
+                ),
             )
         )
     return sources
@@ -288,17 +290,23 @@ def _restore_bad_spans(raw: BaseRaw) -> None:
     if Path(raw.filenames[0] or "").suffix != ".fif":
         return
     plain = mne.io.read_raw_fif(raw.filenames[0], allow_maxshield=True)
-    # from the first sample: mne-bids may have set another date
-    spans = {
-        (round(a["onset"] - inst.first_time, 3), round(a["duration"], 3), text)
-        for inst in (plain, raw)
-        for a in inst.annotations
-        if inst is raw or a["description"].lower().startswith("bad")
-        for text in [a["description"]]
-    }
-    if len(spans) > len(raw.annotations):
-        onset, duration, description = zip(*sorted(spans), strict=True)
-        raw.set_annotations(mne.Annotations(onset, duration, description))
+    known = {(round(onset, 3), text) for onset, _, text in _spans(raw)}
+    lost = [
+        (onset, duration, text)
+        for onset, duration, text in _spans(plain)
+        if text.lower().startswith("bad") and (round(onset, 3), text) not in known
+    ]
+    if lost:
+        onset, duration, text = zip(*_spans(raw), *lost, strict=True)
+        raw.set_annotations(mne.Annotations(onset, duration, text))
+
+
+def _spans(raw: BaseRaw) -> list[tuple[float, float, str]]:
+    """Annotations from the first sample on; mne-bids may have set another date."""
+    return [
+        (a["onset"] - raw.first_time, a["duration"], a["description"])
+        for a in raw.annotations
+    ]
 
 
 def _first_line(error: Exception) -> str:

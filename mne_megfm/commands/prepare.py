@@ -110,10 +110,11 @@ def command(
     """Bring SOURCE to the window store STORE.
 
     SOURCE is the root of a BIDS data set, or a table (CSV or TSV) with the columns
-    file, participant and state (also site, name and bads, the bad channels). Empty-room
-    recordings, bad channels and spans annotated as bad are left out. Run again after an
-    interruption, or when there are new recordings, the command does what is missing and
-    changes nothing that is there. STORE/logs tells the outcome of every recording.
+    file, participant and state (also site, name and bads: bad channels with ; between).
+    Empty-room recordings, bad channels and spans annotated as bad are left out. Run
+    again after an interruption, or when there are new recordings, the command does what
+    is missing and changes nothing that is there. STORE/logs tells the outcome of every
+    recording.
     """
     from ._recording import Parameters
     from ._sources import find_sources

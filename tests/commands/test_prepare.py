@@ -219,10 +219,10 @@ def test_table_of_files(tmp_path):
     path = tmp_path / "store"
     raw = simulate(5.0, seed=1)
     raw.save(tmp_path / "a b_raw.fif", verbose="error")
-    noisy = raw.copy()
+    noisy = raw.copy().rename_channels(lambda name: f"MEG {name}")
     noisy._data[[2, 7]] = 1e-9 * np.random.default_rng(0).standard_normal((2, 1250))
     noisy.save(tmp_path / "noisy_raw.fif", verbose="error")
-    bads = "; ".join([raw.ch_names[2], raw.ch_names[7]])
+    bads = "; ".join([noisy.ch_names[2], noisy.ch_names[7]])
     rows = [
         {"file": "a b_raw.fif", "participant": "P1", "state": "Ruhe", "site": "X"},
         {"file": "noisy_raw.fif", "participant": "P2", "state": "Ruhe", "bads": bads},

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mne_megfm.commands._sources import find_sources
 from mne_megfm.store import WindowStore
 
 from ._archives import (
@@ -73,6 +74,37 @@ def test_awkward_data_set(bids, tmp_path):
         sorted(read_log(path).outcome)
         == ["failed"] * 2 + ["left out"] * 2 + ["there"] * 3
     )
+
+
+def test_formats(tmp_path):
+    """Folders and files of all systems are recordings, what lies beside them is not."""
+    pytest.importorskip("mne_bids")
+    for name in (
+        "01/meg/sub-01_task-rest_meg.ds/sub-01_task-rest_meg.res4",
+        "01/meg/sub-01_task-rest_meg.ds/hz.ds/x_meg.fif",
+        "02/ses-1/meg/sub-02_ses-1_task-rest_meg.con",
+        "02/ses-1/meg/sub-02_ses-1_task-rest_markers.sqd",
+        "02/ses-1/meg/sub-02_ses-1_task-rest_meg.json",
+        "03/meg/sub-03_task-rest_run-1_meg/config",
+        "03/meg/sub-03_task-rest_run-1_meg/c,rfDC",
+        "04/meg/sub-04_task-rest_split-01_meg.fif",
+        "04/meg/sub-04_task-rest_split-02_meg.fif",
+        "04/meg/sub-04_acq-calibration_meg.dat",
+        "04/anat/sub-04_T1w.fif",
+    ):
+        file = tmp_path / f"sub-{name}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    sources = find_sources(tmp_path, {})
+    assert [(s.name, s.bids.extension, bool(s.left_out)) for s in sources] == [
+        ("sub-01_task-rest", ".ds", False),
+        ("sub-02_ses-1_task-rest", ".con", False),
+        ("sub-03_task-rest_run-1", ".pdf", False),
+        ("sub-04_task-rest", ".fif", False),
+        ("sub-04_task-rest", ".fif", True),
+    ]
+    outcome = prepare(tmp_path, tmp_path / "store", "--strict", code=1)
+    assert "4 of 5 recordings failed" in outcome  # they are empty
 
 
 def test_goes_on(bids, tmp_path):

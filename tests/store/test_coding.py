@@ -1,8 +1,10 @@
 """Tests of windows as integers."""
 
+import mne
 import numpy as np
 import pytest
 
+from mne_megfm import CanonicalSensors
 from mne_megfm.store._coding import decode, encode
 
 
@@ -63,3 +65,23 @@ def test_constants():
     windows[:, 1], windows[:, 2] = 3e-9, -1e-15
     _, out = _there_and_back(windows)
     np.testing.assert_array_equal(out, windows.astype(np.float32))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e-9])
+@pytest.mark.parametrize("name", ["4d248-solaris", "ctf274", "kit157-auditory"])
+def test_real_recordings(data_dir, name, offset):
+    """Real recordings keep 4 digits, and 3 beside an offset of 1 nT, as unfiltered."""
+    raw = mne.io.read_raw(data_dir / f"{name}_raw.fif", preload=True, verbose="error")
+    windows = CanonicalSensors().transform(raw)[..., :250]
+    windows += offset - windows.mean((0, 2), keepdims=True)
+
+    def worst(coded):
+        return np.max((coded - windows).std((0, 2)) / windows.std((0, 2)))
+
+    _, out = _there_and_back(windows)
+    assert worst(out) < (4e-4 if offset else 5e-5)
+    # what the choice was made against: one scale a window, and half precision
+    scale = np.abs(windows).max((1, 2), keepdims=True) / 32767
+    assert worst(np.rint(windows / scale) * scale) > (0.02 if offset else 8e-5)
+    half = (windows * 1e12).astype(np.float16).astype(float) * 1e-12
+    assert worst(half) > (0.4 if offset else 2e-4)
