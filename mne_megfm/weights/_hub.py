@@ -8,8 +8,16 @@ from pathlib import Path
 from types import ModuleType
 
 SCHEME = "hf://"
-#: All that is taken from a repository: no file of another kind is even downloaded.
-FILES = ["config.json", "*.safetensors", "README.md", "preprocessing.json"]
+#: All that is taken from a repository or brought there. Whole names: in the patterns
+#: of the hub's client, * goes into folders, such as that of the run.
+FILES = [
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "participant.json",
+    "participant.safetensors",
+    "preprocessing.json",
+]
 
 
 def download_weights(name: str) -> Path:

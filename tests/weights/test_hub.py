@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from mne_megfm.weights import download_weights, upload_weights, weights_path
 
@@ -34,10 +35,11 @@ def hub(tmp_path, monkeypatch):
     root = tmp_path / "hub"
 
     def copy(source, target, patterns):
-        target.mkdir(parents=True, exist_ok=True)
-        for pattern in patterns:
-            for file in Path(source).glob(pattern):
-                shutil.copy(file, target)
+        files = [p.relative_to(source) for p in Path(source).rglob("*") if p.is_file()]
+        names = [path.as_posix() for path in files]
+        for name in filter_repo_objects(names, allow_patterns=patterns):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Path(source) / name, target / name)
 
     class Api:
         def create_repo(self, repo_id, *, private, exist_ok):
@@ -55,6 +57,7 @@ def hub(tmp_path, monkeypatch):
         copy(root / repo_id, tmp_path / "cache", allow_patterns)
         return str(tmp_path / "cache")
 
+    # files are chosen by the client's own function
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     return root
@@ -79,11 +82,13 @@ def test_there_and_back(hub, tmp_path):
     shutil.copytree(weights_path("megfm-tiny"), mine)
     (mine / "run").mkdir()
     (mine / "run" / "run.safetensors").write_bytes(b"state of the run")
+    (mine / "run" / "config.json").write_text("{}")
     (mine / "participants.tsv").write_text("names\n")
     assert upload_weights(mine, "hf://owner/mine") == "https://hub.test/owner/mine"
     sent = {file.name for file in (hub / "owner" / "mine").iterdir()}
     assert sent == {file.name for file in weights_path("megfm-tiny").iterdir()}
     (hub / "owner" / "mine" / "pytorch_model.bin").write_bytes(b"a pickle")
+    (hub / "owner" / "mine" / "more.safetensors").write_bytes(b"of another program")
     path = download_weights("hf://owner/mine")
     assert {file.name for file in path.iterdir()} == sent
     for name in sent:
