@@ -83,7 +83,8 @@ def _use_dask(address: str, stack: ExitStack) -> int:
         from distributed import Client
     except ImportError as error:
         raise ImportError(
-            "Expected dask for --dask, got none; install it: pip install distributed."
+            "Expected dask for --dask, got none; install it: pip install "
+            "'mne-megfm[cluster]'."
         ) from error
     from joblib import parallel_config
 

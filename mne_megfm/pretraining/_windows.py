@@ -88,10 +88,10 @@ class WindowArray:
         batches : iterable of array of int
             Windows of each batch.
 
-        Yields
-        ------
-        windows, n_valid : Tensor
-            Each batch, in order; see `take`.
+        Returns
+        -------
+        batches : iterator of tuple of Tensor
+            Windows and recorded samples of each batch, in order; see `take`.
         """
         return map(self.take, batches)
 
