@@ -104,7 +104,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     unit_ : {"epoch", "participant"}
         What a row is.
     n_patches_ : int | dict
-        Patches in a row; for participants, by state.
+        Patches in a row; for participants by statistics, by state; empty for the
+        level, which takes rows of any length.
     states_ : list of str
         States that participants were described by, sorted; for participants only.
     history_ : History | None

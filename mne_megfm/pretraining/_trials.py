@@ -45,8 +45,8 @@ class PersonTrials:
     >>> trials = PersonTrials.of_state(
     ...     "auditory", np.ones((6, 48)), np.zeros((6, 24, 19))
     ... )
-    >>> trials.position[[0, -1]].round(2).tolist()
-    [0.08, 0.92]
+    >>> len(trials), trials.noise
+    (6, 0.001)
     """
 
     response: np.ndarray
