@@ -68,7 +68,7 @@ def model_card(training: dict) -> str:
     )
     stages = "\n".join(
         f"  {number}. {stage['epochs']} epochs, highest learning rate {stage['lr']}, "
-        f"objective `{stage['objective']}`"
+        f"objective `{stage['objective']}`, augmentation `{stage['augmentation']}`"
         f"{', decoder alone' if stage['decoder_only'] else ''}; kept: epoch "
         f"{stage['best_epoch']}, with the least loss on held-out participants."
         for number, stage in enumerate(t["stages"], 1)
@@ -115,8 +115,7 @@ Participants of this random state must not be used for evaluation.
 - Steps: {t["steps"]} of {t["batch_size"]} windows, {t["steps_per_epoch"]} an epoch, in
   {len(t["stages"])} stages:
 {stages}
-- Masking: `{t["masking"]}`; augmentation:
-  `{t["augmentation"]}`.
+- Masking: `{t["masking"]}`.
 - Hardware: {t["hardware"]}; torch {t["torch"]};
   {"bfloat16 autocast" if t["bf16"] else "float32"}.
 - Licence: {t["licence"]}.

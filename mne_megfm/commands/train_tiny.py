@@ -54,8 +54,6 @@ WINDOWS_PER_STATE = 40
 AVERAGES_PER_STATE = 6
 UNIT = 1e-12
 VALID_FRACTION = 0.02
-#: Share of the windows that get each of four kinds of noise, and of short batches.
-NOISY, SHORT = 0.15, 0.25
 
 
 class Stage(NamedTuple):
@@ -64,15 +62,22 @@ class Stage(NamedTuple):
     epochs: int
     lr: float
     objective: Callable
+    augmentation: dict
     decoder_only: bool
 
 
 # The first objective leaves what interpolation does well nearly alone: an error of 5 %
 # that could be 4 % counts for little beside one of 60 %. The second stage makes such
-# errors count alike, and leaves the tokens as they are.
+# errors count alike, on more short and filtered windows, and leaves tokens as they are.
 STAGES = (
-    Stage(32, 1e-3, SignalSpectrumLoss, False),
-    Stage(12, 5e-4, LogErrorLoss, True),
+    Stage(32, 1e-3, SignalSpectrumLoss, {"noisy": 0.15, "short": 0.25}, False),
+    Stage(
+        8,
+        5e-4,
+        LogErrorLoss,
+        {"noisy": 0.05, "short": 0.5, "filtered": 0.5},
+        True,
+    ),
 )
 
 
@@ -246,14 +251,13 @@ def train(options: argparse.Namespace) -> None:
     model = MaskedSignalTransformer(config, kernel).to(options.device)
     region_pos = torch.tensor(canonical_array().region_pos)
     masking = MixedMasking()
-    augmentation = NoiseAndCropping(
-        torch.tensor(canonical_array().pos), noisy=NOISY, short=SHORT
-    )
+    sensor_pos = torch.tensor(canonical_array().pos)
     stages = []
     for number, stage in enumerate(STAGES, 1):
         if stage.decoder_only:
             model.freeze_encoder()
         objective = stage.objective()
+        augmentation = NoiseAndCropping(sensor_pos, **stage.augmentation)
         history = pretrain(
             model,
             store,
@@ -275,6 +279,7 @@ def train(options: argparse.Namespace) -> None:
                 "epochs": stage.epochs,
                 "lr": stage.lr,
                 "objective": repr(objective),
+                "augmentation": repr(augmentation),
                 "decoder_only": stage.decoder_only,
                 "best_epoch": history.best_epoch,
                 "train_loss": [round(x, 4) for x in history.train_loss],
@@ -296,7 +301,6 @@ def train(options: argparse.Namespace) -> None:
         "states": list(STATES),
         "windows": len(store),
         "masking": repr(masking),
-        "augmentation": repr(augmentation),
         "batch_size": options.batch_size,
         "bf16": not options.fp32,
         "steps_per_epoch": options.steps_per_epoch,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 
 class NoiseAndCropping:
-    """Add local and smooth noise to some windows, and shorten some batches.
+    """Add local and smooth noise to some windows, filter and shorten some batches.
 
     Simulated sensors are all of one quality. In real recordings some are noisier than
     their neighbours, which puts a spot of field on the canonical array that nothing
-    else explains; and epochs are often shorter than a window.
+    else explains; users filter more than the simulation does, after which the field is
+    smoother and cleaner; and epochs are often shorter than a window.
 
     Parameters
     ----------
@@ -23,6 +26,10 @@ class NoiseAndCropping:
         Share of the windows that get noise.
     short : float
         Share of the batches that are shortened, to 3 patches at least.
+    filtered : float
+        Share of the batches that are low-pass filtered, at 20 to 80 Hz.
+    sfreq : float
+        Sampling rate in Hz.
 
     Examples
     --------
@@ -42,6 +49,8 @@ class NoiseAndCropping:
         patch_length: int = 25,
         noisy: float = 0.5,
         short: float = 0.3,
+        filtered: float = 0.0,
+        sfreq: float = 250.0,
     ) -> None:
         self.distance = torch.cdist(sensor_pos.float(), sensor_pos.float())
         smooth = torch.exp(-0.5 * (self.distance / 0.015) ** 2)
@@ -49,9 +58,14 @@ class NoiseAndCropping:
         self.patch_length = patch_length
         self.noisy = noisy
         self.short = short
+        self.filtered = filtered
+        self.sfreq = sfreq
 
     def __repr__(self) -> str:
-        return f"NoiseAndCropping(noisy={self.noisy}, short={self.short})"
+        return (
+            f"NoiseAndCropping(noisy={self.noisy}, short={self.short}, "
+            f"filtered={self.filtered})"
+        )
 
     def __call__(
         self, windows: Tensor, n_valid: Tensor, generator: torch.Generator
@@ -79,12 +93,30 @@ class NoiseAndCropping:
         # a standard deviation in tesla would underflow on the way to its square
         spread = (windows * 1e12).std((1, 2), keepdim=True) * 1e-12
         windows = windows + noise * spread
+        # without a share nothing is drawn: what comes after stays as it was
+        if self.filtered and float(torch.rand(1, generator=generator)) < self.filtered:
+            cutoff = 20.0 * 4.0 ** float(torch.rand(1, generator=generator))
+            windows = self._low_pass(windows, cutoff)
         if float(torch.rand(1, generator=generator)) < self.short:
             most = windows.shape[-1] // self.patch_length
             n_patches = int(torch.randint(3, most, (1,), generator=generator))
             n_valid = n_valid.clamp(max=n_patches * self.patch_length)
         time = torch.arange(windows.shape[-1], device=device)
         return torch.where((time < n_valid[:, None])[:, None], windows, 0.0), n_valid
+
+    def _low_pass(self, windows: Tensor, cutoff: float) -> Tensor:
+        """Filter without phase: a Gaussian response, -3 dB at the cutoff."""
+        n_times = windows.shape[-1]
+        first, last = windows[..., :1], windows[..., -1:]
+        # odd reflection has neither a jump nor a kink at the ends
+        before = 2 * first - windows[..., 1:].flip(-1)
+        after = 2 * last - windows[..., :-1].flip(-1)
+        long = torch.cat([before, windows, after], -1)
+        frequency = torch.fft.rfftfreq(long.shape[-1], 1 / self.sfreq)
+        response = torch.exp(-0.5 * math.log(2.0) * (frequency / cutoff) ** 2)
+        spectrum = torch.fft.rfft(long) * response.to(windows.device)
+        smooth = torch.fft.irfft(spectrum, n=long.shape[-1])
+        return smooth[..., n_times - 1 : 2 * n_times - 1]
 
     def _noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Draw noise in units of the windows' standard deviation."""

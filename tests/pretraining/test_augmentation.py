@@ -64,3 +64,26 @@ def test_what_is_short_stays_short(windows):
     short[0] = 60
     _, n_valid = _augment((windows[0], short), noisy=0.0, short=1.0)
     assert n_valid[0] == 60
+
+
+def test_filter():
+    """Lines pass, and sines as a Gaussian response of some cutoff says."""
+    t = np.arange(250) / 250
+    frequencies = [5.0, 20.0, 40.0, 60.0]
+    rows = [np.sin(2 * np.pi * f * t) for f in frequencies]
+    data = np.zeros((1, 192, 250))
+    data[0, : len(rows)] = rows
+    data[0, 10] = 1.0 - 3.0 * t
+    data = torch.tensor(data * 1e-13, dtype=torch.float32)
+    got, _ = _augment((data, torch.tensor([250])), noisy=0.0, short=0.0, filtered=1.0)
+    torch.testing.assert_close(got[0, 10], data[0, 10], rtol=1e-4, atol=1e-17)
+    middle = slice(75, 175)
+    gain = [
+        float((got[0, k, middle] @ data[0, k, middle]) / data[0, k, middle].norm() ** 2)
+        for k in range(len(rows))
+    ]
+    # the cutoff is that of the first sine that is clearly damped; the others follow
+    cutoff = frequencies[1] * np.sqrt(-0.5 * np.log(2) / np.log(gain[1]))
+    assert 20.0 <= cutoff <= 80.0
+    expected = 2.0 ** (-0.5 * (np.array(frequencies) / cutoff) ** 2)
+    np.testing.assert_allclose(gain, expected, atol=0.01)
