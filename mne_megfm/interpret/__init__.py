@@ -5,11 +5,12 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
+        "_reconstruct": ["reconstruct"],
         "_reconstruction": [
             "MASKS",
             "Reconstruction",
             "masked_reconstruction",
             "score_reconstruction",
-        ]
+        ],
     },
 )
