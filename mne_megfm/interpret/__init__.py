@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
         "_reconstruct": ["reconstruct"],
+        "_sensor_scores": ["score_on_sensors"],
         "_reconstruction": [
             "MASKS",
             "Reconstruction",

@@ -181,7 +181,8 @@ class SensorPredictor:
         taper = np.minimum(np.arange(1, n + 1), np.arange(n, 0, -1))
         device = next(model.parameters()).device
         size = self.transformer.batch_size
-        for at in np.split(useful, range(size, len(useful), size)):
+        for first in range(0, len(useful), size):
+            at = useful[first : first + size]
             with torch.inference_mode():
                 given = (
                     torch.from_numpy(x[at]).to(device)

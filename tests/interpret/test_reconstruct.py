@@ -202,6 +202,17 @@ def test_too_few_visible_channels(transformer, epochs):
     assert hidden.any()
 
 
+def test_nothing_hidden(transformer, epochs):
+    """A mask that hides nothing changes nothing."""
+
+    def nothing(n, n_patches, region_pos, generator):
+        return torch.zeros(n, len(region_pos), n_patches, dtype=torch.bool)
+
+    got, hidden = reconstruct(transformer, epochs, nothing, return_mask=True)
+    assert not hidden.any()
+    np.testing.assert_array_equal(got.get_data(), epochs.get_data(copy=False))
+
+
 def test_misuse(transformer, epochs):
     """What is no recording, no mask, or no fitted transformer is refused."""
     with pytest.raises(NotFittedError):
