@@ -21,9 +21,11 @@ from ._measures import (
 )
 from ._trials import read_trials, split_elements
 
-#: Spread over people of the named features, and of the axes of the learnt token: so
-#: small that the ridge of a linear classifier lets the few named ones speak first.
-NAMED_GAIN, TOKEN_GAIN = 0.5, 0.1
+#: Spread of features over people, such that the ridge of a linear classifier of 100
+#: people suits them as they are.
+GAIN = 0.5
+#: What the token tells of a state counts as much as so many trials of it.
+WORTH = 10
 # every so many samples of averages are kept, in units of this field in tesla
 _EVOKED_STEP, _EVOKED_UNIT = 2, 1e-13
 _FURTHEST = 4.0  # standard deviations
@@ -36,8 +38,6 @@ class LevelDescription(Mapping):
 
     Parameters
     ----------
-    token : ndarray, shape (n_axes,)
-        The participant token on its principal axes.
     bands : ndarray
         Measures of the spectrum.
     inferred : ndarray, shape (n_kinds, n_measures)
@@ -45,14 +45,16 @@ class LevelDescription(Mapping):
         as people with such tokens had in pretraining.
     states : dict
         Measures of the responses of each recorded state; None without stimuli.
+    counts : dict
+        Number of trials of each recorded state.
     evoked : dict
         Average of each state on the canonical sensors, where asked for.
     """
 
-    token: NDArray[np.float32]
     bands: NDArray[np.float32]
     inferred: NDArray[np.float32]
     states: dict[str, NDArray[np.float32] | None]
+    counts: dict[str, int]
     evoked: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __getitem__(self, state: str) -> NDArray[np.float32] | None:
@@ -131,7 +133,6 @@ def describe_person(
         return np.clip(z, -_FURTHEST, _FURTHEST).astype(np.float32)
 
     return LevelDescription(
-        token=(around @ level.token_axes).numpy().astype(np.float32),
         bands=standard(bands, level.bands_mean, level.bands_scale),
         inferred=(level.measures_map @ around).numpy().astype(np.float32),
         states={
@@ -144,6 +145,7 @@ def describe_person(
             )
             for name, values in measures.items()
         },
+        counts={name: len(trials) for name, trials in states.items()},
     )
 
 
@@ -209,12 +211,7 @@ def describe_population(
     tokens = torch.stack([token for token, _, _ in raw]).double()
     mean = tokens.mean(0)
     around = tokens - mean
-    values, axes = torch.linalg.eigh(around.T @ around / len(tokens))
-    values = values.flip(0)[: level.config.n_axes].clamp(min=1e-9)
-    axes = axes.flip(1)[:, : level.config.n_axes]
-    largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
     level.token_mean.copy_(mean)
-    level.token_axes.copy_(axes * largest.sign() / values.sqrt())
 
     bands = torch.tensor(np.array([bands for _, bands, _ in raw]))
     level.bands_mean.copy_(bands.mean(0))
@@ -248,10 +245,11 @@ def describe_population(
 class ParticipantLevel:
     """Features of participants from what the level says of each.
 
-    Responses of a state are described twice: as measured on the trials, and as the
-    token tells them, which has seen all states and knows what people are like. Where
-    a state is missing there is only the second, which then stands for the first as
-    well, and a column of its own marks it.
+    Each measure of the responses of a state is a mean of what was measured on n trials
+    and what the participant token tells of it, which has seen all states and knows what
+    people are like, weighted as n to `WORTH`: with many trials they speak for
+    themselves, and a state that is missing is told by the token alone, and marked in a
+    column of its own.
 
     Attributes
     ----------
@@ -267,7 +265,6 @@ class ParticipantLevel:
         self.states: list[str] = []
         self.responding: list[str] = []
         self.evoked: dict[str, NDArray[np.float32]] = {}
-        self._n_axes = level.config.n_axes
         self._seconds = _EVOKED_STEP / level.inputs.sfreq
 
     def fit(self, descriptions: Sequence[LevelDescription]) -> ParticipantLevel:
@@ -341,16 +338,17 @@ class ParticipantLevel:
         return np.stack([self._row(entry) for entry in descriptions])
 
     def _row(self, entry: LevelDescription) -> NDArray[np.float32]:
-        parts = [TOKEN_GAIN * entry.token, NAMED_GAIN * entry.bands]
+        parts = [GAIN * entry.bands]
         for state in self.responding:
-            measured = entry.states.get(state)
-            inferred = entry.inferred[state_kind(state)]
-            parts.append(NAMED_GAIN * (inferred if measured is None else measured))
-            parts.append(NAMED_GAIN * inferred)
+            told, measured = entry.inferred[state_kind(state)], entry.states.get(state)
+            if measured is not None:
+                n = entry.counts[state]
+                told = (n * measured + WORTH * told) / (n + WORTH)
+            parts.append(GAIN * told)
         parts.append([state not in entry for state in self.states])
         for state, mean in self.evoked.items():
             # all values of an average together weigh like one measure or so
-            gain = NAMED_GAIN / np.sqrt(mean.size)
+            gain = GAIN / np.sqrt(mean.size)
             parts.append(gain * entry.evoked.get(state, mean).ravel())
         return np.concatenate(parts).astype(np.float32)
 
@@ -363,14 +361,8 @@ class ParticipantLevel:
             One a feature.
         """
         return [
-            *(f"participant_axis{number:02d}" for number in range(self._n_axes)),
             *(f"spectrum_{name}" for name in BAND_MEASURES),
-            *(
-                f"{state}_{name}{kind}"
-                for state in self.responding
-                for kind in ("", "-inferred")
-                for name in RESPONSE_MEASURES
-            ),
+            *(f"{s}_{name}" for s in self.responding for name in RESPONSE_MEASURES),
             *(f"{state}_missing" for state in self.states),
             *(
                 f"{state}_evoked_sensor{sensor:03d}_{1e3 * self._seconds * at:04.0f}ms"

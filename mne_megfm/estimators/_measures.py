@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from ..models import BANDS
 
 #: Measures of the responses of a state.
-RESPONSE_MEASURES = ("size", "strength", "habituation", "recovery", "variability")
+RESPONSE_MEASURES = ("size", "strength", "habituation", "recovery")
 #: Measures of the spectrum of all states together.
-BAND_MEASURES = ("alpha-frequency", "theta", "alpha", "beta", "slope")
+BAND_MEASURES = ("alpha-frequency", "theta", "beta")
 
 # axes of the response that dynamics are measured on: the others hold mostly noise
 _N_AXES = 32
@@ -24,7 +24,7 @@ _FREQS = np.array([(a + b) / 2 for a, b in BANDS])
 def measure_responses(
     response: NDArray, recent: NDArray, expected: NDArray
 ) -> NDArray[np.float64]:
-    """Measure size, habituation and variability of the responses of a state.
+    """Measure size and dynamics of the responses of a state.
 
     Each trial is projected on the mean of the others, to which the level's expectation
     is added as one more trial, by a matched filter for the person's own noise [1]_.
@@ -43,7 +43,7 @@ def measure_responses(
 
     Returns
     -------
-    measures : ndarray, shape (5,)
+    measures : ndarray, shape (4,)
         See `RESPONSE_MEASURES`. Habituation is positive where responses decline;
         size and strength are logarithms.
 
@@ -84,7 +84,6 @@ def measure_responses(
             np.log(max(fit[0], 0.2)),
             -fit[1] / base,
             fit[2] / base,
-            np.log(spread),
         ]
     )
 
@@ -99,9 +98,9 @@ def measure_bands(log_spectrum: NDArray) -> NDArray[np.float64]:
 
     Returns
     -------
-    measures : ndarray, shape (5,)
-        See `BAND_MEASURES`: centre of alpha in Hz over all regions, by how much theta,
-        alpha and beta exceed the background (log), and the background's slope.
+    measures : ndarray, shape (3,)
+        See `BAND_MEASURES`: centre of alpha in Hz over all regions, and by how much
+        theta and beta exceed the background (log) where they are strongest.
     """
     log_freqs = np.log(_FREQS)
     outside = np.flatnonzero((_FREQS < 5) | ((_FREQS > 12) & (_FREQS < 15)))
@@ -116,8 +115,6 @@ def measure_bands(log_spectrum: NDArray) -> NDArray[np.float64]:
         [
             (power * _FREQS[alpha]).sum() / power.sum(),
             np.sort(above[:, theta].mean(1))[strongest].mean(),
-            above[:, alpha].mean(),
             np.sort(above[:, beta].mean(1))[strongest].mean(),
-            line[1].mean(),
         ]
     )

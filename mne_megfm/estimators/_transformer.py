@@ -128,12 +128,12 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     Pooled tokens are centred on the mean token at their place in training.
 
     The level over trials knows a trial by the canonical signal that follows the
-    stimulus (time 0 of Epochs) and by its spectrum, in order. A participant gets the
-    axes of a learnt token, measures of the responses of each state (size, strength,
-    habituation, recovery after a pause, variability) and of the spectrum, at a scale
-    that suits a linear classifier as it is. States are told by their names: rest,
-    auditory, somatosensory, or any other. What a participant lacks is filled with what
-    the level expects from the rest, and marked. ``max_epochs`` does not change it.
+    stimulus (time 0 of Epochs) and by its spectrum, in order, and a participant by a
+    token over all of them. Features are measures of the responses of each state (size,
+    strength, habituation, recovery after a pause) and of the spectrum, where the token
+    stands in for trials that are few or missing, at a scale that suits a linear
+    classifier as it is. States are told by their names: rest, auditory, somatosensory,
+    or any other. ``max_epochs`` does not change the level.
 
     Computation is deterministic on a CPU: the same row gives the same features.
     Between batches of different size, rounding differs at the level of 1e-6.

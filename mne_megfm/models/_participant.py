@@ -32,8 +32,6 @@ class ParticipantConfig:
         Layers and attention heads.
     mlp_ratio : float
         Hidden width of the feed-forward part as a multiple of ``d_model``.
-    n_axes : int
-        Principal axes of the participant token that become features.
     n_measures, n_band_measures : int
         Measures of a state's responses and of a person's spectrum, whose mean and
         spread over participants are kept with the weights.
@@ -51,9 +49,8 @@ class ParticipantConfig:
     n_layers: int = 3
     n_heads: int = 4
     mlp_ratio: float = 3.0
-    n_axes: int = 16
-    n_measures: int = 5
-    n_band_measures: int = 5
+    n_measures: int = 4
+    n_band_measures: int = 3
 
     def to_dict(self) -> dict:
         """Give the sizes as plain numbers.
@@ -101,9 +98,6 @@ class ParticipantTransformer(nn.Module):
             n_response=config.n_response, n_spectral=config.n_spectral
         )
         self.register_buffer("token_mean", torch.zeros(d_model))
-        self.register_buffer(
-            "token_axes", torch.eye(d_model)[:, : config.n_axes].clone()
-        )
         # mean and spread over participants of what is measured on trials and spectra,
         # and how a token tells what was not measured
         n_kinds, n_measures = len(STATES), config.n_measures

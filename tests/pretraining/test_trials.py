@@ -18,7 +18,7 @@ from mne_megfm.pretraining import (
     state_kind,
 )
 
-CONFIG = ParticipantConfig(n_response=4, n_spectral=2, d_model=32, n_layers=1, n_axes=2)
+CONFIG = ParticipantConfig(n_response=4, n_spectral=2, d_model=32, n_layers=1)
 
 
 def test_recent_stimuli():
