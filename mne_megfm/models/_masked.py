@@ -11,8 +11,9 @@ from ._fill import field_interpolation, time_interpolation
 from ._patches import from_patches, sample_mask, to_patches, valid_patches
 from ._scaling import Scaled, scale_windows
 
-# noise variance of the two field interpolations, in units of the field's
-FILL_REGULARIZATIONS = (1e-3, 1e-1)
+# noise variances of the field interpolations, in units of the field's: from signals
+# that are all brain to those that hardly continue from one sensor to the next
+FILL_REGULARIZATIONS = (1e-4, 1e-2, 1e-1, 1.0)
 N_FILLS = len(FILL_REGULARIZATIONS) + 1
 
 
@@ -20,9 +21,10 @@ class MaskedSignalTransformer(nn.Module):
     """Transformer over (region, patch) tokens of canonical MEG windows.
 
     The encoder sees visible tokens alone, as in masked autoencoders [1]_. The
-    decoder gets, for every hidden token, what interpolation over the field (for
-    clean and for noisy sensors) and over time say, weighs them for every sensor and
-    adds what is left: ``a * clean + b * noisy + c * time + residual``.
+    decoder gets, for every hidden token, what interpolation over the field (from
+    clean to noisy sensors, four steps) and over time say, weighs them for every
+    sensor and adds what is left:
+    ``a1 * field1 + ... + a4 * field4 + c * time + residual``.
 
     Parameters
     ----------
@@ -218,9 +220,9 @@ class MaskedSignalTransformer(nn.Module):
 
         Returns
         -------
-        fills : Tensor, shape (3, n, n_regions, n_patches, sensors_per_region, length)
-            Minimum-norm field from the visible sensors, taken as clean and as noisy,
-            and straight lines between visible samples.
+        fills : Tensor, shape (5, n, n_regions, n_patches, sensors_per_region, length)
+            Minimum-norm field from the visible sensors, taken for clean to noisy in
+            four steps, and straight lines between visible samples.
         """
         # lower precision would blur what is exact
         with torch.autocast(patches.device.type, enabled=False):
