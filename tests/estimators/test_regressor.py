@@ -10,7 +10,12 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import SVR
 
-from mne_megfm import MEGFMRegressor, MEGFMTransformer
+from mne_megfm import (
+    MEGFMRegressor,
+    MEGFMTransformer,
+    MEGSamples,
+    simulate_cohort,
+)
 
 from .conftest import SMALL
 
@@ -37,21 +42,17 @@ def test_probe_is_frozen_features_and_ridge(probe, labelled, ages):
     assert probe.score(X, ages) == r2_score(ages, probe.predict(X))
 
 
-def test_finds_what_is_there(labelled):
-    """The amplitude of a recording can be told from its features."""
-    X, _ = labelled
-    factors = np.linspace(0.4, 1.6, len(X))
-    scaled = []
-    for participant, factor in zip(X, factors, strict=True):
-        copied = {state: epochs.copy() for state, epochs in participant.items()}
-        for epochs in copied.values():
-            epochs._data *= factor
-        scaled.append(copied)
-    # the same participants, louder and softer
-    # (the level over trials of the bundled weights does not tell loudness)
-    model = MEGFMRegressor(weights=None, random_state=0)
-    model.fit(scaled[::2], factors[::2])
-    assert np.corrcoef(model.predict(scaled[1::2]), factors[1::2])[0, 1] > 0.8
+def test_finds_what_is_there():
+    """The amplitude of epochs can be told from their features."""
+    cohort = simulate_cohort(
+        1, states=("auditory",), arrays=("ctf151",), n_epochs=40, random_state=3
+    )
+    epochs = cohort.epochs("auditory")[0]
+    factors = np.random.default_rng(0).permutation(np.linspace(0.4, 1.6, len(epochs)))
+    epochs._data *= factors[:, None, None]  # louder and softer
+    X = MEGSamples(epochs)
+    model = MEGFMRegressor(random_state=0).fit(X[::2], factors[::2])
+    assert np.corrcoef(model.predict(X[1::2]), factors[1::2])[0, 1] > 0.8
 
 
 def test_scikit_learn_around_it(probe, labelled, ages):
