@@ -134,7 +134,7 @@ test.
 
 ## Level over trials
 
-`participant.safetensors`, which describes participants from all their trials, was trained
+`participant.safetensors` describes participants from all their trials. It was trained
 by `python -m mne_megfm.commands.train_participants WORK` on further simulated
 participants of the same random state, without labels. `participant.json` has their
 number, the steps and the losses.
