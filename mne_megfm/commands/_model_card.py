@@ -59,27 +59,34 @@ def model_card(training: dict) -> str:
     card : str
         The card, in Markdown.
     """
-    t = training
-    held_out = t["participants_held_out"]
+    t, stages, first = training, training["stages"], training["stages"][0]
+    s = first["settings"]
     command = (
         f"python -m mne_megfm.commands.train_tiny WORK --participants "
-        f"{t['participants']} --steps-per-epoch {t['steps_per_epoch']} "
-        f"--batch-size {t['batch_size']}{'' if t['bf16'] else ' --fp32'}"
+        f"{t['participants']} --steps-per-epoch {s['steps_per_epoch']} "
+        f"--batch-size {s['batch_size']}{'' if s['bf16'] else ' --fp32'}"
     )
-    stages = "\n".join(
-        f"  {number}. {stage['epochs']} epochs, highest learning rate {stage['lr']}, "
-        f"objective `{stage['objective']}`, augmentation `{stage['augmentation']}`"
-        f"{', decoder alone' if stage['decoder_only'] else ''}; kept: epoch "
+    settings = [stage["settings"] for stage in stages]
+    described = "\n".join(
+        f"  {number}. {each['epochs']} epochs, highest learning rate {each['lr']}, "
+        f"objective `{each['objective']}`, augmentation `{each['augmentation']}`"
+        f"{', decoder alone' if each['decoder_only'] else ''}; kept: epoch "
         f"{stage['best_epoch']}, with the least loss on held-out participants."
-        for number, stage in enumerate(t["stages"], 1)
+        for number, (stage, each) in enumerate(zip(stages, settings, strict=True), 1)
     )
     curve = "\n".join(
         f"| {number}.{epoch} | {train:.4f} | {valid:.4f} |"
-        for number, stage in enumerate(t["stages"], 1)
+        for number, stage in enumerate(stages, 1)
         for epoch, (train, valid) in enumerate(
             zip(stage["train_loss"], stage["valid_loss"], strict=True), 1
         )
     )
+    counts = "\n".join(
+        f"| {row['state']} | {row['array']} | {row['participants']} | "
+        f"{row['windows']} | {row['hours']} |"
+        for row in first["counts"]
+    )
+    versions = ", ".join(f"{name} {value}" for name, value in first["versions"].items())
     results = "\n".join(
         f"| {name} | {mask} | "
         + " | ".join(f"{mean:.3f} ({sd:.3f})" for mean, sd in scores.values())
@@ -103,22 +110,26 @@ Weights of the masked-signal transformer of mne-megfm, for
 
 ## Data
 
-{t["windows"]} windows of 1 s at 250 Hz from {t["participants"]} participants of
+{first["windows"]} windows of 1 s at 250 Hz from {t["participants"]} participants of
 `mne_megfm.datasets.simulate_participant` with `random_state={t["random_state"]}`
-({held_out} of them held out for the loss below); arrays {", ".join(t["arrays"])}.
-Participants of this random state must not be used for evaluation.
+({first["participants_held_out"]} of them held out for the loss below). Participants of
+this random state must not be used for evaluation.
+
+| state | array | participants | windows | hours |
+|---|---|---|---|---|
+{counts}
 
 ## Training
 
 - Command (seed included): `{command}`
 - Seed: {t["random_state"]}
-- Steps: {t["steps"]} of {t["batch_size"]} windows, {t["steps_per_epoch"]} an epoch, in
-  {len(t["stages"])} stages:
-{stages}
-- Masking: `{t["masking"]}`.
-- Hardware: {t["hardware"]}; torch {t["torch"]};
-  {"bfloat16 autocast" if t["bf16"] else "float32"}.
-- Licence: {t["licence"]}.
+- Steps: {t["steps"]} of {s["batch_size"]} windows, {s["steps_per_epoch"]} an epoch, in
+  {len(stages)} stages, as `mne-megfm pretrain` does them:
+{described}
+- Masking: `{s["masking"]}`.
+- Hardware: {first["hardware"]}; {"bfloat16 autocast" if s["bf16"] else "float32"}.
+- Versions: {versions}.
+- Licence: {s["licence"]}.
 
 ## Real recordings
 

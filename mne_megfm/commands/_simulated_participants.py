@@ -10,10 +10,12 @@ from joblib import Parallel, delayed
 from mne.utils import ProgressBar
 
 from ..datasets import simulate_participant
-from .train_tiny import ARRAYS, RANDOM_STATE, STATES, UNIT, canonical_windows
+from .train_tiny import ARRAYS, RANDOM_STATE, STATES, canonical_windows
 
 #: The windows of `train_tiny` are of the participants before this number.
 FIRST = 450
+#: Field that is kept as 1, in T.
+UNIT = 1e-12
 
 
 def draw_settings(number: int) -> dict:

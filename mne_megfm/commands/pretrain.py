@@ -33,6 +33,11 @@ from ._group import Command, run_as_module
     help="Settings in TOML; flags come before it.",
 )
 @click.option("--weights", help="Go on from these; without, from random ones.")
+@click.option(
+    "--decoder-only/--whole-model",
+    default=None,
+    help="Leave the encoder, and so features, as they are.",
+)
 @click.option("--masking", help="mixed, random, time-block, space-block or a plug-in.")
 @click.option("--mask-ratio", type=float, help="Share that is hidden.")
 @click.option("--objective", help="huber+logspec or a plug-in.")

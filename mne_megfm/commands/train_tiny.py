@@ -1,39 +1,32 @@
 """Retrain the bundled weights ``megfm-tiny`` from simulated recordings.
 
 ``python -m mne_megfm.commands.train_tiny WORK`` simulates participants on all
-arrays, keeps their canonical windows under WORK, pretrains on them and writes the
-checkpoint to WORK/megfm-tiny. It continues where it was interrupted.
+arrays, keeps their canonical windows in a store under WORK, pretrains on it as
+``mne-megfm pretrain`` does, and writes the checkpoint to WORK/megfm-tiny. It continues
+where it was interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from joblib import Parallel, delayed
 from mne.utils import ProgressBar, logger, use_log_level
 
+from .._version import __version__
 from ..datasets import simulate_participant
 from ..inputs import as_recordings, iter_windows
-from ..models import MaskedSignalTransformer, ModelConfig
 from ..pretraining import (
-    LogErrorLoss,
-    MixedMasking,
-    NoiseAndCropping,
-    SignalSpectrumLoss,
-    WindowArray,
-    fit_token_axes,
-    pretrain,
+    PretrainSettings,
+    load_checkpoint,
+    pretrain_store,
+    read_config,
     save_checkpoint,
 )
-from ..sensors import canonical_array, canonical_kernel, compute_mapping
+from ..sensors import compute_mapping
+from ..store import WindowStore
 from ._model_card import model_card, score_recording
 
 #: Participants of this random state are for pretraining: evaluate on others.
@@ -52,32 +45,25 @@ ARRAYS = (
 STATES = ("rest", "auditory", "somatosensory")
 WINDOWS_PER_STATE = 40
 AVERAGES_PER_STATE = 6
-UNIT = 1e-12
 VALID_FRACTION = 0.02
-
-
-class Stage(NamedTuple):
-    """A part of the training with settings of its own."""
-
-    epochs: int
-    lr: float
-    objective: Callable
-    augmentation: dict
-    decoder_only: bool
-
 
 # The first objective leaves what interpolation does well nearly alone: an error of 5 %
 # that could be 4 % counts for little beside one of 60 %. The second stage makes such
 # errors count alike, on more short and filtered windows, and leaves tokens as they are.
 STAGES = (
-    Stage(32, 1e-3, SignalSpectrumLoss, {"noisy": 0.15, "short": 0.25}, False),
-    Stage(
-        8,
-        5e-4,
-        LogErrorLoss,
-        {"noisy": 0.05, "short": 0.5, "filtered": 0.5},
-        True,
-    ),
+    {
+        "epochs": 30,
+        "lr": 1e-3,
+        "objective": {"name": "huber+logspec"},
+        "augmentation": {"noisy": 0.15, "short": 0.3, "filtered": 0.3},
+    },
+    {
+        "epochs": 8,
+        "lr": 5e-4,
+        "objective": {"name": "log-error"},
+        "augmentation": {"noisy": 0.05, "short": 0.5, "filtered": 0.5},
+        "decoder_only": True,
+    },
 )
 
 
@@ -107,23 +93,23 @@ def canonical_windows(inst: object) -> np.ndarray:
     return np.concatenate(blocks)
 
 
-def participant_windows(number: int) -> np.ndarray:
-    """Simulate one participant and bring its recordings to windows.
+def write_participant(store: WindowStore, number: int) -> None:
+    """Simulate one participant and append its recordings to a store.
 
     Recordings are centred as a whole, as users centre or baseline-correct theirs,
     and some windows of the evoked states are averages of 2 to 30 trials, since
-    averages are what many users will pass.
+    averages are what many users will pass. What is in the store already stays.
 
     Parameters
     ----------
+    store : WindowStore
+        Where to.
     number : int
         Number of the participant.
-
-    Returns
-    -------
-    windows : ndarray of float16, shape (n, 192, 250)
-        Windows in units of ``UNIT``.
     """
+    name = f"sim-{number:05d}"
+    if all(f"{name}-{state}" in store for state in STATES):
+        return
     rng = np.random.default_rng([RANDOM_STATE, number])
     scales = np.random.default_rng([RANDOM_STATE, number, 1]).standard_normal(2)
     array = ARRAYS[number % len(ARRAYS)]
@@ -143,25 +129,35 @@ def participant_windows(number: int) -> np.ndarray:
         noise=float(np.exp(0.5 * scales[1])),
         random_state=RANDOM_STATE,
     )
-    out = []
     for state in STATES:
-        windows = canonical_windows(participant.recordings[state])
+        recording = participant.recordings[state]
+        windows = canonical_windows(recording)
         windows = windows - windows.mean((0, 2), keepdims=True)
-        chosen = windows[rng.permutation(len(windows))[:WINDOWS_PER_STATE]]
         averages = []
         if state != "rest":
             for _ in range(AVERAGES_PER_STATE):
                 n_trials = int(np.exp(rng.uniform(np.log(2), np.log(30))))
                 trials = rng.permutation(len(windows))[:n_trials]
-                averages.append(windows[trials].mean(0))
-        out += [chosen, *(a[None] for a in averages)]
-    windows = np.concatenate(out) / UNIT
-    # saturated artefacts would be infinite at half precision
-    return np.clip(windows, -3e4, 3e4).astype(np.float16)
+                averages.append(windows[trials].mean(0)[None])
+        if f"{name}-{state}" in store:  # by a run that was interrupted
+            continue
+        store.append(
+            np.concatenate([windows, *averages]),
+            name=f"{name}-{state}",
+            participant=name,
+            state=state,
+            array=array,
+            dev_head_t=recording.info["dev_head_t"]["trans"],
+            provenance={
+                "data": "simulated (mne_megfm.datasets.simulate_participant)",
+                "random_state": RANDOM_STATE,
+                "mne-megfm": __version__,
+            },
+        )
 
 
-def build_store(work: Path, n_participants: int, n_jobs: int) -> WindowArray:
-    """Simulate participants into one file of windows, in resumable shares.
+def build_store(work: Path, n_participants: int, n_jobs: int) -> WindowStore:
+    """Simulate participants into a store; those that are there stay.
 
     Parameters
     ----------
@@ -174,38 +170,30 @@ def build_store(work: Path, n_participants: int, n_jobs: int) -> WindowArray:
 
     Returns
     -------
-    windows : WindowArray
-        Memory-mapped windows, with the participant of each.
+    store : WindowStore
+        Their windows.
+
+    Raises
+    ------
+    ValueError
+        If the store has other participants.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    per_person = len(STATES) * WINDOWS_PER_STATE + (len(STATES) - 1) * (
-        AVERAGES_PER_STATE
-    )
-    config = ModelConfig()
-    shape = (n_participants * per_person, config.n_sensors, config.n_times)
-    path, done_path = work / "windows.npy", work / "done.json"
-    done = json.loads(done_path.read_text()) if done_path.is_file() else 0
-    mode = "r+" if path.is_file() and done else "w+"
-    store = np.lib.format.open_memmap(path, mode, np.float16, shape)
-    if store.shape != shape:
-        raise ValueError(
-            f"Expected windows of shape {shape} in {path}, got {store.shape}; choose "
-            "another folder or the same number of participants."
-        )
+    path = work / "store"
+    there = path.is_dir() and any(path.iterdir())
+    store = WindowStore.open(path, "a") if there else WindowStore.create(path)
     share = 8 * n_jobs
     with Parallel(n_jobs=n_jobs) as parallel:
-        for first in ProgressBar(range(done, n_participants, share), mesg="Simulating"):
+        for first in ProgressBar(range(0, n_participants, share), mesg="Simulating"):
             numbers = range(first, min(first + share, n_participants))
-            parts = parallel(delayed(participant_windows)(n) for n in numbers)
-            for number, part in zip(numbers, parts, strict=True):
-                store[number * per_person : (number + 1) * per_person] = part
-            store.flush()
-            aside = done_path.with_suffix(".writing")
-            aside.write_text(json.dumps(numbers[-1] + 1))
-            os.replace(aside, done_path)
-    recording = np.repeat(np.arange(n_participants), per_person)
-    values = np.load(path, mmap_mode="r")
-    return WindowArray(values, unit=UNIT, recording=recording)
+            parallel(delayed(write_participant)(store, number) for number in numbers)
+    store = WindowStore.open(path)
+    found = store.table["participant"].nunique()
+    if found != n_participants:
+        raise ValueError(
+            f"Expected {n_participants} participants in {path}, got {found}; choose "
+            "another folder or the same number of participants."
+        )
+    return store
 
 
 def main(args: list[str] | None = None) -> None:
@@ -245,71 +233,35 @@ def train(options: argparse.Namespace) -> None:
         See ``--help``.
     """
     store = build_store(options.work, options.participants, options.n_jobs)
-    torch.manual_seed(RANDOM_STATE)
-    config = ModelConfig()
-    kernel = torch.tensor(canonical_kernel(), dtype=torch.float32)
-    model = MaskedSignalTransformer(config, kernel).to(options.device)
-    region_pos = torch.tensor(canonical_array().region_pos)
-    masking = MixedMasking()
-    sensor_pos = torch.tensor(canonical_array().pos)
-    stages = []
+    weights, stages = None, []
     for number, stage in enumerate(STAGES, 1):
-        if stage.decoder_only:
-            model.freeze_encoder()
-        objective = stage.objective()
-        augmentation = NoiseAndCropping(sensor_pos, **stage.augmentation)
-        history = pretrain(
-            model,
-            store,
-            region_pos,
-            masking=masking,
-            objective=objective,
-            augmentation=augmentation,
-            max_epochs=stage.epochs,
+        path = options.work / f"stage-{number}"
+        settings = PretrainSettings(
+            weights=weights,
             steps_per_epoch=options.steps_per_epoch,
             batch_size=options.batch_size,
-            lr=stage.lr,
             valid_fraction=VALID_FRACTION,
             bf16=not options.fp32,
+            device=options.device,
             seed=RANDOM_STATE,
-            directory=options.work / f"run-{number}",
+            name=f"megfm-tiny, stage {number}",
+            licence="BSD-3-Clause",
+            **stage,
         )
-        stages.append(
-            {
-                "epochs": stage.epochs,
-                "lr": stage.lr,
-                "objective": repr(objective),
-                "augmentation": repr(augmentation),
-                "decoder_only": stage.decoder_only,
-                "best_epoch": history.best_epoch,
-                "train_loss": [round(x, 4) for x in history.train_loss],
-                "valid_loss": [round(x, 4) for x in history.valid_loss],
-            }
-        )
-    model = model.cpu()
-    some = np.random.default_rng(RANDOM_STATE).permutation(len(store))[:2000]
-    fit_token_axes(model, *store.take(some))
+        pretrain_store(store, path, settings)
+        weights = str(path)
+        stages.append(read_config(path)["training"])
     training = {
         "name": "megfm-tiny",
         "data": "simulated recordings (mne_megfm.datasets.simulate_participant)",
         "random_state": RANDOM_STATE,
         "participants": options.participants,
-        "participants_held_out": len(
-            np.unique(store.recording[store.split(VALID_FRACTION, RANDOM_STATE)[1]])
-        ),
+        "steps": sum(stage["steps"] for stage in stages),
         "arrays": list(ARRAYS),
         "states": list(STATES),
-        "windows": len(store),
-        "masking": repr(masking),
-        "batch_size": options.batch_size,
-        "bf16": not options.fp32,
-        "steps_per_epoch": options.steps_per_epoch,
-        "steps": sum(stage.epochs for stage in STAGES) * options.steps_per_epoch,
         "stages": stages,
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {options.device}",
-        "torch": torch.__version__,
-        "licence": "BSD-3-Clause",
     }
+    model = load_checkpoint(weights)
     path = options.work / "megfm-tiny"
     save_checkpoint(path, model, training=training, overwrite=True)
     training["reconstruction"] = {

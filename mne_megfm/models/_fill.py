@@ -8,6 +8,8 @@ that it is measured against.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -57,29 +59,91 @@ def field_interpolation(
     >>> field_interpolation(patches, hidden, kernel, 0.5)[0, :, 0, 0, 0].tolist()
     [0.5, 0.0, 0.0]
     """
-    n, n_regions, n_patches, n_in_region, length = patches.shape
-    filled = torch.zeros_like(patches).transpose(1, 2).flatten(0, 1).flatten(1, 2)
+    filled, _ = field_estimates(patches, hidden, kernel, (regularization,))
+    return torch.where(hidden[..., None, None], filled[0], 0.0)
+
+
+def field_estimates(
+    patches: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    regularizations: Sequence[float],
+) -> tuple[Tensor, Tensor]:
+    """Estimate each region from the other visible ones, hidden or not.
+
+    What is hidden is filled as by :func:`field_interpolation`. What is visible is
+    predicted from the *other* visible regions: how far off that is tells how far
+    the field can be trusted at this moment. With ``G = K_vv + lambda I``, the error of
+    leaving out region r is ``([G^-1]_rr)^-1 [G^-1 b_v]_r`` [1]_.
+
+    Parameters
+    ----------
+    patches : Tensor, shape (n, n_regions, n_patches, sensors_per_region, length)
+        The signal; values in hidden patches are not looked at.
+    hidden : Tensor of bool, shape (n, n_regions, n_patches)
+        Where the signal is hidden.
+    kernel : Tensor, shape (n_sensors, n_sensors)
+        Gram matrix of the lead fields, with a mean diagonal of 1.
+    regularizations : sequence of float
+        Noise variances, in units of the kernel's mean diagonal.
+
+    Returns
+    -------
+    estimates : Tensor, shape (k, n, n_regions, n_patches, sensors_per_region, length)
+        Estimates for each regularisation; 0 at moments that are all visible or all
+        hidden.
+    partly : Tensor of bool, shape (n, n_patches)
+        Moments that are neither.
+
+    References
+    ----------
+    .. [1] Hastie, Tibshirani & Friedman (2009), "The elements of statistical
+       learning", 2nd ed., section 7.10, eq. 7.64, for blocks.
+    """
+    n, n_regions, n_patches, n_in_region, _ = patches.shape
     flat = patches.transpose(1, 2).flatten(0, 1).flatten(1, 2)
-    columns = hidden.transpose(1, 2).reshape(-1, n_regions)
-    patterns, which = torch.unique(columns, dim=0, return_inverse=True)
-    order = which.argsort()
-    for rows, pattern in zip(
-        order.split(torch.bincount(which).tolist()), patterns, strict=True
-    ):
-        if pattern.all() or not pattern.any():
-            continue
-        at = pattern.repeat_interleave(n_in_region)
-        h, v = at.nonzero().squeeze(1), (~at).nonzero().squeeze(1)
-        gram = kernel[v][:, v] + regularization * torch.eye(
-            len(v), dtype=kernel.dtype, device=kernel.device
-        )
-        weights = torch.linalg.solve(gram, kernel[v][:, h]).T.to(patches.dtype)
-        filled[rows[:, None], h] = weights @ flat[rows[:, None], v]
-    return (
-        filled.unflatten(1, (n_regions, n_in_region))
-        .unflatten(0, (n, n_patches))
-        .transpose(1, 2)
+    out = torch.zeros(
+        (len(regularizations), *flat.shape), dtype=patches.dtype, device=patches.device
     )
+    columns = hidden.transpose(1, 2).reshape(-1, n_regions)
+    n_hidden = columns.sum(1)
+    partly = (n_hidden > 0) & (n_hidden < n_regions)
+    patterns, which = torch.unique(columns, dim=0, return_inverse=True)
+    # moments with as many hidden regions are solved together
+    counts = patterns.sum(1)
+    for count in counts[(counts > 0) & (counts < n_regions)].unique().tolist():
+        chosen = (counts == count).nonzero()[:, 0]
+        rows = (n_hidden == count).nonzero()[:, 0]
+        pattern = torch.searchsorted(chosen, which[rows])
+        gone = patterns[chosen].repeat_interleave(n_in_region, 1)
+        n_gone = count * n_in_region
+        # hidden sensors first, then visible ones, each in their order
+        order = gone.int().argsort(dim=1, descending=True, stable=True)
+        h, v = order[:, :n_gone], order[:, n_gone:]
+        signal = flat[rows[:, None], v[pattern]]
+        # in double precision: a clean field is close to singular
+        exact = kernel.double()
+        cross, gram = exact[h[:, :, None], v[:, None]], exact[v[:, :, None], v[:, None]]
+        eye = torch.eye(v.shape[1], dtype=exact.dtype, device=exact.device)
+        for number, value in enumerate(regularizations):
+            factor = torch.linalg.cholesky(gram + value * eye)
+            fill = torch.cholesky_solve(cross.mT, factor).mT.to(patches.dtype)
+            out[number, rows[:, None], h[pattern]] = fill[pattern] @ signal
+            left = eye - _leave_out(torch.cholesky_inverse(factor), n_in_region)
+            out[number, rows[:, None], v[pattern]] = (
+                left.to(patches.dtype)[pattern] @ signal
+            )
+    out = out.unflatten(2, (n_regions, n_in_region)).unflatten(1, (n, n_patches))
+    return out.transpose(2, 3), partly.view(n, n_patches)
+
+
+def _leave_out(inverse: Tensor, size: int) -> Tensor:
+    """Find the maps from signals to the errors of leaving out blocks of a size."""
+    n, n_sensors, _ = inverse.shape
+    blocks = inverse.unflatten(1, (-1, size)).unflatten(3, (-1, size))
+    own = blocks.diagonal(dim1=1, dim2=3).movedim(-1, 1)
+    rows = inverse.reshape(n, -1, size, n_sensors)
+    return torch.linalg.solve(own, rows).reshape(n, n_sensors, n_sensors)
 
 
 def time_interpolation(patches: Tensor, hidden: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from ._blocks import Block, gather_visible, initialize
 from ._config import ModelConfig
-from ._fill import field_interpolation, time_interpolation
+from ._fill import field_estimates, time_interpolation
 from ._patches import from_patches, sample_mask, to_patches, valid_patches
 from ._scaling import Scaled, scale_windows
+from ._trust import N_SCOPES, field_trust
 
 # noise variances of the field interpolations, in units of the field's: from signals
 # that are all brain to those that hardly continue from one sensor to the next
@@ -24,7 +25,9 @@ class MaskedSignalTransformer(nn.Module):
     decoder gets, for every hidden token, what interpolation over the field (from
     clean to noisy sensors, four steps) and over time say, weighs them for every
     sensor and adds what is left:
-    ``a1 * field1 + ... + a4 * field4 + c * time + residual``.
+    ``a1 * field1 + ... + a4 * field4 + c * time + residual``. For every token it is
+    told how far each of the fields is off where the truth is visible
+    (see ``field_trust``).
 
     Parameters
     ----------
@@ -76,6 +79,7 @@ class MaskedSignalTransformer(nn.Module):
         self.bridge = nn.Linear(d_model, d_model)
         self.mask_token = nn.Parameter(torch.zeros(d_model))
         self.embed_fill = nn.Linear(N_FILLS * config.token_length, d_model)
+        self.embed_trust = nn.Linear(N_SCOPES * len(FILL_REGULARIZATIONS), d_model)
         self.decoder_region_position = nn.Parameter(
             torch.zeros(config.n_regions, 1, d_model)
         )
@@ -116,7 +120,15 @@ class MaskedSignalTransformer(nn.Module):
 
     def freeze_encoder(self) -> None:
         """Let further training change the decoder alone: tokens stay as they are."""
-        names = ("bridge", "mask_token", "embed_fill", "head", "gate", "unmixing")
+        names = (
+            "bridge",
+            "mask_token",
+            "embed_fill",
+            "embed_trust",
+            "head",
+            "gate",
+            "unmixing",
+        )
         for name, parameter in self.named_parameters():
             of_decoder = name.startswith(("decoder_", *names))
             parameter.requires_grad_(of_decoder)
@@ -208,7 +220,7 @@ class MaskedSignalTransformer(nn.Module):
         return self._encode_patches(patches, hidden)
 
     # -- tokens back to signal ----------------------------------------------
-    def fills(self, patches: Tensor, hidden: Tensor) -> Tensor:
+    def fills(self, patches: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Interpolate hidden patches over the field and over time.
 
         Parameters
@@ -223,18 +235,18 @@ class MaskedSignalTransformer(nn.Module):
         fills : Tensor, shape (5, n, n_regions, n_patches, sensors_per_region, length)
             Minimum-norm field from the visible sensors, taken for clean to noisy in
             four steps, and straight lines between visible samples.
+        trust : Tensor, shape (n, n_regions, n_patches, 12)
+            How far each field is off where the truth is visible.
         """
         # lower precision would blur what is exact
         with torch.autocast(patches.device.type, enabled=False):
-            return torch.stack(
-                [
-                    *(
-                        field_interpolation(patches, hidden, self.kernel, value)
-                        for value in FILL_REGULARIZATIONS
-                    ),
-                    time_interpolation(patches, hidden),
-                ]
+            fields, partly = field_estimates(
+                patches, hidden, self.kernel, FILL_REGULARIZATIONS
             )
+            trust = field_trust(patches, fields, hidden, partly)
+            fields = torch.where(hidden[..., None, None], fields, 0.0)
+            lines = time_interpolation(patches, hidden)
+            return torch.cat([fields, lines[None]]), trust
 
     def predict_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
         """Predict scaled patches where hidden, from the visible ones.
@@ -253,13 +265,14 @@ class MaskedSignalTransformer(nn.Module):
         """
         n, n_regions, n_patches = hidden.shape
         visible = torch.where(hidden[..., None, None], 0.0, patches)
-        fills = self.fills(visible, hidden)
+        fills, trust = self.fills(visible, hidden)
         tokens = self._encode_patches(visible, hidden)
         states = torch.where(
             hidden[..., None],
             self.mask_token + self.embed_fill(fills.movedim(0, 3).flatten(3)),
             self.bridge(tokens),
         )
+        states = states + self.embed_trust(trust)
         states = states + self.decoder_region_position + self.decoder_time_position
         states = states.flatten(1, 2)
         for block in self.decoder_blocks:

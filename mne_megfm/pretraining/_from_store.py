@@ -76,6 +76,8 @@ def pretrain_store(
     directory = Path(directory).expanduser()
     device = local_device(_find_device(settings.device))
     model = _start(settings, store)
+    if settings.decoder_only:
+        model.freeze_encoder()
     with join_ranks(device):
         ranks = Ranks()
         _claim(directory, settings, overwrite, ranks)

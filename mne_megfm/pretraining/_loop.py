@@ -36,7 +36,6 @@ def pretrain(
     objective: Callable[..., Tensor],
     augmentation: Callable[..., tuple[Tensor, Tensor]] | None = None,
     max_epochs: int = 50,
-    schedule_epochs: int | None = None,
     steps_per_epoch: int | None = None,
     batch_size: int = 64,
     accumulate: int | None = None,
@@ -84,8 +83,6 @@ def pretrain(
         :class:`~mne_megfm.pretraining.NoiseAndCropping`.
     max_epochs : int
         Epochs to train at most.
-    schedule_epochs : int, optional
-        Epochs that the learning rate falls over; ``max_epochs`` by default.
     steps_per_epoch : int, optional
         Batches in an epoch; by default as many as go through all windows once.
     batch_size : int
@@ -179,7 +176,6 @@ def pretrain(
         "n_windows": len(windows),
         "data": getattr(windows, "fingerprint", None),
         "max_epochs": max_epochs,
-        "schedule_epochs": schedule_epochs,
         "steps_per_epoch": n_batches,
         "batch_size": batch_size,
         "accumulate": accumulate,
@@ -205,7 +201,7 @@ def pretrain(
             f"Continuing in epoch {len(run.history.epoch) + 1} of {max_epochs}, after "
             f"step {run.step}."
         )
-    n_steps = n_batches * (schedule_epochs or max_epochs)
+    n_steps = n_batches * max_epochs
     n_warmup = max(1, round(warmup * n_steps))
     trainer = Trainer(
         model=model,

@@ -34,6 +34,9 @@ class PretrainSettings:
         ``name`` of the masking, and its arguments.
     objective : dict
         ``name`` of the objective, and its arguments.
+    decoder_only : bool
+        Whether to leave the encoder, and so features, as they are; with ``weights``
+        to go on from.
     augmentation : dict | None
         Arguments of :class:`~mne_megfm.pretraining.NoiseAndCropping`; None leaves
         windows as they are.
@@ -92,6 +95,7 @@ class PretrainSettings:
     model: dict = field(default_factory=dict)
     masking: dict = field(default_factory=lambda: {"name": "mixed"})
     objective: dict = field(default_factory=lambda: {"name": "huber+logspec"})
+    decoder_only: bool = False
     augmentation: dict | None = None
     epochs: int = 30
     steps_per_epoch: int | None = None
@@ -116,6 +120,11 @@ class PretrainSettings:
     def __post_init__(self) -> None:
         for entry in fields(self):
             _check_type(entry, getattr(self, entry.name))
+        if self.decoder_only and self.weights is None:
+            raise ValueError(
+                "Expected weights to go on from with decoder_only=True, got None: "
+                "features of random weights would stay random; give weights."
+            )
         for kind in ("masking", "objective"):
             if not isinstance(getattr(self, kind).get("name"), str):
                 raise ValueError(

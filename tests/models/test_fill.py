@@ -11,6 +11,8 @@ from mne_megfm.models import (
     time_interpolation,
     to_patches,
 )
+from mne_megfm.models._fill import field_estimates
+from mne_megfm.models._trust import field_trust
 
 CONFIG = ModelConfig(n_sensors=12, n_regions=4, patch_length=5, n_patches=6, d_model=16)
 
@@ -118,3 +120,74 @@ def test_hidden_values_are_not_looked_at(function, patches):
     np.testing.assert_array_equal(
         _run(function, windows, hidden, *args), _run(function, spoiled, hidden, *args)
     )
+
+
+# -- what is visible, from other regions ----------------------------------------------
+def test_estimates_of_visible_regions_leave_them_out(patches, rng):
+    """They are what interpolation gives if that region is hidden as well."""
+    windows, hidden = patches
+    leadfield = rng.standard_normal((CONFIG.n_sensors, 30))
+    kernel = torch.from_numpy(leadfield @ leadfield.T / 30)
+    split, hidden = to_patches(torch.from_numpy(windows), CONFIG), torch.tensor(hidden)
+    got, partly = field_estimates(split, hidden, kernel, (1e-3, 0.5))
+    n_hidden = hidden.sum(1)
+    assert torch.equal(partly, (n_hidden > 0) & (n_hidden < CONFIG.n_regions))
+    for number, value in enumerate((1e-3, 0.5)):
+        filled = field_interpolation(split, hidden, kernel, value)
+        for region in range(CONFIG.n_regions):
+            also = hidden.clone()
+            also[:, region] = True
+            without = field_interpolation(split, also, kernel, value)[:, region]
+            seen = ~hidden[:, region]
+            expected = torch.where(seen[..., None, None], without, filled[:, region])
+            expected = torch.where(partly[..., None, None], expected, 0.0)
+            torch.testing.assert_close(
+                got[number][:, region], expected, rtol=1e-5, atol=1e-8
+            )
+
+
+def test_trust(patches, rng):
+    """It is the unexplained share of a token, of its moment and of the window."""
+    windows, hidden = patches
+    split, hidden = to_patches(torch.from_numpy(windows), CONFIG), torch.tensor(hidden)
+    estimates = split + torch.from_numpy(rng.standard_normal((2, *split.shape)))
+    partly = ~(hidden.all(1) | ~hidden.any(1))
+    trust = field_trust(split, estimates, hidden, partly).unflatten(-1, (2, 3)).exp()
+    truth, guess = split.numpy(), estimates.numpy()
+    for n, k, t in np.ndindex(5, 2, CONFIG.n_patches):
+        columns = [r for r in range(CONFIG.n_regions) if not hidden[n, r, t]]
+        if len(columns) in (0, CONFIG.n_regions):
+            assert (trust[n, :, t, k, :2] == 1).all()
+            continue
+        errors = (guess[k, n, columns, t] - truth[n, columns, t]) ** 2
+        moment = errors.sum() / (truth[n, columns, t] ** 2).sum()
+        np.testing.assert_allclose(trust[n, :, t, k, 1], moment, rtol=1e-4)
+        for r, error in zip(columns, errors, strict=True):
+            own = error.sum() / (truth[n, r, t] ** 2).sum()
+            limits = np.exp([-6, 2])
+            np.testing.assert_allclose(
+                trust[n, r, t, k, 0], np.clip(own, *limits), rtol=1e-4
+            )
+    assert (trust[3:] == 1).all()  # all hidden, all visible
+    assert (trust[0, 0, :, :, 0] == 1).all()
+    seen = (~hidden & partly[:, None])[..., None, None].numpy()
+    whole = ((guess - truth) ** 2 * seen).sum((2, 3, 4, 5)) / (truth**2 * seen).sum(
+        (1, 2, 3, 4)
+    ).clip(1e-30)
+    np.testing.assert_allclose(trust[:3, 0, 0, :, 2], whole.T[:3], rtol=1e-4)
+
+
+def test_trust_does_not_look_at_hidden_values(patches):
+    """Whatever stands in hidden samples changes nothing."""
+    windows, hidden = patches
+    spoiled = np.where(_samples(hidden), 1e30, windows)
+    kernel = torch.from_numpy(
+        np.exp(-np.abs(np.subtract.outer(range(12), range(12))) / 3.0)
+    )
+    where = torch.tensor(hidden)
+    trusts = []
+    for values in (windows, spoiled):
+        split = to_patches(torch.from_numpy(values), CONFIG)
+        estimates, partly = field_estimates(split, where, kernel, (0.1,))
+        trusts.append(field_trust(split, estimates, where, partly))
+    assert torch.equal(*trusts)

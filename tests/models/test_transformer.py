@@ -229,7 +229,7 @@ def test_starts_between_the_interpolations(kernel, windows, region_pos):
     patches = to_patches(windows / 4e-13, model.config)
     with torch.inference_mode():
         visible = torch.where(mask[..., None, None], 0.0, patches)
-        fills = model.fills(visible, mask)
+        fills, _ = model.fills(visible, mask)
         predicted = model.predict_patches(patches, mask)
     mean = torch.stack(tuple(fills)).mean(0)
     torch.testing.assert_close(predicted, mean, rtol=1e-4, atol=1e-4)

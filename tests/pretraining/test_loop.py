@@ -301,14 +301,6 @@ def test_rate_rises_and_falls(train):
     np.testing.assert_allclose(history.lr, rate[4::5])
 
 
-def test_schedule_may_be_longer_than_the_run(train):
-    """Stopped early, a run has gone the first part of the longer one."""
-    _, whole = train(max_epochs=3)
-    _, part = train(max_epochs=2, schedule_epochs=3)
-    assert part.train_loss == whole.train_loss[:2]
-    assert part.lr == whole.lr[:2]
-
-
 def test_augmentation_changes_training_batches_alone(train):
     """It sees every training batch and no validation batch."""
     seen = []

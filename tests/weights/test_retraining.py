@@ -1,13 +1,12 @@
 """Tests of the command that trains the bundled weights anew."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from mne_megfm.commands import train_tiny
 from mne_megfm.pretraining import load_checkpoint, read_config
+from mne_megfm.store import WindowStore
 
 
 @pytest.fixture
@@ -16,7 +15,7 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(train_tiny, "WINDOWS_PER_STATE", 3)
     monkeypatch.setattr(train_tiny, "AVERAGES_PER_STATE", 1)
     monkeypatch.setattr(train_tiny, "ARRAYS", ("ctf151", "opm64"))
-    stages = tuple(stage._replace(epochs=1) for stage in train_tiny.STAGES)
+    stages = tuple({**stage, "epochs": 1} for stage in train_tiny.STAGES)
     monkeypatch.setattr(train_tiny, "STAGES", stages)
 
     def run(folder="work", participants=2):
@@ -35,28 +34,35 @@ def test_command(tiny, capsys):
     model = load_checkpoint(path)
     training = read_config(path)["training"]
     assert training["steps"] == 2
-    assert training["windows"] == 2 * (3 * 3 + 2)
-    assert training["participants_held_out"] == 1
+    assert training["participants"] == 2
+    for stage in training["stages"]:
+        assert stage["windows"] == 2 * (3 * 3 + 2)
+        assert stage["participants_held_out"] == 1
+        assert {row["array"] for row in stage["counts"]} == {"ctf151", "opm64"}
+    first, second = (load_checkpoint(work / f"stage-{n}") for n in (1, 2))
+    assert torch.equal(first.embed.weight, second.embed.weight)
+    assert not torch.equal(first.gate.weight, second.gate.weight)
+    assert torch.equal(model.gate.weight, second.gate.weight)
     card = (path / "README.md").read_text("utf-8")
     assert "--participants 2 --steps-per-epoch 1 --batch-size 4" in card
     assert f"| 2.1 | {training['stages'][1]['train_loss'][0]:.4f} |" in card
-    assert "LogErrorLoss" in card and "decoder alone" in card
-    assert "NoiseAndCropping" in card
+    assert "log-error" in card and "decoder alone" in card
+    assert "| auditory | ctf151 | 1 | 4 |" in card
     for phrase in ("Not for diagnosis", "Not the published study's weights", "--fp32"):
         assert phrase in card
 
-    store = np.load(work / "windows.npy")
-    assert store.dtype == np.float16
-    assert store.shape == (22, 192, 250)
-    rms = np.sqrt(np.mean(store.astype(float) ** 2, (1, 2)))  # pT
-    assert (rms > 1e-3).all()
-    assert np.median(rms) < 10
+    store = WindowStore.open(work / "store")
+    assert len(store) == 22
+    windows, n_valid = store.take(np.arange(22))
+    assert (n_valid == 250).all()
+    rms = np.sqrt(np.mean(windows.astype(float) ** 2, (1, 2)))
+    assert (rms > 1e-15).all()
+    assert np.median(rms) < 1e-11
 
     tiny()
     again = load_checkpoint(path)
     for name, array in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], array), name
 
-    (work / "done.json").write_text(json.dumps(2))
-    with pytest.raises(ValueError, match="Expected windows of shape"):
-        tiny(participants=3)
+    with pytest.raises(ValueError, match="Expected 1 participants in .*, got 2"):
+        tiny(participants=1)
