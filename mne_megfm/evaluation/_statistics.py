@@ -10,12 +10,12 @@ from scipy import stats
 def corrected_interval(
     values: NDArray[np.floating], ratio: float, level: float = 0.95
 ) -> tuple[float, float, float]:
-    r"""Give the mean of resampled results, with a corrected confidence interval.
+    """Give the mean of resampled results, with a corrected confidence interval.
 
     Training sets of cross-validation overlap, so results of folds are correlated and
-    their plain variance is too small. With :math:`J` results and :math:`n_2 / n_1` test
-    samples a training sample, the variance of the mean is taken as
-    :math:`(1 / J + n_2 / n_1) \hat\sigma^2` [1]_.
+    their plain variance is too small. With ``J`` results of variance ``s²`` and
+    ``ratio`` test samples a training sample, the variance of the mean is taken as
+    ``(1 / J + ratio) s²`` [1]_.
 
     Parameters
     ----------
