@@ -8,14 +8,15 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from ._metrics import BINARY, MULTICLASS, REGRESSION
+from ._metrics import BINARY, MULTICLASS, REGRESSION, bounds_of
 from ._statistics import corrected_interval, corrected_t_test, sign_flip_test
 from ._tables import contributions
 
 TESTS = ("corrected-t", "sign-flip")
 _NOTE = (
     "Intervals and p-values of the corrected resampled t-test (Nadeau & Bengio 2003); "
-    "p-values are not corrected for the number of pipelines. Not for diagnosis."
+    "intervals are cut where the metric ends, p-values are not corrected for the "
+    "number of pipelines. Not for diagnosis."
 )
 
 
@@ -132,9 +133,10 @@ class Comparison:
         values = self.values(metric)
         metric = self.metrics[0] if metric is None else metric
         ratio = float((self.folds["n_test"] / self.folds["n_train"]).mean())
+        bounds = bounds_of(metric)
         rows = {}
         for name in self.pipelines:
-            mean, low, high = corrected_interval(values[name], ratio)
+            mean, low, high = corrected_interval(values[name], ratio, bounds=bounds)
             row = {"mean": mean, "sd": values[name].std(), "low": low, "high": high}
             gain = values[name] - values[self.reference]
             row["difference"], row["difference_low"], row["difference_high"] = (

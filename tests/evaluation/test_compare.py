@@ -28,6 +28,7 @@ from mne_megfm.evaluation import (
     OriginalSignals,
     TrialDynamics,
     compare,
+    learning_curve,
 )
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
@@ -194,6 +195,22 @@ def test_summary_by_hand(made):
         result.summary(test="t")
     with pytest.raises(ValueError, match="roc_auc"):
         result.summary("r2")
+
+
+def test_intervals_stay_within_the_metric(rng):
+    """An interval of an AUC does not reach beyond 1, nor one of Brier below 0."""
+    y = np.repeat(["control", "migraine"], 20)
+    X = make((y == "migraine")[:, None] * 2.0 + rng.standard_normal((40, 2)))
+    cv = StratifiedKFold(4)
+    result = compare(X, y, {"a": linear(Values())}, cv=cv, n_permutations=0)
+    row = result.summary().loc["a"]
+    plain = row["mean"] + 3.182446 * np.sqrt(1 / 4 + 10 / 30) * row["sd"]
+    assert plain > 1.0  # or the test tests nothing
+    assert row["high"] == 1.0
+    assert row["low"] < row["mean"]
+    curve = learning_curve(X, y, {"a": linear(Values())}, train_sizes=[1.0], cv=cv)
+    assert curve.summary()["high"].to_list() == [1.0]
+    assert curve.summary("brier")["low"].min() >= 0.0
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "balanced_accuracy", "brier"])
