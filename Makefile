@@ -13,7 +13,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Processes that run the tests; each computes with one thread.
+# Processes that run tests and examples; each computes with one thread.
 JOBS ?= 2
 PYTEST_ARGS ?=
 # For example -D plot_gallery=0: the pages alone, no example is run.
@@ -82,7 +82,7 @@ test-slow: lint
 	$(PYTEST) -m "slow or not slow"
 
 doc: $(VENV)/.doc
-	$(ONE_THREAD) $(PY) -m sphinx -q -W --keep-going -b html $(SPHINX_ARGS) \
+	JOBS=$(JOBS) $(ONE_THREAD) $(PY) -m sphinx -q -W --keep-going -b html $(SPHINX_ARGS) \
 	  doc doc/_build/html
 	@echo "Open doc/_build/html/index.html"
 
