@@ -23,10 +23,10 @@ mne.set_log_level("error")
 # One element a participant: a dict of its recordings, by state. Your own are
 # ``{"rest": raw, "auditory": epochs}``, or one Epochs whose conditions are states.
 cohort = simulate_cohort(
-    24,
+    36,
     states=("rest", "auditory"),
-    arrays=("neuromag306", "ctf275", "kit157"),
-    n_epochs=12,
+    arrays=("ctf151", "kit157", "opm64"),
+    n_epochs=8,
     filters=(1.0, 40.0),
     effect_size=1.5,
     random_state=SEED,
@@ -45,13 +45,13 @@ classifier = MEGFMClassifier(random_state=SEED).fit([X[i] for i in train], y[tra
 
 # %%
 # New participants: the probability of migraine, and how much they are like those of
-# training. A typicality of 0.05 is that of the least typical 5 %.
+# training. A typicality of 0.5 is the middle of those; less than one in ``n + 1``
+# cannot be said from ``n`` participants (dashed below).
 new = [X[i] for i in test]
 chance = classifier.predict_proba(new)[:, list(classifier.classes_).index("migraine")]
 typicality = classifier.typicality(new)
-print(
-    f"ROC AUC of these {len(new)}: {roc_auc_score(y[test] == 'migraine', chance):.2f}"
-)
+auc = roc_auc_score(y[test] == "migraine", chance)
+print(f"ROC AUC of these {len(new)}: {auc:.2f}")
 
 # %%
 # Noise of sensors, with nobody there, is classified too, but not in silence.
@@ -72,7 +72,7 @@ for label, colour, marker in (
 ax.scatter(
     empty_chance, classifier.typicality(empty), c="k", marker="x", s=60, label="nobody"
 )
-ax.axhline(0.05, color="0.6", lw=1, ls="--")
+ax.axhline(1 / (len(train) + 1), color="0.6", lw=1, ls="--")
 ax.set(
     xlabel="Probability of migraine",
     ylabel="Typicality",
