@@ -21,7 +21,7 @@ mne.set_log_level("error")
 cohort = simulate_cohort(
     1,
     states=("auditory",),
-    arrays=("kit157",),
+    arrays=("ctf151",),
     n_epochs=30,
     filters=(1.0, 40.0),
     random_state=SEED,
