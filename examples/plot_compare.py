@@ -11,7 +11,6 @@ small; with your own::
     y = ["migraine", "control", ...]
 """
 
-import matplotlib.pyplot as plt
 import mne
 from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -19,6 +18,7 @@ from sklearn.svm import SVC
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.evaluation import compare, default_pipelines
+from mne_megfm.viz import plot_comparison
 
 SEED = 31
 mne.set_log_level("error")
@@ -63,22 +63,7 @@ result
 result.excluded
 
 # %%
-# Each point is a fold, lines join the same fold, and bars are 95 % intervals that
-# know that training sets overlap. With so few participants they are wide: of this
-# cohort it cannot be said which features are better, and the table above says just
-# that.
-values, summary = result.values(), result.summary()
-fig, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
-places = range(len(summary))
-ax.plot(places, values.T, c="0.8", lw=0.8, zorder=0)
-ax.plot(places, values.T, "o", c="#56B4E9", ms=4, alpha=0.8)
-for place, (low, mean, high) in enumerate(summary[["low", "mean", "high"]].to_numpy()):
-    ax.plot([place, place], [low, min(high, 1)], c="#0072B2", lw=3)
-    ax.plot(place, mean, "D", c="#0072B2", ms=8)
-ax.axhline(0.5, c="0.5", ls="--", lw=1)
-ax.set_xticks(places, [name.replace(", ", ",\n") for name in summary.index])
-ax.set(
-    ylabel="ROC AUC",
-    title=f"{len(X) - 1} participants, {len(values)} folds (simulated)",
-)
-ax.spines[["top", "right"]].set_visible(False)
+# Each point is a fold, and bars are 95 % intervals that know that training sets overlap.
+# With so few participants they are wide: of such a cohort it can hardly be said which
+# features are better, and the intervals say just that.
+plot_comparison(result)

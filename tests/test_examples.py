@@ -41,6 +41,7 @@ def test_gallery_order():
 def test_run(path, monkeypatch):
     """An example runs, and ends with a figure."""
     monkeypatch.setattr("sys.argv", [str(path)])
+    monkeypatch.setattr(plt, "show", lambda *args, **kwargs: None)
     with mne.use_log_level("warning"):  # restored after what the example sets
         runpy.run_path(str(path), run_name="__main__")
     assert plt.get_fignums()
