@@ -76,7 +76,7 @@ def plot_comparison(
     name = NAMES.get(metric, metric)
     n = len(table)
     fig, (left, right) = open_axes(
-        axes, 2, figsize=(10, 1.4 + 0.5 * n), sharey=True, width_ratios=[1.5, 1]
+        axes, 2, figsize=(9, 1.4 + 0.5 * n), sharey=True, width_ratios=[1.5, 1]
     )
     rows = np.arange(n)
     left.plot(values.to_numpy().T, rows, color="0.8", lw=0.6, zorder=1)

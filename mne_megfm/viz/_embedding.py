@@ -168,7 +168,10 @@ class EmbeddingDisplay:
                 )  # fmt: skip
             )
         if labels is not None:
-            self.ax_.legend(frameon=False, fontsize="small")
+            self.ax_.legend(
+                frameon=False, fontsize="small", loc="upper center", borderaxespad=0,
+                bbox_to_anchor=(0.5, -0.17), ncols=1 if len(kinds) > 2 else 2,
+            )  # fmt: skip
         first, second = self.explained
         self.ax_.set(
             xlabel=f"first axis ({first:.0%} of variance)",
