@@ -64,6 +64,6 @@ result.excluded
 
 # %%
 # Each point is a fold, and bars are 95 % intervals that know that training sets
-# overlap. With so few participants they are wide: of such a cohort it can hardly be said
-# which features are better, and the intervals say just that.
+# overlap. With so few participants they are wide: of such a cohort it can hardly be
+# said which features are better, and the intervals say just that.
 plot_comparison(result)
