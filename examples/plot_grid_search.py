@@ -23,10 +23,10 @@ from mne_megfm import MEGFMTransformer, simulate_cohort
 SEED = 7
 mne.set_log_level("error")
 cohort = simulate_cohort(
-    12,
+    30,
     states=("auditory",),
     arrays=("kit157",),
-    n_epochs=12,
+    n_epochs=8,
     filters=(1.0, 40.0),
     effect_size=2.0,
     random_state=SEED,
@@ -44,7 +44,7 @@ pipeline = Pipeline(
         (
             "features",
             MEGFMTransformer(
-                weights=None, config=small, max_epochs=2, random_state=SEED
+                weights=None, config=small, max_epochs=4, lr=3e-3, random_state=SEED
             ),
         ),
         ("classifier", LogisticRegression(max_iter=1000)),

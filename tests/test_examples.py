@@ -23,7 +23,7 @@ def test_form(path):
     title, line, blank = head.splitlines()[:3]
     assert line == "=" * len(title)
     assert not blank
-    assert "simulated" in head
+    assert "simulated" in head.lower()
     assert re.search(r"^SEED = \d+$", text, re.M)
     assert "\n# %%\n" in text
 
