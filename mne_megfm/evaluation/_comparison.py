@@ -120,8 +120,10 @@ class Comparison:
             One row a pipeline: ``mean`` and ``sd`` over folds, a 95 % confidence
             interval from ``low`` to ``high``, the ``difference`` to the reference
             with its interval and ``p_value``; and, for the first metric, the mean
-            with permuted labels, ``permuted``, and the share ``p_permuted`` of
-            permutations that are no worse than the first repeat.
+            with permuted labels, ``permuted``, and the p-value ``p_permuted`` = (1 + k)
+            / (1 + n), where k of the n permutations are no worse than the true labels.
+            Both are of the first repeat of the folds alone, and so is the mean that
+            they are set beside, which ``mean`` is not.
 
         Raises
         ------
@@ -205,6 +207,14 @@ class Comparison:
 
     def _notes(self) -> list[str]:
         notes = [f"Reference: {self.reference}. {_NOTE}"]
+        if len(self.permutations):
+            n = self.permutations["permutation"].nunique()
+            n_folds = (self.values().index.get_level_values("repeat") == 0).sum()
+            notes.append(
+                f"Permuted labels: {n} times, on the first repeat alone ({n_folds} of "
+                f"{self.settings['n_folds']} folds); p_permuted = (1 + k) / (1 + {n}), "
+                f"where k are no worse, is {1 / (n + 1):.2g} at least."
+            )
         if len(self.excluded):
             listed = "; ".join(
                 f"{row.kind} {row.name_}: {row.reason}"
