@@ -5,6 +5,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
+        "_attention": ["plot_attention"],
         "_comparison": ["plot_comparison", "plot_learning_curve"],
         "_embedding": ["EmbeddingDisplay", "plot_embedding"],
         "_predictions": ["plot_reliability", "plot_roc"],
