@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from ..estimators import MEGFMTransformer
 from ..interpret import MASKS, masked_reconstruction, score_reconstruction
+from ..interpret import attention as attention_to
 from . import _sections as sections
 from ._data import describe_data
 from ._html import STYLE
@@ -69,16 +70,16 @@ def make_report(
         A fitted :class:`~mne_megfm.MEGFMTransformer`, or a fitted pipeline that begins
         with one. It is shown as a diagram.
     recording : Epochs | Raw | Evoked | None
-        A recording whose reconstruction is shown. It is computed by the transformer of
-        ``estimator``, or else by ``weights``, unless ``scores`` or ``reconstructions``
-        are given.
+        A recording whose reconstruction, and the attention to which, are shown. They
+        are computed by the transformer of ``estimator``, or else by ``weights``, unless
+        they are given.
     scores : DataFrame | None
         From :func:`~mne_megfm.interpret.score_reconstruction`.
     reconstructions : dict of str to Reconstruction | None
         From what was hidden to what
         :func:`~mne_megfm.interpret.masked_reconstruction` gave.
     attention : Evoked | dict of str to Evoked | None
-        Attention on sensors, as :func:`~mne_megfm.viz.plot_attention` takes it.
+        From :func:`~mne_megfm.interpret.attention`.
     comparison : Comparison | None
         From :func:`~mne_megfm.evaluation.compare`.
     curve : LearningCurve | None
@@ -86,8 +87,7 @@ def make_report(
     features : array-like, shape (n_participants, n_features) | None
         Features of ``X``, for a map of participants.
     attribution : Evoked | dict of str to Evoked | None
-        Maps of what decisions go with, as :func:`~mne_megfm.viz.plot_attribution` takes
-        them.
+        From :func:`~mne_megfm.interpret.attribute`.
     importance : DataFrame | None
         From :func:`~mne_megfm.interpret.state_importance`.
     history : History | None
@@ -137,7 +137,7 @@ def make_report(
     path = None if fname is None else _check_path(Path(fname), overwrite)
     described = None if X is None else describe_data(X, y, names)
     transformer = _find_transformer(estimator)
-    if recording is not None and (scores is None or reconstructions is None):
+    if recording is not None:
         if transformer is None:
             transformer = MEGFMTransformer(weights or "megfm-tiny").fit(recording)
         if scores is None:
@@ -147,6 +147,11 @@ def make_report(
                 name: masked_reconstruction(transformer, recording, masking)
                 for name, masking in MASKS.items()
             }
+        if attention is None:
+            # trials differ in what else goes on: of epochs, the average is shown
+            is_epochs = isinstance(recording, mne.BaseEpochs)
+            shown = recording.average() if is_epochs else recording
+            attention = attention_to(transformer, shown)
     if history is None:
         history = getattr(transformer, "history_", None)
     if weights is None:
@@ -159,7 +164,7 @@ def make_report(
     if scores is not None or reconstructions:
         parts["reconstruction"] = sections.reconstruction(scores, reconstructions or {})
     if attention is not None:
-        parts["attention"] = sections.attention(_named(attention, "Attention"))
+        parts["attention"] = sections.attention(attention)
     if comparison is not None or curve is not None:
         parts["comparison"] = sections.comparison(comparison, curve)
     if features is not None:

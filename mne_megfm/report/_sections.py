@@ -98,7 +98,7 @@ def reconstruction(
         )
 
 
-def attention(maps: Mapping[str, mne.Evoked]) -> Items:
+def attention(maps: mne.Evoked | Mapping[str, mne.Evoked]) -> Items:
     """Show where the encoder looks."""
     yield (
         "How to read it",
@@ -107,8 +107,7 @@ def attention(maps: Mapping[str, mne.Evoked]) -> Items:
             "explanation of a decision."
         ),
     )
-    for name, evoked in maps.items():
-        yield name, viz.plot_attention(evoked, show=False)
+    yield "Attention on the head", viz.plot_attention(maps, show=False)
 
 
 def comparison(result: Comparison | None, curve: LearningCurve | None) -> Items:
