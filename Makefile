@@ -6,15 +6,18 @@
 #   make test                    lint, tests with coverage, examples in the docstrings
 #   make test-slow               the same with the tests marked slow
 #   make lint / make format      check / mend the style
+#   make doc                     the documentation, examples run, in doc/_build/html
 #   make weights [WORK=folder]   train the bundled weights anew, into that folder
 #   make benchmark               the speed figures, against other networks
 #   make clean                   remove what the other targets made
 
 PYTHON ?= python3
 VENV ?= .venv
-# Processes that run the tests; each computes with one thread.
+# Processes that run tests and examples; each computes with one thread.
 JOBS ?= 2
 PYTEST_ARGS ?=
+# For example -D plot_gallery=0: the pages alone, no example is run.
+SPHINX_ARGS ?=
 DATA ?=
 WORK ?= weights_work
 TRAIN_ARGS ?=
@@ -31,7 +34,7 @@ PYTEST = $(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --dist worksteal \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint format weights benchmark clean
+.PHONY: help demo test test-slow lint format doc weights benchmark clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -78,6 +81,11 @@ test: lint
 test-slow: lint
 	$(PYTEST) -m "slow or not slow"
 
+doc: $(VENV)/.doc
+	JOBS=$(JOBS) $(ONE_THREAD) $(PY) -m sphinx -q -W --keep-going -b html $(SPHINX_ARGS) \
+	  doc doc/_build/html
+	@echo "Open doc/_build/html/index.html"
+
 weights: $(VENV)/.base
 	$(PY) -m mne_megfm.commands.train_tiny $(WORK) $(TRAIN_ARGS)
 
@@ -86,5 +94,6 @@ benchmark: $(VENV)/.braindecode
 	  echo "== $$script"; OMP_NUM_THREADS=1 $(PY) $$script; done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo_output .coverage .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info demo_output .coverage .pytest_cache .ruff_cache \
+	  doc/_build doc/gallery doc/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

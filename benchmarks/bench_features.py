@@ -9,10 +9,10 @@ import warnings
 import mne
 import numpy as np
 import torch
-from _braindecode import networks
 
 from mne_megfm import MEGFMTransformer
 from mne_megfm.datasets import make_array_info
+from mne_megfm.plugins import braindecode_models
 
 SEED, SECONDS, SFREQ, REPEATS = 0, 10, 250.0, 15
 
@@ -75,9 +75,10 @@ def main():
         "mne-megfm, 306 channels": lambda: whole.transform(raw),
         "mne-megfm, 102 channels": lambda: part.transform(fewer),
     }
-    models = networks()
-    if models is None:
-        print("braindecode is not installed: only this package is measured")
+    try:
+        models = braindecode_models()
+    except ImportError as error:
+        print(f"Only this package is measured. {error}")
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -10,9 +10,11 @@ __all__ = [
     "evaluation",
     "inputs",
     "interpret",
+    "make_report",
     "models",
     "plugins",
     "pretraining",
+    "report",
     "sensors",
     "simulate_cohort",
     "store",
@@ -29,6 +31,7 @@ from . import (
     models,
     plugins,
     pretraining,
+    report,
     sensors,
     store,
     viz,
@@ -44,3 +47,4 @@ from .estimators import (
     MEGFMTransformer,
 )
 from .inputs import MEGSamples
+from .report import make_report

@@ -60,6 +60,78 @@ def data_dir():
     return folder
 
 
+@pytest.fixture(scope="session")
+def comparison():
+    """Return a comparison made of numbers: decisions drawn for 32 participants.
+
+    Two pipelines, two repeats of four folds; nobody is fitted, no recording is read.
+    """
+    import pandas as pd
+    from sklearn.metrics import brier_score_loss, roc_auc_score
+
+    from mne_megfm.evaluation import Comparison
+
+    rng = np.random.default_rng(5)
+    people = np.arange(32)
+    y = np.where(people % 2, "migraine", "control")
+    folds, predictions = [], []
+    for name, gain in (("<good>", 2.0), ("poor", 0.3)):
+        for repeat in range(2):
+            parts = np.array_split(rng.permutation(16), 4)
+            for number, part in enumerate(parts):
+                test = np.sort(np.r_[2 * part, 2 * part + 1])
+                truth = y[test] == "migraine"
+                score = gain * (truth - 0.5) + rng.standard_normal(len(test))
+                proba = 1.0 / (1.0 + np.exp(-score))
+                values = {
+                    "roc_auc": roc_auc_score(truth, score),
+                    "brier": brier_score_loss(truth, proba),
+                }
+                shared = {"pipeline": name, "repeat": repeat, "fold": number}
+                sides = {
+                    "n_train": 24,
+                    "n_test": 8,
+                    "train": tuple(np.setdiff1d(people, test).tolist()),
+                    "test": tuple(test.tolist()),
+                }
+                folds += [
+                    {**shared, "metric": metric, "value": value, **sides}
+                    for metric, value in values.items()
+                ]
+                predictions.append(
+                    pd.DataFrame(
+                        {
+                            **shared,
+                            "participant": test,
+                            "y_true": y[test],
+                            "y_pred": np.where(score > 0, "migraine", "control"),
+                            "score": score,
+                            "proba": proba,
+                        }
+                    )
+                )
+    return Comparison(
+        folds=pd.DataFrame(folds),
+        predictions=pd.concat(predictions, ignore_index=True),
+        permutations=pd.DataFrame(
+            columns=["pipeline", "permutation", "metric", "value"]
+        ),
+        excluded=pd.DataFrame(
+            [{"kind": "participant", "name": "<32>", "reason": "no label (NaN)"}]
+        ),
+        weights_seen={"<good>": {"name": "megfm-tiny"}, "poor": None},
+        metrics=["roc_auc", "brier"],
+        reference="poor",
+        settings={
+            "n_participants": 32,
+            "labels": {"control": 16, "migraine": 16},
+            "cv": "made",
+            "n_folds": 8,
+            "random_state": 5,
+        },
+    )
+
+
 @pytest.fixture(autouse=True)
 def _close_figures():
     """Close all figures after a test."""

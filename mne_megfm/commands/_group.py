@@ -22,6 +22,7 @@ COMMANDS = {
     "info": "Tell what a checkpoint is, or what is installed.",
     "prepare": "Bring a BIDS data set or files to a store of windows.",
     "pretrain": "Pretrain a model on a store of windows.",
+    "report": "Write one HTML report of recordings, a model and results.",
 }
 #: What users can do something about; anything else is a bug and keeps its traceback.
 EXPECTED = (ImportError, OSError, RuntimeError, TypeError, ValueError)

@@ -4,7 +4,8 @@
    cohort, with model features beside the original signals and beside the same
    network untrained;
 2. one recording (``--data``, any format that MNE reads): its features, and how well
-   hidden parts of it are predicted.
+   hidden parts of it are predicted;
+3. all of it, with what decisions go with, in one HTML report.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from ._group import Command, run_as_module
 SEED = 20
 N_PARTICIPANTS, N_EPOCHS, EFFECT_SIZE = 40, 25, 1.5
 STATES = ("auditory", "somatosensory")
+PIPELINES = (
+    "model features",
+    "same network, untrained",
+    "original signals, evoked",
+    "trial dynamics",
+)
 
 
 @click.command(
@@ -57,36 +64,20 @@ def command(data: Path | None, out: Path, skip_cohort: bool, overwrite: bool) ->
     matplotlib.use("Agg")
     started = time.monotonic()
     with use_log_level("warning"):
-        describe_recording(data, out)
+        found = describe_recording(data, out)
         if not skip_cohort:
-            classify_cohort()
+            found |= classify_cohort()
+            found |= look_inside(found["estimator"], found["X"][0])
+        write_report(out / "report.html", found)
     click.echo(f"\nDone in {time.monotonic() - started:.0f} s. Not for diagnosis.")
 
 
-def evoked_signals(participants: list) -> Any:
-    """Average the trials of each state on the canonical sensors, every 8 ms."""
-    import numpy as np
-
-    from ..estimators import CanonicalSensors
-
-    sensors = CanonicalSensors()
-    rows = []
-    for participant in participants:
-        evokeds = [participant[state].average() for state in STATES]
-        signals = [evoked[:, ::2].ravel() for evoked in sensors.fit_transform(evokeds)]
-        rows.append(np.concatenate(signals))
-    return np.array(rows)
-
-
-def classify_cohort() -> None:
+def classify_cohort() -> dict[str, Any]:
     """Compare pipelines by participant-wise cross-validation."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_validate
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+    from sklearn.model_selection import StratifiedKFold
 
     from ..datasets import simulate_cohort
-    from ..estimators import MEGFMTransformer
+    from ..evaluation import compare, default_pipelines
 
     cohort = simulate_cohort(
         N_PARTICIPANTS,
@@ -100,17 +91,10 @@ def classify_cohort() -> None:
     )
     X = [participant.recordings for participant in cohort.participants]
     y = cohort.labels
-    classifier = LogisticRegression(max_iter=1000)
-    pipelines = {
-        "model features": make_pipeline(MEGFMTransformer(), classifier),
-        "same network, untrained": make_pipeline(
-            MEGFMTransformer(weights=None, random_state=SEED), classifier
-        ),
-        "original signals (evoked)": make_pipeline(
-            FunctionTransformer(evoked_signals), StandardScaler(), classifier
-        ),
-    }
+    pipelines = default_pipelines(random_state=SEED)
+    pipelines = {name: pipelines[name] for name in PIPELINES}
     cv = StratifiedKFold(n_splits=4, shuffle=True, random_state=SEED)
+    result = compare(X, y, pipelines, cv=cv, n_permutations=0, random_state=SEED)
     click.echo(
         f"\nMigraine against control, SIMULATED cohort: {len(y)} participants on three "
         f"MEG systems,\n{N_EPOCHS} trials in each of {', '.join(STATES)}, effect size "
@@ -118,15 +102,13 @@ def classify_cohort() -> None:
         "Mean (SD over folds); differences within the SD mean nothing.\n"
     )
     click.echo(f"{'':28s}{'ROC AUC':>14s}{'balanced accuracy':>20s}")
-    for name, pipeline in pipelines.items():
-        scores = cross_validate(
-            pipeline, X, y, cv=cv, scoring=("roc_auc", "balanced_accuracy")
-        )
-        auc, accuracy = scores["test_roc_auc"], scores["test_balanced_accuracy"]
+    auc, accuracy = result.values("roc_auc"), result.values("balanced_accuracy")
+    for name in pipelines:
         click.echo(
-            f"{name:28s}{auc.mean():8.2f} ({auc.std():.2f})"
-            f"{accuracy.mean():14.2f} ({accuracy.std():.2f})"
+            f"{name:28s}{auc[name].mean():8.2f} ({auc[name].std():.2f})"
+            f"{accuracy[name].mean():14.2f} ({accuracy[name].std():.2f})"
         )
+    return {"X": X, "y": y, "names": cohort.names, "comparison": result}
 
 
 def find_recording(path: Path | None) -> tuple[Any, str]:
@@ -151,7 +133,7 @@ def find_recording(path: Path | None) -> tuple[Any, str]:
     return cohort.participants[0].recordings["rest"], "SIMULATED recording"
 
 
-def describe_recording(path: Path | None, out: Path) -> None:
+def describe_recording(path: Path | None, out: Path) -> dict[str, Any]:
     """Features and masked reconstruction of one recording."""
     from ..estimators import MEGFMTransformer
     from ..interpret import MASKS, masked_reconstruction, score_reconstruction
@@ -165,14 +147,48 @@ def describe_recording(path: Path | None, out: Path) -> None:
     scores = score_reconstruction(transformer, recording, seed=SEED)
     click.echo(scores.round(2).to_string())
     out.mkdir(parents=True, exist_ok=True)
+    results = {}
     for name, masking in MASKS.items():
         result = masked_reconstruction(transformer, recording, masking, seed=SEED)
+        results[name] = result
         figure = plot_reconstruction(result, title=f"{kind}: {name}", show=False)
         short = name.replace(" ", "-").replace("%", "percent")
         file = out / f"reconstruction-{short}.png"
         figure.savefig(file, dpi=110)
         click.echo(f"\nFigure: {file}", nl=False)
     click.echo()
+    return {
+        "estimator": transformer,
+        "scores": scores,
+        "reconstructions": results,
+        "note": f"Reconstruction is of a {kind}.",
+    }
+
+
+def look_inside(transformer: Any, participant: dict[str, Any]) -> dict[str, Any]:
+    """Map where the model attends in the responses of one participant."""
+    from ..interpret import attention
+
+    return {
+        "attention": {
+            f"{state}, simulated": attention(transformer, epochs.average())
+            for state, epochs in participant.items()
+        }
+    }
+
+
+def write_report(path: Path, found: dict[str, Any]) -> None:
+    """Write what the tour has found as one HTML file."""
+    from ..report import make_report
+
+    if "X" in found:
+        found["note"] += (
+            " Participants are SIMULATED: they show what the software does, not how "
+            "well migraine can be told."
+        )
+    # whether files may be replaced was asked before the tour
+    make_report(path, title="A tour of mne-megfm", overwrite=True, **found)
+    click.echo(f"\nReport: {path}")
 
 
 if __name__ == "__main__":

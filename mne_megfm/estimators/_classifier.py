@@ -8,20 +8,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    _fit_context,
+    is_regressor,
+)
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from ..models import ModelConfig
-from ._heads import LogisticHead
 from ._predictor import BaseMEGFMPredictor
 from ._tasks import ClassificationTask
 
 
 def _head_has(method: str) -> Callable[[Any], bool]:
-    """Say whether a classifier's head, where it is the user's, has a method."""
-    return lambda self: self.head is None or hasattr(self.head, method)
+    """Say whether a classifier's head has a method."""
+    return lambda self: self.strategy != "probe" or self._head_has(method)
 
 
 class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
@@ -41,9 +45,11 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         Weights of the classes, as in scikit-learn. Probabilities are those of a
         population in which the classes are as frequent as weighted: with
         ``"balanced"`` all are equally frequent, with None they are as in training.
-    head : estimator | None
-        A scikit-learn classifier for the features, in place of
-        :class:`~mne_megfm.estimators.LogisticHead`.
+    head : str | estimator
+        What is fitted to the features: ``"logistic"`` is
+        :class:`~mne_megfm.estimators.LogisticHead`; the name of a plug-in, made with
+        ``class_weight`` and ``random_state`` if it takes these; or a classifier of
+        scikit-learn.
     unit : {"auto", "epoch", "participant"}
         What has a label, see :class:`~mne_megfm.MEGFMTransformer`.
     pooling : str | callable
@@ -146,6 +152,8 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     (6, 2)
     """
 
+    _default_head = "logistic"
+    _wrong_head = staticmethod(is_regressor)
     _parameter_constraints: dict = {
         **BaseMEGFMPredictor._parameter_constraints,
         "class_weight": [StrOptions({"balanced"}), dict, None],
@@ -157,7 +165,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         *,
         strategy: str = "probe",
         class_weight: str | dict | None = "balanced",
-        head: BaseEstimator | None = None,
+        head: str | BaseEstimator = "logistic",
         unit: str = "auto",
         pooling: str | Callable = "compact",
         frontend: str | Callable = "canonical",
@@ -248,8 +256,8 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
             )
         return y
 
-    def _make_head(self, seed: int) -> LogisticHead:
-        return LogisticHead(self.class_weight, random_state=seed)
+    def _head_params(self, seed: int) -> dict[str, Any]:
+        return {"class_weight": self.class_weight, "random_state": seed}
 
     def _make_task(self, seed: int) -> ClassificationTask:
         return ClassificationTask(self.classes_, self.class_weight, seed)

@@ -10,7 +10,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import Recordings
-from ._level import LevelDescription, ParticipantLevel, describe_recordings
+from ._level import LevelDescription, describe_recordings
+from ._level_features import ParticipantLevel
 from ._participants import Description, ParticipantPooling
 
 

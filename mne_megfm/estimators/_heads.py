@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ from ._calibration import as_logits, fit_temperature
 
 _STRENGTHS = np.logspace(-3.0, 4.0, 8)
 _N_FOLDS = 5
+# all features by one number, which keeps the weight they came with, or each to unit
+# variance; what comes later must be better by this much, or noise would choose
+_SCALINGS = ("common", "each")
+_CLEARLY = 0.02
 
 
 def balance(
@@ -43,7 +48,9 @@ def _take_weighted(
     return np.asarray(X)[used], y[used], weight[used].astype(float), groups[used]
 
 
-def _prepare(X: NDArray[np.floating]) -> tuple[NDArray[np.float64], Callable]:
+def _prepare(
+    X: NDArray[np.floating], scaling: str
+) -> tuple[NDArray[np.float64], Callable]:
     """Scale features, and rotate them where they outnumber the samples.
 
     A penalty on the sum of squares does not see rotations, so the solution is the
@@ -56,7 +63,11 @@ def _prepare(X: NDArray[np.floating]) -> tuple[NDArray[np.float64], Callable]:
     flat = scale <= 1e-6 * np.abs(mean)
     # rows get a norm near 1 whatever the number of features, so that one range of
     # strengths serves all
-    scale = np.where(flat, 1.0, scale) * np.sqrt(X.shape[1])
+    total = np.sqrt(np.sum(scale**2, where=~flat))
+    if scaling == "common" and total > 0:
+        scale = np.full_like(scale, total)
+    else:
+        scale = np.where(flat, 1.0, scale) * np.sqrt(X.shape[1])
     X = np.where(flat, 0.0, (X - mean) / scale)
     axes = None
     if X.shape[1] > len(X):
@@ -81,9 +92,12 @@ class _LinearHead(BaseEstimator):
 class LogisticHead(ClassifierMixin, _LinearHead):
     """Calibrated logistic regression, its strength chosen on held-out participants.
 
-    Features are scaled to unit variance. The strength of the penalty is the one with
-    the least log loss in an inner cross-validation that keeps groups together; the same
-    held-out decisions give the temperature that probabilities are calibrated with [1]_.
+    Features are scaled by one number, which keeps the weight that they were given by
+    their maker, or to unit variance each where that is clearly better (the measure
+    below by 2 %). Scaling and the strength of the penalty
+    are those with the least log loss in an inner cross-validation that keeps groups
+    together; the same held-out decisions give the temperature that probabilities are
+    calibrated with [1]_.
 
     Parameters
     ----------
@@ -103,6 +117,8 @@ class LogisticHead(ClassifierMixin, _LinearHead):
     C_ : float
         The chosen inverse strength, for scaled features divided by the square root of
         their number.
+    scaling_ : str
+        ``"each"`` or ``"common"``.
     temperature_ : float
         What decisions were divided by.
 
@@ -165,9 +181,10 @@ class LogisticHead(ClassifierMixin, _LinearHead):
         weight = balance(codes, y, weight, self.class_weight)
         folds = self._folds(codes, groups)
         held_out = np.concatenate([test for _, test in folds])
-        X, undo = _prepare(X)
-        best = np.inf
-        for C in _STRENGTHS:
+        prepared = {scaling: _prepare(X, scaling) for scaling in _SCALINGS}
+        best, self.scaling_ = np.finfo(float).max, _SCALINGS[0]
+        for scaling, C in product(_SCALINGS, _STRENGTHS):
+            X, _ = prepared[scaling]
             model = LogisticRegression(C=C, max_iter=1000)
             decision = np.concatenate(
                 [
@@ -180,9 +197,12 @@ class LogisticHead(ClassifierMixin, _LinearHead):
             temperature, loss = fit_temperature(
                 decision, codes[held_out], weight[held_out]
             )
-            # a stronger penalty is kept unless a weaker one is clearly better
-            if loss < best - 1e-4:
+            # a stronger penalty is kept unless a weaker one is better
+            margin = 1e-4 if scaling == self.scaling_ else _CLEARLY * best
+            if loss < best - margin:
                 best, self.C_, self.temperature_ = loss, float(C), temperature
+                self.scaling_ = scaling
+        X, undo = prepared[self.scaling_]
         model = LogisticRegression(C=self.C_, tol=1e-6, max_iter=10_000)
         model.fit(X, codes, weight)
         self.coef_, self.intercept_ = undo(
@@ -272,8 +292,11 @@ class LogisticHead(ClassifierMixin, _LinearHead):
 class RidgeHead(RegressorMixin, _LinearHead):
     """Ridge regression, its strength chosen on held-out participants.
 
-    Features are scaled to unit variance. The strength of the penalty is the one with
-    the least squared error in an inner cross-validation that keeps groups together.
+    Features are scaled by one number, which keeps the weight that they were given by
+    their maker, or to unit variance each where that is clearly better (the measure
+    below by 2 %). Scaling and the strength of the penalty
+    are those with the least squared error in an inner cross-validation that keeps
+    groups together.
 
     Parameters
     ----------
@@ -289,6 +312,8 @@ class RidgeHead(RegressorMixin, _LinearHead):
     alpha_ : float
         The chosen strength, for scaled features divided by the square root of their
         number.
+    scaling_ : str
+        ``"each"`` or ``"common"``.
 
     Examples
     --------
@@ -345,16 +370,19 @@ class RidgeHead(RegressorMixin, _LinearHead):
             min(_N_FOLDS, n_groups), shuffle=True, random_state=self.random_state
         )
         folds = list(splitter.split(y, groups=groups))
-        X, undo = _prepare(X)
-        best = np.inf
-        for alpha in 1.0 / _STRENGTHS:
+        prepared = {scaling: _prepare(X, scaling) for scaling in _SCALINGS}
+        best, self.scaling_ = np.finfo(float).max, _SCALINGS[0]
+        for scaling, alpha in product(_SCALINGS, 1.0 / _STRENGTHS):
+            X, _ = prepared[scaling]
             predicted = np.empty(len(y))
             for train, test in folds:
                 model = Ridge(alpha).fit(X[train], y[train], weight[train])
                 predicted[test] = model.predict(X[test])
             loss = float(np.average((y - predicted) ** 2, weights=weight))
-            if loss < best:
-                best, self.alpha_ = loss, float(alpha)
+            margin = 0.0 if scaling == self.scaling_ else _CLEARLY * best
+            if loss < best - margin:
+                best, self.alpha_, self.scaling_ = loss, float(alpha), scaling
+        X, undo = prepared[self.scaling_]
         model = Ridge(self.alpha_).fit(X, y, weight)
         self.coef_, self.intercept_ = undo(
             model.coef_[None], np.array([model.intercept_])

@@ -7,27 +7,26 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from mne.utils import warn
 from numpy.typing import NDArray
 
 from ..inputs import Recordings
 from ..models import STATES, ModelConfig, ParticipantTransformer, Trials
 from ..pretraining import PersonTrials, collate, state_kind
 from ._measures import (
-    BAND_MEASURES,
-    RESPONSE_MEASURES,
     measure_bands,
     measure_responses,
 )
 from ._trials import read_trials, split_elements
 
-#: Spread of features over people, such that the ridge of a linear classifier of 100
-#: people suits them as they are.
-GAIN = 0.5
 #: What the token tells of a state counts as much as so many trials of it.
 WORTH = 10
-# every so many samples of averages are kept, in units of this field in tesla
-_EVOKED_STEP, _EVOKED_UNIT = 2, 1e-13
+#: Samples in a step of a response map.
+MAP_STEP = 12
+# response maps are relative to this field in tesla, and what is below hardly counts
+_MAP_UNIT, _MAP_FLOOR = 1e-15, 0.1
+#: Every so many samples of averages are kept.
+EVOKED_STEP = 2
+_EVOKED_UNIT = 1e-13  # field in tesla
 _FURTHEST = 4.0  # standard deviations
 _RIDGE = 30.0
 
@@ -43,8 +42,14 @@ class LevelDescription(Mapping):
     inferred : ndarray, shape (n_kinds, n_measures)
         What the token says of the responses in every kind of state: the same measures
         as people with such tokens had in pretraining.
+    inferred_maps : ndarray, shape (n_kinds, n_regions, n_steps)
+        Size of the responses by place and time that the level expects in every kind of
+        state, as a logarithm.
     states : dict
         Measures of the responses of each recorded state; None without stimuli.
+    maps : dict
+        Size of the average response of each recorded state with stimuli, by place and
+        time, denoised by what the level expects.
     counts : dict
         Number of trials of each recorded state.
     evoked : dict
@@ -53,7 +58,9 @@ class LevelDescription(Mapping):
 
     bands: NDArray[np.float32]
     inferred: NDArray[np.float32]
+    inferred_maps: NDArray[np.float32]
     states: dict[str, NDArray[np.float32] | None]
+    maps: dict[str, NDArray[np.float32]]
     counts: dict[str, int]
     evoked: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
@@ -90,8 +97,8 @@ def _expected(
 
 def _raw_description(
     level: ParticipantTransformer, states: Mapping[str, PersonTrials]
-) -> tuple[torch.Tensor, NDArray, dict[str, NDArray | None]]:
-    """Token, measures of the spectrum and of responses, as they are."""
+) -> tuple[torch.Tensor, NDArray, dict[str, NDArray | None], NDArray]:
+    """Token, measures of spectrum and responses as they are, expected responses."""
     person = PersonTrials.join([states[name] for name in sorted(states)])
     with torch.inference_mode():
         token = level.encode(collate([person], level.inputs))[:, 0]
@@ -105,7 +112,33 @@ def _raw_description(
         else None
         for name, trials in states.items()
     }
-    return token[0], measure_bands(np.mean(spectra, 0)), measures
+    return token[0], measure_bands(np.mean(spectra, 0)), measures, expected
+
+
+def map_responses(level: ParticipantTransformer, response: NDArray) -> NDArray:
+    """Turn responses to the logarithm of their size by region and step in time.
+
+    Parameters
+    ----------
+    level : ParticipantTransformer
+        The level, whose axes lead back to the canonical field.
+    response : ndarray, shape (n, n_response)
+        Coefficients of responses.
+
+    Returns
+    -------
+    maps : ndarray, shape (n, n_regions, n_steps)
+        Logarithm of the root mean square over the sensors of a region and a step of
+        48 ms, in fT.
+    """
+    with torch.inference_mode():
+        field = level.inputs.field(torch.as_tensor(response, dtype=torch.float32))
+        steps = field.unflatten(1, (level.inputs.n_regions, -1)).unfold(
+            -1, MAP_STEP, MAP_STEP
+        )
+        # in units of the map: squares of tesla would underflow
+        size = (steps / _MAP_UNIT).square().mean((2, 4)).sqrt()
+        return (size + _MAP_FLOOR).log().numpy()
 
 
 def describe_person(
@@ -125,7 +158,13 @@ def describe_person(
     description : LevelDescription
         In units of the spread over participants of pretraining.
     """
-    token, bands, measures = _raw_description(level, states)
+    token, bands, measures, expected = _raw_description(level, states)
+    maps = {}
+    for name, trials in states.items():
+        if trials.responds.any():
+            n, told = len(trials), expected[state_kind(name)]
+            mean = (trials.response.sum(0) + WORTH * told) / (n + WORTH)
+            maps[name] = map_responses(level, mean[None])[0]
     around = token - level.token_mean
 
     def standard(values: NDArray, mean: torch.Tensor, scale: torch.Tensor) -> NDArray:
@@ -135,6 +174,7 @@ def describe_person(
     return LevelDescription(
         bands=standard(bands, level.bands_mean, level.bands_scale),
         inferred=(level.measures_map @ around).numpy().astype(np.float32),
+        inferred_maps=map_responses(level, expected),
         states={
             name: None
             if values is None
@@ -145,6 +185,7 @@ def describe_person(
             )
             for name, values in measures.items()
         },
+        maps=maps,
         counts={name: len(trials) for name, trials in states.items()},
     )
 
@@ -185,9 +226,7 @@ def describe_recordings(
         found = describe_person(level, {name: s.trials for name, s in states.items()})
         if evoked:
             found.evoked = {
-                name: (state.evoked[:, ::_EVOKED_STEP] / _EVOKED_UNIT).astype(
-                    np.float32
-                )
+                name: (state.evoked[:, ::EVOKED_STEP] / _EVOKED_UNIT).astype(np.float32)
                 for name, state in states.items()
                 if state.evoked is not None
             }
@@ -208,19 +247,19 @@ def describe_population(
         Trials of each participant by state.
     """
     raw = [_raw_description(level, states) for states in people]
-    tokens = torch.stack([token for token, _, _ in raw]).double()
+    tokens = torch.stack([token for token, *_ in raw]).double()
     mean = tokens.mean(0)
     around = tokens - mean
     level.token_mean.copy_(mean)
 
-    bands = torch.tensor(np.array([bands for _, bands, _ in raw]))
+    bands = torch.tensor(np.array([bands for _, bands, *_ in raw]))
     level.bands_mean.copy_(bands.mean(0))
     level.bands_scale.copy_(bands.std(0).clamp(min=1e-6))
 
     known = []
     for kind in range(1, len(STATES) - 1):
         index, measures = [], []
-        for number, (_, _, by_state) in enumerate(raw):
+        for number, (_, _, by_state, _) in enumerate(raw):
             for name, values_ in by_state.items():
                 if state_kind(name) == kind and values_ is not None:
                     index.append(number)
@@ -240,134 +279,3 @@ def describe_population(
         for table in (level.measures_mean, level.measures_scale, level.measures_map):
             if known:
                 table[kind] = table[known].mean(0)
-
-
-class ParticipantLevel:
-    """Features of participants from what the level says of each.
-
-    Each measure of the responses of a state is a mean of what was measured on n trials
-    and what the participant token tells of it, which has seen all states and knows what
-    people are like, weighted as n to `WORTH`: with many trials they speak for
-    themselves, and a state that is missing is told by the token alone, and marked in a
-    column of its own.
-
-    Attributes
-    ----------
-    states : list of str
-        States of the training data, sorted.
-    responding : list of str
-        Those among them with stimuli.
-    evoked : dict
-        Mean average of each state over the training data, where those are appended.
-    """
-
-    def __init__(self, level: ParticipantTransformer) -> None:
-        self.states: list[str] = []
-        self.responding: list[str] = []
-        self.evoked: dict[str, NDArray[np.float32]] = {}
-        self._seconds = _EVOKED_STEP / level.inputs.sfreq
-
-    def fit(self, descriptions: Sequence[LevelDescription]) -> ParticipantLevel:
-        """Learn which states there are.
-
-        Nothing else depends on the training data, but for what fills a missing
-        average.
-
-        Parameters
-        ----------
-        descriptions : sequence of LevelDescription
-            The training participants.
-
-        Returns
-        -------
-        self : ParticipantLevel
-            The fitted step.
-        """
-        self.states = sorted({state for entry in descriptions for state in entry})
-        self.responding = [
-            state
-            for state in self.states
-            if any(entry.states.get(state) is not None for entry in descriptions)
-        ]
-        kept = {state for entry in descriptions for state in entry.evoked}
-        self.evoked = {
-            state: np.mean(
-                [e.evoked[state] for e in descriptions if state in e.evoked], 0
-            )
-            for state in sorted(kept)
-        }
-        return self
-
-    def transform(
-        self, descriptions: Sequence[LevelDescription]
-    ) -> NDArray[np.float32]:
-        """Make a row of features of each description.
-
-        Parameters
-        ----------
-        descriptions : sequence of LevelDescription
-            The participants.
-
-        Returns
-        -------
-        features : ndarray of float32, shape (n_elements, n_features)
-            One row a participant.
-
-        Raises
-        ------
-        ValueError
-            If a state is not known from the training data.
-        """
-        found = {state for entry in descriptions for state in entry}
-        unknown = sorted(found - set(self.states))
-        if unknown:
-            raise ValueError(
-                f"Expected the states of the training data {self.states}, got also "
-                f"{unknown}; rename the events, or leave those recordings out."
-            )
-        lacking = sum(
-            state not in entry for entry in descriptions for state in self.states
-        )
-        if lacking:
-            warn(
-                f"{lacking} recordings are missing (of {len(descriptions)} "
-                f"participants in {len(self.states)} states); they are filled with "
-                "what the level over trials expects from the other states, and marked "
-                "in the *_missing features."
-            )
-        return np.stack([self._row(entry) for entry in descriptions])
-
-    def _row(self, entry: LevelDescription) -> NDArray[np.float32]:
-        parts = [GAIN * entry.bands]
-        for state in self.responding:
-            told, measured = entry.inferred[state_kind(state)], entry.states.get(state)
-            if measured is not None:
-                n = entry.counts[state]
-                told = (n * measured + WORTH * told) / (n + WORTH)
-            parts.append(GAIN * told)
-        parts.append([state not in entry for state in self.states])
-        for state, mean in self.evoked.items():
-            # all values of an average together weigh like one measure or so
-            gain = GAIN / np.sqrt(mean.size)
-            parts.append(gain * entry.evoked.get(state, mean).ravel())
-        return np.concatenate(parts).astype(np.float32)
-
-    def names(self) -> list[str]:
-        """Name the features.
-
-        Returns
-        -------
-        names : list of str
-            One a feature.
-        """
-        return [
-            *(f"spectrum_{name}" for name in BAND_MEASURES),
-            *(f"{s}_{name}" for s in self.responding for name in RESPONSE_MEASURES),
-            *(f"{state}_missing" for state in self.states),
-            *(
-                f"{state}_evoked_sensor{sensor:03d}_{1e3 * self._seconds * at:04.0f}ms"
-                for state, mean in self.evoked.items()
-                for sensor in range(mean.shape[0])
-                for at in range(mean.shape[1])
-            ),
-        ]

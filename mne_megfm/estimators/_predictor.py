@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -13,12 +14,15 @@ import numpy as np
 from mne.utils import warn
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ..inputs import Recordings
 from ..models import ModelConfig, merge_adapters
+from ..plugins import get, resolve
 from ._labels import (
     check_duplicates,
     check_groups,
@@ -52,6 +56,10 @@ _OF_TRANSFORMER = (
 _RATES = {"lora": 1e-3, "finetune": 1e-4}
 
 
+def _is_probe(self: Any) -> bool:
+    return self.strategy == "probe"
+
+
 class BaseMEGFMPredictor(BaseEstimator):
     """A head on what a masked-signal transformer makes of recordings."""
 
@@ -61,7 +69,7 @@ class BaseMEGFMPredictor(BaseEstimator):
             for name in _OF_TRANSFORMER
         },
         "strategy": [StrOptions({"probe", "lora", "finetune"})],
-        "head": [HasMethods("fit"), None],
+        "head": [str, HasMethods("fit")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "rank": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -78,7 +86,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         weights: str | os.PathLike | None = "megfm-tiny",
         *,
         strategy: str = "probe",
-        head: BaseEstimator | None = None,
+        head: str | BaseEstimator = "ridge",
         unit: str = "auto",
         pooling: str | Callable = "compact",
         frontend: str | Callable = "canonical",
@@ -127,9 +135,12 @@ class BaseMEGFMPredictor(BaseEstimator):
         """Check labels or numbers, and keep what is to be known of them."""
         raise NotImplementedError
 
-    def _make_head(self, seed: int) -> BaseEstimator:
-        """Make the linear head of the probe."""
-        raise NotImplementedError
+    _default_head: str
+    _wrong_head: Callable[[Any], bool]  # what tells heads of the other task
+
+    def _head_params(self, seed: int) -> dict[str, Any]:
+        """Give the arguments of a head given by name, of which it gets those it has."""
+        return {"random_state": seed}
 
     def _make_task(self, seed: int) -> ClassificationTask | RegressionTask:
         """Say what fine-tuning needs to know of labels or numbers."""
@@ -142,17 +153,16 @@ class BaseMEGFMPredictor(BaseEstimator):
                 f"Expected labels or numbers in y, got None: {type(self).__name__} "
                 "requires y to be passed, but the target y is None."
             )
-        # one draw, so that a RandomState gives all parts the same seed
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        if self.head is not None and self.strategy != "probe":
+        seed = self._draw_seed(self.random_state)
+        if self.head != self._default_head and self.strategy != "probe":
             raise ValueError(
-                f"Expected head=None with strategy={self.strategy!r}, whose head is "
-                f"trained with the encoder, got {self.head!r}; leave one of them out."
+                f"Expected head={self._default_head!r} with strategy="
+                f"{self.strategy!r}, whose head is trained with the encoder, got "
+                f"{self.head!r}; leave one of them out."
             )
-        transformer = MEGFMTransformer(
-            **{name: getattr(self, name) for name in _OF_TRANSFORMER},
-            random_state=seed,
-        )
+        # first, since what does not suit should be known before features are there
+        head = self._make_head(seed) if self.strategy == "probe" else None
+        transformer = self._make_transformer(seed)
         recordings = transformer._recordings(X)
         unit = transformer._settle_unit(recordings)
         whole = unit == "participant"
@@ -168,10 +178,40 @@ class BaseMEGFMPredictor(BaseEstimator):
         self.typicality_ = Typicality(seed).fit(
             [features, self._signals(recordings)], groups
         )
-        if self.strategy == "probe":
-            self._fit_head(features, y, weight, groups, seed)
+        if head is not None:
+            self._fit_head(head, features, y, weight, groups)
         else:
             self._fit_network(recordings, y, weight, groups, seed)
+
+    @staticmethod
+    def _draw_seed(random_state: int | np.random.RandomState | None) -> int:
+        """Draw one seed, so that a RandomState gives all parts the same."""
+        return int(check_random_state(random_state).randint(2**31 - 1))
+
+    def _make_transformer(self, seed: int) -> MEGFMTransformer:
+        params = {name: getattr(self, name) for name in _OF_TRANSFORMER}
+        return MEGFMTransformer(**params, random_state=seed)
+
+    @available_if(_is_probe)
+    def to_pipeline(self) -> Pipeline:
+        """Give the frozen encoder and the head of ``strategy="probe"`` as a pipeline.
+
+        It predicts the same, and its first step can be told to describe participants
+        once for many folds. It knows no typicality.
+
+        Returns
+        -------
+        pipeline : Pipeline
+            A :class:`~mne_megfm.MEGFMTransformer` and the head, not fitted.
+
+        Raises
+        ------
+        ValueError
+            If a parameter does not fit, or there is no such head.
+        """
+        self._validate_params()
+        seed = self._draw_seed(copy.deepcopy(self.random_state))
+        return make_pipeline(self._make_transformer(seed), self._make_head(seed))
 
     def _signals(self, recordings: Recordings) -> NDArray[np.float64]:
         """Describe signals in plain numbers, for typicality."""
@@ -181,17 +221,40 @@ class BaseMEGFMPredictor(BaseEstimator):
 
     def _fit_head(
         self,
+        head: BaseEstimator,
         features: NDArray[np.float32],
         y: NDArray,
         weight: NDArray[np.float64],
         groups: NDArray[np.int_],
-        seed: int,
     ) -> None:
-        head = self._make_head(seed) if self.head is None else clone(self.head)
         # a head of the user's own takes what it can
         given = {"sample_weight": weight, "groups": groups}
         given = {k: v for k, v in given.items() if has_fit_parameter(head, k)}
         self.head_ = head.fit(features, y, **given)
+
+    def _make_head(self, seed: int) -> BaseEstimator:
+        """Make the head by its name, or copy the one given."""
+        if isinstance(self.head, str):
+            known = inspect.signature(get("heads", self.head)).parameters
+            params = self._head_params(seed)
+            params = {name: params[name] for name in params if name in known}
+            head = resolve("heads", self.head, **params)
+        else:
+            head = clone(resolve("heads", self.head))
+        if type(self)._wrong_head(head):
+            raise ValueError(
+                f"Expected a head that suits {type(self).__name__}, got {self.head!r}; "
+                f"use head={self._default_head!r} or another of its kind."
+            )
+        return head
+
+    def _head_has(self, method: str) -> bool:
+        """Say whether the head has a method; a name that is wrong fails in fit."""
+        try:
+            named = isinstance(self.head, str)
+            return hasattr(self._make_head(0) if named else self.head, method)
+        except (TypeError, ValueError):
+            return True
 
     def _fit_network(
         self,

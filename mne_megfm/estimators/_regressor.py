@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin, _fit_context, is_classifier
 
-from ._heads import RidgeHead
 from ._predictor import BaseMEGFMPredictor
 from ._tasks import RegressionTask
 
@@ -26,9 +25,10 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     strategy : {"probe", "lora", "finetune"}
         What is fitted: the head alone, low-rank adapters in the encoder [3]_, or all
         of the encoder.
-    head : estimator | None
-        A scikit-learn regressor for the features, in place of
-        :class:`~mne_megfm.estimators.RidgeHead`.
+    head : str | estimator
+        What is fitted to the features: ``"ridge"`` is
+        :class:`~mne_megfm.estimators.RidgeHead`; the name of a plug-in, made with
+        ``random_state`` if it takes that; or a regressor of scikit-learn.
     unit : {"auto", "epoch", "participant"}
         What has a label, see :class:`~mne_megfm.MEGFMTransformer`.
     pooling : str | callable
@@ -124,6 +124,9 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     (6,)
     """
 
+    _default_head = "ridge"
+    _wrong_head = staticmethod(is_classifier)
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
@@ -169,9 +172,6 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
         if not np.isfinite(y).all():
             raise ValueError("Expected finite numbers in y, got infinity; correct y.")
         return y
-
-    def _make_head(self, seed: int) -> RidgeHead:
-        return RidgeHead(random_state=seed)
 
     def _make_task(self, seed: int) -> RegressionTask:
         return RegressionTask(seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from skorch.callbacks import Callback, GradientNormClipping
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
 from ..inputs import Recordings
 from ..models import add_adapters
@@ -51,7 +52,7 @@ class _KeepBest(Callback):
     training only makes things worse, what the linear head could do is kept.
     """
 
-    def __init__(self, valid: RowDraws, patience: int) -> None:
+    def __init__(self, valid: Dataset, patience: int) -> None:
         self.valid = valid
         self.patience = patience
 
@@ -116,6 +117,64 @@ def layer_rates(n_blocks: int, lr: float, decay: float) -> list[tuple[str, dict]
         for name in ("mixing", "embed.", "region_position", "time_position")
     ]
     return rates + embedding
+
+
+def train_network(
+    network: nn.Module,
+    draws: Dataset,
+    held_out: Dataset,
+    *,
+    max_epochs: int,
+    lr: float,
+    weight_decay: float,
+    patience: int,
+    batch_size: int,
+    device: str | torch.device,
+    seed: int,
+    param_groups: Sequence[tuple[str, dict]] = (),
+    collate: Callable | None = None,
+) -> pd.DataFrame:
+    """Train a network until its held-out loss falls no more, and keep its best.
+
+    Parameters
+    ----------
+    network : Module
+        The network; changed in place, and left in evaluation mode.
+    draws, held_out : Dataset
+        Samples, each with a pair of target and weight, to train on and to stop by.
+    max_epochs, lr, weight_decay, patience, batch_size, device, seed
+        See the estimators.
+    param_groups : sequence of tuple
+        Patterns of parameter names with settings of their own.
+    collate : callable | None
+        Makes a batch of samples.
+
+    Returns
+    -------
+    history : DataFrame
+        Losses of the epochs; epoch 0 is the network as it was given.
+    """
+    best = _KeepBest(held_out, patience)
+    _Net(
+        network,
+        criterion=_WeightedLoss,
+        optimizer=torch.optim.AdamW,
+        optimizer__param_groups=list(param_groups),
+        optimizer__weight_decay=weight_decay,
+        lr=lr,
+        batch_size=batch_size,
+        max_epochs=max_epochs,
+        train_split=predefined_split(held_out),
+        iterator_train__shuffle=True,
+        iterator_train__generator=torch.Generator().manual_seed(seed),
+        iterator_train__collate_fn=collate,
+        iterator_valid__collate_fn=collate,
+        callbacks=[best, GradientNormClipping(1.0)],
+        device=device,
+        verbose=0,
+    ).fit(draws, None)
+    network.eval()
+    return best.history_
 
 
 def fine_tune(
@@ -195,30 +254,24 @@ def fine_tune(
             _describe(network, still, batch_size),
             lambda X: task.start(X[train], y[train], weight[train], groups[train]),
         )
-        best = _KeepBest(held_out, patience)
-        _Net(
+        history = train_network(
             network,
-            criterion=_WeightedLoss,
-            optimizer=torch.optim.AdamW,
-            optimizer__param_groups=layer_rates(len(encoder.blocks), lr, lr_decay),
-            optimizer__weight_decay=0.01,
-            lr=lr,
-            batch_size=batch_size,
+            draws,
+            held_out,
             max_epochs=max_epochs,
-            train_split=predefined_split(held_out),
-            iterator_train__shuffle=True,
-            iterator_train__generator=torch.Generator().manual_seed(seed),
-            iterator_train__collate_fn=draws.collate,
-            iterator_valid__collate_fn=draws.collate,
-            callbacks=[best, GradientNormClipping(1.0)],
+            lr=lr,
+            weight_decay=0.01,
+            patience=patience,
+            batch_size=batch_size,
             device=device,
-            verbose=0,
-        ).fit(draws, None)
-    network.eval()
+            seed=seed,
+            param_groups=layer_rates(len(encoder.blocks), lr, lr_decay),
+            collate=draws.collate,
+        )
     with torch.inference_mode():
         outputs = [network(b.to(device)) for b in _batches(held_out, batch_size)]
     task.finish(torch.cat(outputs).double().cpu().numpy(), y[valid], weight[valid])
-    return network, best.history_
+    return network, history
 
 
 def _batches(data: RowDraws, batch_size: int) -> Iterator[Batch]:

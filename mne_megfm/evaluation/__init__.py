@@ -12,8 +12,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "_dynamics": ["TrialDynamics"],
         "_folds": ["ParticipantSplit"],
         "_learning_curve": ["LearningCurve", "learning_curve"],
+        "_networks": ["NetworkClassifier"],
         "_original": ["OriginalSignals"],
         "_pipelines": ["default_pipelines"],
         "_statistics": ["corrected_interval", "corrected_t_test", "sign_flip_test"],
+        "_trial_signals": ["TrialSignals"],
     },
 )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.multiclass import type_of_target
 
-from ..estimators import RidgeHead
+from ..estimators import MEGFMClassifier, MEGFMRegressor, RidgeHead
 from ._comparison import Comparison
 from ._folds import Fold, default_cv, split_participants
 from ._frozen import FrozenFeatures, frozen_step
@@ -52,6 +52,8 @@ def compare(
     pipelines : dict | None
         From name to scikit-learn pipeline on participants. None for those of
         `default_pipelines`, of regression where ``y`` has numbers with fractions.
+        Networks of braindecode are not among them, unless asked for by
+        ``default_pipelines(networks=["shallow-fbcsp", "eegnet"])``.
     groups : array-like, shape (n_participants,) | None
         Name of the participant of each element, where some have several (sessions);
         those stay together.
@@ -70,8 +72,11 @@ def compare(
     reference : str | None
         The pipeline that others are tested against. None takes the first.
     n_permutations : int
-        How often everything is repeated, on one repeat of the folds, with labels
-        dealt anew among participants, when nothing can be found.
+        How often labels are dealt anew among participants, so that nothing can be
+        found. To spare time this is done on the first repeat of the folds alone (5 of
+        the 20 folds by default), and set beside the first repeat of the true labels.
+        With the default of 10 a p-value cannot be below 1/11: it shows leaks, and is
+        no test of a result. Pass 199 or more for that.
     n_jobs : int | None
         Processes, as joblib has it; with :func:`joblib.parallel_config` also on a
         cluster.
@@ -109,6 +114,9 @@ def compare(
     share it; what the step learns from several participants (what fills a missing
     state, the reference of a tangent space) is learnt anew in each training fold. The
     result is the same as from :func:`sklearn.model_selection.cross_validate`.
+    :class:`~mne_megfm.MEGFMClassifier` and :class:`~mne_megfm.MEGFMRegressor` with
+    ``strategy="probe"`` are parted in this way, too; they do not warn then of
+    participants who are unlike those of training.
     Pretraining or adaptation inside ``fit`` is done anew in every training fold.
 
     Participants without label or without usable epochs are left out and listed in
@@ -233,7 +241,15 @@ def choose_pipelines(
             f"{[name for name, kind in kinds.items() if kind]} beside classifiers; "
             "compare them apart."
         )
-    return pipelines
+    return {name: _part(pipeline) for name, pipeline in pipelines.items()}
+
+
+def _part(pipeline: BaseEstimator) -> BaseEstimator:
+    """Part a frozen encoder from its head, so that it describes but once."""
+    if not isinstance(pipeline, MEGFMClassifier | MEGFMRegressor):
+        return pipeline
+    frozen = pipeline.strategy == "probe" and pipeline.unit != "epoch"
+    return pipeline.to_pipeline() if frozen else pipeline
 
 
 def applicable(

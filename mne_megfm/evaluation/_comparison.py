@@ -8,14 +8,15 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from ._metrics import BINARY, MULTICLASS, REGRESSION
+from ._metrics import BINARY, MULTICLASS, REGRESSION, bounds_of
 from ._statistics import corrected_interval, corrected_t_test, sign_flip_test
 from ._tables import contributions
 
 TESTS = ("corrected-t", "sign-flip")
 _NOTE = (
     "Intervals and p-values of the corrected resampled t-test (Nadeau & Bengio 2003); "
-    "p-values are not corrected for the number of pipelines. Not for diagnosis."
+    "intervals are cut where the metric ends, p-values are not corrected for the "
+    "number of pipelines. Not for diagnosis."
 )
 
 
@@ -119,8 +120,10 @@ class Comparison:
             One row a pipeline: ``mean`` and ``sd`` over folds, a 95 % confidence
             interval from ``low`` to ``high``, the ``difference`` to the reference
             with its interval and ``p_value``; and, for the first metric, the mean
-            with permuted labels, ``permuted``, and the share ``p_permuted`` of
-            permutations that are no worse than the first repeat.
+            with permuted labels, ``permuted``, and the p-value ``p_permuted`` = (1 + k)
+            / (1 + n), where k of the n permutations are no worse than the true labels.
+            Both are of the first repeat of the folds alone, and so is the mean that
+            they are set beside, which ``mean`` is not.
 
         Raises
         ------
@@ -132,9 +135,10 @@ class Comparison:
         values = self.values(metric)
         metric = self.metrics[0] if metric is None else metric
         ratio = float((self.folds["n_test"] / self.folds["n_train"]).mean())
+        bounds = bounds_of(metric)
         rows = {}
         for name in self.pipelines:
-            mean, low, high = corrected_interval(values[name], ratio)
+            mean, low, high = corrected_interval(values[name], ratio, bounds=bounds)
             row = {"mean": mean, "sd": values[name].std(), "low": low, "high": high}
             gain = values[name] - values[self.reference]
             row["difference"], row["difference_low"], row["difference_high"] = (
@@ -203,6 +207,14 @@ class Comparison:
 
     def _notes(self) -> list[str]:
         notes = [f"Reference: {self.reference}. {_NOTE}"]
+        if len(self.permutations):
+            n = self.permutations["permutation"].nunique()
+            n_folds = (self.values().index.get_level_values("repeat") == 0).sum()
+            notes.append(
+                f"Permuted labels: {n} times, on the first repeat alone ({n_folds} of "
+                f"{self.settings['n_folds']} folds); p_permuted = (1 + k) / (1 + {n}), "
+                f"where k are no worse, is {1 / (n + 1):.2g} at least."
+            )
         if len(self.excluded):
             listed = "; ".join(
                 f"{row.kind} {row.name_}: {row.reason}"

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, is_regressor
 
 from ._compare import applicable, by_repeat, choose_pipelines, describe
 from ._folds import Fold, default_cv, split_participants
-from ._metrics import find_metrics
+from ._metrics import bounds_of, find_metrics
 from ._running import make_task, parallel, run
 from ._samples import Samples, exclude_rare_states, gather
 from ._statistics import corrected_interval
@@ -71,7 +71,9 @@ class LearningCurve:
         table = self.folds[self.folds["metric"] == metric]
         for (name, size), part in table.groupby(["pipeline", "size"], sort=False):
             ratio = float((part["n_test"] / part["n_train"]).mean())
-            mean, low, high = corrected_interval(part["value"].to_numpy(), ratio)
+            mean, low, high = corrected_interval(
+                part["value"].to_numpy(), ratio, bounds=bounds_of(metric)
+            )
             rows.append(
                 {
                     "pipeline": name,

@@ -99,6 +99,7 @@ class Metric(NamedTuple):
     all_classes: bool = False  # whether it needs all classes in the test fold
     n_least: int = 1
     greater: bool = True  # whether more is better
+    bounds: tuple[float, float] = (0.0, 1.0)  # values that it can have
 
 
 BINARY = {
@@ -111,12 +112,12 @@ BINARY = {
 MULTICLASS = {
     "roc_auc": Metric(_roc_auc, "proba", True),
     "balanced_accuracy": Metric(_balanced_accuracy, all_classes=True),
-    "brier": Metric(_brier, "proba", greater=False),
+    "brier": Metric(_brier, "proba", greater=False, bounds=(0.0, 2.0)),
 }
 REGRESSION = {
-    "r2": Metric(_r2, n_least=2),
-    "mae": Metric(_mae, greater=False),
-    "pearson_r": Metric(_pearson_r, n_least=2),
+    "r2": Metric(_r2, n_least=2, bounds=(-np.inf, 1.0)),
+    "mae": Metric(_mae, greater=False, bounds=(0.0, np.inf)),
+    "pearson_r": Metric(_pearson_r, n_least=2, bounds=(-1.0, 1.0)),
 }
 
 
@@ -139,6 +140,11 @@ def find_metrics(scoring: str | Sequence[str] | None, n_classes: int) -> list[st
 def metrics_of(n_classes: int) -> dict[str, Metric]:
     """Give the metrics of a task; `n_classes` is 0 for regression."""
     return {0: REGRESSION, 2: BINARY}.get(n_classes, MULTICLASS)
+
+
+def bounds_of(name: str) -> tuple[float, float]:
+    """Give the least and greatest value of a metric, whatever the task."""
+    return (BINARY | MULTICLASS | REGRESSION)[name].bounds
 
 
 def measure(predictions: Predictions, names: Sequence[str], n_classes: int) -> dict:

@@ -8,14 +8,17 @@ from scipy import stats
 
 
 def corrected_interval(
-    values: NDArray[np.floating], ratio: float, level: float = 0.95
+    values: NDArray[np.floating],
+    ratio: float,
+    level: float = 0.95,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> tuple[float, float, float]:
-    r"""Give the mean of resampled results, with a corrected confidence interval.
+    """Give the mean of resampled results, with a corrected confidence interval.
 
     Training sets of cross-validation overlap, so results of folds are correlated and
-    their plain variance is too small. With :math:`J` results and :math:`n_2 / n_1` test
-    samples a training sample, the variance of the mean is taken as
-    :math:`(1 / J + n_2 / n_1) \hat\sigma^2` [1]_.
+    their plain variance is too small. With ``J`` results of variance ``s²`` and
+    ``ratio`` test samples a training sample, the variance of the mean is taken as
+    ``(1 / J + ratio) s²`` [1]_.
 
     Parameters
     ----------
@@ -25,11 +28,19 @@ def corrected_interval(
         Test samples divided by training samples.
     level : float
         Coverage of the interval.
+    bounds : tuple of float
+        Least and greatest value that a result can have. The interval is cut there.
 
     Returns
     -------
     mean, low, high : float
         NaN for the interval of fewer than two results.
+
+    Notes
+    -----
+    The interval is that of Student's t, which knows no bounds: of few folds near the
+    end of the range of a metric it would reach beyond. Cutting leaves its coverage as
+    it is, since what is cut away cannot be the true value.
 
     References
     ----------
@@ -43,12 +54,16 @@ def corrected_interval(
     >>> mean, low, high = corrected_interval(np.array([0.7, 0.8, 0.9]), ratio=0.25)
     >>> round(mean, 3), round(low, 3), round(high, 3)
     (0.8, 0.471, 1.129)
+    >>> _, _, high = corrected_interval(np.array([0.7, 0.8, 0.9]), 0.25, bounds=(0, 1))
+    >>> high
+    1.0
     """
     mean, error, n = _mean_and_error(values, ratio)
     if n < 2:
         return mean, np.nan, np.nan
     half = stats.t.ppf(0.5 + level / 2.0, n - 1) * error
-    return mean, float(mean - half), float(mean + half)
+    low, high = np.clip((mean - half, mean + half), *bounds)
+    return mean, float(low), float(high)
 
 
 def corrected_t_test(

@@ -130,6 +130,25 @@ class TrialInputs(nn.Module):
         both = field.transpose(1, 2) @ self.time
         return both.flatten(1) @ self.joint
 
+    def field(self, coefficients: Tensor) -> Tensor:
+        """Find the smallest field with given coefficients.
+
+        Parameters
+        ----------
+        coefficients : Tensor, shape (n, n_response)
+            As of `response`.
+
+        Returns
+        -------
+        field : Tensor, shape (n, n_sensors, n_after)
+            Canonical field in tesla, of least norm step by step: `response` gives the
+            coefficients back.
+        """
+        both = coefficients @ torch.linalg.pinv(self.joint)
+        both = both.unflatten(1, (self.space.shape[1], self.time.shape[1]))
+        over_time = both @ torch.linalg.pinv(self.time)
+        return torch.linalg.pinv(self.space).T @ over_time * self.unit
+
     def log_spectrum(self, windows: Tensor, n_valid: Tensor | None = None) -> Tensor:
         """Compute the log power of windows by region and band.
 

@@ -1,4 +1,4 @@
-"""Parts by name: front ends, backbones, maskings, objectives, poolings and heads.
+"""Parts by name: front ends, backbones, maskings, objectives, poolings, heads and more.
 
 Wherever an estimator takes such a part, it takes a string (the name of a built-in or
 of an external plug-in) or an instance. An external plug-in is a class, or anything else
@@ -10,7 +10,15 @@ entry-point groups ``mne_megfm.<kind>``::
         checkerboard = my_package:CheckerboardMasking
 """
 
+from ._braindecode import braindecode_models
 from ._builtins import KINDS
 from ._registry import available, get, resolve, temporary
 
-__all__ = ["KINDS", "available", "get", "resolve", "temporary"]
+__all__ = [
+    "KINDS",
+    "available",
+    "braindecode_models",
+    "get",
+    "resolve",
+    "temporary",
+]

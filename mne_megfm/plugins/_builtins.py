@@ -81,6 +81,22 @@ KINDS = {
                 "tokens": "mne_megfm.models:TokenPooling",
             },
         ),
-        Kind("heads", "head"),
+        Kind(
+            "heads",
+            "head",
+            methods=("fit", "predict"),
+            builtins={
+                "logistic": "mne_megfm.estimators:LogisticHead",
+                "ridge": "mne_megfm.estimators:RidgeHead",
+            },
+        ),
+        Kind(
+            "networks",
+            "network",
+            builtins={
+                "eegnet": "mne_megfm.plugins._braindecode:eegnet",
+                "shallow-fbcsp": "mne_megfm.plugins._braindecode:shallow_fbcsp_net",
+            },
+        ),
     )
 }

@@ -285,9 +285,9 @@ def temporary(
     Examples
     --------
     >>> from mne_megfm.plugins import resolve, temporary
-    >>> with temporary("heads", "constant", lambda value: lambda x: value):
-    ...     head = resolve("heads", "constant", value=3)
-    >>> head("anything")
+    >>> with temporary("objectives", "constant", lambda value: lambda x: value):
+    ...     objective = resolve("objectives", "constant", value=3)
+    >>> objective("anything")
     3
     """
     return _registry(kind).temporary(name, factory)

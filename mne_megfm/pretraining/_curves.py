@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mne.utils import logger
 
 from ._files import write_whole
 from ._history import History
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def write_curves(history: History, directory: Path) -> None:
-    """Write ``history.csv`` and ``curves.png``."""
-    from matplotlib.figure import Figure  # not pyplot: no window, no global state
 
-    history.to_csv(directory / "history.csv")
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    losses, shares = figure.subplots(1, 2)
+def draw_curves(history: History, losses: Axes, shares: Axes) -> None:
+    """Draw losses, and explained shares, against epochs."""
     losses.plot(history.epoch, history.train_loss, label="training")
     losses.plot(history.epoch, history.valid_loss, label="held-out participants")
     losses.axvline(history.best_epoch, color="0.7", lw=1, zorder=0)
@@ -28,6 +27,15 @@ def write_curves(history: History, directory: Path) -> None:
     shares.set(xlabel="epoch", ylabel="R² of hidden signal, held out")
     if history.r2:
         shares.legend(frameon=False)
+
+
+def write_curves(history: History, directory: Path) -> None:
+    """Write ``history.csv`` and ``curves.png``."""
+    from matplotlib.figure import Figure  # not pyplot: no window, no global state
+
+    history.to_csv(directory / "history.csv")
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    draw_curves(history, *figure.subplots(1, 2))
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=120)
     write_whole(directory / "curves.png", out.getvalue())

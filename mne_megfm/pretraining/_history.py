@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +78,42 @@ class History:
         writer.writerow(self.columns)
         writer.writerows(zip(*self.columns.values(), strict=True))
         write_whole(Path(path), text.getvalue().encode())
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike) -> History:
+        """Read what `to_csv` wrote, or the ``history.csv`` of a run.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+
+        Returns
+        -------
+        history : History
+            One entry a line.
+
+        Raises
+        ------
+        ValueError
+            If it is another table.
+        """
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        names = [f.name for f in fields(cls) if f.name != "r2"]
+        if not rows or not set(names) <= set(rows[0]):
+            raise ValueError(
+                f"Expected the columns {', '.join(names)} and an epoch at least in "
+                f"{path}, got {', '.join(rows[0]) if rows else 'no line'}; pass the "
+                "history.csv of a run."
+            )
+        columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
+        return cls(
+            epoch=[int(epoch) for epoch in columns["epoch"]],
+            **{name: columns[name] for name in names if name != "epoch"},
+            r2={
+                name.removeprefix("r2_"): values
+                for name, values in columns.items()
+                if name.startswith("r2_")
+            },
+        )

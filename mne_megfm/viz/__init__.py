@@ -3,5 +3,14 @@
 import lazy_loader as lazy
 
 __getattr__, __dir__, __all__ = lazy.attach(
-    __name__, submod_attrs={"_reconstruction": ["plot_reconstruction"]}
+    __name__,
+    submod_attrs={
+        "_attention": ["plot_attention"],
+        "_attribution": ["plot_attribution", "plot_importance"],
+        "_comparison": ["plot_comparison", "plot_learning_curve"],
+        "_embedding": ["EmbeddingDisplay", "plot_embedding"],
+        "_predictions": ["plot_reliability", "plot_roc"],
+        "_reconstruction": ["plot_reconstruction"],
+        "_training": ["plot_training"],
+    },
 )

@@ -6,6 +6,7 @@ import pickle
 import mne
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -13,6 +14,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import CanonicalSensors, MEGFMTransformer, MEGSamples
+from mne_megfm.estimators._level import map_responses
 from mne_megfm.estimators._measures import (
     BAND_MEASURES,
     RESPONSE_MEASURES,
@@ -108,11 +110,17 @@ def test_rows_and_names(fitted, features, participants):
     names = fitted.get_feature_names_out().tolist()
     assert features.shape == (len(participants), len(names))
     assert features.dtype == np.float32 and np.isfinite(features).all()
-    assert len(set(names)) == len(names) == 3 + 4 + 2
+    # bands, measures of the one state with stimuli, its map, what is missing
+    assert len(set(names)) == len(names) == 3 + 4 + 24 * 10 + 2
     assert fitted.states_ == ["auditory", "rest"]
-    for name in ("auditory_habituation", "spectrum_alpha-frequency", "rest_missing"):
+    for name in (
+        "responses_habituation",
+        "auditory_response_region23_432ms",
+        "spectrum_alpha-frequency",
+        "rest_missing",
+    ):
         assert name in names
-    assert "rest_habituation" not in names
+    assert not columns(fitted, "rest_response", "auditory_habituation").any()
     assert fitted.training_["level"]["participants"] > 100
 
 
@@ -165,7 +173,7 @@ def test_trials_are_taken_in_their_order(fitted, features, participants):
         }
         for x in participants
     ]
-    habituation = columns(fitted, "auditory_habituation")
+    habituation = columns(fitted, "responses_habituation")
     there = fitted.transform(participants)[:, habituation]
     back = fitted.transform(backwards)[:, habituation]
     assert not np.allclose(there, back, atol=0.05)
@@ -195,7 +203,8 @@ def test_states_that_pretraining_never_had(participants):
     X = [{"pain": x["auditory"], "visual": x["auditory"]} for x in participants]
     transformer = MEGFMTransformer().fit(X)
     names = transformer.get_feature_names_out().tolist()
-    assert "pain_habituation" in names and "visual_size" in names
+    assert "pain_habituation_difference" in names
+    assert "visual_response_region00_000ms" in names
     assert np.isfinite(transformer.transform(X)).all()
 
 
@@ -226,7 +235,7 @@ def test_long_epochs_are_cut_at_the_stimulus(fitted, features, participants):
         np.concatenate([filler, data], 2), info, events, tmin=-1.2, verbose=False
     )
     found = fitted.transform([{"auditory": longer, "rest": participants[0]["rest"]}])
-    size = columns(fitted, "auditory_size", "auditory_strength")
+    size = columns(fitted, "responses_size", "responses_strength")
     # but for the mean over the recording, which is another one
     assert_allclose(found[0, size], features[0, size], atol=0.3)
 
@@ -243,6 +252,51 @@ def test_original_signals_are_appended_by_name(participants, features):
     field = field - field.mean((0, 2), keepdims=True)
     expected = field.mean(0)[:, 50:175:2]
     assert np.corrcoef(found[0, evoked], expected.ravel())[0, 1] > 0.9999
+
+
+# -- states together -------------------------------------------------------------------
+def test_what_states_share_weighs_more(participants):
+    """The mean over states comes first; differences are what they are, scaled down."""
+    X = [{"auditory": x["auditory"], "tones": x["auditory"]} for x in participants]
+    same = MEGFMTransformer().fit(X)
+    found = same.transform(X)
+    names = same.get_feature_names_out().tolist()
+    alone = MEGFMTransformer().fit(X)
+    descriptions = alone.describe(X)
+    for name in RESPONSE_MEASURES:
+        index = RESPONSE_MEASURES.index(name)
+        by_state = np.array(
+            [
+                [
+                    (8 * d[state][index] + 10 * d.inferred[kind][index]) / 18
+                    for state, kind in (("auditory", 1), ("tones", 3))
+                ]
+                for d in descriptions
+            ]
+        )
+        shared = found[:, names.index(f"responses_{name}")]
+        own = [
+            found[:, names.index(f"{state}_{name}_difference")]
+            for state in ("auditory", "tones")
+        ]
+        assert_allclose(shared, 0.5 * np.sqrt(2) * by_state.mean(1), atol=1e-5)
+        around = by_state - by_state.mean(1, keepdims=True)
+        assert_allclose(np.transpose(own), 0.1 * around, atol=1e-5)
+
+
+def test_map_shows_where_and_when(fitted):
+    """A response at one place and time is largest there in the map."""
+    inputs = fitted.level_.inputs
+    rng = np.random.default_rng(0)
+    coefficients = torch.tensor(rng.standard_normal((3, 48)), dtype=torch.float32)
+    field = inputs.field(coefficients)
+    back = inputs.response(field)
+    assert_allclose(back, coefficients, rtol=0, atol=2e-3 * float(coefficients.max()))
+    maps = map_responses(fitted.level_, coefficients.numpy())
+    assert maps.shape == (3, 24, 10)
+    size = field.numpy().reshape(3, 24, 8, 125)[..., :120].reshape(3, 24, 8, 10, 12)
+    size = np.sqrt(np.mean(size.astype(float) ** 2, (2, 4)))
+    assert_allclose(maps, np.log(size / 1e-15 + 0.1), rtol=1e-3, atol=1e-3)
 
 
 # -- which weights have a level -------------------------------------------------------

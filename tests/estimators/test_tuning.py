@@ -225,7 +225,7 @@ def test_too_few(labelled, make, y, match):
 
 
 def test_head_is_for_the_probe(labelled):
-    with pytest.raises(ValueError, match="head=None with strategy='lora'"):
+    with pytest.raises(ValueError, match="head='logistic' with strategy='lora'"):
         tuned("lora", head=LogisticHead()).fit(*labelled)
 
 

@@ -21,13 +21,14 @@ from sklearn.model_selection import (
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mne_megfm import MEGFMTransformer
+from mne_megfm import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
 from mne_megfm.evaluation import (
     BandPower,
     CovarianceTangent,
     OriginalSignals,
     TrialDynamics,
     compare,
+    learning_curve,
 )
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
@@ -151,6 +152,39 @@ def test_equal_to_scikit_learn(participants, cohort):
             assert_allclose(found, values, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.filterwarnings("ignore:.*recordings are missing")
+def test_probe_describes_once(participants, cohort, monkeypatch):
+    """A frozen encoder and its head are parted, and give the same."""
+    X, y = [dict(x) for x in participants], cohort.labels
+    del X[1]["auditory"]
+    probe = MEGFMClassifier(None, config=SMALL, random_state=3)
+    scoring = {metric: SCORERS[metric] for metric in ("roc_auc", "brier")}
+    expected = cross_validate(probe, X, y, cv=StratifiedKFold(2), scoring=scoring)
+    counts = []
+    described = MEGFMTransformer._describe
+
+    def count(self, recordings):
+        counts.append(recordings.n_elements)
+        return described(self, recordings)
+
+    monkeypatch.setattr(MEGFMTransformer, "_describe", count)
+    result = compare(X, y, {"a": probe}, cv=StratifiedKFold(2), n_permutations=1)
+    # all once, and the first a second time to have the weights
+    assert sum(counts) == len(X) + 1
+    assert "untrained" in result.weights_seen["a"]
+    assert_allclose(result.values()["a"], expected["test_roc_auc"])
+    assert_allclose(result.values("brier")["a"], -expected["test_brier"], rtol=1e-4)
+
+
+def test_probe_of_numbers(participants):
+    ages = np.linspace(30.0, 60.0, len(participants))
+    probe = MEGFMRegressor(None, config=SMALL, random_state=3)
+    cv = KFold(2, shuffle=True, random_state=0)
+    result = compare(participants, ages, {"a": probe}, cv=cv, n_permutations=0)
+    expected = cross_validate(probe, participants, ages, cv=cv)
+    assert_allclose(result.values("r2")["a"], expected["test_score"], rtol=1e-4)
+
+
 def test_default_folds_and_tables(made):
     X, y = made
     result = compare(X, y, {"a": linear(Values())}, n_permutations=0)
@@ -194,6 +228,22 @@ def test_summary_by_hand(made):
         result.summary(test="t")
     with pytest.raises(ValueError, match="roc_auc"):
         result.summary("r2")
+
+
+def test_intervals_stay_within_the_metric(rng):
+    """An interval of an AUC does not reach beyond 1, nor one of Brier below 0."""
+    y = np.repeat(["control", "migraine"], 20)
+    X = make((y == "migraine")[:, None] * 2.0 + rng.standard_normal((40, 2)))
+    cv = StratifiedKFold(4)
+    result = compare(X, y, {"a": linear(Values())}, cv=cv, n_permutations=0)
+    row = result.summary().loc["a"]
+    plain = row["mean"] + 3.182446 * np.sqrt(1 / 4 + 10 / 30) * row["sd"]
+    assert plain > 1.0  # or the test tests nothing
+    assert row["high"] == 1.0
+    assert row["low"] < row["mean"]
+    curve = learning_curve(X, y, {"a": linear(Values())}, train_sizes=[1.0], cv=cv)
+    assert curve.summary()["high"].to_list() == [1.0]
+    assert curve.summary("brier")["low"].min() >= 0.0
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "balanced_accuracy", "brier"])
@@ -246,6 +296,22 @@ def test_permuted_labels_are_at_chance(rng):
     assert row["mean"] > 0.95
     assert abs(row["permuted"] - 0.5) < 0.1
     assert_allclose(row["p_permuted"], 1 / 20)
+    assert "first repeat alone (5 of 20 folds)" in repr(result)
+    assert "(1 + k) / (1 + 19), where k are no worse, is 0.05 at" in repr(result)
+
+
+@pytest.mark.parametrize(("metric", "no_worse"), [("roc_auc", 2), ("brier", 3)])
+def test_p_value_of_permutations(made, metric, no_worse):
+    """Of the first repeat, (1 + as good) / (1 + all); less is better for Brier."""
+    X, y = made
+    cv = RepeatedStratifiedKFold(n_splits=2, n_repeats=2, random_state=0)
+    pipelines = {"a": linear(Values())}
+    result = compare(X, y, pipelines, cv=cv, scoring=metric, n_permutations=4)
+    first = result.values().loc[0, "a"].mean()
+    assert first != result.values()["a"].mean()
+    result.permutations["value"] = first + np.array([-0.2, 0.0, 0.1, -0.001])
+    row = result.summary().loc["a"]
+    assert_allclose(row["p_permuted"], (1 + no_worse) / 5)
 
 
 def test_nothing_to_find_is_at_chance(rng):

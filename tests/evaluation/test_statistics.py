@@ -47,6 +47,15 @@ def test_undefined_folds_are_left_out():
     assert np.isnan(corrected_interval(values[1:2], 0.2)).all()
 
 
+def test_interval_ends_where_the_metric_ends():
+    values = np.array([0.9, 1.0, 1.0, 0.98])
+    mean, low, high = corrected_interval(values, 0.25)
+    assert high > 1.0
+    assert corrected_interval(values, 0.25, bounds=(0.0, 1.0)) == (mean, low, 1.0)
+    found = corrected_interval(1.0 - values, 0.25, bounds=(0.0, 1.0))
+    assert_allclose(found, (1.0 - mean, 0.0, 1.0 - low))
+
+
 @pytest.mark.parametrize(("value", "p"), [(0.0, 1.0), (-0.1, 0.0)])
 def test_equal_differences(value, p):
     t, found = corrected_t_test(np.full(5, value), ratio=0.25)

@@ -1,6 +1,5 @@
 """Tests of the plug-in registry, with real entry points of fake packages."""
 
-import importlib
 import re
 import sys
 
@@ -8,33 +7,6 @@ import pytest
 
 from mne_megfm.plugins import KINDS, available, get, resolve, temporary
 from mne_megfm.plugins._registry import Registry
-
-
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Return a function that installs a package with one plug-in."""
-    monkeypatch.syspath_prepend(tmp_path)
-    modules = []
-
-    def _install(dist, name, code, *, obj="Part", kind="maskings"):
-        module = dist.replace("-", "_")
-        (tmp_path / f"{module}.py").write_text(code)
-        info = tmp_path / f"{module}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {dist}\nVersion: 1.0\n"
-        )
-        (info / "entry_points.txt").write_text(
-            f"[mne_megfm.{kind}]\n{name} = {module}:{obj}\n"
-        )
-        importlib.invalidate_caches()  # or a folder read just before seems unchanged
-        modules.append(module)
-        return module
-
-    yield _install
-    for module in modules:
-        sys.modules.pop(module, None)
-
 
 PART = """
 class Part:
@@ -53,12 +25,13 @@ def maskings():
 
 
 def test_kinds():
-    """The six kinds each have an entry-point group; bad kinds are named."""
+    """The seven kinds each have an entry-point group; bad kinds are named."""
     assert set(KINDS) == {
         "backbones",
         "frontends",
         "heads",
         "maskings",
+        "networks",
         "objectives",
         "poolings",
     }
@@ -192,19 +165,20 @@ def test_instances():
 
 def test_temporary():
     """A temporary part is known inside the block only, also after an error."""
-    with temporary("heads", "mine", lambda: len):
-        assert available("heads") == ("mine",)
-        assert resolve("heads", "mine") is len
+    before = available("objectives")
+    with temporary("objectives", "mine", lambda: len):
+        assert available("objectives") == tuple(sorted([*before, "mine"]))
+        assert resolve("objectives", "mine") is len
         with pytest.raises(ValueError, match="name that is free, got 'mine'"):
-            with temporary("heads", "mine", lambda: max):
+            with temporary("objectives", "mine", lambda: max):
                 pass
     with pytest.raises(RuntimeError, match="inside"):
-        with temporary("heads", "mine", lambda: len):
+        with temporary("objectives", "mine", lambda: len):
             raise RuntimeError("inside")
-    assert available("heads") == ()
+    assert available("objectives") == before
     with pytest.raises(ValueError, match="free"):
         with temporary("maskings", "random", lambda: len):
             pass
     with pytest.raises(TypeError, match="Expected a class or a function"):
-        with temporary("heads", "mine", 3):
+        with temporary("objectives", "mine", 3):
             pass

@@ -1,7 +1,9 @@
 """Tests of the figure of masked reconstruction."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from scipy import signal
 
 from mne_megfm.interpret import Reconstruction
 from mne_megfm.viz import plot_reconstruction
@@ -48,8 +50,11 @@ def test_figure_is_complete(reconstruction, window):
     assert labels == ["hidden from the model", "original", "predicted"]
     assert [ax.get_title().split(",")[0] for ax in tops] == ["original", "predicted"]
     assert fig.get_suptitle() == "A recording"
-    (side,) = {sub.get_supylabel() for sub in fig.subfigs} - {""}
+    top, bottom = fig.subfigs
+    (side,) = {sub.get_supylabel() for sub in top.subfigs} - {""}
     assert side.endswith("(fT)")
+    labels = [ax.get_xlabel() for ax in bottom.subfigs[-1].axes]
+    assert labels == ["Frequency (Hz)"]
 
 
 def test_traces_are_the_data(reconstruction):
@@ -86,6 +91,54 @@ def test_fewer_hidden_sensors_than_traces(reconstruction):
     assert [ax.get_ylabel() for ax in _axes(fig)[0]] == ["V007", "V008", "V009"]
 
 
+@pytest.mark.parametrize(
+    "kind, n", [("traces", 3), ("butterfly", 2), ("topomap", 2), ("spectra", 1)]
+)
+def test_given_axes(reconstruction, kind, n):
+    """A single kind draws on axes that are given, and on no other figure."""
+    own, given = plt.subplots(1, n, squeeze=False)
+    fig = plot_reconstruction(
+        reconstruction, kind=kind, n_traces=3, axes=given[0], show=False
+    )
+    assert fig is own
+    assert plt.get_fignums() == [own.number]
+    assert all(ax.has_data() or ax.images for ax in given[0])
+    with pytest.raises(ValueError, match=f"axes as {n} matplotlib Axes, got {n + 1}"):
+        plot_reconstruction(
+            reconstruction, kind=kind, n_traces=3, axes=fig.subplots(1, n + 1)
+        )
+
+
+def test_butterfly_is_hidden_signal(reconstruction):
+    """All sensors with hidden signal, where it is hidden alone."""
+    fig = plot_reconstruction(reconstruction, kind="butterfly", window=1, show=False)
+    for ax, factor in zip(fig.axes, (1.0, 0.5), strict=True):
+        lines = np.array([line.get_ydata() for line in ax.get_lines()])
+        expected = np.full((192, 250), np.nan)
+        expected[:, 50:125] = reconstruction.original[1, :, 50:125] * 1e15 * factor
+        np.testing.assert_allclose(lines, expected, rtol=1e-5)
+
+
+def test_spectra_are_those_of_scipy(reconstruction):
+    """Welch's method on a sensor hidden throughout; halves have half the amplitude."""
+    one = np.zeros_like(reconstruction.mask)
+    one[0, 40] = True
+    object.__setattr__(reconstruction, "mask", one)
+    fig = plot_reconstruction(reconstruction, kind="spectra", show=False)
+    lines = {line.get_label(): line for line in fig.axes[0].get_lines()}
+    taper = np.hanning(252)[1:-1]
+    freqs, power = signal.periodogram(
+        reconstruction.original[0, 40].astype(float) * 1e15, 250.0, taper,
+        detrend=False,
+    )  # fmt: skip
+    np.testing.assert_allclose(lines["original"].get_xdata(), freqs[1:])
+    found = lines["original"].get_ydata()
+    # the highest frequency has no mirror image, so its power counts once
+    np.testing.assert_allclose(found[:-1], np.sqrt(power[1:-1]), rtol=1e-6)
+    np.testing.assert_allclose(lines["predicted"].get_ydata(), found / 2, rtol=1e-5)
+    np.testing.assert_allclose(lines["difference"].get_ydata(), found / 2, rtol=1e-5)
+
+
 def test_show(reconstruction, monkeypatch):
     """The figure is shown only when that is asked for."""
     shown = []
@@ -103,6 +156,8 @@ def test_show(reconstruction, monkeypatch):
         ({"window": -4}, "window below 3, got -4"),
         ({"window": 2}, "none in window 2"),
         ({"n_traces": 0}, "n_traces of 1 or more, got 0"),
+        ({"kind": "field"}, "kind among .*, got 'field'"),
+        ({"axes": []}, "no axes for kind='all'"),
     ],
 )
 def test_misuse(reconstruction, given, match):

@@ -1,0 +1,328 @@
+"""Attribution against planted truth: place, time, frequency band and state.
+
+Run as ``python benchmarks/bench_attribution.py``; it takes about ten minutes on
+one core, less with fewer ``--recordings`` and ``--participants``.
+
+Place and time: resting epochs of a simulated participant, half of which get a dipole
+response at a place and time drawn at random. A pipeline learns to tell them apart on
+160 epochs and is explained on 80 others. Truth are those channels and times where the
+planted field has at least half of its maximum. ``AUC`` and ``precision`` (of as many
+values as there are true ones) are those of the map's absolute values; ``place`` is the
+distance between the planted dipole and the one (of 300 sites on its shell, any
+direction) whose absolute field is most like the map around its own peak, ``time`` that
+of the peak. Attention, which knows no decision, is that in the average of one class
+minus that in the average of the other. The row ``chance`` has the maps of all methods
+against the truths of other recordings.
+
+Frequency: the same with bursts of a random phase in one band. State: patients that
+differ from controls in the responses of one state alone.
+"""
+
+import argparse
+
+import mne
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import RepeatedStratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mne_megfm import MEGFMTransformer, MEGSamples, simulate_cohort
+from mne_megfm.datasets import MigraineEffects, simulate_participant
+from mne_megfm.interpret import attention, attribute, occlude, state_importance
+
+SEED, ORIGIN, DEPTH = 8200, np.array([0.0, 0.0, 0.04]), 0.06
+N_TRAIN, N_TEST = 160, 80
+# how many held-out epochs are looked at by what takes long
+FEW = {
+    "smoothgrad": 12,
+    "integrated_gradients": 6,
+    "gradient": 12,
+    "gradient_x_input": 12,
+    "occlusion": 8,
+}
+ARRAYS = ("ctf151", "opm64")
+STATES = ("auditory", "somatosensory")
+MOMENT = {"response": 100e-9, "burst": 200e-9}
+BANDS = {"theta": (4, 8), "alpha": (8, 13), "beta": (13, 30), "gamma": (30, 45)}
+PEAK = {"theta": 6.0, "alpha": 10.0, "beta": 20.0, "gamma": 36.0}
+
+
+# -- truth ------------------------------------------------------------------
+def dipole_fields(info, sites, directions):
+    """Compute the fields of dipoles, shape (n_channels, n_sites)."""
+    n = len(sites)
+    dipole = mne.Dipole(np.arange(n) * 1e-3, sites, np.ones(n), directions, np.ones(n))
+    sphere = mne.make_sphere_model(ORIGIN, head_radius=None)
+    forward, _ = mne.make_forward_dipole(dipole, sphere, info, None)
+    forward = forward if isinstance(forward, list) else [forward]
+    return np.concatenate([f["sol"]["data"] for f in forward], 1)
+
+
+def plant(seed, array, kind):
+    """Simulate epochs of which half have a dipole; give the truth about it."""
+    n = N_TRAIN + N_TEST
+    cohort = simulate_cohort(
+        1,
+        states=("rest",),
+        arrays=array,
+        n_epochs=n,
+        filters=(1.0, 45.0),
+        random_state=seed,
+    )
+    epochs = cohort.epochs("rest")[0]
+    rng = np.random.default_rng([seed, 1])
+    up = rng.uniform(0.0, 1.0)
+    round_ = rng.uniform(0, 2 * np.pi)
+    flat = np.sqrt(1 - up**2)
+    out = np.array([flat * np.cos(round_), flat * np.sin(round_), up])
+    direction = np.cross(out, rng.standard_normal(3))
+    direction /= np.linalg.norm(direction)
+    place, when = ORIGIN + DEPTH * out, rng.uniform(0.05, 0.6)
+    field = dipole_fields(epochs.info, place[None], direction[None])[:, 0]
+    y = rng.permutation(np.arange(n) % 2)
+    gain = MOMENT[kind] * y * np.exp(0.3 * rng.standard_normal(n))
+    band = str(rng.choice(list(BANDS)))
+    if kind == "response":
+        late = when + 0.005 * rng.standard_normal((n, 1))
+        wave = np.exp(-0.5 * ((epochs.times - late) / 0.025) ** 2)
+    else:
+        phase = rng.uniform(0, 2 * np.pi, (n, 1))
+        wave = np.exp(-0.5 * ((epochs.times - when) / 0.15) ** 2)
+        wave = wave * np.cos(2 * np.pi * PEAK[band] * epochs.times + phase)
+    data = epochs.get_data() + gain[:, None, None] * field[:, None] * wave[:, None]
+    course = np.exp(-0.5 * ((epochs.times - when) / 0.025) ** 2)
+    truth = {"place": place, "when": when, "band": band, "wave": course}
+    truth["field"] = np.abs(field)
+    planted = mne.EpochsArray(data, epochs.info, tmin=epochs.times[0])
+    return planted, y, truth
+
+
+# -- scores -----------------------------------------------------------------
+class Scan:
+    """Absolute fields of dipoles all over a shell, to compare maps with."""
+
+    def __init__(self, info):
+        step = np.arange(300) + 0.5
+        up = 1 - 1.3 * step / 300
+        angle = np.pi * (1 + np.sqrt(5)) * step
+        flat = np.sqrt(1 - up**2)
+        out = np.stack([flat * np.cos(angle), flat * np.sin(angle), up], 1)
+        first = np.cross(out, [1.0, 0.3, 0.2])
+        first /= np.linalg.norm(first, axis=1, keepdims=True)
+        self.sites = ORIGIN + DEPTH * out
+        sensors = np.array([ch["loc"][:3] for ch in info["chs"]])
+        sensors = mne.transforms.apply_trans(info["dev_head_t"], sensors) - ORIGIN
+        sensors /= np.linalg.norm(sensors, axis=1, keepdims=True)
+        self.nearest = (sensors @ out.T).argmax(1)
+        gains = [
+            dipole_fields(info, self.sites, axis)
+            for axis in (first, np.cross(out, first))
+        ]
+        turns = np.linspace(0, np.pi, 8, endpoint=False)
+        fields = [np.abs(np.cos(a) * gains[0] + np.sin(a) * gains[1]) for a in turns]
+        self.fields = np.concatenate(fields, 1)
+        self.fields -= self.fields.mean(0)
+        self.fields /= np.linalg.norm(self.fields, axis=0)
+
+    def place(self, strength, is_density):
+        """Find the site whose field is most like a map over channels.
+
+        Attention is high at a source, not around it: there, the site next to the
+        sensor with the most is taken.
+        """
+        if is_density:
+            return self.sites[self.nearest[strength.argmax()]]
+        best = int(np.argmax(self.fields.T @ (strength - strength.mean())))
+        return self.sites[best % len(self.sites)]
+
+
+def score(evoked, scan, truth):
+    """Compare the absolute values of a map with the truth."""
+    strength = np.abs(evoked.data)
+    true = truth["field"][:, None] / truth["field"].max() * truth["wave"]
+    true = true[:, : strength.shape[1]] >= 0.5
+    order = np.argsort(-strength, axis=None)[: true.sum()]
+    course = np.convolve(np.square(strength).sum(0), np.hanning(9), "same")
+    peak = int(course.argmax())
+    near = np.sqrt(np.square(strength[:, max(peak - 5, 0) : peak + 6]).mean(1))
+    place = scan.place(near, evoked.comment == "attention")
+    return {
+        "AUC": roc_auc_score(true.ravel(), strength.ravel()),
+        "precision": true.ravel()[order].mean(),
+        "place (cm)": 1e2 * np.linalg.norm(place - truth["place"]),
+        "time (ms)": 1e3 * abs(evoked.times[peak] - truth["when"]),
+    }
+
+
+# -- benchmarks -------------------------------------------------------------
+def fit(epochs, y):
+    """Fit a pipeline to the training epochs."""
+    model = make_pipeline(
+        MEGFMTransformer(),
+        StandardScaler(),
+        LogisticRegression(C=1e-3, max_iter=1000),
+    )
+    return model.fit(MEGSamples(epochs)[:N_TRAIN], y[:N_TRAIN])
+
+
+def attention_difference(transformer, epochs, labels):
+    """Subtract the attention in the averages of both classes; it knows no class."""
+    maps = [
+        attention(transformer, epochs[labels == c].average(), n_turns=8) for c in (1, 0)
+    ]
+    data = np.repeat(maps[0].data - maps[1].data, 25, axis=1)
+    info = epochs.info.copy()
+    return mne.EvokedArray(data, info, tmin=epochs.tmin, comment="attention")
+
+
+def maps_of(model, epochs, y):
+    """Explain a pipeline on held-out epochs by all methods."""
+    held_out, labels = epochs[N_TRAIN:], y[N_TRAIN:]
+    classes = [np.flatnonzero(labels == label) for label in (0, 1)]
+    few = {
+        k: np.sort(np.r_[tuple(c[: n // 2] for c in classes)]) for k, n in FEW.items()
+    }
+    maps = {"pattern": attribute(model, held_out)}
+    for method, rows in few.items():
+        maps[method] = attribute(model, held_out[rows], method)
+    maps["attention"] = attention_difference(model[0], held_out, labels)
+    rng = np.random.default_rng(0)
+    shuffled = fit(epochs, np.r_[rng.permutation(y[:N_TRAIN]), labels])
+    maps["pattern, shuffled labels"] = attribute(shuffled, held_out)
+    return maps
+
+
+def place_and_time(n_recordings):
+    """Score all methods on planted responses."""
+    rows, kept, accuracy = [], [], []
+    for number in range(n_recordings):
+        epochs, y, truth = plant(
+            SEED + number, ARRAYS[number % len(ARRAYS)], "response"
+        )
+        model = fit(epochs, y)
+        decision = model.decision_function(MEGSamples(epochs)[N_TRAIN:])
+        accuracy.append(roc_auc_score(y[N_TRAIN:], decision))
+        scan = Scan(epochs.info)
+        maps = maps_of(model, epochs, y)
+        for method, evoked in maps.items():
+            rows.append({"method": method, **score(evoked, scan, truth)})
+        kept.append((maps, scan, truth))
+        print(f"recording {number}: AUC of the pipeline {accuracy[-1]:.2f}", flush=True)
+    # same array, other truth
+    for number, (maps, scan, _) in enumerate(kept):
+        for other, (_, _, truth) in enumerate(kept):
+            if other != number and (other - number) % len(ARRAYS) == 0:
+                for method, evoked in maps.items():
+                    if "shuffled" not in method:
+                        rows.append({"method": "chance", **score(evoked, scan, truth)})
+    show(f"Place and time, {n_recordings} recordings", rows, "method")
+    print(f"AUC of pipelines {np.mean(accuracy):.2f} ({np.std(accuracy):.2f})")
+
+
+def frequency(n_recordings):
+    """Find the band of planted bursts by occlusion."""
+    rows = []
+    for number in range(n_recordings):
+        epochs, y, truth = plant(SEED + number, ARRAYS[number % len(ARRAYS)], "burst")
+        model = fit(epochs, y)
+        held_out, labels = epochs[N_TRAIN:], y[N_TRAIN:]
+        lost = occlude(model, held_out, "bands", bands=BANDS)
+        decision = lost["decision"][: len(labels)]
+        side = np.where(labels == 1, 1.0, -1.0)
+        share = lost.groupby("part")["lost"].agg(lambda x, s=side: (s * x).mean())
+        rows.append(
+            {
+                "band": truth["band"],
+                "AUC of the pipeline": roc_auc_score(labels, decision),
+                "band found": float(share.idxmax() == truth["band"]),
+                "share of the true band": share[truth["band"]] / share.abs().sum(),
+            }
+        )
+        print(rows[-1], flush=True)
+    show(f"Frequency, {n_recordings} recordings, chance 0.25", rows, "band")
+    show("All bands", [{**row, "band": "any"} for row in rows], "band")
+
+
+def planted_state(n_participants, seed, state):
+    """Simulate patients that differ from controls in one state alone."""
+    X, y = [], []
+    effects = MigraineEffects(theta=0, alpha_frequency=0, beta=0)
+    for index in range(n_participants):
+        label = ("control", "migraine")[index % 2]
+        # a patient is the control of the same number, with other traits
+        both = {
+            which: simulate_participant(
+                index,
+                which,
+                array="opm64",
+                effects=effects,
+                effect_size=1.5,
+                states=STATES,
+                n_epochs=24,
+                filters=(1.0, 40.0),
+                random_state=seed,
+            ).recordings
+            for which in {"control", label}
+        }
+        X.append({n: both[label if n == state else "control"][n] for n in STATES})
+        y.append(label)
+    return X, np.array(y)
+
+
+def states(n_cohorts, n_participants):
+    """Find the state in which patients differ."""
+    rows = []
+    model = make_pipeline(MEGFMTransformer(), LogisticRegression())
+    for number in range(n_cohorts):
+        true = STATES[number % 2]
+        X, y = planted_state(n_participants, SEED + 500 + number, true)
+        for method in ("permutation", "shapley"):
+            folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=2, random_state=0)
+            found = state_importance(model, X, y, method, cv=folds)
+            mean = found.groupby("group")["importance"].mean()
+            rows.append(
+                {
+                    "method": method,
+                    "AUC": found["score"].mean(),
+                    "state found": float(mean.idxmax() == true),
+                    "true state": mean[true],
+                    "largest other": mean.drop(true).max(),
+                }
+            )
+            print(true, rows[-1], flush=True)
+    show(f"State, {n_cohorts} cohorts of {n_participants}", rows, "method")
+
+
+def show(title, rows, key):
+    """Print mean and standard deviation."""
+    table = pd.DataFrame(rows)
+    numbers = [name for name in table.columns if name != key]
+    print(f"\n{title}\n\n| {' | '.join((key, *numbers))} |")
+    print("|---" * (1 + len(numbers)) + "|")
+    for name, group in table.groupby(key, sort=False):
+        cells = [f"{group[n].mean():.2f} ({group[n].std():.2f})" for n in numbers]
+        print(f"| {' | '.join((name, *cells))} |", flush=True)
+
+
+def main():
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recordings", type=int, default=4)
+    parser.add_argument("--cohorts", type=int, default=2)
+    parser.add_argument("--participants", type=int, default=32)
+    parser.add_argument("--only", choices=("place", "frequency", "state"))
+    args = parser.parse_args()
+    mne.set_log_level("error")
+    if args.only in (None, "place"):
+        place_and_time(args.recordings)
+    if args.only in (None, "frequency"):
+        frequency(args.recordings)
+    if args.only in (None, "state"):
+        states(args.cohorts, args.participants)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Write one HTML report of recordings, a model, and how well it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._group import Command, run_as_module
+
+if TYPE_CHECKING:
+    from ._sources import Source
+
+_TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
+#: So much of a recording is reconstructed, s: minutes would tell the same.
+_EXCERPT = 60.0
+
+
+@click.command(
+    cls=Command,
+    examples="""
+    mne-megfm report sub-*_meg.fif -o report.html
+    mne-megfm report BIDS_ROOT --labels participants.tsv --label group -o report.html
+    mne-megfm report recordings.tsv --weights OUT --history OUT/history.csv -o
+    report.html
+    """,
+)
+@click.argument(
+    "recordings",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+)
+@click.option(
+    "--out",
+    "-o",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The report: .html.",
+)
+@click.option("--labels", type=_TABLE, help="Labels of participants, to compare on.")
+@click.option("--label", default="label", show_default=True, help="Their column.")
+@click.option("--weights", default="megfm-tiny", show_default=True)
+@click.option("--history", type=_TABLE, help="history.csv of a run of pretrain.")
+@click.option("--folds", default=5, show_default=True, type=click.IntRange(2))
+@click.option("--repeats", default=4, show_default=True, type=click.IntRange(1))
+@click.option("--permutations", default=10, show_default=True, type=click.IntRange(0))
+@click.option("--seed", default=0, show_default=True)
+@click.option("--title", default="mne-megfm", show_default=True)
+@click.option("--jobs", default=1, show_default=True, help="Processes; -1: all cores.")
+@click.option("--overwrite", is_flag=True, help="Replace a report that exists.")
+def command(
+    recordings: tuple[Path, ...],
+    out: Path,
+    labels: Path | None,
+    label: str,
+    weights: str,
+    history: Path | None,
+    folds: int,
+    repeats: int,
+    permutations: int,
+    seed: int,
+    title: str,
+    jobs: int,
+    overwrite: bool,
+) -> None:
+    """Write one HTML report of RECORDINGS, a model, and how well it does.
+
+    RECORDINGS are files that MNE reads, a BIDS data set, or a table (CSV or TSV) with
+    the columns file, participant and state; each participant has one recording of a
+    state. With --labels, the model's features are compared with all baselines by
+    cross-validation over participants. The report names participants.
+    """
+    import matplotlib
+
+    from ..estimators import MEGFMTransformer
+    from ..pretraining import History
+    from ..report import make_report
+    from ._participants_table import read_labels
+    from ._rows import list_recordings
+    from ._tables import check_target
+
+    check_target(out, overwrite, (".html",))
+    matplotlib.use("Agg")
+    given = {"history": None if history is None else History.from_csv(history)}
+    told = None if labels is None else read_labels(labels, label)
+    participants = read_participants(list_recordings(list(recordings)))
+    names, X = list(participants), list(participants.values())
+    transformer = MEGFMTransformer(weights, unit="participant").fit(X)
+    if len(X) > 2:
+        given["features"] = transformer.transform(X)
+    y = None
+    if told is not None:
+        y = told.reindex(names).to_list()
+        given |= _compare(
+            X, y, names, weights, folds, repeats, permutations, seed, jobs
+        )
+    make_report(
+        out,
+        X,
+        y,
+        names=names,
+        estimator=transformer,
+        recording=excerpt(next(iter(X[0].values()))),
+        title=title,
+        overwrite=overwrite,
+        **given,
+    )
+    click.echo(f"Wrote {out}. Not for diagnosis.")
+
+
+def read_participants(sources: list[Source]) -> dict[str, dict[str, Any]]:
+    """Read recordings, by participant and state.
+
+    Parameters
+    ----------
+    sources : list of Source
+        The recordings.
+
+    Returns
+    -------
+    participants : dict of dict
+        From name to recordings by state.
+
+    Raises
+    ------
+    ValueError
+        If a participant has two recordings of a state.
+    """
+    from ..inputs import as_recordings
+    from ._rows import read_recording
+
+    participants: dict[str, dict[str, Any]] = {}
+    for source in sources:
+        inst = read_recording(source.path) if source.bids is None else source.read()
+        parts = inst if isinstance(inst, list) else [inst]
+        mine = participants.setdefault(source.participant, {})
+        for part in parts:
+            part.info["bads"] = sorted({*part.info["bads"], *source.bads})
+            state = source.task or ", ".join(sorted(set(as_recordings(part).states)))
+            if state in mine:
+                raise ValueError(
+                    f"Expected one recording of each state of {source.participant}, "
+                    f"got two of {state!r} ({source.relative}); join them, or give "
+                    "them states of their own in a table."
+                )
+            mine[state] = part
+    return participants
+
+
+def excerpt(inst: Any) -> Any:
+    """Take the first minute of a recording."""
+    import mne
+
+    if isinstance(inst, mne.io.BaseRaw):
+        end = min(_EXCERPT, inst.times[-1])
+        return inst.copy().crop(0.0, end)
+    if isinstance(inst, mne.BaseEpochs):
+        length = inst.times[-1] - inst.times[0]
+        return inst[: max(int(_EXCERPT / max(length, 1.0)), 1)]
+    return inst
+
+
+def _compare(
+    X: list,
+    y: list,
+    names: list[str],
+    weights: str,
+    folds: int,
+    repeats: int,
+    permutations: int,
+    seed: int,
+    jobs: int,
+) -> dict[str, Any]:
+    """Compare the model with all baselines; tell which states matter to it."""
+    from sklearn.model_selection import RepeatedStratifiedKFold
+
+    from ..evaluation import compare, default_pipelines
+
+    result = compare(
+        X,
+        y,
+        default_pipelines(weights=weights, random_state=seed),
+        cv=RepeatedStratifiedKFold(
+            n_splits=folds, n_repeats=repeats, random_state=seed
+        ),
+        n_permutations=permutations,
+        n_jobs=jobs,
+        random_state=seed,
+        verbose=True,
+    )
+    excluded = result.excluded
+    is_person = excluded["kind"].isin(["participant", "recording"])
+    # they are known by their place, and readers know them by name
+    excluded.loc[is_person, "name"] = [
+        names[int(place)] for place in excluded.loc[is_person, "name"]
+    ]
+    return {"comparison": result}
+
+
+if __name__ == "__main__":
+    run_as_module("report")

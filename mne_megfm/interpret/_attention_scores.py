@@ -1,0 +1,323 @@
+"""How far attention lies from sources, against chance and other networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mne
+import numpy as np
+import pandas as pd
+from mne.utils import _validate_type
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.spatial.transform import Rotation
+
+from ..sensors import canonical_array
+from ..sensors._geometry import read_geometry
+from ._attention_maps import angles, unit_vectors
+
+#: Measures, and whether larger is better.
+MEASURES = {"ratio": True, "level": True, "distance": False}
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionScore:
+    """Alignment of attention with sources.
+
+    Attributes
+    ----------
+    scores : DataFrame
+        A row for each participant, source and part (``"after"``, ``"before"``,
+        ``"untrained"``). ``share`` of all attention within the radius of the source,
+        ``even_share`` that even attention would have there, ``ratio`` of these two,
+        ``level`` of attention there, relative to its mean over places and times, and
+        ``distance`` (m) of the attended centre.
+    summary : DataFrame
+        A row for each measure: mean and standard deviation over participants after the
+        stimulus, mean before it and of the untrained network, and one-sided p values
+        against sensors permuted (``p_sensors``), sources elsewhere (``p_places``),
+        before (``p_before``) and the untrained network (``p_untrained``). NaN where
+        there is nothing to compare with.
+    """
+
+    scores: pd.DataFrame
+    summary: pd.DataFrame
+
+
+def score_attention(
+    attention: mne.Evoked | Sequence[mne.Evoked],
+    sources: Any,
+    *,
+    window: tuple[float, float] = (0.0, 0.2),
+    before: tuple[float, float] | None = None,
+    untrained: mne.Evoked | Sequence[mne.Evoked] | None = None,
+    radius: float = 0.03,
+    n_null: int = 1000,
+    seed: int = 0,
+) -> AttentionScore:
+    """Score how well attention aligns with sources.
+
+    Parameters
+    ----------
+    attention : Evoked | list of Evoked
+        Maps of :func:`attention`, one a participant.
+    sources : mapping | ndarray, shape (n_sources, 3) | Dipole | list of these
+        Positions in head coordinates (m), by name if it is a mapping; a fitted
+        dipole stands for its position where it fits best. One for each participant,
+        or one for all.
+    window : tuple of float
+        Maps to score, from and to so many s.
+    before : tuple of float | None
+        Maps before the stimulus to compare with.
+    untrained : Evoked | list of Evoked | None
+        Maps of an untrained network for the same participants.
+    radius : float
+        What is near a source (m).
+    n_null : int
+        Draws of each null distribution.
+    seed : int
+        Seed of these draws.
+
+    Returns
+    -------
+    score : AttentionScore
+        Scores by participant and source, and their summary.
+
+    Raises
+    ------
+    ValueError
+        If lists differ in length, or no map falls into a window.
+
+    Notes
+    -----
+    Sources are projected to the sensors from the centre of the head, (0, 0, 4) cm in
+    head coordinates; distances are along the sphere with the sensors' mean distance
+    from it. Where no sensor is within the radius, the nearest is. Each source has the
+    sensors that are nearer to it than to other sources; its attended centre is
+    the centre of the more attended half of these, weighted by what exceeds the median.
+
+    Two spatial nulls: attention is permuted over sensors, which is easily beaten by
+    any smooth map that is right by chance in one participant; or the sources are turned
+    together to random other places under the sensors, which keeps the maps as they are
+    (a spin test [1]_ with the parts exchanged). Against ``before`` and ``untrained``,
+    signs of the differences are flipped by participant.
+
+    References
+    ----------
+    .. [1] Alexander-Bloch et al. (2018), "On testing for spatial correspondence
+       between maps of human brain structure and function", NeuroImage 178:540-551.
+
+    Examples
+    --------
+    >>> from mne_megfm import MEGFMTransformer, simulate_cohort
+    >>> from mne_megfm.interpret import attention, score_attention
+    >>> cohort = simulate_cohort(
+    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=4, verbose=False
+    ... )
+    >>> evoked = cohort.epochs("auditory")[0].average()
+    >>> maps = attention(MEGFMTransformer().fit(evoked), evoked, n_turns=1)
+    >>> score = score_attention(maps, {"lh": (-0.05, 0.01, 0.06)}, n_null=20)
+    >>> score.summary.index.tolist()
+    ['ratio', 'level', 'distance']
+    """
+    maps = _as_list(attention)
+    places = _source_lists(sources, len(maps))
+    parts = {"after": (maps, window)}
+    if before is not None:
+        parts["before"] = (maps, before)
+    if untrained is not None:
+        others = _as_list(untrained)
+        if len(others) != len(maps):
+            raise ValueError(
+                f"Expected untrained maps of {len(maps)} participants, got "
+                f"{len(others)}; pass one for each."
+            )
+        parts["untrained"] = (others, window)
+    rng = np.random.default_rng(seed)
+    rows, nulls = [], {"sensors": [], "places": []}
+    for number, by_name in enumerate(places):
+        units = unit_vectors(np.array(list(by_name.values())), _origin())
+        for part, (evokeds, span) in parts.items():
+            helmet = _Helmet.of(evokeds[number], span)
+            found = helmet.score(units, radius)
+            for source, name in enumerate(by_name):
+                own = {key: value[source] for key, value in found.items()}
+                rows.append({"participant": number, "source": name, "part": part} | own)
+            if part == "after":
+                nulls["sensors"].append(helmet.permuted(units, radius, n_null, rng))
+                nulls["places"].append(helmet.elsewhere(units, radius, n_null, rng))
+    scores = pd.DataFrame(rows)
+    return AttentionScore(scores, _summarise(scores, nulls, n_null, rng))
+
+
+class _Helmet:
+    """A map of attention, and where its sensors are."""
+
+    def __init__(self, values: NDArray[np.float64], info: mne.Info) -> None:
+        rel = read_geometry(info).pos - _origin()
+        distance = np.linalg.norm(rel, axis=1)
+        self.values, self.radius = values, distance.mean()
+        self.units = rel / distance[:, None]
+
+    @classmethod
+    def of(cls, evoked: mne.Evoked, span: tuple[float, float]) -> _Helmet:
+        """Average the maps of a span of time."""
+        _validate_type(evoked, mne.Evoked, "attention")
+        inside = (evoked.times >= span[0]) & (evoked.times <= span[1])
+        if not inside.any():
+            raise ValueError(
+                f"Expected maps between {span[0]:g} and {span[1]:g} s, got maps from "
+                f"{evoked.times[0]:g} to {evoked.times[-1]:g} s; widen the window."
+            )
+        return cls(evoked.data[:, inside].mean(1), evoked.info)
+
+    def score(
+        self,
+        sources: NDArray[np.float64],
+        radius: float,
+        values: NDArray[np.float64] | None = None,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Score sources, given as directions; ``values`` are others on the sensors."""
+        values = self.values if values is None else values
+        apart = self.radius * angles(sources, self.units)
+        near = apart <= np.maximum(radius, apart.min(1, keepdims=True))
+        share, even = near @ values / values.sum(), near.mean(1)
+        owner = apart.argmin(0)
+        centres = [
+            self._centre(values, owner == source) for source in range(len(sources))
+        ]
+        cosine = np.clip((np.array(centres) * sources).sum(1), -1.0, 1.0)
+        return {
+            "share": share,
+            "even_share": even,
+            "ratio": share / even,
+            "level": near @ values / near.sum(1),
+            "distance": self.radius * np.arccos(cosine),
+        }
+
+    def _centre(
+        self, values: NDArray[np.float64], own: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Find the centre of the sensors of a source that are attended most."""
+        excess = np.where(own, np.clip(values - np.median(values[own]), 0.0, None), 0.0)
+        if not excess.any():  # as even as can be: their middle
+            excess = own.astype(float)
+        return unit_vectors(excess @ self.units, np.zeros(3))
+
+    def permuted(
+        self, sources: Any, radius: float, n_null: int, rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """Score the map with its sensors exchanged; (n_null, n_measures)."""
+        return np.array(
+            [
+                _means(self.score(sources, radius, rng.permutation(self.values)))
+                for _ in range(n_null)
+            ]
+        )
+
+    def elsewhere(
+        self, sources: Any, radius: float, n_null: int, rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """Score the map with the sources elsewhere; (n_null, n_measures)."""
+        out = []
+        # nowhere else to go: sources that only fit where they are
+        for _ in range(1000 * n_null):
+            turned = sources @ Rotation.random(rng=rng).as_matrix()
+            covered = self.radius * angles(turned, self.units).min(1) <= radius
+            if covered.all():
+                out.append(_means(self.score(turned, radius)))
+                if len(out) == n_null:
+                    break
+        return np.array(out).reshape(-1, len(MEASURES))
+
+
+def _origin() -> NDArray[np.float64]:
+    return canonical_array().origin
+
+
+def _means(found: dict[str, NDArray[np.float64]]) -> list[float]:
+    return [float(found[measure].mean()) for measure in MEASURES]
+
+
+def _summarise(
+    scores: pd.DataFrame,
+    nulls: dict[str, list[NDArray[np.float64]]],
+    n_null: int,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Average over sources, then over participants, and test."""
+    means = scores.groupby(["part", "participant"])[list(MEASURES)].mean()
+    rows = {}
+    for column, (measure, larger) in enumerate(MEASURES.items()):
+        sign = 1.0 if larger else -1.0
+        after = means.loc["after", measure].to_numpy()
+        row = {"n": len(after), "mean": after.mean()}
+        row["sd"] = after.std(ddof=1) if len(after) > 1 else np.nan
+        for name, draws in nulls.items():
+            short = min(map(len, draws))
+            chance = np.mean([draw[:short, column] for draw in draws], 0)
+            beaten = np.sum(sign * chance >= sign * after.mean())
+            row[f"chance_{name}"] = chance.mean() if short else np.nan
+            row[f"p_{name}"] = (1 + beaten) / (1 + short) if short else np.nan
+        for part in ("before", "untrained"):
+            there = part in means.index
+            other = means.loc[part, measure].to_numpy() if there else after * np.nan
+            row[part] = other.mean()
+            difference = sign * (after - other)
+            row[f"p_{part}"] = _sign_flips(difference, n_null, rng) if there else np.nan
+        rows[measure] = row
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _sign_flips(
+    differences: NDArray[np.float64], n_null: int, rng: np.random.Generator
+) -> float:
+    """Test whether differences are larger than 0, by flipping their signs."""
+    if len(differences) < 2:
+        return np.nan
+    test = stats.permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=n_null,
+        alternative="greater",
+        rng=rng,
+    )
+    return float(test.pvalue)
+
+
+def _as_list(maps: Any) -> list[mne.Evoked]:
+    return [maps] if isinstance(maps, mne.Evoked) else list(maps)
+
+
+def _source_lists(sources: Any, n: int) -> list[dict[str, NDArray[np.float64]]]:
+    """Bring sources to one mapping of positions for each participant."""
+    if not isinstance(sources, list):
+        return [_by_name(sources)] * n
+    if len(sources) != n:
+        raise ValueError(
+            f"Expected sources of {n} participants, got {len(sources)}; pass as many "
+            "as there are maps, or one mapping, array or Dipole for all."
+        )
+    return [_by_name(one) for one in sources]
+
+
+def _by_name(sources: Any) -> dict[str, NDArray[np.float64]]:
+    if isinstance(sources, mne.Dipole):
+        best = int(np.argmax(sources.gof))
+        sources = {sources.name or "dipole": sources.pos[best]}
+    elif not isinstance(sources, Mapping):
+        positions = np.atleast_2d(np.asarray(sources, float))
+        sources = {str(number): pos for number, pos in enumerate(positions)}
+    found = {str(name): np.asarray(pos, float) for name, pos in sources.items()}
+    for name, pos in found.items():
+        if pos.shape != (3,) or not np.isfinite(pos).all() or np.abs(pos).max() > 0.3:
+            raise ValueError(
+                f"Expected the position of source {name!r} as three head coordinates "
+                f"in m, got {pos}; convert mm to m, and MRI to head coordinates."
+            )
+    if not found:
+        raise ValueError("Expected at least one source, got none; pass positions.")
+    return found

@@ -1,0 +1,350 @@
+"""How much states, or groups of features, help to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from math import factorial
+from typing import Any
+
+import mne
+import numpy as np
+import pandas as pd
+from mne.utils import _check_option, use_log_level
+from numpy.typing import NDArray
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, check_cv
+from sklearn.pipeline import Pipeline
+
+METHODS = ("permutation", "shapley")
+#: All coalitions are scored: 2 to the power of the number of groups.
+_MOST_GROUPS = 10
+_N_FOLDS, _N_REPEATS, _N_PERMUTATIONS = 5, 4, 10
+
+
+def state_importance(
+    pipeline: Pipeline,
+    X: list,
+    y: Any,
+    method: str = "shapley",
+    *,
+    groups: str | Mapping[str, list[str]] = "states",
+    cv: Any = None,
+    scoring: str | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Measure how much each state, or group of features, improves predictions.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        A :class:`~mne_megfm.MEGFMTransformer` with frozen weights, or another step with
+        ``describe``, and what follows it. Not changed.
+    X : list
+        Participants: for each a dict from state to recording, or an Epochs whose
+        conditions are states.
+    y : array-like, shape (n_participants,)
+        Their labels or numbers.
+    method : {"shapley", "permutation"}
+        What a group's share of the score is, see Notes.
+    groups : "states" | dict of str to list of str
+        States, or groups of features: from the name of a group to what the names of its
+        features begin with. Features of no group are the group ``other``.
+    cv : int | splitter | None
+        Folds over participants; None takes 4 times 5, stratified for classifiers.
+    scoring : str | None
+        A score of scikit-learn; None takes ``"roc_auc"`` for two classes,
+        ``"balanced_accuracy"`` for several and ``"r2"`` for numbers.
+    seed : int
+        Seed of folds and permutations.
+
+    Returns
+    -------
+    importance : DataFrame
+        One row for each ``fold`` and ``group``: its ``importance``, in units of the
+        score, the ``score`` of the fold with all groups and the ``base`` without any.
+
+    Raises
+    ------
+    TypeError
+        If the pipeline does not begin with a step that describes participants, or the
+        states of a participant cannot be told.
+    ValueError
+        If groups are unknown, too many or too few, or have no features.
+
+    See Also
+    --------
+    occlude : Parts of recordings, for the decisions on single participants.
+
+    Notes
+    -----
+    The pipeline is fitted on each training fold, and all scores are of held-out
+    participants.
+
+    ``"permutation"``
+        What the score loses when a group is permuted between held-out participants,
+        while all else stays [1]_: features 10 times, recordings of a state once a fold.
+        A group loses nothing by that where others tell the same.
+    ``"shapley"``
+        The exact Shapley value [2]_ of the score, over all coalitions of groups. An
+        absent state is one that was not recorded, and is dealt with as the transformer
+        does with that; absent features, and participants without any state, have the
+        means of the training participants. Values of a fold add up to
+        ``score - base``, groups that tell the same share, and a group that is not used
+        has 0.
+
+    Participants are described once for all folds, but for states once more for each
+    coalition (6 times more with three states) or permutation.
+
+    References
+    ----------
+    .. [1] Breiman (2001), "Random forests", Machine Learning 45, section 10.
+    .. [2] Covert, Lundberg & Lee (2020), "Understanding global feature contributions
+       with additive importance measures", NeurIPS, section 3.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from mne_megfm import MEGFMTransformer, simulate_cohort
+    >>> from mne_megfm.interpret import state_importance
+    >>> cohort = simulate_cohort(
+    ...     8,
+    ...     states=("rest", "auditory"),
+    ...     arrays=("opm64",),
+    ...     n_epochs=4,
+    ...     random_state=0,
+    ... )
+    >>> X = [participant.recordings for participant in cohort]
+    >>> model = make_pipeline(MEGFMTransformer(), LogisticRegression())
+    >>> found = state_importance(model, X, cohort.labels, cv=2)
+    >>> found["group"].unique().tolist()
+    ['auditory', 'rest']
+    """
+    _check_option("method", method, METHODS)
+    first = pipeline[0] if isinstance(pipeline, Pipeline) else None
+    if len(getattr(pipeline, "steps", ())) < 2 or not hasattr(first, "describe"):
+        raise TypeError(
+            "Expected a pipeline of a MEGFMTransformer with frozen weights and a "
+            f"predictor, got {pipeline!r}; use mne_megfm.interpret.occlude with "
+            "over='states' for other pipelines."
+        )
+    X, y = list(X), np.asarray(y)
+    if len(X) != len(y):
+        raise ValueError(
+            f"Expected y with one value a participant ({len(X)}), got {len(y)}; give "
+            "one for each, in the order of X."
+        )
+    transformer, classifier = clone(first), is_classifier(pipeline)
+    if cv is None:
+        folds = RepeatedStratifiedKFold if classifier else RepeatedKFold
+        cv = folds(n_splits=_N_FOLDS, n_repeats=_N_REPEATS, random_state=seed)
+    cv = check_cv(cv, y, classifier=classifier)
+    scorer = get_scorer(scoring or _usual_score(classifier, y))
+    rng = np.random.default_rng(seed)
+    parts = (
+        _States(transformer, X)
+        if isinstance(groups, str) and groups == "states"
+        else _Features(transformer, X, groups)
+    )
+    tables = []
+    for fold, (train, test) in enumerate(cv.split(np.zeros((len(y), 1)), y)):
+        seen = parts.learn(train)
+        rest = clone(pipeline[1:]).fit(seen, y[train])
+
+        def score(features: NDArray, rest: Any = rest, test: NDArray = test) -> float:
+            return float(scorer(rest, features, y[test]))
+
+        # that states are missing is on purpose here: no warning for each coalition
+        with use_log_level("error"):
+            whole = score(parts.present(test, parts.names))
+            base = score(parts.present(test, ()))
+            if method == "shapley":
+                found = _shapley(
+                    lambda names, test=test, score=score: score(
+                        parts.present(test, names)
+                    ),
+                    parts.names,
+                )
+            else:
+                found = [
+                    whole - np.mean([score(x) for x in parts.permuted(test, name, rng)])
+                    for name in parts.names
+                ]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "fold": fold,
+                    "group": parts.names,
+                    "importance": found,
+                    "score": whole,
+                    "base": base,
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def _usual_score(classifier: bool, y: NDArray) -> str:
+    if not classifier:
+        return "r2"
+    return "roc_auc" if len(np.unique(y)) == 2 else "balanced_accuracy"
+
+
+def _shapley(
+    value: Callable[[tuple[str, ...]], float], names: list[str]
+) -> NDArray[np.float64]:
+    """Share what all groups together are worth between them."""
+    n = len(names)
+    values = {
+        frozenset(present): value(present)
+        for size in range(n + 1)
+        for present in combinations(names, size)
+    }
+    out = np.zeros(n)
+    for at, name in enumerate(names):
+        for without, before in values.items():
+            if name not in without:
+                size = len(without)
+                weight = factorial(size) * factorial(n - size - 1) / factorial(n)
+                out[at] += weight * (values[without | {name}] - before)
+    return out
+
+
+def _check_count(names: list[str]) -> list[str]:
+    if not 2 <= len(names) <= _MOST_GROUPS:
+        raise ValueError(
+            f"Expected 2 to {_MOST_GROUPS} groups, got {len(names)}; give a dict from "
+            "names of groups to what the names of their features begin with."
+        )
+    return names
+
+
+class _States:
+    """Participants with some of their states."""
+
+    def __init__(self, transformer: Any, X: list) -> None:
+        self.transformer = transformer
+        self.people = [_by_state(element) for element in X]
+        self.names = _check_count(sorted({s for p in self.people for s in p}))
+        self._known: dict[tuple[str, ...], list] = {}
+
+    def _described(self, names: tuple[str, ...]) -> list:
+        """Describe all participants with these states; None without any of them."""
+        if names not in self._known:
+            kept = [
+                {state: p[state] for state in names if state in p} for p in self.people
+            ]
+            found = iter(self.transformer.describe([p for p in kept if p]))
+            self._known[names] = [next(found) if p else None for p in kept]
+        return self._known[names]
+
+    def learn(self, train: NDArray[np.int_]) -> NDArray:
+        """Fit the transformer; give features of the training participants."""
+        described = self._described(tuple(self.names))
+        of_train = [described[i] for i in train]
+        self.transformer.fit_described(of_train)
+        seen = np.asarray(self.transformer.transform_described(of_train))
+        self.fill = seen.mean(0)
+        return seen
+
+    def _features(self, described: list) -> NDArray:
+        out = np.tile(self.fill, (len(described), 1))
+        known = [i for i, one in enumerate(described) if one is not None]
+        if known:
+            out[known] = self.transformer.transform_described(
+                [described[i] for i in known]
+            )
+        return out
+
+    def present(self, test: NDArray[np.int_], names: Any) -> NDArray:
+        """Give features of participants with some states alone."""
+        if not len(names):
+            return np.tile(self.fill, (len(test), 1))
+        described = self._described(tuple(names))
+        return self._features([described[i] for i in test])
+
+    def permuted(
+        self, test: NDArray[np.int_], name: str, rng: np.random.Generator
+    ) -> list[NDArray]:
+        """Give features of participants with the recordings of each other."""
+        having = [i for i in test if name in self.people[i]]
+        other = dict(zip(having, rng.permutation(having), strict=True))
+        people = [
+            self.people[i] | ({name: self.people[other[i]][name]} if i in other else {})
+            for i in test
+        ]
+        return [self._features(self.transformer.describe(people))]
+
+
+def _by_state(element: Any) -> dict[str, Any]:
+    """Take the recordings of a participant apart by state."""
+    if isinstance(element, Mapping):
+        return dict(element)
+    if isinstance(element, mne.BaseEpochs):
+        return {name: element[name] for name in element.event_id}
+    raise TypeError(
+        "Expected each participant as a dict from state to recording, or as Epochs "
+        f"whose conditions are states, got a {type(element).__name__}; name the states."
+    )
+
+
+class _Features:
+    """Participants with some groups of their features."""
+
+    def __init__(
+        self, transformer: Any, X: list, groups: str | Mapping[str, list[str]]
+    ) -> None:
+        if not isinstance(groups, Mapping):
+            raise ValueError(
+                "Expected groups to be 'states' or a dict from name to what names of "
+                f"features begin with, got {groups!r}; choose one of them."
+            )
+        self.transformer = transformer
+        self.described = list(transformer.describe(X))
+        transformer.fit_described(self.described)
+        names = [str(name) for name in transformer.get_feature_names_out()]
+        self.columns: dict[str, NDArray[np.int_]] = {}
+        left = np.ones(len(names), bool)
+        for group, starts in groups.items():
+            of = np.array([name.startswith(tuple(starts)) for name in names]) & left
+            if not of.any():
+                raise ValueError(
+                    f"Expected features for group {group!r}, got none (that another "
+                    f"group does not have) that begin with {list(starts)}; "
+                    "get_feature_names_out of the transformer lists them."
+                )
+            self.columns[group], left = np.flatnonzero(of), left & ~of
+        if left.any():
+            self.columns["other"] = np.flatnonzero(left)
+        self.names = _check_count(sorted(self.columns))
+
+    def learn(self, train: NDArray[np.int_]) -> NDArray:
+        """Fit the transformer; give features of the training participants."""
+        of_train = [self.described[i] for i in train]
+        self.transformer.fit_described(of_train)
+        seen = np.asarray(self.transformer.transform_described(of_train))
+        self.fill = seen.mean(0)
+        return seen
+
+    def present(self, test: NDArray[np.int_], names: Any) -> NDArray:
+        """Give features, of which those of other groups are means."""
+        whole = np.asarray(
+            self.transformer.transform_described([self.described[i] for i in test])
+        )
+        out = np.tile(self.fill, (len(test), 1))
+        for name in names:
+            out[:, self.columns[name]] = whole[:, self.columns[name]]
+        return out
+
+    def permuted(
+        self, test: NDArray[np.int_], name: str, rng: np.random.Generator
+    ) -> list[NDArray]:
+        """Give features, of which those of a group are of other participants."""
+        whole, out = self.present(test, self.names), []
+        for _ in range(_N_PERMUTATIONS):
+            given, at = whole.copy(), self.columns[name]
+            given[:, at] = whole[rng.permutation(len(whole))][:, at]
+            out.append(given)
+        return out

@@ -1,0 +1,355 @@
+"""What decisions lose when a part of the recordings is taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import mne
+import numpy as np
+import pandas as pd
+from mne.io import BaseRaw
+from mne.utils import _check_option
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from ..inputs import Recording, as_recordings
+from ..sensors import canonical_array
+from ..sensors._geometry import read_geometry
+from ._decisions import decide
+
+#: Usual bands in Hz.
+BANDS = {
+    "delta": (1.0, 4.0),
+    "theta": (4.0, 8.0),
+    "alpha": (8.0, 13.0),
+    "beta": (13.0, 30.0),
+    "gamma": (30.0, 80.0),
+}
+_OVER = ("regions", "times", "bands", "states")
+_STEP = 0.1
+_SETTINGS = ("window", "overlap", "reject_by_annotation")
+
+Change = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+
+
+def occlude(
+    pipeline: Any,
+    X: Any,
+    over: str = "regions",
+    *,
+    target: Any = None,
+    bands: Mapping[str, tuple[float, float]] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Take away one part of the recordings after the other, and decide again.
+
+    Parameters
+    ----------
+    pipeline : estimator
+        Any fitted pipeline that takes MNE objects.
+    X : Epochs | list
+        The samples: Epochs with a decision each, or a list of participants, each an
+        Epochs or a dict from state to recording. In tesla.
+    over : {"regions", "times", "bands", "states"}
+        What is taken away: the sensors of each of the 24 regions of the canonical
+        array, each 100 ms, each frequency band, or (of participants) each state.
+    target : label | None
+        The class whose decision is looked at; None takes the second of two, or the
+        number that a regressor predicts.
+    bands : dict of str to tuple | None
+        Bands in Hz, for ``over="bands"``; None for delta (from 1 Hz) to gamma (to
+        80 Hz).
+    seed : int
+        Seed of exchanges.
+
+    Returns
+    -------
+    lost : DataFrame
+        One row for each ``part`` and ``sample``: the ``decision`` on the whole, and
+        what of it is ``lost`` without the part. Parts are numbers of regions, times of
+        beginning (s), or names of bands and states.
+
+    Raises
+    ------
+    TypeError
+        If ``X`` is neither Epochs nor a list of participants.
+    ValueError
+        If there is nothing to take away, or too few epochs to exchange.
+
+    See Also
+    --------
+    attribute : A map over sensors and times.
+
+    Notes
+    -----
+    Of epochs, a part is replaced by the same part of another one, drawn at random, so
+    that what the pipeline sees stays usual [1]_. Of participants, whose recordings do
+    not fit each other, it is left out: channels are marked as bad (the mapping to the
+    canonical array goes without, so that neighbours tell some of it), straight lines
+    are drawn in time (in Epochs and Evoked; a Raw has no time that counts), bands are
+    cut out, and states are missing, as the pipeline deals with that.
+
+    Each part takes all decisions anew: with 40 participants of two minutes, expect
+    minutes for the regions.
+
+    References
+    ----------
+    .. [1] Fisher et al. (2019), "All models are wrong, but many are useful", J Mach
+       Learn Res 20, section 3 (exchanged parts).
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from mne_megfm import MEGFMTransformer, simulate_cohort
+    >>> from mne_megfm.interpret import occlude
+    >>> cohort = simulate_cohort(
+    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=4, random_state=0
+    ... )
+    >>> epochs = cohort.epochs("auditory")[0]
+    >>> model = make_pipeline(MEGFMTransformer(), LogisticRegression())
+    >>> lost = occlude(model.fit(epochs, [0, 1, 0, 1]), epochs, over="bands")
+    >>> lost["part"].unique().tolist()
+    ['delta', 'theta', 'alpha', 'beta', 'gamma']
+    """
+    _check_option("over", over, _OVER)
+    bands = BANDS if bands is None else bands
+    if isinstance(X, list | tuple):
+        settings = takes_windows(pipeline)
+        changes = _of_participants(X, over, bands, settings)
+    else:
+        if over == "states":
+            raise ValueError(
+                "Expected a list of participants for over='states', got "
+                f"{type(X).__name__}; a single epoch has one state."
+            )
+        exchange = _Exchange(_epochs_recording(as_recordings(X)[0]), seed)
+        parts = _parts(exchange.epochs.info, exchange.epochs.times, over, bands)
+        changes = ((part, exchange(change)) for part, change in parts)
+        X = exchange.epochs
+    whole = decide(pipeline, X, target)
+    found = []
+    for part, changed in changes:
+        lost = whole - decide(pipeline, changed, target)
+        found.append(
+            pd.DataFrame(
+                {
+                    "part": part,
+                    "sample": np.arange(len(whole)),
+                    "decision": whole,
+                    "lost": lost,
+                }
+            )
+        )
+    return pd.concat(found, ignore_index=True)
+
+
+def takes_windows(pipeline: Any) -> dict[str, Any]:
+    """Look up how a pipeline cuts a Raw, where it says so."""
+    first = pipeline[0] if isinstance(pipeline, Pipeline) else pipeline
+    return {name: getattr(first, name) for name in _SETTINGS if hasattr(first, name)}
+
+
+# -- epochs: parts of another one ------------------------------------------
+class _Exchange:
+    """Epochs, and the same with a part of each from another one."""
+
+    def __init__(self, recording: Recording, seed: int) -> None:
+        if len(recording.rows) < 2:
+            raise ValueError(
+                "Expected at least 2 epochs, to exchange parts of, got 1; give more."
+            )
+        self.epochs = recording.inst[recording.rows].load_data()
+        self.picks = recording.picks
+        rng = np.random.default_rng(seed)
+        # round a circle in random order: nobody gets its own
+        order = rng.permutation(len(recording.rows))
+        self.other = np.empty_like(order)
+        self.other[order] = np.roll(order, 1)
+
+    def __call__(self, change: Change) -> mne.BaseEpochs:
+        changed = self.epochs.copy()
+        data = changed.get_data(copy=False)
+        own = data[:, self.picks]
+        data[:, self.picks] = change(own, own[self.other])
+        return changed
+
+
+def _epochs_recording(recording: Recording) -> Recording:
+    if recording.kind != "epochs":
+        raise TypeError(
+            f"Expected Epochs for occlusion, got a {recording.kind}; cut it by "
+            "mne.make_fixed_length_epochs."
+        )
+    return recording
+
+
+def occlusion_maps(
+    pipeline: Any, recording: Recording, target: Any, seed: int
+) -> NDArray[np.float64]:
+    """Occlude regions for 100 ms each; give what each row loses, on its sensors."""
+    exchange = _Exchange(_epochs_recording(recording), seed)
+    whole = decide(pipeline, exchange.epochs, target)
+    region = sensor_regions(exchange.epochs.info, recording.ch_names)
+    blocks = _blocks(exchange.epochs.times)
+    maps = np.zeros((len(whole), len(region), recording.n_samples))
+    for number in np.unique(region):
+        for block in blocks:
+            at = np.ix_(np.arange(len(whole)), np.flatnonzero(region == number), block)
+            changed = exchange(lambda own, other, at=at: _put(own, other, at))
+            lost = whole - decide(pipeline, changed, target)
+            maps[at] = lost[:, None, None]
+    return maps
+
+
+def _put(own: NDArray, other: NDArray, at: Any) -> NDArray:
+    own = own.copy()
+    own[at] = other[at]
+    return own
+
+
+def _parts(
+    info: mne.Info,
+    times: NDArray[np.float64],
+    over: str,
+    bands: Mapping[str, tuple[float, float]],
+) -> Iterator[tuple[Any, Change]]:
+    """Name parts, with what exchanges them."""
+    if over == "bands":
+        for name, band in bands.items():
+            yield (
+                name,
+                lambda own, other, band=band: (
+                    own + _band(other - own, band, info["sfreq"])
+                ),
+            )
+    elif over == "times":
+        for block in _blocks(times):
+            at = np.s_[:, :, block]
+            yield times[block[0]], lambda own, other, at=at: _put(own, other, at)
+    else:
+        picks = mne.pick_types(info, meg=True, ref_meg=False)
+        region = sensor_regions(info, [info["ch_names"][pick] for pick in picks])
+        for number in np.unique(region):
+            at = np.s_[:, region == number]
+            yield int(number), lambda own, other, at=at: _put(own, other, at)
+
+
+def _blocks(times: NDArray[np.float64]) -> list[NDArray[np.int_]]:
+    """Cut times into blocks of 100 ms; a rest of less than half of that is joined."""
+    n_blocks = max(round((times[-1] - times[0]) / _STEP), 1)
+    return np.array_split(np.arange(len(times)), n_blocks)
+
+
+def _band(
+    data: NDArray[np.float64], band: tuple[float, float], sfreq: float
+) -> NDArray[np.float64]:
+    """Give what lies in a band (lower edge inclusive), without a change of phase."""
+    n_times = data.shape[-1]
+    freqs = np.fft.rfftfreq(n_times, 1 / sfreq)
+    inside = (freqs >= band[0]) & (freqs < band[1])
+    return np.fft.irfft(np.fft.rfft(data) * inside, n_times)
+
+
+def sensor_regions(info: mne.Info, ch_names: list[str]) -> NDArray[np.int_]:
+    """Find the region of the canonical array whose sensors are nearest."""
+    geometry, array = read_geometry(info), canonical_array()
+    pos = geometry.pos[[geometry.names.index(name) for name in ch_names]]
+    nearest = np.square(pos[:, None] - array.pos).sum(-1).argmin(1)
+    return array.region[nearest]
+
+
+# -- participants: parts left out ------------------------------------------
+def _of_participants(
+    X: list, over: str, bands: Mapping[str, tuple[float, float]], settings: dict
+) -> Iterator[tuple[Any, list]]:
+    """Name parts, with all participants without them."""
+    recordings = as_recordings(X, **settings)
+    if over == "states":
+        names = sorted(set(recordings.states))
+        if len(names) < 2:
+            raise ValueError(
+                f"Expected at least 2 states, to take one away, got {names}; occlude "
+                "regions, times or bands."
+            )
+        for name in names:
+            yield name, [_without_state(element, name) for element in X]
+    elif over == "bands":
+        for name, band in bands.items():
+            yield name, [_each(e, lambda i, b=band: _without_band(i, b)) for e in X]
+    elif over == "regions":
+        for number in range(canonical_array().n_regions):
+            yield (
+                number,
+                [_each(e, lambda i, r=number: _without_region(i, r)) for e in X],
+            )
+    else:
+        first = next((r.inst for r in recordings if r.kind != "raw"), None)
+        if first is None:
+            raise ValueError(
+                "Expected Epochs or Evoked for over='times', got only Raw; occlude "
+                "regions, bands or states."
+            )
+        for block in _blocks(first.times):
+            span = first.times[block[0]], first.times[block[-1]]
+            yield span[0], [_each(e, lambda i, s=span: _without_time(i, s)) for e in X]
+
+
+def _each(element: Any, change: Callable) -> Any:
+    """Change all recordings of a participant."""
+    if isinstance(element, Mapping):
+        return {state: _each(inst, change) for state, inst in element.items()}
+    if isinstance(element, list | tuple):
+        return [_each(inst, change) for inst in element]
+    return change(element.copy())
+
+
+def _without_state(element: Any, state: str) -> Any:
+    """Leave a state out; a participant who has no other keeps it."""
+    if isinstance(element, Mapping):
+        kept = {name: inst for name, inst in element.items() if name != state}
+    elif isinstance(element, list | tuple):
+        kept = [i for i in element if as_recordings(i)[0].states[0] != state]
+    else:
+        kept = element[[name for name in element.event_id if name != state]]
+    return kept if len(kept) else element
+
+
+def _loaded(inst: Any) -> tuple[Any, NDArray[np.float64], NDArray[np.int_]]:
+    """Load a recording; give its data, to write to, and its MEG channels."""
+    picks = mne.pick_types(inst.info, meg=True, ref_meg=False)
+    if isinstance(inst, mne.Evoked):
+        return inst, inst.data, picks
+    inst.load_data()
+    if isinstance(inst, BaseRaw):
+        return inst, inst._data, picks
+    return inst, inst.get_data(copy=False), picks
+
+
+def _without_band(inst: Any, band: tuple[float, float]) -> Any:
+    inst, data, picks = _loaded(inst)
+    part = data[..., picks, :]
+    data[..., picks, :] = part - _band(part, band, inst.info["sfreq"])
+    return inst
+
+
+def _without_region(inst: Any, region: int) -> Any:
+    names = [inst.ch_names[p] for p in mne.pick_types(inst.info, meg=True)]
+    of = sensor_regions(inst.info, names)
+    inst.info["bads"] += [n for n, r in zip(names, of, strict=True) if r == region]
+    return inst
+
+
+def _without_time(inst: Any, span: tuple[float, float]) -> Any:
+    if isinstance(inst, BaseRaw):
+        return inst
+    inst, data, picks = _loaded(inst)
+    at = np.flatnonzero((inst.times >= span[0]) & (inst.times <= span[1]))
+    if not len(at):
+        return inst
+    ends = max(at[0] - 1, 0), min(at[-1] + 1, len(inst.times) - 1)
+    first, last = (data[..., picks, :][..., [end]] for end in ends)
+    share = (at - ends[0]) / max(ends[1] - ends[0], 1)
+    data[..., picks[:, None], at] = first + (last - first) * share
+    return inst

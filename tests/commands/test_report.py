@@ -1,0 +1,114 @@
+"""Tests of the report from the shell."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mne_megfm import evaluation, simulate_cohort
+from mne_megfm.commands import main
+from mne_megfm.commands._rows import list_recordings
+from mne_megfm.commands.report import excerpt, read_participants
+
+# MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The inplace keyword in DataFrame.set_index:DeprecationWarning"
+)
+
+
+def run(*args):
+    """Run a command in this process."""
+    return CliRunner().invoke(main, ["report", *(str(arg) for arg in args)])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with a recording of each of nine participants, and labels."""
+    path = tmp_path_factory.mktemp("recordings")
+    cohort = simulate_cohort(
+        9, states=("auditory",), arrays=("opm64",), n_epochs=3, random_state=3
+    )
+    lines = ["participant_id\tgroup"]
+    for number, (person, label) in enumerate(zip(cohort, cohort.labels, strict=True)):
+        name = f"sub-{number}"
+        person.epochs("auditory").save(path / f"{name}_task-sounds_meg-epo.fif")
+        # the last one has no label
+        lines += [f"{name}\t{label}"] if number < 8 else []
+    (path / "participants.tsv").write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_report(folder, tmp_path, monkeypatch):
+    """Participants with their names, a comparison by their labels, who is left out."""
+    cheap = evaluation.default_pipelines()
+    cheap = {name: cheap[name] for name in ("trial dynamics", "band power")}
+    asked = {}
+    monkeypatch.setattr(
+        evaluation, "default_pipelines", lambda **kwargs: asked.update(kwargs) or cheap
+    )
+    out = tmp_path / "report.html"
+    args = [*sorted(folder.glob("*.fif")), "-o", out, "--title", "Nine people"]
+    labels = ["--labels", folder / "participants.tsv", "--label", "group"]
+    settings = ["--folds", 2, "--repeats", 1, "--permutations", 0, "--seed", 4]
+    result = run(*args, *labels, *settings)
+    assert result.exit_code == 0, result.output
+    assert result.output.endswith(f"Wrote {out}. Not for diagnosis.\n")
+    assert asked == {"weights": "megfm-tiny", "random_state": 4}
+    text = out.read_text("utf-8")
+    assert "Nine people" in text
+    assert "Not a diagnostic device" in text
+    for number in range(9):
+        assert f"<td class=word>sub-{number}</td>" in text
+    assert "sounds" in text
+    left_out = "<td class=word>sub-8</td><td class=word>no label (NaN)</td>"
+    assert left_out in text
+    for section in ("Comparison", "Calibration", "Reconstruction", "Attention"):
+        assert f'id="{section}"' in text
+    again = run(*args)
+    assert again.exit_code == 1
+    assert "pass --overwrite" in again.output
+
+
+def test_called_wrongly(folder, tmp_path):
+    (file, *_) = folder.glob("*.fif")
+    assert run(file, "-o", tmp_path / "report.pdf").exit_code == 2
+    assert run("-o", tmp_path / "report.html").exit_code == 2
+    result = run(
+        file, "-o", tmp_path / "x.html", "--history", folder / "participants.tsv"
+    )
+    assert result.exit_code == 1
+    assert "pass the history.csv of a run" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_recording_of_a_state(folder, tmp_path):
+    """Two are refused by name; states are told by the name of the file, or inside."""
+    (file, *_) = sorted(folder.glob("*.fif"))
+    (people,) = read_participants(list_recordings([file])).values()
+    assert list(people) == ["sounds"]
+    plain = tmp_path / "plain-epo.fif"
+    plain.write_bytes(file.read_bytes())
+    ((name, people),) = read_participants(list_recordings([plain])).items()
+    assert (name, list(people)) == ("plain-epo", ["auditory"])
+    with pytest.raises(ValueError, match="of sub-0, got two of 'sounds'"):
+        read_participants(list_recordings([file, file]))
+
+
+def test_first_minute():
+    """Of long recordings, a minute is reconstructed."""
+    cohort = simulate_cohort(
+        1,
+        states=("rest", "auditory"),
+        raw_states=("rest",),
+        arrays=("opm64",),
+        n_epochs=70,
+        random_state=1,
+    )
+    raw, epochs = (cohort[0].recordings[name] for name in ("rest", "auditory"))
+    assert raw.times[-1] > 65
+    assert excerpt(raw).times[-1] == pytest.approx(60.0)
+    assert len(excerpt(epochs)) == 60
+    evoked = epochs.average()
+    assert excerpt(evoked) is evoked
+    np.testing.assert_array_equal(
+        excerpt(raw).get_data(), raw.get_data(stop=excerpt(raw).n_times)
+    )

@@ -1,0 +1,145 @@
+"""Tests of how much states and groups of features help."""
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from mne_megfm import MEGFMTransformer, simulate_cohort
+from mne_megfm.interpret import state_importance
+
+NAMES = ("size", "gain_early", "gain_late", "alpha", "copy")
+GROUPS = {"size": ["size"], "gain": ["gain"], "alpha": ["alpha"], "copy": ["copy"]}
+
+
+class Described(TransformerMixin, BaseEstimator):
+    """A step whose participants are dicts of numbers, in place of recordings."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return self.transform_described(X)
+
+    def describe(self, X):
+        return [dict(x) for x in X]
+
+    def fit_described(self, descriptions, y=None):
+        return self
+
+    def transform_described(self, descriptions):
+        return np.array(
+            [[one.get(name, 0.0) for name in NAMES] for one in descriptions]
+        )
+
+    def get_feature_names_out(self):
+        return np.array(NAMES, dtype=object)
+
+
+@pytest.fixture
+def numbers(rng):
+    """Return participants, and a number that is linear in what they have."""
+    X = rng.standard_normal((300, 5))
+    X[:, 4] = X[:, 0]
+    y = X[:, 0] + 2 * X[:, 1]
+    return [dict(zip(NAMES, x, strict=True)) for x in X], y
+
+
+def _mean(found):
+    return found.groupby("group")["importance"].mean()
+
+
+@pytest.mark.parametrize("groups", ["states", GROUPS])
+def test_shapley_values_of_a_linear_model(numbers, groups):
+    """For a linear model of independent features R² is shared as variance is."""
+    X, y = numbers
+    model = make_pipeline(Described(), LinearRegression())
+    found = state_importance(model, X, y, groups=groups)
+    assert sorted(found.columns) == ["base", "fold", "group", "importance", "score"]
+    assert found["fold"].nunique() == 20
+    mean = _mean(found)
+    # y = x0 + 2 x1, and R² of a fold is 1 - sum of squares of what is left out
+    gain = mean["gain"] if groups is GROUPS else mean["gain_early"] + mean["gain_late"]
+    assert gain == pytest.approx(0.8, abs=0.05)
+    # two that tell the same share what they tell
+    assert mean["size"] == pytest.approx(0.1, abs=0.03)
+    assert mean["copy"] == pytest.approx(mean["size"], abs=1e-2)
+    assert mean["alpha"] == pytest.approx(0.0, abs=1e-2)
+
+
+def test_shapley_values_are_efficient(numbers, rng):
+    """Values of a fold add up to what all groups together gain."""
+    X, y = numbers
+    labels = np.where(y + rng.standard_normal(300) > 0, "migraine", "control")
+    model = make_pipeline(Described(), LogisticRegression())
+    found = state_importance(model, X, labels, groups={"gain": ["gain_early"]}, cv=3)
+    assert sorted(found["group"].unique()) == ["gain", "other"]
+    for _, fold in found.groupby("fold"):
+        gained = fold["score"].iloc[0] - fold["base"].iloc[0]
+        assert fold["importance"].sum() == pytest.approx(gained, abs=1e-12)
+        # equal for all without features
+        assert fold["base"].iloc[0] == 0.5
+
+
+@pytest.mark.parametrize("groups", ["states", GROUPS])
+def test_permutation(numbers, groups):
+    """Permuting costs R² twice what the weights and the variance say."""
+    X, y = numbers
+    model = make_pipeline(Described(), LinearRegression())
+    mean = _mean(state_importance(model, X, y, "permutation", groups=groups, cv=5))
+    gain = "gain" if groups is GROUPS else "gain_early"
+    # recordings are permuted once a fold, features ten times
+    assert mean[gain] == pytest.approx(2 * 0.8, abs=0.15 if groups is GROUPS else 0.4)
+    # least squares gives both copies half of the weight
+    assert mean["size"] == pytest.approx(2 * 0.05, abs=0.04)
+    assert mean["alpha"] == pytest.approx(0.0, abs=1e-2)
+    again = _mean(state_importance(model, X, y, "permutation", groups=groups, cv=5))
+    assert (mean == again).all()
+
+
+def test_missing_states(numbers):
+    """Participants without a state count; without any, they have the mean."""
+    X, y = numbers
+    X[0] = {"size": 1.0}
+    model = make_pipeline(Described(), LinearRegression())
+    for method in ("shapley", "permutation"):
+        found = state_importance(model, X, y, method, cv=3)
+        assert np.isfinite(found["importance"]).all()
+
+
+def test_cohort():
+    """States of a cohort are left out, whatever features are made of them."""
+    cohort = simulate_cohort(
+        6, states=("rest", "auditory"), arrays=("opm64",), n_epochs=3, random_state=0
+    )
+    X = [participant.recordings for participant in cohort]
+    model = make_pipeline(MEGFMTransformer(), LogisticRegression())
+    found = state_importance(model, X, cohort.labels, cv=2)
+    assert found["group"].unique().tolist() == ["auditory", "rest"]
+    gained = (found["score"] - found["base"]).groupby(found["fold"]).mean()
+    shares = found.groupby("fold")["importance"].sum()
+    np.testing.assert_allclose(shares, gained, atol=1e-12)
+    joined = [participant.epochs() for participant in cohort]
+    same = state_importance(model, joined, cohort.labels, cv=2)
+    np.testing.assert_allclose(same["importance"], found["importance"], atol=1e-9)
+
+
+def test_errors(numbers):
+    """What does not fit is refused."""
+    X, y = numbers
+    model = make_pipeline(Described(), LinearRegression())
+    with pytest.raises(TypeError, match="use mne_megfm.interpret.occlude"):
+        state_importance(LinearRegression(), X, y)
+    with pytest.raises(ValueError, match="one value a participant"):
+        state_importance(model, X, y[:5])
+    with pytest.raises(ValueError, match="Expected groups to be"):
+        state_importance(model, X, y, groups="time")
+    with pytest.raises(ValueError, match="Expected features for group 'a'"):
+        state_importance(model, X, y, groups={"a": ["nothing"]})
+    with pytest.raises(ValueError, match="Expected 2 to 10 groups, got 1"):
+        state_importance(model, [{"size": 1.0}] * 300, y)
+    with pytest.raises(TypeError, match="dict from state to recording"):
+        state_importance(model, [[1.0]] * 300, y)
+    with pytest.raises(ValueError, match="Invalid value for the 'method'"):
+        state_importance(model, X, y, "gain")
