@@ -67,6 +67,6 @@ for state, window in (("auditory", (0.0, 0.2)), ("somatosensory", (0.0, 0.1))):
 fig = grand["auditory"].plot_joint(
     times=[-0.05, 0.05, 0.15],
     ts_args=dict(scalings=1, units="attention"),
-    topomap_args=dict(scalings=1, cmap="PuOr_r"),
+    topomap_args=dict(scalings=1, cmap="Oranges", vlim=(0, None)),
     show=False,
 )
