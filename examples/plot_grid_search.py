@@ -23,7 +23,7 @@ from mne_megfm import MEGFMTransformer, simulate_cohort
 SEED = 7
 mne.set_log_level("error")
 cohort = simulate_cohort(
-    30,
+    18,
     states=("auditory",),
     arrays=("kit157",),
     n_epochs=8,
@@ -44,7 +44,7 @@ pipeline = Pipeline(
         (
             "features",
             MEGFMTransformer(
-                weights=None, config=small, max_epochs=4, lr=3e-3, random_state=SEED
+                weights=None, config=small, max_epochs=3, lr=3e-3, random_state=SEED
             ),
         ),
         ("classifier", LogisticRegression(max_iter=1000)),
