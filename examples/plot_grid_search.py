@@ -79,7 +79,10 @@ for row, name in enumerate(table.index):
         ax.text(column, row, text, ha="center", va="center", c="w" if dark else "k")
 ax.set_xticks(range(len(table.columns)), table.columns)
 ax.set_yticks(range(len(table)), table.index)
-ax.set(xlabel="Share hidden in pretraining", title=f"{len(X)} participants, 3 folds")
+ax.set(
+    xlabel="Share hidden in pretraining",
+    title=f"{len(X)} simulated participants, 3 folds",
+)
 fig.colorbar(image, label="ROC AUC")
 
 # %%
