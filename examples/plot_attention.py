@@ -68,6 +68,6 @@ for state, window in (("auditory", (0.0, 0.2)), ("somatosensory", (0.0, 0.1))):
 fig = grand["auditory"].plot_joint(
     times=[-0.05, 0.05, 0.15],
     ts_args=dict(scalings=1, units="attention"),
-    topomap_args=dict(scalings=1, cmap="Oranges", vlim=(0, None)),
+    topomap_args=dict(scalings=1, cmap="PuOr_r"),
     show=False,
 )
