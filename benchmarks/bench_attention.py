@@ -62,12 +62,13 @@ def main():
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--states", nargs="+", choices=SOURCES, default=list(SOURCES))
     parser.add_argument("--no-trials", action="store_true")
     options = parser.parse_args()
     mne.set_log_level("error")
     cohort = simulate_cohort(
         options.participants,
-        states=tuple(SOURCES),
+        states=tuple(options.states),
         arrays=ARRAYS,
         n_epochs=options.epochs,
         filters=(1.0, 40.0),
@@ -75,7 +76,8 @@ def main():
     )
     print(f"SIMULATED: {len(cohort)} participants, {options.epochs} epochs, "
           f"seed {options.seed}")  # fmt: skip
-    for state, (name, window) in SOURCES.items():
+    for state in options.states:
+        name, window = SOURCES[state]
         epochs = [one.apply_baseline((None, 0.0)) for one in cohort.epochs(state)]
         averages = [one.average() for one in epochs]
         networks = [

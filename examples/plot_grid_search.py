@@ -23,7 +23,7 @@ from mne_megfm import MEGFMTransformer, simulate_cohort
 SEED = 7
 mne.set_log_level("error")
 cohort = simulate_cohort(
-    30,
+    18,
     states=("auditory",),
     arrays=("kit157",),
     n_epochs=8,
@@ -44,7 +44,7 @@ pipeline = Pipeline(
         (
             "features",
             MEGFMTransformer(
-                weights=None, config=small, max_epochs=4, lr=3e-3, random_state=SEED
+                weights=None, config=small, max_epochs=3, lr=3e-3, random_state=SEED
             ),
         ),
         ("classifier", LogisticRegression(max_iter=1000)),
@@ -79,7 +79,10 @@ for row, name in enumerate(table.index):
         ax.text(column, row, text, ha="center", va="center", c="w" if dark else "k")
 ax.set_xticks(range(len(table.columns)), table.columns)
 ax.set_yticks(range(len(table)), table.index)
-ax.set(xlabel="Share hidden in pretraining", title=f"{len(X)} participants, 3 folds")
+ax.set(
+    xlabel="Share hidden in pretraining",
+    title=f"{len(X)} simulated participants, 3 folds",
+)
 fig.colorbar(image, label="ROC AUC")
 
 # %%

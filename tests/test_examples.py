@@ -24,7 +24,7 @@ def test_form(path):
     assert line == "=" * len(title)
     assert not blank
     assert "simulated" in head.lower()
-    assert re.search(r"^SEED = \d+$", text, re.M)
+    assert re.search(r"^SEED = \d+$|random_state=\d", text, re.M)
     assert "\n# %%\n" in text
 
 

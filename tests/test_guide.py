@@ -32,7 +32,7 @@ def cohort():
         12,
         states=("rest", "auditory"),
         arrays=("opm64",),
-        n_epochs=6,
+        n_epochs=8,
         raw_states=("rest",),
         filters=(1.0, 40.0),
         random_state=0,
@@ -60,7 +60,9 @@ def names(cohort, tmp_path, monkeypatch):
     recordings = [tuple(person.recordings.values()) for person in cohort][:6]
     X = [dict(person.recordings) for person in cohort]
     y = cohort.labels.tolist()
-    yield dict(epochs=recordings[0][1], recordings=recordings, X=X, y=y)
+    epochs = recordings[0][1]
+    labels = [0, 1] * (len(epochs) // 2)
+    yield dict(epochs=epochs, labels=labels, recordings=recordings, X=X, y=y)
     plt.close("all")
 
 

@@ -22,6 +22,7 @@ from .._version import __version__
 from ..inputs import as_recordings, iter_windows
 from ..sensors import compute_mapping
 from ..store import WindowStore
+from ._epochs import cut_epochs
 from ._sources import Source
 
 if TYPE_CHECKING:
@@ -170,7 +171,11 @@ def _prepare(source: Source, params: Parameters, path: Path) -> dict[str, Any]:
         "software": _software(),
     }
     raw = _clean(raw, source, params)
-    rows = _rows(raw, settings, store)
+    rows = raw
+    if settings["events"] is not None:
+        tmin = settings["tmin"]
+        length = store.n_times / store.sfreq
+        rows = cut_epochs(raw, settings["events"], tmin, tmin + length)
     windows, n_valid, start, array = _windows(rows, raw.first_samp, store)
     head = raw.info["dev_head_t"]
     try:
@@ -239,44 +244,6 @@ def _has_headshape(info: mne.Info) -> bool:
     """Tell whether there are points on the head to fit a sphere to."""
     kinds = [int(point["kind"]) for point in info["dig"] or ()]
     return kinds.count(FIFF.FIFFV_POINT_EXTRA) > 10
-
-
-def _rows(raw: BaseRaw, settings: dict[str, Any], store: WindowStore) -> Any:
-    """Cut a recording around events, or leave it in one piece."""
-    wanted = settings["events"]
-    if wanted is None:
-        return raw
-    events, event_id = _events(raw)
-    chosen = {
-        name: code
-        for name, code in event_id.items()
-        if "*" in wanted or name in wanted or set(name.split("/")) & set(wanted)
-    }
-    if not chosen:
-        raise ValueError(
-            f"Expected events {', '.join(wanted)}, got a recording with "
-            f"{', '.join(event_id) or 'none'}."
-        )
-    return mne.Epochs(
-        raw,
-        events,
-        chosen,
-        tmin=settings["tmin"],
-        # up to the last sample before the next window would begin
-        tmax=settings["tmin"] + store.n_times / store.sfreq - 1 / raw.info["sfreq"],
-        baseline=None,
-        proj=False,
-        event_repeated="drop",
-    )
-
-
-def _events(raw: BaseRaw) -> tuple[np.ndarray, dict[str, int]]:
-    """Find events in annotations, as events.tsv becomes, or in stimulus channels."""
-    events, event_id = mne.events_from_annotations(raw)
-    if not event_id and "stim" in raw:
-        events = mne.find_events(raw, shortest_event=1)
-        event_id = {str(code): int(code) for code in np.unique(events[:, 2])}
-    return events, event_id
 
 
 def _windows(

@@ -13,7 +13,9 @@ from mne.utils import get_config, logger, use_log_level
 
 from ..estimators import MEGFMTransformer
 from ..inputs import as_recordings
-from ._sources import Source, find_sources
+from ._epochs import cut_epochs
+from ._options import PLAIN, Reading
+from ._sources import Source, find_sources, name_states
 from ._tables import SUFFIXES
 
 #: Columns of a table of features that are no features.
@@ -30,18 +32,21 @@ def read_recording(path: Path) -> Any:
     return mne.io.read_raw(path)
 
 
-def list_recordings(paths: list[Path]) -> list[Source]:
+def list_recordings(
+    paths: list[Path], states: dict[str, list[str]] | None = None
+) -> list[Source]:
     """List recordings: files, or a BIDS data set or table of files.
 
     Of files, ``sub-<name>`` and ``task-<name>`` in the name tell participant and
     state; without, the participant is the file, and states are what the recording
-    says (events, comment, or rest).
+    says (events, comment, or rest). ``states`` lists the tasks of each state.
     """
+    states = states or {}
     if len(paths) == 1 and (
         paths[0].suffix in SUFFIXES or any(paths[0].glob("sub-*/"))
     ):
-        return _usable(find_sources(paths[0], {}))
-    return [
+        return _usable(find_sources(paths[0], states))
+    sources = [
         Source(
             name=path.name,
             participant=_entity(path.name, "sub") or path.stem,
@@ -51,13 +56,20 @@ def list_recordings(paths: list[Path]) -> list[Source]:
         )
         for path in paths
     ]
+    return _usable(name_states(sources, states))
 
 
 def _usable(sources: list[Source]) -> list[Source]:
     for source in sources:
         if source.left_out:
             logger.info(f"Left out {source.relative}: {source.left_out}.")
-    return [source for source in sources if not source.left_out]
+    usable = [source for source in sources if not source.left_out]
+    if not usable:
+        raise ValueError(
+            f"Expected recordings to read, got {len(sources)} that are all left out "
+            f"({sources[0].relative}: {sources[0].left_out})."
+        )
+    return usable
 
 
 def _entity(name: str, key: str) -> str:
@@ -67,8 +79,55 @@ def _entity(name: str, key: str) -> str:
     return f"sub-{found[1]}" if key == "sub" else found[1]
 
 
+def read_source(source: Source, reading: Reading) -> Any:
+    """Read a recording, with the bad channels of its table, and cut it.
+
+    Parameters
+    ----------
+    source : Source
+        The recording.
+    reading : Reading
+        How recordings are read.
+
+    Returns
+    -------
+    inst : Raw | Epochs | list of Evoked
+        The recording.
+
+    Raises
+    ------
+    ValueError
+        If what is to be cut has been cut already, or has no such events.
+    """
+    inst = read_recording(source.path) if source.bids is None else source.read()
+    for one in inst if isinstance(inst, list) else [inst]:
+        one.info["bads"] = sorted({*one.info["bads"], *source.bads})
+    if source.task not in reading.events:
+        return inst
+    if not isinstance(inst, mne.io.BaseRaw):
+        raise ValueError(
+            f"Expected a continuous recording to cut around events, got {inst!r}; "
+            f"leave {source.task} out of --events."
+        )
+    return cut_epochs(inst, reading.events[source.task], reading.tmin, reading.tmax)
+
+
+def check_events(sources: list[Source], reading: Reading) -> None:
+    """See that there are recordings of the states that are to be cut."""
+    states = {source.task for source in sources if source.task}
+    unknown = sorted(set(reading.events) - states)
+    if unknown:
+        raise ValueError(
+            f"Expected --events of states that there are ({', '.join(sorted(states))}"
+            f"), got {', '.join(unknown)}."
+        )
+
+
 def extract_rows(
-    sources: list[Source], params: dict[str, Any], n_jobs: int | None = 1
+    sources: list[Source],
+    params: dict[str, Any],
+    n_jobs: int | None = 1,
+    reading: Reading = PLAIN,
 ) -> pd.DataFrame:
     """Compute a row of features for each epoch or window of each recording.
 
@@ -83,6 +142,8 @@ def extract_rows(
         Parameters of :class:`~mne_megfm.estimators.MEGFMTransformer`.
     n_jobs : int | None
         Recordings at a time.
+    reading : Reading
+        How recordings are read.
 
     Returns
     -------
@@ -94,9 +155,10 @@ def extract_rows(
     ValueError
         If rows of one recording are longer than those of another.
     """
+    check_events(sources, reading)
     level = get_config("MNE_LOGGING_LEVEL", "WARNING")
     frames = Parallel(n_jobs=n_jobs)(
-        delayed(_rows)(source, params, level) for source in sources
+        delayed(_rows)(source, params, reading, level) for source in sources
     )
     for source, frame in zip(sources, frames, strict=True):
         if frame.shape[1] != frames[0].shape[1]:
@@ -108,11 +170,12 @@ def extract_rows(
     return pd.concat(frames, ignore_index=True)
 
 
-def _rows(source: Source, params: dict[str, Any], level: str) -> pd.DataFrame:
+def _rows(
+    source: Source, params: dict[str, Any], reading: Reading, level: str
+) -> pd.DataFrame:
     with use_log_level(level):  # which other processes do not inherit
         try:
-            inst = read_recording(source.path) if source.bids is None else source.read()
-            inst = _without(inst, source.bads)
+            inst = read_source(source, reading)
             transformer = MEGFMTransformer(**params, unit="epoch").fit(inst)
             features = transformer.transform(inst)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
@@ -126,10 +189,3 @@ def _rows(source: Source, params: dict[str, Any], level: str) -> pd.DataFrame:
         "row": range(len(frame)),
     }
     return pd.concat([pd.DataFrame(keys, index=frame.index), frame], axis=1)
-
-
-def _without(inst: Any, bads: tuple[str, ...]) -> Any:
-    """Mark the bad channels that the table names."""
-    for one in inst if isinstance(inst, list) else [inst]:
-        one.info["bads"] = sorted({*one.info["bads"], *bads})
-    return inst

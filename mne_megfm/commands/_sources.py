@@ -151,10 +151,10 @@ def find_sources(
             f"{names[names.duplicated()].iloc[0]!r} twice; tell them apart by a column "
             "'name'."
         )
-    return _name_states(sources, states)
+    return name_states(sources, states)
 
 
-def _name_states(sources: list[Source], states: dict[str, list[str]]) -> list[Source]:
+def name_states(sources: list[Source], states: dict[str, list[str]]) -> list[Source]:
     """Turn tasks into states, and leave out those that have none."""
     if not states:
         return sources

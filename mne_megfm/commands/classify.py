@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ._group import Command, run_as_module
+from ._options import Reading, reading_options
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-FORMAT = "mne-megfm classifier 1"
+FORMAT = "mne-megfm classifier 2"
 #: What a saved classifier is made of, beyond the types that skops trusts by itself.
 TRUSTED = ["mne_megfm.estimators._heads.LogisticHead", "numpy.dtype"]
 _TABLE = click.Path(exists=True, path_type=Path)
+_JOBS = {
+    "default": 1,
+    "show_default": True,
+    "help": "Recordings, or participants, at a time; -1: all cores.",
+}
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -24,24 +28,35 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 def command() -> None:
     """Fit a classifier of participants, or use one.
 
-    A participant is described by mean and spread of its rows of features, state by
-    state; states that it lacks are filled with the mean of the training data.
+    Of recordings, a participant is described by the level over trials, as `mne-megfm
+    features --participants` does, whose tables serve as well. Of a table of epochs or
+    windows, and with weights that have no such level, it is described by mean and
+    spread of the rows, state by state; states that it lacks are then filled with the
+    mean of the training data.
     """
 
 
 @command.command(
     cls=Command,
     examples="""
-    mne-megfm classify fit features.parquet --labels participants.tsv --label group
+    mne-megfm classify fit people.parquet --labels participants.tsv --label group
     -o migraine.skops
     mne-megfm classify fit recordings.tsv --labels labels.csv -o migraine.skops
+    mne-megfm classify fit BIDS_ROOT --events auditory=standard --labels labels.csv
+    -o migraine.skops
     """,
 )
 @click.argument("data", type=_TABLE)
 @click.option("--labels", required=True, type=_TABLE, help="Labels of participants.")
 @click.option("--label", default="label", show_default=True, help="Their column.")
 @click.option("--out", "-o", required=True, type=_FILE, help="Where to: .skops.")
-@click.option("--weights", default="megfm-tiny", show_default=True)
+@click.option(
+    "--weights",
+    help="Weights for recordings, and those of a table where it does not say.  "
+    "[default: megfm-tiny]",
+)
+@reading_options
+@click.option("--jobs", **_JOBS)
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2))
 @click.option("--seed", default=0, show_default=True)
 @click.option("--overwrite", is_flag=True)
@@ -50,7 +65,12 @@ def fit(
     labels: Path,
     label: str,
     out: Path,
-    weights: str,
+    weights: str | None,
+    states: dict[str, list[str]],
+    events: dict[str, list[str]],
+    tmin: float,
+    tmax: float,
+    jobs: int,
     folds: int,
     seed: int,
     overwrite: bool,
@@ -58,7 +78,8 @@ def fit(
     """Fit on DATA, say how well held-out participants are told, and save.
 
     DATA is a table of `mne-megfm features`, or recordings as that command takes them,
-    with the bundled or other --weights. Saved is a file of skops, which holds no code.
+    with the bundled or other --weights. Saved is a file of skops, which holds no code;
+    it says by what participants are described.
     """
     import numpy as np
     from sklearn.impute import SimpleImputer
@@ -66,11 +87,14 @@ def fit(
     from sklearn.pipeline import make_pipeline
 
     from ..estimators import LogisticHead
+    from ._descriptions import describe
     from ._participants_table import read_labels
     from ._tables import check_target
 
     check_target(out, overwrite, (".skops",))
-    described = _describe(data, weights)
+    told = describe(data, weights, Reading(states, events, tmin, tmax), jobs)
+    click.echo(told.summary())
+    described = told.frame
     y = read_labels(labels, label)
     without = sorted(set(described.index) - set(y.index))
     if without:
@@ -83,10 +107,10 @@ def fit(
     y = y.astype(str) if y.dtype == object else y
     counts = dict(zip(*np.unique(y, return_counts=True), strict=True))
     if len(counts) < 2 or min(counts.values()) < folds:
-        told = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        got = ", ".join(f"{count} of {name}" for name, count in counts.items())
         raise ValueError(
             f"Expected at least {folds} participants of each of two labels, for "
-            f"{folds} folds, got {told or 'none'}; add participants, or lower --folds."
+            f"{folds} folds, got {got or 'none'}; add participants, or lower --folds."
         )
     pipeline = make_pipeline(
         SimpleImputer(keep_empty_features=True), LogisticHead(random_state=seed)
@@ -108,7 +132,9 @@ def fit(
     content = {
         "format": FORMAT,
         "columns": described.columns.tolist(),
-        "weights": weights,
+        "kind": told.kind,
+        "weights": told.weights,
+        "reading": asdict(told.reading),
         "pipeline": pipeline.fit(X, y),
     }
     _save(content, out)
@@ -118,49 +144,48 @@ def fit(
 @command.command(
     cls=Command,
     examples="""
-    mne-megfm classify predict migraine.skops features.parquet -o predictions.csv
+    mne-megfm classify predict migraine.skops people.parquet -o predictions.csv
     mne-megfm classify predict migraine.skops recordings.tsv -o predictions.csv
     """,
 )
 @click.argument("classifier", type=_TABLE)
 @click.argument("data", type=_TABLE)
 @click.option("--out", "-o", required=True, type=_FILE, help=".csv, .tsv, .parquet.")
+@reading_options
+@click.option("--jobs", **_JOBS)
 @click.option("--overwrite", is_flag=True)
-def predict(classifier: Path, data: Path, out: Path, overwrite: bool) -> None:
+@click.pass_context
+def predict(
+    context: click.Context,
+    classifier: Path,
+    data: Path,
+    out: Path,
+    states: dict[str, list[str]],
+    events: dict[str, list[str]],
+    tmin: float,
+    tmax: float,
+    jobs: int,
+    overwrite: bool,
+) -> None:
     """Apply CLASSIFIER to the participants of DATA.
 
-    DATA is as for fit, of the same weights. OUT gets a row a participant, with the
-    most likely label and the probability of each.
+    DATA is as for fit: recordings, or a table of the same kind and weights. Recordings
+    are read as for fit where no option says otherwise. OUT gets a row a participant,
+    with the most likely label and the probability of each.
     """
     import pandas as pd
 
+    from ._descriptions import describe_as
     from ._tables import SUFFIXES, check_target, write_table
 
     check_target(out, overwrite, SUFFIXES)
     content = _load(classifier)
     pipeline = content["pipeline"]
-    described = _describe(data, content["weights"])
-    common = described.columns.isin(content["columns"])
-    if not common.any():
-        raise ValueError(
-            f"Expected features such as {content['columns'][0]} in {data}, got "
-            f"{described.columns[0]}, ...; compute them with the weights and states "
-            "that the classifier was fitted on."
-        )
-    if not common.all():
-        extra = described.columns[~common]
-        click.echo(
-            f"{len(extra)} features are not known from fit and left out ({extra[0]}, "
-            "...).",
-            err=True,
-        )
-    X = described.reindex(columns=content["columns"])
-    lacking = X.columns[X.isna().all()]
-    if len(lacking):
-        click.echo(
-            f"{len(lacking)} features are filled in for all ({lacking[0]}, ...).",
-            err=True,
-        )
+    given = {"states": states, "events": events, "tmin": tmin, "tmax": tmax}
+    for name in given:
+        if context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT:
+            given[name] = content["reading"][name]
+    X = describe_as(data, content, Reading(**given), jobs)
     frame = pd.DataFrame(
         {"participant": X.index, "prediction": pipeline.predict(X.to_numpy())}
     )
@@ -169,19 +194,6 @@ def predict(classifier: Path, data: Path, out: Path, overwrite: bool) -> None:
         frame[f"p_{name}"] = probability[:, number]
     write_table(frame, out)
     click.echo(f"Wrote {len(frame)} predictions to {out}. Not for diagnosis.")
-
-
-def _describe(data: Path, weights: str) -> pd.DataFrame:
-    """Describe participants from a table of features, or from recordings."""
-    from ._participants_table import describe_participants
-    from ._tables import SUFFIXES, read_table
-
-    frame = read_table(data) if data.suffix in SUFFIXES else None
-    if frame is None or frame.select_dtypes("number").empty:  # a list of files
-        from ._rows import extract_rows, list_recordings
-
-        frame = extract_rows(list_recordings([data]), {"weights": weights})
-    return describe_participants(frame)
 
 
 def _save(content: dict[str, Any], path: Path) -> None:

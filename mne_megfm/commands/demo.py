@@ -78,6 +78,7 @@ def classify_cohort() -> dict[str, Any]:
 
     from ..datasets import simulate_cohort
     from ..evaluation import compare, default_pipelines
+    from ._describing_once import DescribesOnce
 
     cohort = simulate_cohort(
         N_PARTICIPANTS,
@@ -93,6 +94,8 @@ def classify_cohort() -> dict[str, Any]:
     y = cohort.labels
     pipelines = default_pipelines(random_state=SEED)
     pipelines = {name: pipelines[name] for name in PIPELINES}
+    transformer = DescribesOnce()
+    pipelines["model features"].steps[0] = ("transformer", transformer)
     cv = StratifiedKFold(n_splits=4, shuffle=True, random_state=SEED)
     result = compare(X, y, pipelines, cv=cv, n_permutations=0, random_state=SEED)
     click.echo(
@@ -108,7 +111,15 @@ def classify_cohort() -> dict[str, Any]:
             f"{name:28s}{auc[name].mean():8.2f} ({auc[name].std():.2f})"
             f"{accuracy[name].mean():14.2f} ({accuracy[name].std():.2f})"
         )
-    return {"X": X, "y": y, "names": cohort.names, "comparison": result}
+    described = transformer.describe(X)
+    features = transformer.fit_described(described).transform_described(described)
+    return {
+        "X": X,
+        "y": y,
+        "names": cohort.names,
+        "comparison": result,
+        "features": features,
+    }
 
 
 def find_recording(path: Path | None) -> tuple[Any, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from ._group import Command, run_as_module
+from ._options import Reading, reading_options
 
 
 @click.command(
@@ -15,6 +17,9 @@ from ._group import Command, run_as_module
     examples="""
     mne-megfm features sub-*_task-rest_meg.fif --out features.parquet
     mne-megfm features BIDS_ROOT --out features.parquet --jobs 4
+    mne-megfm features BIDS_ROOT --participants -o people.parquet
+    mne-megfm features BIDS_ROOT --participants --state auditory=tones
+    --events auditory=standard,deviant -o people.parquet
     mne-megfm features recordings.tsv --weights OUT --out features.csv
     mne-megfm features BIDS_ROOT --out features.parquet --dask tcp://host:8786
     """,
@@ -32,19 +37,35 @@ from ._group import Command, run_as_module
     type=click.Path(dir_okay=False, path_type=Path),
     help="The table: .parquet, .csv or .tsv.",
 )
+@click.option(
+    "--participants",
+    is_flag=True,
+    help="A row a participant, by the level over trials.",
+)
+@reading_options
 @click.option("--weights", default="megfm-tiny", show_default=True)
-@click.option("--pooling", default="compact", show_default=True)
+@click.option(
+    "--pooling", help="How tokens become a row of an epoch.  [default: compact]"
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or auto.")
 @click.option(
-    "--jobs", default=1, show_default=True, help="Recordings at a time; -1: all cores."
+    "--jobs",
+    default=1,
+    show_default=True,
+    help="Recordings, or participants, at a time; -1: all cores.",
 )
-@click.option("--dask", help="Address of a dask scheduler to share recordings out to.")
+@click.option("--dask", help="Address of a dask scheduler to share them out to.")
 @click.option("--overwrite", is_flag=True, help="Replace a table that exists.")
 def command(
     recordings: tuple[Path, ...],
     out: Path,
+    participants: bool,
+    states: dict[str, list[str]],
+    events: dict[str, list[str]],
+    tmin: float,
+    tmax: float,
     weights: str,
-    pooling: str,
+    pooling: str | None,
     device: str,
     jobs: int,
     dask: str | None,
@@ -55,22 +76,39 @@ def command(
     RECORDINGS are files that MNE reads, a BIDS data set, or a table (CSV or TSV) with
     the columns file, participant and state. Of files, sub-NAME and task-NAME in the
     name tell participant and state.
+
+    With --participants there is a row a participant, of all recordings of each state:
+    measures of responses and spectra, see the guide. States may be missing. Continuous
+    recordings have responses where --events cuts them.
     """
     from mne.utils import logger
 
-    from ._rows import extract_rows, list_recordings
+    from ._level_rows import describe_by_level
+    from ._rows import KEYS, extract_rows, list_recordings
     from ._tables import SUFFIXES, check_target, write_table
 
     check_target(out, overwrite, SUFFIXES)
-    sources = list_recordings(list(recordings))
-    params = {"weights": weights, "pooling": pooling, "device": device}
+    if participants and pooling is not None:
+        raise click.UsageError(
+            "Expected --pooling without --participants, got both; the level over "
+            "trials does not pool tokens."
+        )
+    reading = Reading(states, events, tmin, tmax)
+    sources = list_recordings(list(recordings), states)
+    params = {"weights": weights, "device": device}
     with ExitStack() as stack:
         if dask is not None:
             jobs = _use_dask(dask, stack)
-        frame = extract_rows(sources, params, jobs)
-    frame.attrs["weights"] = weights  # parquet keeps it
+        if participants:
+            described = describe_by_level(sources, params, jobs, reading)
+            frame = described.to_rows().reset_index()
+        else:
+            params["pooling"] = pooling or "compact"
+            frame = extract_rows(sources, params, jobs, reading)
+    # parquet keeps it
+    frame.attrs = {"weights": weights, "reading": asdict(reading)}
     write_table(frame, out)
-    n_features = frame.shape[1] - 4
+    n_features = len(frame.columns.difference(KEYS))
     logger.info(
         f"Wrote {len(frame)} rows of {n_features} features, of "
         f"{frame['participant'].nunique()} participants, to {out}."

@@ -14,24 +14,7 @@ from typing import Any
 import click
 
 from ._group import Command, run_as_module
-
-
-def _parse_groups(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> dict[str, list[str]]:
-    """Read ``NAME=ONE,OTHER``, given any number of times."""
-    groups: dict[str, list[str]] = {}
-    for value in values:
-        name, _, members = value.partition("=")
-        listed = [member.strip() for member in members.split(",") if member.strip()]
-        if not (name.strip() and listed):
-            raise click.BadParameter(f"Expected {param.metavar}, got {value!r}.")
-        groups.setdefault(name.strip(), []).extend(listed)
-    given = [member for members in groups.values() for member in members]
-    twice = [member for member, n in Counter(given).items() if n > 1]
-    if param.name == "states" and twice:
-        raise click.BadParameter(f"Expected each task once, got {twice[0]!r} twice.")
-    return groups
+from ._options import parse_groups
 
 
 @click.command(
@@ -51,7 +34,7 @@ def _parse_groups(
     "states",
     multiple=True,
     metavar="STATE=TASK,...",
-    callback=_parse_groups,
+    callback=parse_groups,
     help="Tasks that a state goes by; others are left out. By default each task is a "
     "state.",
 )
@@ -59,7 +42,7 @@ def _parse_groups(
     "--events",
     multiple=True,
     metavar="STATE=EVENT,...",
-    callback=_parse_groups,
+    callback=parse_groups,
     help="Cut the windows of a state around these events (* for all) instead of one "
     "after the other.",
 )

@@ -17,7 +17,8 @@ from ._recordings import Recording, Recordings
 
 _EXPECTED = (
     "Epochs, Raw, Evoked, MEGSamples or a list of these (an element may itself be "
-    "a list, or a dict of state name to object, for one participant)"
+    "a list, or a dict of state name to object or list of objects, for one "
+    "participant)"
 )
 
 
@@ -107,7 +108,11 @@ def _element_parts(x: Any, where: str, settings: dict) -> list[Recording]:
     if _is_single(x):
         return _parts(x, where, None, settings)
     if isinstance(x, Mapping):
-        inner = [(str(state), value) for state, value in x.items()]
+        inner = [
+            (str(state), one)
+            for state, value in x.items()
+            for one in (value if isinstance(value, list | tuple) else [value])
+        ]
     else:
         inner = [(None, value) for value in _as_list(x) or ()]
         if not inner and _as_list(x) is None:
@@ -170,8 +175,9 @@ def as_recordings(
     ----------
     X : Epochs | Raw | Evoked | MEGSamples | list | tuple | ndarray of object
         The recordings. An element of a list (or of a one-dimensional object array)
-        may also be a list, or a dict from the name of a state to an object, for
-        the recordings of one participant. A `Recordings` comes back as it is. Objects
+        may also be a list, or a dict from the name of a state to an object (or a
+        list of objects: the runs of that state), for the recordings of one
+        participant. A `Recordings` comes back as it is. Objects
         may be on disk (``preload=False``); Epochs whose bad epochs have not been
         dropped yet are settled in place, as `mne.Epochs.get_data` does.
     window : float

@@ -114,6 +114,10 @@ def attention(
 
     Where windows of a long row overlap, all of them count.
 
+    What aligns with sources was measured on simulated averages: ``"between"`` does for
+    sounds, ``"rollout"`` to some degree for stimuli of a median nerve; plain weights
+    do not, and single trials show nothing with what was tried (see the design page).
+
     References
     ----------
     .. [1] Kobayashi et al. (2020), "Attention is not only a weight: analyzing

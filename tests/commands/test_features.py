@@ -275,7 +275,7 @@ class _Evil:
 def test_classifier_that_may_run_code(cohort):
     """Files with other classes, and files of another kind, are refused."""
     path = cohort / "model.skops"
-    skops.io.dump({"format": "mne-megfm classifier 1", "pipeline": _Evil()}, path)
+    skops.io.dump({"format": "mne-megfm classifier 2", "pipeline": _Evil()}, path)
     args = ["classify", "predict", path, cohort / "features.csv", "-o"]
     result = run(*args, cohort / "p.csv")
     assert result.exit_code == 1
@@ -283,7 +283,7 @@ def test_classifier_that_may_run_code(cohort):
     path.write_bytes(b"something else")
     assert "got something else" in run(*args, cohort / "p.csv").output
     skops.io.dump({"format": "mne-megfm classifier 9"}, path)
-    assert "of format 'mne-megfm classifier 1'" in run(*args, cohort / "p.csv").output
+    assert "of format 'mne-megfm classifier 2'" in run(*args, cohort / "p.csv").output
 
 
 # -- demo -----------------------------------------------------------------------------

@@ -51,6 +51,20 @@ def test_elements_of_mixed_list(make_epochs, make_raw):
         np.testing.assert_array_equal(recordings.states, states)
 
 
+def test_several_recordings_of_a_state(make_epochs, make_raw):
+    runs = [make_epochs(2), make_epochs(3, seed=1)]
+    recordings = as_recordings([make_raw(1.0), {"tones": runs, "rest": make_raw(2.0)}])
+    assert [recording.inst for recording in recordings][1:3] == runs
+    np.testing.assert_array_equal(recordings.elements, [0] + [1] * 7)
+    np.testing.assert_array_equal(
+        recordings.states, ["rest"] + ["tones"] * 5 + ["rest"] * 2
+    )
+    with pytest.raises(TypeError, match="a recording of element 0 of X to be"):
+        as_recordings([{"tones": [3]}])
+    with pytest.raises(ValueError, match="element 0 of X, got an empty dict"):
+        as_recordings([{"tones": []}])
+
+
 def test_event_codes_without_name(make_epochs):
     epochs = make_epochs(2)
     epochs.event_id = {"sound/left": 1, "left": 1}

@@ -1,0 +1,84 @@
+"""
+Where decisions come from
+=========================
+
+A classifier tells two kinds of epochs apart. What does it go by? Here the truth is
+known: epochs are *simulated*, and half of them get the field of one more dipole, 300 ms
+after time 0, in the right hemisphere. The map that finds it is the covariance of the
+signal with the decision, which belongs to any linear decoder (Haufe et al. 2014) and is
+the default; what other methods find is in :doc:`/design`.
+"""
+
+import matplotlib.pyplot as plt
+import mne
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mne_megfm import MEGFMTransformer, MEGSamples, simulate_cohort
+from mne_megfm.interpret import attribute, occlude, state_importance
+from mne_megfm.viz import plot_attribution, plot_importance
+
+mne.set_log_level("error")
+cohort = simulate_cohort(
+    1,
+    states=("rest",),
+    arrays=("ctf151",),
+    n_epochs=120,
+    filters=(1, 40),
+    random_state=3,
+)
+epochs = cohort.epochs("rest")[0]
+place, direction = [[0.045, 0.0, 0.08]], [[0.0, 1.0, 0.0]]
+dipole = mne.Dipole([0.0], place, [1.0], direction, [100.0])
+sphere = mne.make_sphere_model((0.0, 0.0, 0.04), head_radius=None)
+field = mne.make_forward_dipole(dipole, sphere, epochs.info)[0]["sol"]["data"]
+wave = np.exp(-0.5 * ((epochs.times - 0.3) / 0.025) ** 2)
+y = np.arange(120) % 2
+data = epochs.get_data() + 100e-9 * y[:, None, None] * field * wave
+epochs = mne.EpochsArray(data, epochs.info, tmin=epochs.tmin)
+
+# %%
+# The pipeline is fitted on two thirds of the epochs, and explained on the others.
+pipeline = make_pipeline(
+    MEGFMTransformer(), StandardScaler(), LogisticRegression(C=1e-3)
+)
+X = MEGSamples(epochs)
+pipeline.fit(X[:80], y[:80])
+pattern = attribute(pipeline, epochs[80:])
+plot_attribution(pattern, title="What goes with decisions")
+
+# %%
+# The map is an ``Evoked`` on the user's sensors, so MNE's own figures and its dipole
+# fits work on it. The truth, for comparison:
+truth = mne.EvokedArray(100e-9 * field * wave, epochs.info, epochs.tmin, "pattern")
+plot_attribution(truth, [0.3], title="What was planted")
+
+# %%
+# What do decisions lose when 100 ms of an epoch are those of another one?
+lost = occlude(pipeline, epochs[80:], "times")
+side = np.where(y[80:] == 1, 1, -1)[lost["sample"]]
+loss = (side * lost["lost"]).groupby(lost["part"]).mean()
+fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+ax.bar(loss.index, loss, width=0.09, align="edge", color="#56B4E9")
+ax.set(xlabel="Time (s)", ylabel="Lost decision")
+ax.spines[["top", "right"]].set_visible(False)
+
+# %%
+# Of participants, how much better do predictions become by each state? The Shapley
+# values of a fold add up to what its score is above that without any state. Twenty
+# simulated people keep this quick, and are too few to tell states apart.
+people = simulate_cohort(
+    20,
+    states=("auditory", "somatosensory"),
+    arrays=("opm64",),
+    n_epochs=20,
+    filters=(1, 40),
+    effect_size=1.5,
+    random_state=5,
+)
+recordings = [person.recordings for person in people]
+model = make_pipeline(MEGFMTransformer(), LogisticRegression())
+importance = state_importance(model, recordings, people.labels, cv=4)
+plot_importance(importance, title="Shapley values of the ROC AUC")
