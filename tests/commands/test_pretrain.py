@@ -173,6 +173,8 @@ def test_goes_on_from_weights(done, small_store, settings, tmp_path):
     for name, parameter in load_checkpoint(tmp_path / "out").named_parameters():
         assert torch.equal(parameter, dict(start.named_parameters())[name]), name
     assert read_config(tmp_path / "out")["training"]["started_from"] == str(out)
+    with pytest.raises(ValueError, match="Expected weights to go on from with decod"):
+        settings.change(decoder_only=True)
     with pytest.raises(ValueError, match="Expected no sizes with weights"):
         pretrain_store(
             small_store, tmp_path / "x", settings.change(weights="megfm-tiny")
