@@ -125,7 +125,7 @@ def attribute(
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import attribute
     >>> cohort = simulate_cohort(
-    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=8, random_state=0
+    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=8, verbose=False
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> y = np.arange(8) % 2
