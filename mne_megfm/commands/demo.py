@@ -191,7 +191,7 @@ def look_inside(transformer: Any, participant: dict[str, Any]) -> dict[str, Any]
     labels = epochs.events[:, 2]
     pipeline = make_pipeline(MEGFMTransformer(), LogisticHead(random_state=SEED))
     pipeline.fit(epochs[::2], labels[::2])
-    told = " against ".join(reversed(list(participant)))
+    told = " from ".join(reversed(list(participant)))
     return {
         "attention": {
             f"{state}, simulated": attention(transformer, epochs.average())
