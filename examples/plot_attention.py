@@ -5,7 +5,7 @@ Attention on the head
 Where does the encoder attend, and is that where the stimulus arrived? *Simulated*
 participants hear sounds and feel a median nerve, on three MEG systems; so the true
 sources are known. Attention is read from averages: in single trials it does not find
-the stimulated regions. In averages it finds the temporal lobes reliably, and the
+the stimulated regions. In averages it leans to the temporal lobes, and to the
 somatosensory cortex in some cohorts only (tables in :doc:`/design`).
 """
 

@@ -165,8 +165,9 @@ def test_constraints_fit_requirements():
 
 def test_imports_are_declared():
     """Each third-party package that the code imports is among the requirements."""
+    modules = {"markdown-it-py": "markdown_it", "scikit-learn": "sklearn"}
     declared = {
-        requirement.name.replace("-", "_").replace("scikit_learn", "sklearn")
+        modules.get(requirement.name, requirement.name.replace("-", "_"))
         for requirement in _requirements(_setup_cfg(), USED)
     }
     imported = set()

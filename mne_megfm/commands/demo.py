@@ -78,6 +78,7 @@ def classify_cohort() -> dict[str, Any]:
 
     from ..datasets import simulate_cohort
     from ..evaluation import compare, default_pipelines
+    from ..interpret import state_importance
     from ._describing_once import DescribesOnce
 
     cohort = simulate_cohort(
@@ -111,6 +112,7 @@ def classify_cohort() -> dict[str, Any]:
             f"{name:28s}{auc[name].mean():8.2f} ({auc[name].std():.2f})"
             f"{accuracy[name].mean():14.2f} ({accuracy[name].std():.2f})"
         )
+    importance = state_importance(pipelines["model features"], X, y, cv=cv, seed=SEED)
     described = transformer.describe(X)
     features = transformer.fit_described(described).transform_described(described)
     return {
@@ -119,6 +121,7 @@ def classify_cohort() -> dict[str, Any]:
         "names": cohort.names,
         "comparison": result,
         "features": features,
+        "importance": importance,
     }
 
 
@@ -177,14 +180,28 @@ def describe_recording(path: Path | None, out: Path) -> dict[str, Any]:
 
 
 def look_inside(transformer: Any, participant: dict[str, Any]) -> dict[str, Any]:
-    """Map where the model attends in the responses of one participant."""
-    from ..interpret import attention
+    """Map where the model attends in one participant, and what tells states apart."""
+    import mne
+    from sklearn.pipeline import make_pipeline
 
+    from ..estimators import LogisticHead, MEGFMTransformer
+    from ..interpret import attention, attribute
+
+    epochs = mne.concatenate_epochs(list(participant.values()), verbose="error")
+    labels = epochs.events[:, 2]
+    pipeline = make_pipeline(MEGFMTransformer(), LogisticHead(random_state=SEED))
+    pipeline.fit(epochs[::2], labels[::2])
+    told = " from ".join(reversed(list(participant)))
     return {
         "attention": {
             f"{state}, simulated": attention(transformer, epochs.average())
             for state, epochs in participant.items()
-        }
+        },
+        "attribution": {
+            f"What tells {told} responses (pattern, one simulated participant)": (
+                attribute(pipeline, epochs[1::2])
+            )
+        },
     }
 
 

@@ -174,17 +174,19 @@ def _compare(
     jobs: int,
 ) -> dict[str, Any]:
     """Compare the model with all baselines; tell which states matter to it."""
+    import pandas as pd
     from sklearn.model_selection import RepeatedStratifiedKFold
 
     from ..evaluation import compare, default_pipelines
+    from ..interpret import state_importance
 
+    pipelines = default_pipelines(weights=weights, random_state=seed)
+    cv = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
     result = compare(
         X,
         y,
-        default_pipelines(weights=weights, random_state=seed),
-        cv=RepeatedStratifiedKFold(
-            n_splits=folds, n_repeats=repeats, random_state=seed
-        ),
+        pipelines,
+        cv=cv,
         n_permutations=permutations,
         n_jobs=jobs,
         random_state=seed,
@@ -196,7 +198,18 @@ def _compare(
     excluded.loc[is_person, "name"] = [
         names[int(place)] for place in excluded.loc[is_person, "name"]
     ]
-    return {"comparison": result}
+    found = {"comparison": result}
+    # of one state there is nothing to share out
+    if len({state for person in X for state in person}) > 1:
+        known = [n for n, label in enumerate(y) if not pd.isna(label)]
+        found["importance"] = state_importance(
+            pipelines["model features"],
+            [X[n] for n in known],
+            [y[n] for n in known],
+            cv=cv,
+            seed=seed,
+        )
+    return found
 
 
 if __name__ == "__main__":

@@ -61,6 +61,10 @@ _HELMETS = {
     ),
 }
 
+# MNE asks for a system before it plots; these are without a layout of their own, so
+# that positions are used (values of `mne.io.kit.constants.KIT`, which is not public)
+_KIT_SYSTEMS = {"kit157": 35, "kit160": 1001}
+
 _CANONICAL = {"neuromag306": "neuromag", "ctf151": "ctf151", "ctf275": "ctf275"}
 
 #: Names of the arrays that :func:`make_array_info` knows. ``'opm'`` may carry a
@@ -178,7 +182,10 @@ def _array_info(base: str) -> mne.Info:
         names = [f"A{ii}" for ii in range(1, len(pos) + 1)]
         return _build_info(names, pos, ori, FIFF.FIFFV_COIL_MAGNES_MAG, "mag")
     names = [f"MEG {ii:03d}" for ii in range(1, len(pos) + 1)]
-    return _build_info(names, pos, ori, FIFF.FIFFV_COIL_KIT_GRAD, "mag")
+    info = _build_info(names, pos, ori, FIFF.FIFFV_COIL_KIT_GRAD, "mag")
+    with info._unlock():
+        info["kit_system_id"] = _KIT_SYSTEMS[base]
+    return info
 
 
 @lru_cache(maxsize=16)

@@ -361,7 +361,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         -------
         names : ndarray of str, shape (n_features_out,)
             For instance ``region03_t0100-0200ms_pc00``; for participants
-            ``responses_habituation``, or, as statistics, ``auditory_mean_region03_...``.
+            ``responses_habituation``, or, as statistics, ``auditory_mean_region03...``.
         """
         check_is_fitted(self, "model_")
         config = self.config_

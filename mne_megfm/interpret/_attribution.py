@@ -77,8 +77,8 @@ def attribute(
     -----
     Against planted truth, ``"pattern"`` found place and time; the others missed both by
     far, though their maps were better than chance: see the table in the design page of
-    the documentation (``benchmarks/bench_attribution.py``). All of them give a map for a pipeline that
-    predicts nothing, too: look at held-out scores first.
+    the documentation (``benchmarks/bench_attribution.py``). All of them give a map for
+    a pipeline that predicts nothing, too: look at held-out scores first.
 
     ``"pattern"``
         Covariance, over rows, of the signal with the decision, divided by the standard
@@ -125,7 +125,7 @@ def attribute(
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import attribute
     >>> cohort = simulate_cohort(
-    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=8, random_state=0
+    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=8, verbose=False
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> y = np.arange(8) % 2

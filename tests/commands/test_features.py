@@ -122,6 +122,7 @@ def test_features_on_a_cluster(folder, tmp_path):
     from distributed import LocalCluster
 
     out, alone = tmp_path / "cluster.parquet", tmp_path / "alone.parquet"
+    out_of_people = tmp_path / "people.parquet"
     table = folder / "recordings.tsv"
     with LocalCluster(
         n_workers=2,
@@ -129,10 +130,18 @@ def test_features_on_a_cluster(folder, tmp_path):
         dashboard_address=None,
         local_directory=tmp_path / "dask",
     ) as cluster:
-        result = run("features", table, "-o", out, "--dask", cluster.scheduler_address)
+        dask = ["--dask", cluster.scheduler_address]
+        result = run("features", table, "-o", out, *dask)
+        people = run("features", table, "-o", out_of_people, "--participants", *dask)
     assert result.exit_code == 0, result.output
     assert run("features", table, "-o", alone).exit_code == 0
     pd.testing.assert_frame_equal(pd.read_parquet(out), pd.read_parquet(alone))
+    assert people.exit_code == 0, people.output
+    result = run("features", table, "-o", alone, "--participants", "--overwrite")
+    assert result.exit_code == 0
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(out_of_people), pd.read_parquet(alone)
+    )
 
 
 # -- classify -----------------------------------------------------------------------

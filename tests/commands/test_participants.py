@@ -6,10 +6,12 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from click.testing import CliRunner
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.commands import main
+from mne_megfm.commands.classify import TRUSTED
 from mne_megfm.estimators import LogisticHead
 from mne_megfm.pretraining import delete_level
 from mne_megfm.weights import weights_path
@@ -174,6 +176,7 @@ def test_continuous_recordings(continuous, tmp_path):
     np.testing.assert_allclose(frame.iloc[:, 4:], expected, rtol=1e-4, atol=1e-5)
     result = run(*args, "--participants", *state)
     assert result.exit_code == 0
+    assert "No responses in auditory of 1 participants" in result.output
     assert not any("response" in column for column in read(out).columns)
     result = run(*args, "--participants", "--events", "pain=tone")
     assert result.exit_code == 1
@@ -238,6 +241,32 @@ def test_states_of_new_participants(people, classifiers, fitted, tmp_path):
     assert result.exit_code == 1
     assert "in the states auditory, rest, as the classifier" in result.output
     assert "in auditory; give the recordings" in result.output
+
+
+@MISSING
+def test_recordings_are_read_as_for_fit(continuous, classifiers, fitted, tmp_path):
+    """States and events of fit serve for predict, unless options say otherwise."""
+    content = skops.io.load(classifiers[0], trusted=TRUSTED)
+    content["reading"] = {
+        "states": {"auditory": ["tones"]},
+        "events": {"auditory": ["tone"]},
+        "tmin": -0.1,
+        "tmax": 0.5,
+    }
+    skops.io.dump(content, tmp_path / "model.skops")
+    args = ["classify", "predict", tmp_path / "model.skops", continuous, "-o"]
+    for event in ("tone", "click"):
+        out = tmp_path / f"{event}.csv"
+        options = ["--events", "auditory=click"] if event == "click" else []
+        result = run(*args, out, *options)
+        assert result.exit_code == 0, result.output
+        raw = mne.io.read_raw(continuous)
+        events, event_id = mne.events_from_annotations(raw)
+        tmax = 0.5 - 1 / raw.info["sfreq"]
+        epochs = mne.Epochs(raw, events, event_id[event], -0.1, tmax, baseline=None)
+        row = fitted[0].transform([{"auditory": epochs}])
+        expected = content["pipeline"].predict_proba(row)[:, 1]
+        np.testing.assert_allclose(read(out)["p_b"], expected, atol=1e-3)
 
 
 def test_data_of_another_kind(people, tables, classifiers, tmp_path):

@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 def test_report(folder, tmp_path, monkeypatch):
     """Participants with their names, a comparison by their labels, who is left out."""
     cheap = evaluation.default_pipelines()
-    cheap = {name: cheap[name] for name in ("trial dynamics", "band power")}
+    cheap = {name: cheap[name] for name in ("model features", "band power")}
     asked = {}
     monkeypatch.setattr(
         evaluation, "default_pipelines", lambda **kwargs: asked.update(kwargs) or cheap
@@ -51,7 +51,7 @@ def test_report(folder, tmp_path, monkeypatch):
     settings = ["--folds", 2, "--repeats", 1, "--permutations", 0, "--seed", 4]
     result = run(*args, *labels, *settings)
     assert result.exit_code == 0, result.output
-    assert result.output.endswith(f"Wrote {out}. Not for diagnosis.\n")
+    assert f"Wrote {out}. Not for diagnosis." in result.output
     assert asked == {"weights": "megfm-tiny", "random_state": 4}
     text = out.read_text("utf-8")
     assert "Nine people" in text
@@ -61,7 +61,7 @@ def test_report(folder, tmp_path, monkeypatch):
     assert "sounds" in text
     left_out = "<td class=word>sub-8</td><td class=word>no label (NaN)</td>"
     assert left_out in text
-    for section in ("Comparison", "Calibration", "Reconstruction", "Attention"):
+    for section in ("Reconstruction", "Attention", "Comparison", "Calibration"):
         assert f'id="{section}"' in text
     again = run(*args)
     assert again.exit_code == 1

@@ -120,3 +120,16 @@ def test_array_errors(args, match):
     """What cannot be used is said, and what can."""
     with pytest.raises(ValueError, match=match):
         make_array_info(**args)
+
+
+@pytest.mark.parametrize("name", ["kit157", "kit160"])
+def test_kit_is_plotted_by_positions(name):
+    """MNE plots averages of all arrays; KIT's needs to know the system."""
+    info = make_array_info(name)
+    layout = mne.channels.find_layout(info)
+    assert layout.kind == "custom" and layout.names == info["ch_names"]
+    # neighbours in the helmet are neighbours in the plane
+    pos = np.array([ch["loc"][:3] for ch in info["chs"]])
+    nearest = [np.argsort(np.linalg.norm(pos - p, axis=1))[1] for p in pos]
+    apart = np.linalg.norm(layout.pos[:, :2] - layout.pos[nearest, :2], axis=1)
+    assert np.median(apart) < 0.15
