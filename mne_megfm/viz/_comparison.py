@@ -104,7 +104,7 @@ def plot_comparison(
     left.set_yticks(rows, table.index)
     left.set_ylim(n - 0.5, -0.5)
     left.set_xlabel(f"{name} (folds; mean and 95 % interval)")
-    right.set_xlabel(f"difference in {name} to the reference")
+    right.set_xlabel("difference to the reference")
     for ax in (left, right):
         bare(ax)
     right.tick_params(left=False, labelleft=False)
