@@ -91,7 +91,9 @@ def attribute(
         channel [2]_, per standard deviation of the channel.
     ``"integrated_gradients"``
         Gradient along the way from the mean of all rows to the row, in 64 steps, times
-        the change: contributions that add up to the change of the decision [3]_.
+        the change: contributions that should add up to the change of the decision
+        [3]_. They do so roughly at best: the encoder bends sharply where the way passes
+        weak signals, and some rows were off by half of their change and more.
     ``"gradient"``, ``"gradient_x_input"``
         The plain gradient per standard deviation, and times the signal.
     ``"occlusion"``

@@ -13,8 +13,7 @@ from ._row_network import Row, RowNetwork
 
 #: Noise of SmoothGrad, in standard deviations of each channel.
 NOISE = 0.3
-#: How many noisy copies, and steps from the mean of all rows: the encoder bends most
-#: where signals are weak, and contributions add up only if the steps are small.
+#: How many noisy copies, and steps from the mean of all rows.
 N_COPIES, N_STEPS = 16, 64
 _BATCH = 32
 

@@ -33,11 +33,13 @@ def describe_run(
     Participants are counted, never named.
     """
     table = store.table
+    # where the checkpoint lay is nobody's business, what it is called is
+    weights = settings.weights and settings.weights.rstrip("/").rsplit("/")[-1]
     versions = {n: metadata.version(n) for n in ("mne", "numpy", "safetensors")}
     return {
         "name": settings.name,
         "licence": settings.licence,
-        "started_from": settings.weights or "random weights",
+        "started_from": weights or "random weights",
         "participants": int(table["participant"].nunique()),
         "participants_held_out": n_held_out,
         "recordings": len(table),
@@ -45,7 +47,7 @@ def describe_run(
         "hours": round(float(table["seconds"].sum()) / 3600, 3),
         "counts": _counts(table),
         "store": store.fingerprint,
-        "settings": settings.to_dict(),
+        "settings": settings.to_dict() | {"weights": weights},
         "epochs": len(history.epoch),
         "epochs_planned": settings.epochs,
         "steps": n_steps,

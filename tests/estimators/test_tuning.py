@@ -40,11 +40,11 @@ def learned(request, epochs):
     """
     rng = np.random.default_rng(0)
     first, second = rng.standard_normal((2, 1, len(epochs.ch_names), 1))
-    y = np.repeat([0, 1], 24)
+    y = np.repeat([0, 1], 48)
     data = np.where(y[:, None, None] == 0, first, second)
-    data = data * 6e-13 * rng.standard_normal((48, 1, 250))
+    data = data * 6e-13 * rng.standard_normal((96, 1, 250))
     X = MEGSamples(mne.EpochsArray(data, epochs.info))
-    train = np.arange(48) % 3 > 0
+    train = np.arange(96) % 3 > 0
     params = {"max_epochs": 20, "lr": 1e-2, "patience": 20, "n_rows": 1}
     classifier = tuned(request.param, batch_size=4, **params)
     return classifier.fit(X[train], y[train]), X[~train], y[~train]
