@@ -116,7 +116,7 @@ def attention(
 
     What aligns with sources was measured on simulated averages: ``"between"`` does for
     sounds, ``"rollout"`` to some degree for stimuli of a median nerve; plain weights
-    do not, and single trials show nothing with what was tried (see the design page).
+    hardly do, and single trials show nothing with what was tried (see the design page).
 
     References
     ----------
