@@ -126,9 +126,7 @@ def describe_by_level(
             "describes participants, too."
         )
     check_events(sources, reading)
-    by_name: dict[str, list[Source]] = {}
-    for source in sources:
-        by_name.setdefault(source.participant, []).append(source)
+    by_name = group_by_participant(sources)
     transformer = MEGFMTransformer(**params, unit="participant", participants="level")
     log_level = get_config("MNE_LOGGING_LEVEL", "WARNING")
     # the first one loads the weights, which are then copied to workers
@@ -141,6 +139,14 @@ def describe_by_level(
     described = dict(zip(by_name, told, strict=True))
     _tell_what_lacks_stimuli(described)
     return DescribedParticipants(transformer, described)
+
+
+def group_by_participant(sources: list[Source]) -> dict[str, list[Source]]:
+    """Put the recordings of each participant together, by name."""
+    by_name: dict[str, list[Source]] = {}
+    for source in sources:
+        by_name.setdefault(source.participant, []).append(source)
+    return by_name
 
 
 def read_participant(

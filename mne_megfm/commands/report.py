@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ._group import Command, run_as_module
-
-if TYPE_CHECKING:
-    from ._sources import Source
+from ._options import Reading, reading_options
 
 _TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 #: So much of a recording is reconstructed, s: minutes would tell the same.
@@ -21,7 +19,8 @@ _EXCERPT = 60.0
     cls=Command,
     examples="""
     mne-megfm report sub-*_meg.fif -o report.html
-    mne-megfm report BIDS_ROOT --labels participants.tsv --label group -o report.html
+    mne-megfm report BIDS_ROOT --events auditory=tone --labels participants.tsv
+    --label group -o report.html
     mne-megfm report recordings.tsv --weights OUT --history OUT/history.csv -o
     report.html
     """,
@@ -41,6 +40,7 @@ _EXCERPT = 60.0
 )
 @click.option("--labels", type=_TABLE, help="Labels of participants, to compare on.")
 @click.option("--label", default="label", show_default=True, help="Their column.")
+@reading_options
 @click.option("--weights", default="megfm-tiny", show_default=True)
 @click.option("--history", type=_TABLE, help="history.csv of a run of pretrain.")
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2))
@@ -55,6 +55,10 @@ def command(
     out: Path,
     labels: Path | None,
     label: str,
+    states: dict[str, list[str]],
+    events: dict[str, list[str]],
+    tmin: float,
+    tmax: float,
     weights: str,
     history: Path | None,
     folds: int,
@@ -68,25 +72,30 @@ def command(
     """Write one HTML report of RECORDINGS, a model, and how well it does.
 
     RECORDINGS are files that MNE reads, a BIDS data set, or a table (CSV or TSV) with
-    the columns file, participant and state; each participant has one recording of a
-    state. With --labels, the model's features are compared with all baselines by
-    cross-validation over participants. The report names participants.
+    the columns file, participant and state. Continuous recordings have responses where
+    --events cuts them. With --labels, the model's features are compared with all
+    baselines by cross-validation over participants. The report names participants.
     """
     import matplotlib
 
     from ..estimators import MEGFMTransformer
     from ..pretraining import History
     from ..report import make_report
+    from ._level_rows import group_by_participant, read_participant
     from ._participants_table import read_labels
-    from ._rows import list_recordings
+    from ._rows import check_events, list_recordings, read_source
     from ._tables import check_target
 
     check_target(out, overwrite, (".html",))
     matplotlib.use("Agg")
     given = {"history": None if history is None else History.from_csv(history)}
     told = None if labels is None else read_labels(labels, label)
-    participants = read_participants(list_recordings(list(recordings)))
-    names, X = list(participants), list(participants.values())
+    reading = Reading(states, events, tmin, tmax)
+    sources = list_recordings(list(recordings), states)
+    check_events(sources, reading)
+    by_name = group_by_participant(sources)
+    names = list(by_name)
+    X = [read_participant(own, reading) for own in by_name.values()]
     transformer = MEGFMTransformer(weights, unit="participant").fit(X)
     if len(X) > 2:
         given["features"] = transformer.transform(X)
@@ -102,7 +111,7 @@ def command(
         y,
         names=names,
         estimator=transformer,
-        recording=excerpt(next(iter(X[0].values()))),
+        recording=excerpt(read_source(sources[0], reading)),
         title=title,
         overwrite=overwrite,
         **given,
@@ -110,49 +119,12 @@ def command(
     click.echo(f"Wrote {out}. Not for diagnosis.")
 
 
-def read_participants(sources: list[Source]) -> dict[str, dict[str, Any]]:
-    """Read recordings, by participant and state.
-
-    Parameters
-    ----------
-    sources : list of Source
-        The recordings.
-
-    Returns
-    -------
-    participants : dict of dict
-        From name to recordings by state.
-
-    Raises
-    ------
-    ValueError
-        If a participant has two recordings of a state.
-    """
-    from ..inputs import as_recordings
-    from ._rows import read_recording
-
-    participants: dict[str, dict[str, Any]] = {}
-    for source in sources:
-        inst = read_recording(source.path) if source.bids is None else source.read()
-        parts = inst if isinstance(inst, list) else [inst]
-        mine = participants.setdefault(source.participant, {})
-        for part in parts:
-            part.info["bads"] = sorted({*part.info["bads"], *source.bads})
-            state = source.task or ", ".join(sorted(set(as_recordings(part).states)))
-            if state in mine:
-                raise ValueError(
-                    f"Expected one recording of each state of {source.participant}, "
-                    f"got two of {state!r} ({source.relative}); join them, or give "
-                    "them states of their own in a table."
-                )
-            mine[state] = part
-    return participants
-
-
 def excerpt(inst: Any) -> Any:
     """Take the first minute of a recording."""
     import mne
 
+    if isinstance(inst, list):  # averages
+        inst = inst[0]
     if isinstance(inst, mne.io.BaseRaw):
         end = min(_EXCERPT, inst.times[-1])
         return inst.copy().crop(0.0, end)

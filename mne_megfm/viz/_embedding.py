@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
 from ._style import bare, finish, look, open_axes
 
@@ -19,8 +18,9 @@ from ._style import bare, finish, look, open_axes
 class EmbeddingDisplay:
     """Map of participants, from the two leading principal axes of their features.
 
-    Made by `from_estimator` or `from_features`. Features are scaled to unit variance
-    before axes are found, and no label is used.
+    Made by `from_estimator` or `from_features`. Features keep the weights that they
+    come with, as in linear heads: scale those of different units first. No label is
+    used.
 
     Parameters
     ----------
@@ -246,5 +246,5 @@ def _map(features: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]
             f"shape {features.shape}."
         )
     pca = PCA(2, random_state=0)
-    coordinates = pca.fit_transform(StandardScaler().fit_transform(features))
+    coordinates = pca.fit_transform(features)
     return coordinates, pca.explained_variance_ratio_

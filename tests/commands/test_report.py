@@ -1,13 +1,13 @@
 """Tests of the report from the shell."""
 
+import mne
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from mne_megfm import evaluation, simulate_cohort
 from mne_megfm.commands import main
-from mne_megfm.commands._rows import list_recordings
-from mne_megfm.commands.report import excerpt, read_participants
+from mne_megfm.commands.report import excerpt
 
 # MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of
 pytestmark = pytest.mark.filterwarnings(
@@ -46,7 +46,13 @@ def test_report(folder, tmp_path, monkeypatch):
         evaluation, "default_pipelines", lambda **kwargs: asked.update(kwargs) or cheap
     )
     out = tmp_path / "report.html"
-    args = [*sorted(folder.glob("*.fif")), "-o", out, "--title", "Nine people"]
+    # the first one has two recordings of the state, which belong together
+    first, *others = sorted(folder.glob("*.fif"))
+    again = tmp_path / f"run2_{first.name}"
+    epochs = mne.read_epochs(first)
+    epochs._data *= 1.1
+    epochs.save(again)
+    args = [first, again, *others, "-o", out, "--title", "Nine people"]
     labels = ["--labels", folder / "participants.tsv", "--label", "group"]
     settings = ["--folds", 2, "--repeats", 1, "--permutations", 0, "--seed", 4]
     result = run(*args, *labels, *settings)
@@ -59,6 +65,7 @@ def test_report(folder, tmp_path, monkeypatch):
     for number in range(9):
         assert f"<td class=word>sub-{number}</td>" in text
     assert "sounds" in text
+    assert [f">{n}<" in text for n in (3, 6)] == [True, True]
     left_out = "<td class=word>sub-8</td><td class=word>no label (NaN)</td>"
     assert left_out in text
     for section in ("Reconstruction", "Attention", "Comparison", "Calibration"):
@@ -80,19 +87,6 @@ def test_called_wrongly(folder, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_one_recording_of_a_state(folder, tmp_path):
-    """Two are refused by name; states are told by the name of the file, or inside."""
-    (file, *_) = sorted(folder.glob("*.fif"))
-    (people,) = read_participants(list_recordings([file])).values()
-    assert list(people) == ["sounds"]
-    plain = tmp_path / "plain-epo.fif"
-    plain.write_bytes(file.read_bytes())
-    ((name, people),) = read_participants(list_recordings([plain])).items()
-    assert (name, list(people)) == ("plain-epo", ["auditory"])
-    with pytest.raises(ValueError, match="of sub-0, got two of 'sounds'"):
-        read_participants(list_recordings([file, file]))
-
-
 def test_first_minute():
     """Of long recordings, a minute is reconstructed."""
     cohort = simulate_cohort(
@@ -109,6 +103,7 @@ def test_first_minute():
     assert len(excerpt(epochs)) == 60
     evoked = epochs.average()
     assert excerpt(evoked) is evoked
+    assert excerpt([evoked, evoked.copy()]) is evoked
     np.testing.assert_array_equal(
         excerpt(raw).get_data(), raw.get_data(stop=excerpt(raw).n_times)
     )

@@ -14,14 +14,14 @@ def features(rng):
     """Return 12 rows that lie near a plane, on scales that differ."""
     plane = rng.standard_normal((12, 2)) @ rng.standard_normal((2, 6))
     rows = plane + 0.1 * rng.standard_normal((12, 6))
-    return rows * 10.0 ** np.arange(6)
+    return rows * 2.0 ** np.arange(6)
 
 
 def test_axes_are_those_of_the_svd(features):
-    """Features count alike, whatever their scale."""
+    """Features count as much as they vary."""
     display = EmbeddingDisplay.from_features(features)
-    scaled = (features - features.mean(0)) / features.std(0)
-    left, strength, _ = np.linalg.svd(scaled, full_matrices=False)
+    centred = features - features.mean(0)
+    left, strength, _ = np.linalg.svd(centred, full_matrices=False)
     expected = left[:, :2] * strength[:2]
     sign = np.sign((expected * display.coordinates).sum(0))
     assert_allclose(display.coordinates, expected * sign, atol=1e-9)
