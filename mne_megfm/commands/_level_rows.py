@@ -65,8 +65,7 @@ class DescribedParticipants:
         if states is None:
             level.fit(descriptions)
         else:
-            level.states = sorted(states)
-            level.responding = [state for state in level.states if states[state]]
+            level.know(states)
         features = level.transform(descriptions)
         index = pd.Index(names, name="participant")
         return pd.DataFrame(features, index, level.names())

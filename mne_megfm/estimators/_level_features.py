@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from mne.utils import warn
@@ -71,12 +71,13 @@ class ParticipantLevel:
         self : ParticipantLevel
             The fitted step.
         """
-        self.states = sorted({state for entry in descriptions for state in entry})
-        self.responding = [
-            state
-            for state in self.states
-            if any(entry.states.get(state) is not None for entry in descriptions)
-        ]
+        found = {state for entry in descriptions for state in entry}
+        self.know(
+            {
+                state: any(e.states.get(state) is not None for e in descriptions)
+                for state in found
+            }
+        )
         kept = {state for entry in descriptions for state in entry.evoked}
         self.evoked = {
             state: np.mean(
@@ -84,6 +85,23 @@ class ParticipantLevel:
             )
             for state in sorted(kept)
         }
+        return self
+
+    def know(self, states: Mapping[str, bool]) -> ParticipantLevel:
+        """Take states as they were learnt before.
+
+        Parameters
+        ----------
+        states : dict
+            Whether there are responses, by name of the state.
+
+        Returns
+        -------
+        self : ParticipantLevel
+            The step, as `fit` leaves it, but for averages that are appended.
+        """
+        self.states = sorted(states)
+        self.responding = [state for state in self.states if states[state]]
         return self
 
     def transform(
