@@ -79,7 +79,6 @@ def classify_cohort() -> dict[str, Any]:
     from ..datasets import simulate_cohort
     from ..evaluation import compare, default_pipelines
     from ..interpret import state_importance
-    from ._describing_once import DescribesOnce
 
     cohort = simulate_cohort(
         N_PARTICIPANTS,
@@ -95,10 +94,18 @@ def classify_cohort() -> dict[str, Any]:
     y = cohort.labels
     pipelines = default_pipelines(random_state=SEED)
     pipelines = {name: pipelines[name] for name in PIPELINES}
-    transformer = DescribesOnce()
-    pipelines["model features"].steps[0] = ("transformer", transformer)
+    model = pipelines["model features"]
+    descriptions = model[0].describe(X)  # slow, and all that follows rests on it
     cv = StratifiedKFold(n_splits=4, shuffle=True, random_state=SEED)
-    result = compare(X, y, pipelines, cv=cv, n_permutations=0, random_state=SEED)
+    result = compare(
+        X,
+        y,
+        pipelines,
+        cv=cv,
+        n_permutations=0,
+        descriptions={"model features": descriptions},
+        random_state=SEED,
+    )
     click.echo(
         f"\nMigraine against control, SIMULATED cohort: {len(y)} participants on three "
         f"MEG systems,\n{N_EPOCHS} trials in each of {', '.join(STATES)}, effect size "
@@ -112,15 +119,16 @@ def classify_cohort() -> dict[str, Any]:
             f"{name:28s}{auc[name].mean():8.2f} ({auc[name].std():.2f})"
             f"{accuracy[name].mean():14.2f} ({accuracy[name].std():.2f})"
         )
-    importance = state_importance(pipelines["model features"], X, y, cv=cv, seed=SEED)
-    described = transformer.describe(X)
-    features = transformer.fit_described(described).transform_described(described)
+    importance = state_importance(
+        model, X, y, cv=cv, descriptions=descriptions, seed=SEED
+    )
+    fitted = model[0].fit_described(descriptions)
     return {
         "X": X,
         "y": y,
         "names": cohort.names,
         "comparison": result,
-        "features": features,
+        "features": fitted.transform_described(descriptions),
         "importance": importance,
     }
 

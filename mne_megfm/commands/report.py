@@ -96,14 +96,16 @@ def command(
     by_name = group_by_participant(sources)
     names = list(by_name)
     X = [read_participant(own, reading) for own in by_name.values()]
-    transformer = MEGFMTransformer(weights, unit="participant").fit(X)
+    transformer = MEGFMTransformer(weights, unit="participant")
+    descriptions = transformer.describe(X)
+    transformer.fit_described(descriptions)
     if len(X) > 2:
-        given["features"] = transformer.transform(X)
+        given["features"] = transformer.transform_described(descriptions)
     y = None
     if told is not None:
         y = told.reindex(names).to_list()
         given |= _compare(
-            X, y, names, weights, folds, repeats, permutations, seed, jobs
+            X, y, names, descriptions, weights, folds, repeats, permutations, seed, jobs
         )
     make_report(
         out,
@@ -138,6 +140,7 @@ def _compare(
     X: list,
     y: list,
     names: list[str],
+    descriptions: list,
     weights: str,
     folds: int,
     repeats: int,
@@ -160,6 +163,7 @@ def _compare(
         pipelines,
         cv=cv,
         n_permutations=permutations,
+        descriptions={"model features": descriptions},
         n_jobs=jobs,
         random_state=seed,
         verbose=True,
@@ -179,6 +183,7 @@ def _compare(
             [X[n] for n in known],
             [y[n] for n in known],
             cv=cv,
+            descriptions=[descriptions[n] for n in known],
             seed=seed,
         )
     return found

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.multiclass import type_of_target
 
 from ..estimators import MEGFMClassifier, MEGFMRegressor, RidgeHead
+from ..estimators._given import check_count
 from ._comparison import Comparison
 from ._folds import Fold, default_cv, split_participants
 from ._frozen import FrozenFeatures, frozen_step
@@ -34,6 +35,7 @@ def compare(
     scoring: str | Sequence[str] | None = None,
     reference: str | None = None,
     n_permutations: int = 10,
+    descriptions: Mapping[str, list] | None = None,
     n_jobs: int | None = None,
     memory: str | joblib.Memory | None = None,
     random_state: int = 0,
@@ -77,6 +79,9 @@ def compare(
         the 20 folds by default), and set beside the first repeat of the true labels.
         With the default of 10 a p-value cannot be below 1/11: it shows leaks, and is
         no test of a result. Pass 199 or more for that.
+    descriptions : dict of list | None
+        From the name of a pipeline to what ``describe(X)`` of its first step returned,
+        where that was called before: participants are not described again.
     n_jobs : int | None
         Processes, as joblib has it; with :func:`joblib.parallel_config` also on a
         cluster.
@@ -95,11 +100,11 @@ def compare(
     Raises
     ------
     TypeError
-        If ``X`` or ``pipelines`` are of another kind.
+        If ``X``, ``pipelines`` or ``descriptions`` are of another kind.
     ValueError
         If lengths differ; if a recording is there under two names; if there are fewer
         participants than folds or a single class; if a participant is on both sides of
-        a split.
+        a split; if ``descriptions`` are of no pipeline that describes, or not by it.
 
     See Also
     --------
@@ -121,6 +126,10 @@ def compare(
 
     Participants without label or without usable epochs are left out and listed in
     ``excluded`` of the result.
+
+    Of given ``descriptions`` the first is made anew, to load the weights and to see
+    that the pipeline says the same. Participants of whom a recording is left out are
+    described anew, too.
 
     Examples
     --------
@@ -149,7 +158,7 @@ def compare(
         cv = default_cv(samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
     exclude_rare_states(samples, [(fold.train, fold.test) for fold in folds])
-    frozen = describe(samples, chosen, n_jobs, memory, verbose)
+    frozen = describe(samples, chosen, descriptions, n_jobs, memory, verbose)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)
     if reference is None:
@@ -206,19 +215,50 @@ def compare(
 def describe(
     samples: Samples,
     pipelines: Mapping[str, BaseEstimator],
+    descriptions: Mapping[str, list] | None,
     n_jobs: int | None,
     memory: str | joblib.Memory | None,
     verbose: bool,
 ) -> FrozenFeatures:
     """Let the frozen steps of all pipelines describe all participants, once."""
-    steps = [frozen_step(pipeline) for pipeline in pipelines.values()]
-    frozen = FrozenFeatures([step for step in steps if step is not None])
+    steps = {name: frozen_step(pipeline) for name, pipeline in pipelines.items()}
+    given = _check_descriptions(descriptions, steps, samples.n_given)
+    frozen = FrozenFeatures([step for step in steps.values() if step is not None])
+    for name, of_step in given.items():
+        frozen.give(steps[name], of_step, samples.X, samples.places)
     if frozen.leaves:
         if not (memory is None or isinstance(memory, joblib.Memory)):
             memory = joblib.Memory(memory, verbose=0)
         calls = frozen.tasks(samples.X, memory)
         frozen.keep(parallel(calls, len(samples), n_jobs, "Describing", verbose))
     return frozen
+
+
+def _check_descriptions(
+    descriptions: Mapping[str, list] | None,
+    steps: Mapping[str, BaseEstimator | None],
+    n_participants: int,
+) -> dict[str, list]:
+    """Check of which pipelines descriptions are given, and how many."""
+    if descriptions is None:
+        return {}
+    if not isinstance(descriptions, Mapping):
+        raise TypeError(
+            "Expected descriptions as a dict from the name of a pipeline to what "
+            f"describe(X) of its first step returned, got a "
+            f"{type(descriptions).__name__}."
+        )
+    can = [name for name, step in steps.items() if hasattr(step, "describe")]
+    for name in descriptions:
+        if name not in can:
+            raise ValueError(
+                f"Expected descriptions of pipelines whose first step describes, {can}"
+                f", got {name!r}; leave them out."
+            )
+    return {
+        name: check_count(of_step, n_participants)
+        for name, of_step in descriptions.items()
+    }
 
 
 def choose_pipelines(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import joblib
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import FeatureUnion, Pipeline
 
+from ..estimators._given import check_maker
 from ._signals import shared_trials
 
 MISSING = ".*recordings are missing.*"
@@ -66,27 +67,61 @@ class FrozenFeatures:
     ----------
     leaves : dict
         From a hash of its parameters to a transformer.
+    given : dict
+        From the same hash to descriptions made before; None for a participant without.
     table : dict
         From the same hash to the descriptions of all participants.
     """
 
     def __init__(self, steps: Iterable[BaseEstimator]) -> None:
         self.leaves = {_key(leaf): clone(leaf) for s in steps for leaf in _leaves(s)}
+        self.given: dict[str, list] = {}
         self.table: dict[str, list] = {}
+
+    def give(
+        self, step: BaseEstimator, descriptions: list, X: list, places: Sequence
+    ) -> None:
+        """Take what a step said before of participants at these places in a list.
+
+        None as a place stands for a participant whose recordings have changed since.
+        """
+        leaf = self.leaves[_key(step)]
+        given = [None if place is None else descriptions[place] for place in places]
+        known = next((n for n, place in enumerate(places) if place is not None), None)
+        if known is None:
+            return
+        with use_log_level("error"):
+            check_maker(leaf, given[known], X[known])
+        self.given[_key(step)] = given
 
     def tasks(self, X: list, memory: Any = None) -> Iterator:
         """Give delayed calls, one a participant, whose results go to `keep`."""
         with use_log_level("error"):
-            for leaf in self.leaves.values():
-                leaf.describe(X[:1])  # loads weights, which are then copied to workers
+            for key, leaf in self.leaves.items():
+                if key not in self.given:
+                    # loads weights, which are then copied to workers
+                    leaf.describe(X[:1])
         stamps = {key: _stamp(leaf) for key, leaf in self.leaves.items()}
-        for participant in X:
-            yield joblib.delayed(_describe)(self.leaves, participant, stamps, memory)
+        for number, participant in enumerate(X):
+            lacking = {
+                key: leaf
+                for key, leaf in self.leaves.items()
+                if key not in self.given or self.given[key][number] is None
+            }
+            # nothing is sent to workers where all is known
+            shown = participant if lacking else None
+            yield joblib.delayed(_describe)(lacking, shown, stamps, memory)
 
     def keep(self, results: Iterable[dict]) -> None:
         """Keep what the calls returned, in the order of participants."""
         results = list(results)
-        self.table = {key: [row[key] for row in results] for key in self.leaves}
+        self.table = {
+            key: [
+                row[key] if key in row else self.given[key][number]
+                for number, row in enumerate(results)
+            ]
+            for key in self.leaves
+        }
 
     def part(self, step: BaseEstimator) -> FrozenFeatures:
         """Restrict to what one step needs, to send that to a worker."""
@@ -122,9 +157,12 @@ class FrozenFeatures:
 
 def _stamp(leaf: BaseEstimator) -> str:
     """Tell apart transformers by their parameters and weights."""
-    weights = getattr(leaf, "model_", None)
-    arrays = {} if weights is None else weights.state_dict()
-    arrays = {name: array.cpu().numpy() for name, array in arrays.items()}
+    networks = (getattr(leaf, name, None) for name in ("model_", "level_"))
+    arrays = [
+        {name: array.cpu().numpy() for name, array in network.state_dict().items()}
+        for network in networks
+        if network is not None
+    ]
     return joblib.hash((type(leaf), leaf.get_params(), arrays))
 
 

@@ -104,6 +104,7 @@ def learning_curve(
     sites: Any = None,
     cv: Any = None,
     scoring: str | Sequence[str] | None = None,
+    descriptions: Mapping[str, list] | None = None,
     n_jobs: int | None = None,
     memory: str | joblib.Memory | None = None,
     random_state: int = 0,
@@ -121,7 +122,7 @@ def learning_curve(
         From name to pipeline; None for those of `default_pipelines`.
     train_sizes : sequence of float
         Shares of the training participants of each fold, above 0 and at most 1.
-    groups, sites, cv, scoring : object
+    groups, sites, cv, scoring, descriptions : object
         As in `compare`.
     n_jobs : int | None
         Processes, as joblib has it.
@@ -176,7 +177,7 @@ def learning_curve(
     subsets = {
         size: _subsets(folds, size, samples, classify, random_state) for size in sizes
     }
-    frozen = describe(samples, chosen, n_jobs, memory, verbose)
+    frozen = describe(samples, chosen, descriptions, n_jobs, memory, verbose)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)
     work = [

@@ -34,6 +34,10 @@ class Samples:
         Where each was recorded.
     excluded : list of dict
         What was left out: ``kind``, ``name`` and ``reason``.
+    n_given : int
+        How many participants were given.
+    places : list of int | None
+        Place of each among those given; None where recordings of theirs were left out.
     """
 
     X: list
@@ -42,6 +46,8 @@ class Samples:
     groups: NDArray[np.int_] | None
     sites: NDArray | None
     excluded: list[dict]
+    n_given: int
+    places: list[int | None]
 
     def __len__(self) -> int:
         return len(self.X)
@@ -92,7 +98,7 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
                 f"{int(pd.isna(columns[name]).sum())}; name one for each participant."
             )
     names = np.arange(len(X)) if groups is None else groups
-    samples = Samples([], y, names, None, None, [])
+    samples = Samples([], y, names, None, None, [], len(X), [])
     kept = []
     for position, element in enumerate(X):
         name = names[position]
@@ -106,6 +112,7 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
         for state in empty:
             samples.exclude("recording", name, f"no usable epoch in state {state!r}")
         samples.X.append(element)
+        samples.places.append(None if empty else position)
         kept.append(position)
     if not kept:
         raise ValueError(
@@ -160,7 +167,7 @@ def exclude_rare_states(
             kept = {s: inst for s, inst in element.items() if str(s) not in rare}
         else:
             kept = element[sorted(own - rare)]
-        samples.X[position] = kept
+        samples.X[position], samples.places[position] = kept, None
 
 
 def _without_empty(element: Any) -> tuple[Any, list[str]]:

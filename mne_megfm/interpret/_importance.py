@@ -17,6 +17,8 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, check_cv
 from sklearn.pipeline import Pipeline
 
+from ..estimators._given import check_count, check_maker
+
 METHODS = ("permutation", "shapley")
 #: All coalitions are scored: 2 to the power of the number of groups.
 _MOST_GROUPS = 10
@@ -32,6 +34,7 @@ def state_importance(
     groups: str | Mapping[str, list[str]] = "states",
     cv: Any = None,
     scoring: str | None = None,
+    descriptions: list | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Measure how much each state, or group of features, improves predictions.
@@ -56,6 +59,8 @@ def state_importance(
     scoring : str | None
         A score of scikit-learn; None takes ``"roc_auc"`` for two classes,
         ``"balanced_accuracy"`` for several and ``"r2"`` for numbers.
+    descriptions : list | None
+        What ``describe(X)`` of the first step returned, if that was called before.
     seed : int
         Seed of folds and permutations.
 
@@ -71,7 +76,8 @@ def state_importance(
         If the pipeline does not begin with a step that describes participants, or the
         states of a participant cannot be told.
     ValueError
-        If groups are unknown, too many or too few, or have no features.
+        If groups are unknown, too many or too few, or have no features; if lengths
+        differ, or ``descriptions`` are not by the first step.
 
     See Also
     --------
@@ -95,7 +101,9 @@ def state_importance(
         has 0.
 
     Participants are described once for all folds, but for states once more for each
-    coalition (6 times more with three states) or permutation.
+    coalition (6 times more with three states) or permutation. Of given
+    ``descriptions`` the first is made anew, to load the weights and to see that the
+    pipeline says the same.
 
     References
     ----------
@@ -136,6 +144,8 @@ def state_importance(
             f"Expected y with one value a participant ({len(X)}), got {len(y)}; give "
             "one for each, in the order of X."
         )
+    if descriptions is not None:
+        descriptions = check_count(descriptions, len(X))
     transformer, classifier = clone(first), is_classifier(pipeline)
     if cv is None:
         folds = RepeatedStratifiedKFold if classifier else RepeatedKFold
@@ -144,9 +154,9 @@ def state_importance(
     scorer = get_scorer(scoring or _usual_score(classifier, y))
     rng = np.random.default_rng(seed)
     parts = (
-        _States(transformer, X)
+        _States(transformer, X, descriptions)
         if isinstance(groups, str) and groups == "states"
-        else _Features(transformer, X, groups)
+        else _Features(transformer, X, groups, descriptions)
     )
     tables = []
     for fold, (train, test) in enumerate(cv.split(np.zeros((len(y), 1)), y)):
@@ -224,11 +234,14 @@ def _check_count(names: list[str]) -> list[str]:
 class _States:
     """Participants with some of their states."""
 
-    def __init__(self, transformer: Any, X: list) -> None:
+    def __init__(self, transformer: Any, X: list, descriptions: list | None) -> None:
         self.transformer = transformer
         self.people = [_by_state(element) for element in X]
         self.names = _check_count(sorted({s for p in self.people for s in p}))
         self._known: dict[tuple[str, ...], list] = {}
+        if descriptions is not None:
+            check_maker(transformer, descriptions[0], X[0])
+            self._known[tuple(self.names)] = descriptions
 
     def _described(self, names: tuple[str, ...]) -> list:
         """Describe all participants with these states; None without any of them."""
@@ -294,7 +307,11 @@ class _Features:
     """Participants with some groups of their features."""
 
     def __init__(
-        self, transformer: Any, X: list, groups: str | Mapping[str, list[str]]
+        self,
+        transformer: Any,
+        X: list,
+        groups: str | Mapping[str, list[str]],
+        descriptions: list | None,
     ) -> None:
         if not isinstance(groups, Mapping):
             raise ValueError(
@@ -302,7 +319,11 @@ class _Features:
                 f"features begin with, got {groups!r}; choose one of them."
             )
         self.transformer = transformer
-        self.described = list(transformer.describe(X))
+        if descriptions is None:
+            self.described = list(transformer.describe(X))
+        else:
+            check_maker(transformer, descriptions[0], X[0])
+            self.described = descriptions
         transformer.fit_described(self.described)
         names = [str(name) for name in transformer.get_feature_names_out()]
         self.columns: dict[str, NDArray[np.int_]] = {}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mne_megfm import evaluation, simulate_cohort
+from mne_megfm import MEGFMTransformer, evaluation, simulate_cohort
 from mne_megfm.commands import main
 from mne_megfm.commands.report import excerpt
 
@@ -41,7 +41,13 @@ def test_report(folder, tmp_path, monkeypatch):
     """Participants with their names, a comparison by their labels, who is left out."""
     cheap = evaluation.default_pipelines()
     cheap = {name: cheap[name] for name in ("model features", "band power")}
-    asked = {}
+    asked, described = {}, []
+    describe = MEGFMTransformer.describe
+    monkeypatch.setattr(
+        MEGFMTransformer,
+        "describe",
+        lambda self, X: described.extend(map(id, X)) or describe(self, X),
+    )
     monkeypatch.setattr(
         evaluation, "default_pipelines", lambda **kwargs: asked.update(kwargs) or cheap
     )
@@ -62,6 +68,8 @@ def test_report(folder, tmp_path, monkeypatch):
     text = out.read_text("utf-8")
     assert "Nine people" in text
     assert "Not a diagnostic device" in text
+    # each once, and the first with a label once more by the comparison
+    assert len(described) == 9 + 1
     for number in range(9):
         assert f"<td class=word>sub-{number}</td>" in text
     assert "sounds" in text

@@ -1,6 +1,7 @@
 """Tests of how much states and groups of features help."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -22,7 +23,10 @@ class Described(TransformerMixin, BaseEstimator):
     def transform(self, X):
         return self.transform_described(X)
 
+    whole = 0  # how many were described with all that there is
+
     def describe(self, X):
+        type(self).whole += sum(len(x) == len(NAMES) for x in X)
         return [dict(x) for x in X]
 
     def fit_described(self, descriptions, y=None):
@@ -125,6 +129,45 @@ def test_cohort():
     np.testing.assert_allclose(same["importance"], found["importance"], atol=1e-9)
 
 
+@pytest.mark.parametrize("method", ["shapley", "permutation"])
+@pytest.mark.parametrize("groups", ["states", GROUPS])
+def test_descriptions_given(numbers, groups, method):
+    """All states of all people are not described again, but for one participant."""
+    X, y = numbers
+    X[1] = {"size": 1.0}
+    model = make_pipeline(Described(), LinearRegression())
+    settings = {"groups": groups, "cv": 3}
+    Described.whole = 0
+    expected = state_importance(model, X, y, method, **settings)
+    assert Described.whole >= len(X) - 1
+    given = Described().describe(X)
+    Described.whole = 0
+    found = state_importance(model, X, y, method, descriptions=given, **settings)
+    # permuted participants are new ones
+    permuted = method == "permutation" and groups == "states"
+    assert Described.whole == 1 + permuted * len(NAMES) * (len(X) - 1)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+def test_descriptions_of_the_model_given():
+    """Shares are bit-equal to those without, and other weights are noticed."""
+    cohort = simulate_cohort(
+        6, states=("rest", "auditory"), arrays=("opm64",), n_epochs=3, random_state=0
+    )
+    X, y = [participant.recordings for participant in cohort], cohort.labels
+    model = make_pipeline(MEGFMTransformer(), LogisticRegression())
+    given = model[0].describe(X)
+    found = state_importance(model, X, y, cv=2, descriptions=given)
+    expected = state_importance(model, X, y, cv=2)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    # rounding is no other weights
+    given[0].bands = given[0].bands * np.float32(1 + 1e-6)
+    state_importance(model, X, y, cv=2, descriptions=given)
+    given[0].bands = given[0].bands + 0.1
+    with pytest.raises(ValueError, match="by the first step of the pipeline"):
+        state_importance(model, X, y, cv=2, descriptions=given)
+
+
 def test_errors(numbers):
     """What does not fit is refused."""
     X, y = numbers
@@ -133,6 +176,11 @@ def test_errors(numbers):
         state_importance(LinearRegression(), X, y)
     with pytest.raises(ValueError, match="one value a participant"):
         state_importance(model, X, y[:5])
+    with pytest.raises(ValueError, match=r"one a participant \(300\), got 5"):
+        state_importance(model, X, y, descriptions=X[:5])
+    for groups in ("states", GROUPS):
+        with pytest.raises(ValueError, match="by the first step of the pipeline"):
+            state_importance(model, X, y, groups=groups, descriptions=X[::-1])
     with pytest.raises(ValueError, match="Expected groups to be"):
         state_importance(model, X, y, groups="time")
     with pytest.raises(ValueError, match="Expected features for group 'a'"):
