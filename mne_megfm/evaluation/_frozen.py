@@ -68,7 +68,7 @@ class FrozenFeatures:
     leaves : dict
         From a hash of its parameters to a transformer.
     given : dict
-        From the same hash to descriptions made before; None for a participant without.
+        From the same hash to descriptions made already; None for a participant without.
     table : dict
         From the same hash to the descriptions of all participants.
     """
@@ -96,17 +96,17 @@ class FrozenFeatures:
 
     def tasks(self, X: list, memory: Any = None) -> Iterator:
         """Give delayed calls, one a participant, whose results go to `keep`."""
-        with use_log_level("error"):
+        with use_log_level("error"), shared_trials():
             for key, leaf in self.leaves.items():
                 if key not in self.given:
                     # loads weights, which are then copied to workers
-                    leaf.describe(X[:1])
+                    self.given[key] = [*leaf.describe(X[:1]), *[None] * (len(X) - 1)]
         stamps = {key: _stamp(leaf) for key, leaf in self.leaves.items()}
         for number, participant in enumerate(X):
             lacking = {
                 key: leaf
                 for key, leaf in self.leaves.items()
-                if key not in self.given or self.given[key][number] is None
+                if self.given[key][number] is None
             }
             # nothing is sent to workers where all is known
             shown = participant if lacking else None

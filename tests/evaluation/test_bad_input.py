@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.pipeline import make_pipeline
 
 from mne_megfm.evaluation import BandPower, TrialDynamics, compare, learning_curve
 
@@ -62,25 +62,6 @@ def test_errors_of_compare(X, y, change, error, message):
     settings = {"X": X, "y": y, "pipelines": PIPELINES, **QUICK}
     with pytest.raises(error, match=message):
         compare(**{**settings, **change})
-
-
-def test_errors_of_descriptions(X, y):
-    """Descriptions are of these participants, by these pipelines."""
-    both = FeatureUnion([("bands", BandPower()), ("dynamics", TrialDynamics())])
-    joined = make_pipeline(both, LogisticRegression())
-    pipelines = {**PIPELINES, "both": joined}
-    described = BandPower().describe(X)
-    wrong = [
-        (described, TypeError, "as a dict from the name of a pipeline .* got a list"),
-        ({"other": described}, ValueError, r"describes, \['bands'\], got 'other'"),
-        ({"both": described}, ValueError, r"describes, \['bands'\], got 'both'"),
-        ({"bands": described[:7]}, ValueError, r"one a participant \(8\), got 7"),
-        ({"bands": described[::-1]}, ValueError, "by the first step .* got others"),
-        ({"bands": TrialDynamics().describe(X)}, ValueError, "got others"),
-    ]
-    for given, error, message in wrong:
-        with pytest.raises(error, match=message):
-            compare(X, y, pipelines, descriptions=given, **QUICK)
 
 
 def _empty(epochs):

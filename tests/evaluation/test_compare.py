@@ -6,7 +6,6 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from joblib import parallel_config
 from numpy.testing import assert_allclose
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -31,7 +30,6 @@ from mne_megfm.evaluation import (
     compare,
     learning_curve,
 )
-from mne_megfm.evaluation._frozen import _stamp
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
 
@@ -171,8 +169,7 @@ def test_probe_describes_once(participants, cohort, monkeypatch):
 
     monkeypatch.setattr(MEGFMTransformer, "_describe", count)
     result = compare(X, y, {"a": probe}, cv=StratifiedKFold(2), n_permutations=1)
-    # all once, and the first a second time to have the weights
-    assert sum(counts) == len(X) + 1
+    assert sum(counts) == len(X)
     assert "untrained" in result.weights_seen["a"]
     assert_allclose(result.values()["a"], expected["test_roc_auc"])
     assert_allclose(result.values("brier")["a"], -expected["test_brier"], rtol=1e-4)
@@ -404,70 +401,11 @@ def test_described_once(made, tmp_path):
     }
     Counting.calls = 0
     first = compare(X, y, grid, n_permutations=1, memory=tmp_path)
-    assert Counting.calls <= len(X) + 1
+    assert Counting.calls == len(X)
     Counting.calls = 0
     second = compare(X, y, grid, n_permutations=1, memory=tmp_path)
-    assert Counting.calls <= 1
+    assert Counting.calls == 1  # which loads weights
     pd.testing.assert_frame_equal(first.folds, second.folds)
-
-
-@pytest.mark.parametrize("call", [compare, learning_curve])
-def test_descriptions_given(made, call):
-    """What was described before is not described again, but for one participant."""
-    X, y = made
-    grid = {
-        str(C): make_pipeline(Counting(), LogisticRegression(C=C)) for C in (0.1, 1)
-    }
-    first = call(X, y, grid, cv=4)
-    Counting.calls = 0
-    given = {"1": Counting().describe(X)}
-    second = call(X, y, grid, cv=4, descriptions=given)
-    assert Counting.calls == len(X) + 1
-    pd.testing.assert_frame_equal(first.folds, second.folds, check_exact=True)
-
-
-def test_descriptions_given_of_whom_some_are_left_out(participants, cohort):
-    """Each keeps its own; with a recording less, participants are described anew."""
-    X, y = [dict(x) for x in participants], cohort.labels.astype(object)
-    y[0] = None
-    X[3]["sound"] = X[3]["auditory"].copy().crop(0.0)
-    X[5]["rest"] = X[5]["rest"].copy().drop(range(9), verbose="error")
-    pipelines = {"a": linear(BandPower()), "b": linear(TrialDynamics())}
-    settings = {"cv": StratifiedKFold(3), "n_permutations": 1}
-    first = compare(X, y, pipelines, **settings)
-    kept = [n for n in range(12) if n != 5]
-    given = dict(zip(kept, BandPower().describe([X[n] for n in kept]), strict=True))
-    given[5] = BandPower().describe([{"auditory": X[5]["auditory"]}])[0]
-    given = {"a": [given[n] for n in range(12)]}
-    second = compare(X, y, pipelines, descriptions=given, **settings)
-    assert first.excluded["kind"].to_list() == ["participant", "recording", "recording"]
-    pd.testing.assert_frame_equal(first.excluded, second.excluded)
-    pd.testing.assert_frame_equal(first.folds, second.folds, check_exact=True)
-    pd.testing.assert_frame_equal(first.predictions, second.predictions)
-
-
-def test_descriptions_given_by_the_model(participants, cohort):
-    """Folds are bit-equal to those without, also of a classifier that is parted."""
-    X, y = participants[:8], cohort.labels[:8]
-    pipelines = {"probe": MEGFMClassifier(random_state=0)}
-    settings = {"cv": StratifiedKFold(2), "n_permutations": 0}
-    first = compare(X, y, pipelines, **settings)
-    described = MEGFMTransformer().describe(X)
-    second = compare(X, y, pipelines, descriptions={"probe": described}, **settings)
-    pd.testing.assert_frame_equal(first.folds, second.folds, check_exact=True)
-    pd.testing.assert_frame_equal(first.predictions, second.predictions)
-    assert first.weights_seen == second.weights_seen
-
-
-def test_cache_knows_the_level():
-    """What another level over trials said is not taken from the disk."""
-    transformer = MEGFMTransformer()
-    transformer.level_ = torch.nn.Linear(2, 2)
-    before = _stamp(transformer)
-    assert _stamp(transformer) == before
-    with torch.no_grad():
-        transformer.level_.weight += 1
-    assert _stamp(transformer) != before
 
 
 @pytest.mark.parametrize(
