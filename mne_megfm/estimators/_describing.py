@@ -71,6 +71,11 @@ class DescribesParticipants:
         -------
         descriptions : list of dict
             For each participant, from state to its description.
+
+        See Also
+        --------
+        mne_megfm.evaluation.compare : Takes descriptions, as do `learning_curve` and
+            `state_importance`.
         """
         recordings = self._recordings(X)
         if not hasattr(self, "model_"):
