@@ -40,7 +40,8 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         Weights of the encoder, see :class:`~mne_megfm.MEGFMTransformer`.
     strategy : {"probe", "lora", "finetune"}
         What is fitted: the head alone, low-rank adapters in the encoder [4]_, or all
-        of the encoder.
+        of the encoder. For participants the encoder is the level over trials, where
+        the weights have one.
     class_weight : {"balanced"} | dict | None
         Weights of the classes, as in scikit-learn. Probabilities are those of a
         population in which the classes are as frequent as weighted: with
@@ -77,7 +78,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         Factor on the learning rate from each layer to the one before it.
     n_rows : int
         Epochs or windows of each state that a participant is seen through in an epoch
-        of fine-tuning, drawn anew each time.
+        of fine-tuning, drawn anew each time; with a level over trials, the fewest.
     valid_fraction : float
         Share of participants of the training data that fine-tuning is stopped by.
     patience : int
@@ -113,8 +114,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
 
     Notes
     -----
-    A participant who lacks a state is described by what participants of the training
-    data have there on average, and by an indicator of what is missing.
+    Of a state that a participant lacks, the level over trials tells what it expects
+    from the other states; weights without a level take the mean of the training data.
+    What is missing is marked.
 
     The strength of regularisation is chosen by an inner cross-validation over groups,
     and the probabilities are calibrated by one temperature [2]_ found on the same
@@ -123,11 +125,13 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     other epochs of the same person, and are too sure.
 
     Fine-tuning (`skorch`) starts from the linear head that suits the frozen encoder
-    [3]_, with mean and spread over rows of each state as features, and trains encoder
-    and head together. A share of the training participants is held out: the epoch with
-    the least loss on them is kept, which may be the start. They also give the
-    temperature. `network_` is
-    trained, `transformer_` stays as pretrained.
+    [3]_, and trains encoder and head together. A share of the training participants is
+    held out: the epoch with the least loss on them is kept, which may be the start.
+    They also give the temperature. `network_` is trained, `transformer_` stays as
+    pretrained. Participants are seen through half of their trials, drawn anew in each
+    epoch, by a copy of the level over trials, whose token is added to the frozen
+    features. Where there is no level, as for epochs, it is the window encoder that is
+    trained, with mean and spread over rows of each state as features of participants.
 
     References
     ----------

@@ -30,6 +30,7 @@ from ._labels import (
     check_weights,
     listed,
 )
+from ._level_network import level_outputs, reads_trials
 from ._network import network_outputs, rows_of_samples
 from ._signals import describe_signals
 from ._tasks import ClassificationTask, RegressionTask
@@ -181,7 +182,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         if head is not None:
             self._fit_head(head, features, y, weight, groups)
         else:
-            self._fit_network(recordings, y, weight, groups, seed)
+            self._fit_network(recordings, features, (y, weight, groups), seed)
 
     @staticmethod
     def _draw_seed(random_state: int | np.random.RandomState | None) -> int:
@@ -259,20 +260,15 @@ class BaseMEGFMPredictor(BaseEstimator):
     def _fit_network(
         self,
         recordings: Recordings,
-        y: NDArray,
-        weight: NDArray[np.float64],
-        groups: NDArray[np.int_],
+        features: NDArray[np.float32],
+        given: tuple[NDArray, NDArray[np.float64], NDArray[np.int_]],
         seed: int,
     ) -> None:
         # skorch takes a second to import, which the probe need not wait for
-        from ._tuning import fine_tune
+        from ._tuning import Tuning, fine_tune
 
         self.task_ = self._make_task(seed)
-        self.network_, self.history_ = fine_tune(
-            self.transformer_,
-            recordings,
-            self.task_,
-            (y, weight, groups),
+        tuning = Tuning(
             rank=self.rank if self.strategy == "lora" else None,
             n_rows=self.n_rows,
             valid_fraction=self.valid_fraction,
@@ -281,6 +277,9 @@ class BaseMEGFMPredictor(BaseEstimator):
             lr_decay=self.lr_decay,
             patience=self.patience,
             seed=seed,
+        )
+        self.network_, self.history_ = fine_tune(
+            self.transformer_, recordings, features, self.task_, given, tuning
         )
 
     # -- predicting ---------------------------------------------------------
@@ -299,7 +298,12 @@ class BaseMEGFMPredictor(BaseEstimator):
             )
         if self.strategy == "probe":
             return getattr(self.head_, method)(features)
-        outputs = network_outputs(self.network_, recordings, self.transformer_)
+        if reads_trials(self.transformer_):
+            outputs = level_outputs(
+                self.network_, recordings, features, self.transformer_
+            )
+        else:
+            outputs = network_outputs(self.network_, recordings, self.transformer_)
         return getattr(self.task_, method)(outputs)
 
     def typicality(self, X: Any) -> NDArray[np.float64]:
@@ -368,10 +372,20 @@ class BaseMEGFMPredictor(BaseEstimator):
         ------
         FileExistsError
             If the folder has files and ``overwrite`` is False.
+        ValueError
+            If the level over trials was fine-tuned: what the features of participants
+            rest on was measured on the level as pretrained, and does not suit it.
         """
         check_is_fitted(self, "transformer_")
         transformer = copy.copy(self.transformer_)
         if self.strategy != "probe":
+            if reads_trials(transformer):
+                raise ValueError(
+                    "Expected a window encoder that was trained, got one as pretrained "
+                    f"and a level over trials tuned by strategy={self.strategy!r}, "
+                    "which gives no features of its own; keep the whole estimator with "
+                    "joblib.dump, or use strategy='probe'."
+                )
             transformer.model_ = merge_adapters(copy.deepcopy(self.network_.encoder))
             epochs = int(self.history_["valid_loss"].idxmin())
             tuned = {"strategy": self.strategy, "epochs": epochs}

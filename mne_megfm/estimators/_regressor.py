@@ -24,7 +24,8 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
         Weights of the encoder, see :class:`~mne_megfm.MEGFMTransformer`.
     strategy : {"probe", "lora", "finetune"}
         What is fitted: the head alone, low-rank adapters in the encoder [3]_, or all
-        of the encoder.
+        of the encoder. For participants the encoder is the level over trials, where
+        the weights have one.
     head : str | estimator
         What is fitted to the features: ``"ridge"`` is
         :class:`~mne_megfm.estimators.RidgeHead`; the name of a plug-in, made with
@@ -56,7 +57,7 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
         Factor on the learning rate from each layer to the one before it.
     n_rows : int
         Epochs or windows of each state that a participant is seen through in an epoch
-        of fine-tuning, drawn anew each time.
+        of fine-tuning, drawn anew each time; with a level over trials, the fewest.
     valid_fraction : float
         Share of participants of the training data that fine-tuning is stopped by.
     patience : int
@@ -90,18 +91,19 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
 
     Notes
     -----
-    A participant who lacks a state is described by what participants of the training
-    data have there on average, and by an indicator of what is missing.
+    Of a state that a participant lacks, the level over trials tells what it expects
+    from the other states; weights without a level take the mean of the training data.
+    What is missing is marked.
 
     The strength of regularisation is chosen by an inner cross-validation over groups.
     Each participant of a list is a group of its own. Epochs are not, so pass ``groups``
     with them: otherwise the choice looks at other epochs of the same person.
 
     Fine-tuning (`skorch`) starts from the linear head that suits the frozen encoder
-    [2]_, with mean and spread over rows of each state as features, and trains encoder
-    and head together. A share of the training participants is held out: the epoch with
-    the least loss on them is kept, which may be the start. `network_` is
-    trained, `transformer_` stays as pretrained.
+    [2]_, and trains encoder and head together. A share of the training participants is
+    held out: the epoch with the least loss on them is kept, which may be the start.
+    `network_` is trained, `transformer_` stays as pretrained. What the encoder is for
+    participants, :class:`MEGFMClassifier` tells.
 
     References
     ----------

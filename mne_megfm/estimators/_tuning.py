@@ -1,93 +1,90 @@
-"""Training encoder and head together on labels, by skorch."""
+"""Training encoder and head together on labels: adapters, or all of it."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from skorch import NeuralNet
-from skorch.callbacks import Callback, GradientNormClipping
-from skorch.helper import predefined_split
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from ..inputs import Recordings
 from ..models import add_adapters
+from ._level_network import (
+    LevelBatch,
+    LevelDraws,
+    LevelNetwork,
+    read_people,
+    reads_trials,
+)
 from ._network import Batch, TunedNetwork, rows_of_samples
 from ._rows import RowDraws, RowStore
 from ._tasks import ClassificationTask, RegressionTask
+from ._training import train_network
 from ._transformer import MEGFMTransformer
 
-
-class _WeightedLoss(nn.Module):
-    """Cross entropy, or squared error, times the weight of each sample."""
-
-    def forward(self, output: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
-        wanted, weight = target
-        if wanted.is_floating_point():
-            losses = (output[:, 0] - wanted).square()
-        else:
-            losses = F.cross_entropy(output, wanted, reduction="none")
-        # not over the sum of weights: a batch of light samples should move little
-        return (losses * weight).mean()
+# participants in a batch where trials of each are few numbers
+_PEOPLE = 16
+# what comes before the blocks, in the window encoder and in the level
+_EMBEDDING = ("mixing", "embed.", "region_position", "time_position")
+_LEVEL_EMBEDDING = ("embed_", "state.", "when.", "token")
 
 
-class _Net(NeuralNet):
-    """skorch's loop; batches go to the device by themselves."""
+@dataclass(frozen=True)
+class Tuning:
+    """Settings of fine-tuning.
 
-    def infer(self, x: Any, **fit_params: Any) -> Tensor:
-        return self.module_(x.to(self.device))
-
-
-class _KeepBest(Callback):
-    """Keep the weights with the least held-out loss, those of the start among them.
-
-    skorch's own early stopping does not look at the weights before the first epoch. If
-    training only makes things worse, what the linear head could do is kept.
+    Parameters
+    ----------
+    rank : int | None
+        Rank of the adapters; None trains the encoder itself.
+    n_rows : int
+        Rows of each state that a sample is seen through in an epoch.
+    valid_fraction, max_epochs, lr, lr_decay, patience : float or int
+        See the estimators.
+    seed : int
+        Seed of draws, adapters and shuffling.
     """
 
-    def __init__(self, valid: Dataset, patience: int) -> None:
-        self.valid = valid
-        self.patience = patience
-
-    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        total = 0.0
-        for batch in net.get_iterator(self.valid, training=False):
-            total += len(batch[0]) * float(net.validation_step(batch)["loss"])
-        self.best_loss_, self.best_epoch_ = total / len(self.valid), 0
-        self._losses = [(0, np.nan, self.best_loss_)]
-        self._keep(net)
-
-    def _keep(self, net: NeuralNet) -> None:
-        self.best_ = copy.deepcopy(net.module_.state_dict())
-
-    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        losses = net.history[-1, ("epoch", "train_loss", "valid_loss")]
-        epoch, of_training, loss = losses
-        if not np.isfinite(of_training):
-            raise RuntimeError(
-                f"Expected a finite loss, got {of_training} in epoch {epoch}; lower lr."
-            )
-        self._losses.append(losses)
-        if loss < self.best_loss_:
-            self.best_loss_, self.best_epoch_ = loss, epoch
-            self._keep(net)
-        elif epoch - self.best_epoch_ >= self.patience:
-            raise KeyboardInterrupt  # how skorch is told to stop
-
-    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        net.module_.load_state_dict(self.best_)
-        names = ["epoch", "train_loss", "valid_loss"]
-        self.history_ = pd.DataFrame(self._losses, columns=names).set_index("epoch")
+    rank: int | None
+    n_rows: int
+    valid_fraction: float
+    max_epochs: int
+    lr: float
+    lr_decay: float
+    patience: int
+    seed: int
 
 
-def layer_rates(n_blocks: int, lr: float, decay: float) -> list[tuple[str, dict]]:
+class _Data(NamedTuple):
+    """Labels or numbers of all samples, and who is trained on."""
+
+    y: NDArray
+    weight: NDArray
+    groups: NDArray
+    train: NDArray[np.int_]
+    targets: Tensor
+    weights: Tensor
+
+
+class _Parts(NamedTuple):
+    """A network at its start, and what it is trained on and stopped by."""
+
+    network: TunedNetwork | LevelNetwork
+    draws: RowDraws | LevelDraws
+    held_out: RowDraws | LevelDraws
+    batch_size: int
+    embedding: tuple[str, ...]
+
+
+def layer_rates(
+    n_blocks: int, lr: float, decay: float, embedding: Sequence[str] = _EMBEDDING
+) -> list[tuple[str, dict]]:
     """Give each layer its learning rate: the deeper, the lower.
 
     Howard & Ruder (2018), "Universal language model fine-tuning for text
@@ -102,6 +99,8 @@ def layer_rates(n_blocks: int, lr: float, decay: float) -> list[tuple[str, dict]
         Rate of the head and of what follows the last block.
     decay : float
         Factor from one layer to the next below.
+    embedding : sequence of str
+        How names of parameters before the blocks begin.
 
     Returns
     -------
@@ -112,87 +111,22 @@ def layer_rates(n_blocks: int, lr: float, decay: float) -> list[tuple[str, dict]
         (f"encoder.blocks.{block}.*", {"lr": lr * decay ** (n_blocks - block)})
         for block in range(n_blocks)
     ]
-    embedding = [
-        (f"encoder.{name}*", {"lr": lr * decay ** (n_blocks + 1)})
-        for name in ("mixing", "embed.", "region_position", "time_position")
-    ]
-    return rates + embedding
-
-
-def train_network(
-    network: nn.Module,
-    draws: Dataset,
-    held_out: Dataset,
-    *,
-    max_epochs: int,
-    lr: float,
-    weight_decay: float,
-    patience: int,
-    batch_size: int,
-    device: str | torch.device,
-    seed: int,
-    param_groups: Sequence[tuple[str, dict]] = (),
-    collate: Callable | None = None,
-) -> pd.DataFrame:
-    """Train a network until its held-out loss falls no more, and keep its best.
-
-    Parameters
-    ----------
-    network : Module
-        The network; changed in place, and left in evaluation mode.
-    draws, held_out : Dataset
-        Samples, each with a pair of target and weight, to train on and to stop by.
-    max_epochs, lr, weight_decay, patience, batch_size, device, seed
-        See the estimators.
-    param_groups : sequence of tuple
-        Patterns of parameter names with settings of their own.
-    collate : callable | None
-        Makes a batch of samples.
-
-    Returns
-    -------
-    history : DataFrame
-        Losses of the epochs; epoch 0 is the network as it was given.
-    """
-    best = _KeepBest(held_out, patience)
-    _Net(
-        network,
-        criterion=_WeightedLoss,
-        optimizer=torch.optim.AdamW,
-        optimizer__param_groups=list(param_groups),
-        optimizer__weight_decay=weight_decay,
-        lr=lr,
-        batch_size=batch_size,
-        max_epochs=max_epochs,
-        train_split=predefined_split(held_out),
-        iterator_train__shuffle=True,
-        iterator_train__generator=torch.Generator().manual_seed(seed),
-        iterator_train__collate_fn=collate,
-        iterator_valid__collate_fn=collate,
-        callbacks=[best, GradientNormClipping(1.0)],
-        device=device,
-        verbose=0,
-    ).fit(draws, None)
-    network.eval()
-    return best.history_
+    below = {"lr": lr * decay ** (n_blocks + 1)}
+    return rates + [(f"encoder.{name}*", below) for name in embedding]
 
 
 def fine_tune(
     transformer: MEGFMTransformer,
     recordings: Recordings,
+    features: NDArray[np.float32],
     task: ClassificationTask | RegressionTask,
     given: tuple[NDArray, NDArray, NDArray],
-    *,
-    rank: int | None,
-    n_rows: int,
-    valid_fraction: float,
-    max_epochs: int,
-    lr: float,
-    lr_decay: float,
-    patience: int,
-    seed: int,
-) -> tuple[TunedNetwork, pd.DataFrame]:
+    tuning: Tuning,
+) -> tuple[TunedNetwork | LevelNetwork, pd.DataFrame]:
     """Train a copy of a transformer's encoder, and a head, on labels or numbers.
+
+    For participants with a level over trials it is the level that is trained, which
+    sees all of a person; the window encoder otherwise.
 
     The head begins as the one that suits the frozen encoder, so that early steps do not
     spoil the encoder (Kumar et al. 2022, "Fine-tuning can distort pretrained features
@@ -204,89 +138,158 @@ def fine_tune(
         The fitted transformer; not changed.
     recordings : Recordings
         What it was fitted to.
+    features : ndarray, shape (n_samples, n_features)
+        What it makes of them.
     task : ClassificationTask | RegressionTask
         What to predict.
     given : tuple of ndarray
         Labels or numbers, weights and groups of the samples.
-    rank : int | None
-        Rank of the adapters; None trains the encoder itself.
-    n_rows : int
-        Rows of each state that a sample is seen through in an epoch; twice as many
-        where nothing is drawn, and four times as many to draw from.
-    valid_fraction, max_epochs, lr, lr_decay, patience, seed
-        See the estimators.
+    tuning : Tuning
+        The settings.
 
     Returns
     -------
-    network : TunedNetwork
+    network : TunedNetwork | LevelNetwork
         The trained network, in evaluation mode.
     history : DataFrame
         Losses of the epochs; epoch 0 is the linear head on the frozen encoder.
     """
     y, weight, groups = given
-    whole = transformer.unit_ == "participant"
-    states = sorted(set(recordings.states.tolist())) if whole else [""]
-    store = RowStore(
-        recordings,
-        *rows_of_samples(recordings, transformer.unit_, states),
-        4 * n_rows,
-        transformer,
-    )
-    train, valid = task.split(y, groups, valid_fraction)
-    targets, weights = task.targets(y, weight)
-    still, held_out = (
-        RowDraws(store, samples, targets, weights, 2 * n_rows)
-        for samples in (np.arange(len(y)), valid)
-    )
-    draws = RowDraws(store, train, targets, weights, n_rows, seed)
-    device = transformer.model_.kernel.device
-    # a batch of participants has about as many windows as the transformer encodes
-    batch_size = max(1, transformer.batch_size // (n_rows * len(states)))
+    train, valid = task.split(y, groups, tuning.valid_fraction)
+    data = _Data(y, weight, groups, train, *task.targets(y, weight))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = copy.deepcopy(transformer.model_)
-        if rank is not None:
-            add_adapters(encoder, rank)
-        network = TunedNetwork(
-            encoder, transformer.pooling_, states, store.n_patches, spread=whole
-        )
-        network.start_head(
-            _describe(network, still, batch_size),
-            lambda X: task.start(X[train], y[train], weight[train], groups[train]),
-        )
+        torch.manual_seed(tuning.seed)
+        if reads_trials(transformer):
+            parts = _start_level(
+                transformer, recordings, features, task, data, valid, tuning
+            )
+        else:
+            parts = _start_windows(transformer, recordings, task, data, valid, tuning)
+        network, draws, held_out, batch_size, embedding = parts
         history = train_network(
             network,
             draws,
             held_out,
-            max_epochs=max_epochs,
-            lr=lr,
+            max_epochs=tuning.max_epochs,
+            lr=tuning.lr,
             weight_decay=0.01,
-            patience=patience,
+            patience=tuning.patience,
             batch_size=batch_size,
-            device=device,
-            seed=seed,
-            param_groups=layer_rates(len(encoder.blocks), lr, lr_decay),
+            device=network.centre.device,
+            seed=tuning.seed,
+            param_groups=layer_rates(
+                len(network.encoder.blocks), tuning.lr, tuning.lr_decay, embedding
+            ),
             collate=draws.collate,
         )
     with torch.inference_mode():
+        device = network.centre.device
         outputs = [network(b.to(device)) for b in _batches(held_out, batch_size)]
     task.finish(torch.cat(outputs).double().cpu().numpy(), y[valid], weight[valid])
     return network, history
 
 
-def _batches(data: RowDraws, batch_size: int) -> Iterator[Batch]:
+def _start_windows(
+    transformer: MEGFMTransformer,
+    recordings: Recordings,
+    task: ClassificationTask | RegressionTask,
+    data: _Data,
+    valid: NDArray[np.int_],
+    tuning: Tuning,
+) -> _Parts:
+    """Begin with the window encoder, and rows of samples."""
+    whole = transformer.unit_ == "participant"
+    states = sorted(set(recordings.states.tolist())) if whole else [""]
+    n_rows = tuning.n_rows
+    store = RowStore(
+        recordings,
+        *rows_of_samples(recordings, transformer.unit_, states),
+        # four times as many to draw from
+        4 * n_rows,
+        transformer,
+    )
+    everybody, held_out = (
+        # twice as many where nothing is drawn
+        RowDraws(store, samples, data.targets, data.weights, 2 * n_rows)
+        for samples in (np.arange(len(data.y)), valid)
+    )
+    draws = RowDraws(store, data.train, data.targets, data.weights, n_rows, tuning.seed)
+    # a batch of participants has about as many windows as the transformer encodes
+    batch_size = max(1, transformer.batch_size // (n_rows * len(states)))
+    network = TunedNetwork(
+        _to_train(transformer.model_, tuning.rank),
+        transformer.pooling_,
+        states,
+        store.n_patches,
+        spread=whole,
+    )
+    network.eval()
+    with torch.inference_mode():
+        device = network.encoder.token_mean.device
+        described = [
+            network.describe(batch.to(device)).cpu()
+            for batch in _batches(everybody, batch_size)
+        ]
+    network.start_head(
+        torch.cat(described).double().numpy(), lambda X: _start(task, data, X)
+    )
+    return _Parts(network, draws, held_out, batch_size, _EMBEDDING)
+
+
+def _start_level(
+    transformer: MEGFMTransformer,
+    recordings: Recordings,
+    features: NDArray[np.float32],
+    task: ClassificationTask | RegressionTask,
+    data: _Data,
+    valid: NDArray[np.int_],
+    tuning: Tuning,
+) -> _Parts:
+    """Begin with the level over trials, and trials of participants."""
+    level = transformer.level_
+    people = list(read_people(recordings, transformer))
+    everybody, held_out = (
+        LevelDraws(people, features, samples, data.targets, data.weights, level)
+        for samples in (np.arange(len(people)), valid)
+    )
+    draws = LevelDraws(
+        people,
+        features,
+        data.train,
+        data.targets,
+        data.weights,
+        level,
+        tuning.n_rows,
+        tuning.seed,
+    )
+    network = LevelNetwork(_to_train(level, tuning.rank))
+    with torch.inference_mode():
+        tokens = [level.encode(b.trials)[:, 0] for b in _batches(everybody, _PEOPLE)]
+    network.start_head(
+        torch.cat(tokens).double().numpy(),
+        features.astype(np.float64),
+        lambda X: _start(task, data, X),
+    )
+    return _Parts(network, draws, held_out, _PEOPLE, _LEVEL_EMBEDDING)
+
+
+def _start(
+    task: ClassificationTask | RegressionTask, data: _Data, X: NDArray
+) -> tuple[NDArray, NDArray]:
+    """Fit the first head to those who are trained on."""
+    given = (values[data.train] for values in (X, data.y, data.weight, data.groups))
+    return task.start(*given)
+
+
+def _to_train(model: nn.Module, rank: int | None) -> nn.Module:
+    """Copy a model, with adapters where a rank is given."""
+    model = copy.deepcopy(model)
+    return model if rank is None else add_adapters(model, rank)
+
+
+def _batches(
+    data: RowDraws | LevelDraws, batch_size: int
+) -> Iterator[Batch | LevelBatch]:
     for first in range(0, len(data), batch_size):
         last = min(first + batch_size, len(data))
         yield data.collate([data[i] for i in range(first, last)])[0]
-
-
-def _describe(
-    network: TunedNetwork, data: RowDraws, batch_size: int
-) -> NDArray[np.float64]:
-    network.eval()
-    with torch.inference_mode():
-        described = [
-            network.describe(batch.to(network.encoder.token_mean.device)).cpu()
-            for batch in _batches(data, batch_size)
-        ]
-    return torch.cat(described).double().numpy()

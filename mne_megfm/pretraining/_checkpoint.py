@@ -246,7 +246,9 @@ def load_checkpoint(directory: str | os.PathLike) -> MaskedSignalTransformer:
             f"Expected weights of format {FORMAT!r} in {path}, got {kind!r}; the "
             "folder mixes files of different programs."
         )
-    model = MaskedSignalTransformer(ModelConfig.from_dict(config["model"]))
+    # its random start is replaced, and must not cost the caller random numbers
+    with torch.random.fork_rng(devices=[]):
+        model = MaskedSignalTransformer(ModelConfig.from_dict(config["model"]))
     check_state(state, model.state_dict(), str(path))
     model.load_state_dict(state, strict=True)
     return model.eval()

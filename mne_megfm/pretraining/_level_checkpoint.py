@@ -166,7 +166,9 @@ def load_level(
             f"Expected a level over trials for the array of the weights in "
             f"{directory}, got one of another (fingerprint {fingerprint}); {again}"
         )
-    level = ParticipantTransformer(sizes)
+    # its random start is replaced, and must not cost the caller random numbers
+    with torch.random.fork_rng(devices=[]):
+        level = ParticipantTransformer(sizes)
     check_state(state, level.state_dict(), str(path))
     level.load_state_dict(state, strict=True)
     return level.eval(), config.get("training", {})
