@@ -63,6 +63,9 @@ def main():
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--states", nargs="+", choices=SOURCES, default=list(SOURCES))
+    parser.add_argument(
+        "--readings", nargs="+", choices={row[0] for row in READINGS}, help="all"
+    )
     parser.add_argument("--no-trials", action="store_true")
     options = parser.parse_args()
     mne.set_log_level("error")
@@ -93,6 +96,8 @@ def main():
         rows = [("average", averages, row) for row in READINGS]
         if not options.no_trials:
             rows += [("trials", epochs, row) for row in OF_TRIALS]
+        chosen = options.readings
+        rows = [row for row in rows if chosen is None or row[2][0] in chosen]
         for of, X, (reading, layer, n_turns) in rows:
             trained, untrained = (
                 attention(net, X, reading=reading, layer=layer, n_turns=n_turns)
