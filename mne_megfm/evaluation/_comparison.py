@@ -10,7 +10,7 @@ import pandas as pd
 
 from ._metrics import BINARY, MULTICLASS, REGRESSION, bounds_of
 from ._statistics import corrected_interval, corrected_t_test, sign_flip_test
-from ._tables import contributions
+from ._tables import paired_differences
 
 TESTS = ("corrected-t", "sign-flip")
 _NOTE = (
@@ -111,8 +111,9 @@ class Comparison:
             Which metric; None for the first.
         test : {"corrected-t", "sign-flip"}
             Where p-values come from: the corrected resampled t-test on folds, or
-            exchanging, participant by participant, what the two pipelines contribute
-            to the metric.
+            exchanging, participant by participant, what the two pipelines say (for
+            ``"roc_auc"`` their ranks in the fold). The latter takes pipelines as they
+            were trained, and says nothing of other training participants.
 
         Returns
         -------
@@ -159,12 +160,10 @@ class Comparison:
         if test == "corrected-t":
             return corrected_t_test(gain.to_numpy(), ratio)[1]
         own, other = (
-            contributions(
-                self.predictions[self.predictions["pipeline"] == which], metric
-            )
+            self.predictions[self.predictions["pipeline"] == which]
             for which in (name, self.reference)
         )
-        return sign_flip_test((own - other).to_numpy())
+        return sign_flip_test(paired_differences(own, other, metric).to_numpy())
 
     def _chance(self, values: pd.DataFrame) -> pd.DataFrame:
         """Compare the first repeat with results on permuted labels."""

@@ -30,6 +30,7 @@ from mne_megfm.evaluation import (
     compare,
     learning_curve,
 )
+from mne_megfm.evaluation._tables import paired_differences
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
 
@@ -246,15 +247,18 @@ def test_intervals_stay_within_the_metric(rng):
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "balanced_accuracy", "brier"])
-def test_contributions_add_up(made, metric):
-    """With folds of equal make-up, the mean of contributions is the metric."""
-    from mne_megfm.evaluation._tables import contributions
-
+def test_differences_of_participants_add_up(made, metric):
+    """With folds of equal make-up, their mean is the difference of the metric."""
     X, y = made
-    result = compare(X, y, {"a": linear(Values())}, n_permutations=0)
+    pipelines = {"a": linear(Values()), "b": linear(Values(), SelectKBest(k=1))}
+    result = compare(X, y, pipelines, n_permutations=0)
+    own, other = (
+        result.predictions[result.predictions["pipeline"] == name] for name in "ab"
+    )
+    values = result.values(metric).mean()
+    assert values["a"] != values["b"]
     assert_allclose(
-        contributions(result.predictions, metric).mean(),
-        result.values(metric)["a"].mean(),
+        paired_differences(own, other, metric).mean(), values["a"] - values["b"]
     )
 
 

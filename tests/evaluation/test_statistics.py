@@ -3,11 +3,14 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from mne_megfm.evaluation import corrected_interval, corrected_t_test, sign_flip_test
+from mne_megfm.evaluation._tables import paired_differences
 
 
 def test_t_test_by_hand():
@@ -82,3 +85,42 @@ def test_sign_flips_keep_their_level(rng):
     p = [sign_flip_test(rng.normal(size=10)) for _ in range(400)]
     assert 8 <= np.sum(np.array(p) <= 0.05) <= 34  # 20, with four standard deviations
     assert np.isnan(sign_flip_test(np.array([np.nan])))
+
+
+def predicted(scores, y):
+    """A table of predictions in one fold."""
+    return pd.DataFrame(
+        {
+            "repeat": 0,
+            "fold": 0,
+            "participant": [f"p{n}" for n in range(len(y))],
+            "y_true": y,
+            "score": scores,
+        }
+    )
+
+
+def test_flipping_a_sign_exchanges_scores(rng):
+    """Signs times differences are the AUCs of scikit-learn after the exchange."""
+    y = np.repeat([0, 1], [5, 8])
+    ranks = np.array([rng.permutation(13) for _ in range(2)])
+    differences = paired_differences(*(predicted(r, y) for r in ranks), "roc_auc")
+    differences = differences.loc[[f"p{n}" for n in range(13)]].to_numpy()
+    for _ in range(20):
+        signs = rng.choice([-1, 1], 13)
+        first, second = np.where(signs == 1, ranks, ranks[::-1])
+        expected = roc_auc_score(y, first) - roc_auc_score(y, second)
+        assert_allclose((signs * differences).mean(), expected, atol=1e-12)
+
+
+def test_exchange_keeps_its_level(rng):
+    """Of two pipelines that are equally good, 5 % seem to differ at p < 0.05."""
+    y = np.arange(60) % 2
+    p = []
+    for _ in range(300):
+        shared = rng.standard_normal(60)
+        tables = [
+            predicted(1.2 * y + shared + rng.standard_normal(60), y) for _ in range(2)
+        ]
+        p.append(sign_flip_test(paired_differences(*tables, "roc_auc"), 400))
+    assert 2 <= np.sum(np.array(p) < 0.05) <= 30  # 15, with four standard deviations
