@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from scipy import stats
+from sklearn.model_selection import RepeatedStratifiedKFold
 
 from mne_megfm.datasets import simulate_participant
 from mne_megfm.evaluation import compare, default_pipelines, learning_curve
@@ -62,7 +63,7 @@ def simulate(folder, options, seed):
 def run_cohort(options, seed):
     """Compare on one cohort; give mean AUCs of its folds by pipeline."""
     mne.set_log_level("error")
-    pipelines = default_pipelines()
+    pipelines = default_pipelines(networks=options.networks)
     chosen = options.pipelines or pipelines
     with TemporaryDirectory() as folder:
         X, y = simulate(Path(folder), options, seed)
@@ -72,6 +73,9 @@ def run_cohort(options, seed):
             X,
             y,
             {name: pipelines[name] for name in chosen},
+            cv=RepeatedStratifiedKFold(
+                n_splits=options.folds, n_repeats=options.repeats, random_state=0
+            ),
             n_permutations=options.permutations,
             n_jobs=1,
         )
@@ -128,6 +132,11 @@ def main():
     parser.add_argument(
         "--pipelines", nargs="+", help="names; the first is the reference (all)"
     )
+    parser.add_argument(
+        "--networks", nargs="+", default=(), help="of braindecode, trained in each fold"
+    )
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--n-jobs", type=int, default=1, help="cohorts at a time")
     options = parser.parse_args()
     pd.set_option("display.width", None, "display.max_columns", None)
