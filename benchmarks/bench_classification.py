@@ -61,31 +61,35 @@ def simulate(folder, options, seed):
 
 
 def run_cohort(options, seed):
-    """Compare on one cohort; give mean AUCs of its folds by pipeline."""
+    """Compare on one cohort; give mean AUCs of its folds, and of the learning curve."""
     mne.set_log_level("error")
     pipelines = default_pipelines(networks=options.networks)
-    chosen = options.pipelines or pipelines
+    pipelines = {name: pipelines[name] for name in options.pipelines or pipelines}
+    cv = RepeatedStratifiedKFold(
+        n_splits=options.folds, n_repeats=options.repeats, random_state=0
+    )
+    curve = None
     with TemporaryDirectory() as folder:
         X, y = simulate(Path(folder), options, seed)
         started = time.perf_counter()
+        # for comparison and learning curve
+        described = {
+            name: pipeline[0].describe(X)
+            for name, pipeline in pipelines.items()
+            if hasattr(pipeline[0], "describe")
+        }
         # epochs that stay on disk cannot be sent to other processes
-        result = compare(
-            X,
-            y,
-            {name: pipelines[name] for name in chosen},
-            cv=RepeatedStratifiedKFold(
-                n_splits=options.folds, n_repeats=options.repeats, random_state=0
-            ),
-            n_permutations=options.permutations,
-            n_jobs=1,
-        )
+        shared = dict(cv=cv, descriptions=described, n_jobs=1)
+        result = compare(X, y, pipelines, n_permutations=options.permutations, **shared)
         print(f"\nSeed {seed}, compared in {time.perf_counter() - started:.0f} s")
         print(result)
-        flipped = result.summary(test="sign-flip")["p_value"].round(3)
-        print(f"p by sign flips over participants: {flipped.to_dict()}", flush=True)
+        exchanged = result.summary(test="sign-flip")["p_value"].round(3)
+        print(f"p of exchanged participants: {exchanged.to_dict()}", flush=True)
         if options.learning_curve:
-            print(learning_curve(X, y, scoring="roc_auc", n_jobs=1), flush=True)
-    return result.summary()["mean"].rename(seed)
+            curve = learning_curve(X, y, pipelines, scoring="roc_auc", **shared)
+            print(curve, flush=True)
+            curve = curve.summary()["mean"].rename(seed)
+    return result.summary()["mean"].rename(seed), curve
 
 
 def over_cohorts(aucs):
@@ -148,11 +152,16 @@ def main():
         flush=True,
     )
     seeds = range(options.seed, options.seed + options.cohorts)
-    aucs = Parallel(options.n_jobs)(delayed(run_cohort)(options, s) for s in seeds)
+    jobs = (delayed(run_cohort)(options, seed) for seed in seeds)
+    aucs, curves = zip(*Parallel(options.n_jobs)(jobs), strict=True)
     if options.cohorts > 1:
         aucs = pd.DataFrame(aucs)
         print(f"\nROC AUC of each cohort\n{aucs.round(3)}")
         print(f"\nOver cohorts\n{over_cohorts(aucs).round(3)}")
+        if options.learning_curve:
+            curves = pd.DataFrame(curves)
+            print(f"\nLearning curves, over cohorts\n{curves.T.round(3)}")
+            print(curves.agg(["mean", "std"]).T.round(3))
 
 
 if __name__ == "__main__":
