@@ -13,8 +13,14 @@ import pandas as pd
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.interpret import reconstruct, score_evoked, score_on_sensors
+from mne_megfm.pretraining import SpaceBlockMasking, TimeBlockMasking
 
 SEED, ORIGIN = 6100, (0.0, 0.0, 0.04)
+MASKS = {
+    "time blocks of 300 ms": TimeBlockMasking(),
+    "quarter of the sensors": SpaceBlockMasking(),
+}
+PARTS = ("sensors", "averages", "bads")
 
 
 def bad_channels(epochs, n_bads):
@@ -55,12 +61,13 @@ def show(title, tables, keys):
 
 
 def main():
-    """Print three tables."""
+    """Print up to three tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--participants", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--array", default="ctf151")
     parser.add_argument("--bads", type=int, default=8)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     args = parser.parse_args()
     mne.set_log_level("error")
     cohort = simulate_cohort(
@@ -75,16 +82,26 @@ def main():
     for person in cohort:
         epochs = person.epochs()
         transformer = MEGFMTransformer(unit="epoch").fit(epochs)
-        sensors.append(score_on_sensors(transformer, epochs))
-        trials = epochs["auditory", "somatosensory"]
-        evoked.append(score_evoked(transformer, trials))
-        bads.append(bad_channels(person.epochs("rest"), args.bads))
+        if "sensors" in args.only:
+            sensors.append(score_on_sensors(transformer, epochs))
+        if "averages" in args.only:
+            trials = epochs["auditory", "somatosensory"]
+            evoked += [
+                score_evoked(transformer, trials, mask).assign(mask=name)
+                for name, mask in MASKS.items()
+            ]
+        if "bads" in args.only:
+            bads.append(bad_channels(person.epochs("rest"), args.bads))
     print(
-        f"{args.participants} participants, {args.epochs} epochs a state, {args.array}"
+        f"SIMULATED: {args.participants} participants, {args.epochs} epochs a state, "
+        f"{args.array}, seed {SEED}"
     )
-    show("Hidden signal", sensors, ["mask", "state", "sensors", "method"])
-    show("Averages", evoked, ["state", "sensors", "method"])
-    show(f"{args.bads} bad channels", bads, ["method"])
+    if sensors:
+        show("Hidden signal", sensors, ["mask", "state", "sensors", "method"])
+    if evoked:
+        show("Averages", evoked, ["mask", "state", "sensors", "method"])
+    if bads:
+        show(f"{args.bads} bad channels", bads, ["method"])
 
 
 if __name__ == "__main__":
