@@ -1,4 +1,4 @@
-"""What training the encoder on labels adds to frozen features, on a simulated cohort.
+"""What training the level on labels adds to frozen features, on a simulated cohort.
 
 Run as ``python benchmarks/bench_strategies.py``; ``--help`` tells the settings.
 """
@@ -9,13 +9,11 @@ import time
 import mne
 import pandas as pd
 from sklearn.model_selection import RepeatedStratifiedKFold
-from sklearn.pipeline import make_pipeline
 
-from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
-from mne_megfm.estimators import LogisticHead
+from mne_megfm import MEGFMClassifier, simulate_cohort
 from mne_megfm.evaluation import compare
 
-STATES = ("auditory", "somatosensory")
+STATES = ("auditory", "somatosensory", "rest")
 ARRAYS = ("neuromag306", "ctf275", "kit157")
 
 
@@ -30,7 +28,8 @@ def main():
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--states", nargs="+", default=STATES)
     parser.add_argument("--max-epochs", type=int, default=20)
-    parser.add_argument("--rows", type=int, default=8, help="of fine-tuning")
+    parser.add_argument("--rows", type=int, default=8, help="fewest a state")
+    parser.add_argument("--lr", type=float, help="that of the strategy by default")
     options = parser.parse_args()
     mne.set_log_level("error")
     cohort = simulate_cohort(
@@ -46,18 +45,13 @@ def main():
     cv = RepeatedStratifiedKFold(
         n_splits=options.folds, n_repeats=options.repeats, random_state=0
     )
-    statistics = MEGFMTransformer(participants="statistics")
-    pipelines = {
-        "probe, level over trials": MEGFMClassifier(random_state=0),
-        "probe, mean and spread of tokens": make_pipeline(
-            statistics, LogisticHead(random_state=0)
-        ),
-    }
+    pipelines = {"probe": MEGFMClassifier(random_state=0)}
     for strategy in ("lora", "finetune"):
         pipelines[strategy] = MEGFMClassifier(
             strategy=strategy,
             max_epochs=options.max_epochs,
             n_rows=options.rows,
+            lr=options.lr,
             random_state=0,
         )
     pd.set_option("display.width", None, "display.max_columns", None)
@@ -66,7 +60,7 @@ def main():
         f"{', '.join(ARRAYS)},\n{options.epochs} epochs in each of "
         f"{', '.join(options.states)}, effect size {options.effect_size:g}, seed "
         f"{options.seed};\n{options.repeats} x {options.folds} folds, fine-tuning for "
-        f"up to {options.max_epochs} epochs on {options.rows} rows a state",
+        f"up to {options.max_epochs} epochs on half of the trials",
         flush=True,
     )
     tables = []

@@ -65,7 +65,8 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     batch_size : int
         Windows that are encoded or trained on at a time.
     device : str
-        ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one.
+        ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one. The level over
+        trials is small, and stays on the CPU.
     bf16 : bool
         Whether to compute in bfloat16 where that is safe.
     random_state : int | RandomState | None

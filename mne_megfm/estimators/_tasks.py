@@ -72,9 +72,12 @@ class ClassificationTask:
         return head.coef_, head.intercept_
 
     def finish(self, outputs: NDArray, y: NDArray, weight: NDArray) -> None:
-        """Calibrate by outputs for the samples held out."""
-        codes, weights = self.targets(y, weight)
-        self.temperature, _ = fit_temperature(outputs, codes.numpy(), weights.numpy())
+        """Calibrate by outputs for the samples held out, those with weight."""
+        used = weight > 0
+        codes, weights = self.targets(y[used], weight[used])
+        self.temperature, _ = fit_temperature(
+            outputs[used], codes.numpy(), weights.numpy()
+        )
 
     def decision_function(self, outputs: NDArray) -> NDArray[np.float64]:
         """Turn outputs into decisions."""

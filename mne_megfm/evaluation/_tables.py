@@ -89,12 +89,12 @@ def paired_differences(
     """Part the difference of two pipelines in a metric over participants.
 
     Their mean is the difference, if folds are of equal make-up. To change the sign of
-    one is to exchange what the two pipelines say of that participant.
+    one is to exchange what the two pipelines say of that participant, in all sessions.
 
     Parameters
     ----------
     own, other : DataFrame
-        Predictions of the two pipelines on the same folds.
+        Predictions of the two pipelines on the same folds, row by row.
     metric : str
         Which metric.
 
@@ -120,16 +120,20 @@ def paired_differences(
        differences in areas for comparing ROC curves from a paired design. Stat Med
        24:2873-2893, section 2. doi:10.1002/sim.2149
     """
+    # one person may have several rows in a fold: rows belong together by their order
+    own, other = own.reset_index(drop=True), other.reset_index(drop=True)
     if metric == "roc_auc" and "score" in own:
         last = own["y_true"].max()
-        keys = ["repeat", "fold", "participant"]
-        both = own.merge(other[[*keys, "score"]], on=keys, suffixes=("", "_other"))
-        parts = [
+        both = own.assign(score_other=other["score"])
+        values = pd.concat(
             _exchanges(fold, (fold["y_true"] == last).to_numpy())
             for _, fold in both.groupby(["repeat", "fold"])
-        ]
-        return pd.concat(parts).groupby(both["participant"]).mean()
-    return _contributions(own, metric) - _contributions(other, metric)
+        )
+    else:
+        values = _contributions(own, metric) - _contributions(other, metric)
+    n_people, n_rows = own["participant"].nunique(), len(own) / own["repeat"].nunique()
+    summed = values.groupby([own["participant"], own["repeat"]]).sum(min_count=1)
+    return summed.groupby("participant").mean() * n_people / n_rows
 
 
 def _exchanges(fold: pd.DataFrame, positive: NDArray[np.bool_]) -> pd.Series:
@@ -153,7 +157,7 @@ def _exchanges(fold: pd.DataFrame, positive: NDArray[np.bool_]) -> pd.Series:
 
 
 def _contributions(table: pd.DataFrame, metric: str) -> pd.Series:
-    """Part a metric that is a mean over participants."""
+    """Part a metric that is a mean over samples."""
     if metric == "brier" and "proba" in table:
         values = (table["proba"] - (table["y_true"] == table["y_true"].max())) ** 2
     elif metric == "balanced_accuracy":
@@ -168,7 +172,7 @@ def _contributions(table: pd.DataFrame, metric: str) -> pd.Series:
             "brier of two classes, balanced_accuracy, mae), got "
             f"{metric!r}; use test='corrected-t'."
         )
-    return values.groupby(table["participant"]).mean()
+    return values
 
 
 def _mean(values: list[float]) -> float:

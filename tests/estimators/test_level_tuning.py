@@ -11,9 +11,9 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from mne_megfm import MEGFMClassifier, MEGFMRegressor
-from mne_megfm.estimators import LogisticHead, _tuning
+from mne_megfm.estimators import LogisticHead, RidgeHead, _tuning
 from mne_megfm.estimators._level_network import LevelDraws
-from mne_megfm.estimators._tasks import ClassificationTask
+from mne_megfm.estimators._tasks import ClassificationTask, RegressionTask
 from mne_megfm.estimators._tuning import Tuning, fine_tune
 from mne_megfm.models import ParticipantConfig, ParticipantTransformer
 from mne_megfm.pretraining import PersonTrials
@@ -171,11 +171,18 @@ def test_a_missing_state_is_no_obstacle(fitted, labelled):
 
 
 @BOTH
-def test_regression(labelled, strategy):
+def test_regression_starts_from_the_probe(labelled, strategy):
     X, _ = labelled
     y = np.linspace(20, 80, len(X))
-    predicted = tuned(strategy, MEGFMRegressor).fit(X, y).predict(X)
-    assert np.isfinite(predicted).all() and 20 < predicted.mean() < 80
+    regressor = tuned(strategy, MEGFMRegressor, lr=1e-12).fit(X, y)
+    task = RegressionTask(regressor.task_.seed)
+    train, _ = task.split(y, np.arange(8), 0.2)
+    features = regressor.transformer_.transform(X).astype(float)
+    head = RidgeHead(random_state=task.seed).fit(
+        features[train], (y[train] - y.mean()) / y.std()
+    )
+    expected = head.predict(features) * y.std() + y.mean()
+    assert_allclose(regressor.predict(X), expected, rtol=1e-3)
 
 
 def test_a_tuned_level_is_not_saved_as_weights(fitted, tmp_path):

@@ -10,6 +10,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer
+from mne_megfm.estimators._given import _is_alike
 from mne_megfm.evaluation import BandPower, TrialDynamics, compare, learning_curve
 from mne_megfm.evaluation._frozen import _stamp
 
@@ -130,3 +131,14 @@ def test_cache_knows_the_level():
     with torch.no_grad():
         transformer.level_.weight += 1
     assert _stamp(transformer) != before
+
+
+def test_names_and_memory_maps_are_compared(tmp_path):
+    """Descriptions by other packages may hold names, or come from a file."""
+    names = np.array(["rest", None], dtype=object)
+    assert _is_alike(names, names.copy())
+    assert not _is_alike(names, np.array(["rest", "task"], dtype=object))
+    np.save(tmp_path / "values.npy", np.arange(3.0))
+    mapped = np.load(tmp_path / "values.npy", mmap_mode="r")
+    assert _is_alike(mapped, np.arange(3.0))
+    assert not _is_alike(mapped, np.arange(3.0) + 1)

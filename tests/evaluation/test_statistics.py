@@ -87,13 +87,14 @@ def test_sign_flips_keep_their_level(rng):
     assert np.isnan(sign_flip_test(np.array([np.nan])))
 
 
-def predicted(scores, y):
+def predicted(scores, y, participants=None):
     """A table of predictions in one fold."""
+    participants = range(len(y)) if participants is None else participants
     return pd.DataFrame(
         {
             "repeat": 0,
             "fold": 0,
-            "participant": [f"p{n}" for n in range(len(y))],
+            "participant": [f"p{n}" for n in participants],
             "y_true": y,
             "score": scores,
         }
@@ -124,3 +125,20 @@ def test_exchange_keeps_its_level(rng):
         ]
         p.append(sign_flip_test(paired_differences(*tables, "roc_auc"), 400))
     assert 2 <= np.sum(np.array(p) < 0.05) <= 30  # 15, with four standard deviations
+
+
+def test_sessions_of_a_participant_are_exchanged_together(rng):
+    """Some people have one session, some two with other labels."""
+    people = np.r_[0:12, 0:8]
+    y = np.r_[np.arange(12) % 2, 1 - np.arange(8) % 2]
+    ranks = np.array([rng.permutation(20) for _ in range(2)])
+    tables = [predicted(r, y, people) for r in ranks]
+    assert (paired_differences(tables[0], tables[0], "roc_auc") == 0).all()
+    differences = paired_differences(*tables, "roc_auc")
+    assert len(differences) == 12
+    differences = differences.loc[[f"p{n}" for n in range(12)]].to_numpy()
+    for _ in range(20):
+        signs = rng.choice([-1, 1], 12)
+        first, second = np.where(signs[people] == 1, ranks, ranks[::-1])
+        expected = roc_auc_score(y, first) - roc_auc_score(y, second)
+        assert_allclose((signs * differences).mean(), expected, atol=1e-12)
