@@ -68,6 +68,7 @@ class _Data(NamedTuple):
     weight: NDArray
     groups: NDArray
     train: NDArray[np.int_]
+    valid: NDArray[np.int_]
     targets: Tensor
     weights: Tensor
 
@@ -156,15 +157,13 @@ def fine_tune(
     """
     y, weight, groups = given
     train, valid = task.split(y, groups, tuning.valid_fraction)
-    data = _Data(y, weight, groups, train, *task.targets(y, weight))
+    data = _Data(y, weight, groups, train, valid, *task.targets(y, weight))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(tuning.seed)
         if reads_trials(transformer):
-            parts = _start_level(
-                transformer, recordings, features, task, data, valid, tuning
-            )
+            parts = _start_level(transformer, recordings, features, task, data, tuning)
         else:
-            parts = _start_windows(transformer, recordings, task, data, valid, tuning)
+            parts = _start_windows(transformer, recordings, task, data, tuning)
         network, draws, held_out, batch_size, embedding = parts
         history = train_network(
             network,
@@ -194,7 +193,6 @@ def _start_windows(
     recordings: Recordings,
     task: ClassificationTask | RegressionTask,
     data: _Data,
-    valid: NDArray[np.int_],
     tuning: Tuning,
 ) -> _Parts:
     """Begin with the window encoder, and rows of samples."""
@@ -211,7 +209,7 @@ def _start_windows(
     everybody, held_out = (
         # twice as many where nothing is drawn
         RowDraws(store, samples, data.targets, data.weights, 2 * n_rows)
-        for samples in (np.arange(len(data.y)), valid)
+        for samples in (np.arange(len(data.y)), data.valid)
     )
     draws = RowDraws(store, data.train, data.targets, data.weights, n_rows, tuning.seed)
     # a batch of participants has about as many windows as the transformer encodes
@@ -242,7 +240,6 @@ def _start_level(
     features: NDArray[np.float32],
     task: ClassificationTask | RegressionTask,
     data: _Data,
-    valid: NDArray[np.int_],
     tuning: Tuning,
 ) -> _Parts:
     """Begin with the level over trials, and trials of participants."""
@@ -250,7 +247,7 @@ def _start_level(
     people = list(read_people(recordings, transformer))
     everybody, held_out = (
         LevelDraws(people, features, samples, data.targets, data.weights, level)
-        for samples in (np.arange(len(people)), valid)
+        for samples in (np.arange(len(people)), data.valid)
     )
     draws = LevelDraws(
         people,
