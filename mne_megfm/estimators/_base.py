@@ -63,7 +63,8 @@ class BaseMEGFM(BaseEstimator):
             training = training | self._train(recordings, seed)
         elif self.weights is None:
             # nothing is learnt from X: a network at its random start
-            fit_token_axes(model, random_fields(self.frontend_, model.config, seed))
+            fields = random_fields(self.frontend_, model.config, seed)
+            fit_token_axes(model, fields, len(fields), seed=seed)
             training = {"untrained": {"seed": seed}}
         self.training_ = training
 
@@ -91,8 +92,7 @@ class BaseMEGFM(BaseEstimator):
             seed=seed,
         )
         if self.weights is None:
-            some = np.random.default_rng(seed).permutation(len(windows))
-            fit_token_axes(self.model_, *windows.take(some[:_AXES_WINDOWS]))
+            fit_token_axes(self.model_, windows, _AXES_WINDOWS, seed=seed)
         n_epochs = len(self.history_.epoch)
         seen = {"windows": len(windows), "rows": recordings.n_rows}
         return {"fitted_on": {**seen, "epochs": n_epochs, "seed": seed}}

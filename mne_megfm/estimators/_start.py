@@ -10,7 +10,7 @@ from mne.utils import logger
 
 from ..models import MaskedSignalTransformer, ModelConfig, ParticipantTransformer
 from ..plugins import resolve
-from ..pretraining import load_checkpoint, load_level, read_config
+from ..pretraining import WindowArray, load_checkpoint, load_level, read_config
 from ..weights import weights_path
 from ._frontend import CanonicalFrontend
 
@@ -69,11 +69,11 @@ def start_level(
 
 def random_fields(
     frontend: CanonicalFrontend, config: ModelConfig, seed: int
-) -> torch.Tensor:
+) -> WindowArray:
     """Draw windows to find the token axes of an untrained network on.
 
     Normal fields with the covariance of sources all over the head and a 1/f spectrum
-    of power, at the model's scale. Shape (n_windows, n_sensors, n_times), in tesla.
+    of power, at the model's scale.
     """
     rng = np.random.default_rng(seed)
     size = (_N_FIELDS, config.n_sensors, config.n_times // 2 + 1)
@@ -84,7 +84,7 @@ def random_fields(
     kernel = np.asarray(frontend.kernel, dtype=float)
     root = np.linalg.cholesky(kernel + 1e-6 * np.eye(len(kernel)))
     fields = root @ (noise / noise.std())
-    return torch.from_numpy(config.scale * fields).float()
+    return WindowArray(fields, unit=config.scale)
 
 
 def _model_config(

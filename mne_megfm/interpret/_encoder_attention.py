@@ -68,7 +68,7 @@ def encoder_attention(
     hooks = [part.register_forward_pre_hook(keep) for part in parts]
     try:
         with torch.inference_mode():
-            model.encode(windows, n_valid)
+            model.encode(windows, n_valid, n_layers=len(model.blocks))
             return [_recompute(part, given[part]) for part in parts]
     finally:
         for hook in hooks:

@@ -38,7 +38,7 @@ class ModelConfig:
         Windows whose root mean square exceeds this (in units of ``scale``) are
         shrunk to it, so that drifts and artefacts stay within what was trained.
     n_components : int
-        Principal axes of the tokens kept with the weights for compact pooling.
+        Axes of the tokens of each region, kept with the weights for compact pooling.
 
     Raises
     ------
@@ -97,6 +97,15 @@ class ModelConfig:
                 f"Expected n_components <= d_model, got {self.n_components} > "
                 f"{self.d_model}; lower n_components."
             )
+
+    @property
+    def n_feature_layers(self) -> int:
+        """Encoder layers before the tokens that features are made of.
+
+        The first half of them, rounded up: later layers serve what is hidden, and
+        tell less of what is there.
+        """
+        return (self.n_layers + 1) // 2
 
     @property
     def sensors_per_region(self) -> int:

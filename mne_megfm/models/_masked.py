@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ._blocks import Block, gather_visible, initialize
 from ._config import ModelConfig
 from ._fill import field_estimates, time_interpolation
 from ._patches import from_patches, sample_mask, to_patches, valid_patches
 from ._scaling import Scaled, scale_windows
+from ._stacking import stacking_weight, visible_folds
 from ._trust import N_SCOPES, field_trust
 
 # noise variances of the field interpolations, in units of the field's: from signals
@@ -59,11 +61,12 @@ class MaskedSignalTransformer(nn.Module):
         if kernel is None:
             kernel = torch.eye(config.n_sensors)
         self.register_buffer("kernel", kernel.to(torch.float32).clone())
-        # principal axes of the tokens, filled after training (see set_token_axes)
+        # axes of each region's tokens, filled after training (see set_token_axes)
         self.register_buffer(
             "token_mean", torch.zeros(config.n_regions, config.n_patches, d_model)
         )
-        self.register_buffer("token_axes", torch.eye(d_model)[: config.n_components])
+        first = torch.eye(d_model)[: config.n_components]
+        self.register_buffer("token_axes", first.repeat(config.n_regions, 1, 1))
 
         # sensors lie differently in every region: each gets its own small mixing
         self.mixing = nn.Parameter(torch.eye(n_in).repeat(config.n_regions, 1, 1))
@@ -106,14 +109,15 @@ class MaskedSignalTransformer(nn.Module):
         nn.init.constant_(self.gate.bias, 1 / N_FILLS)
 
     def set_token_axes(self, mean: Tensor, axes: Tensor) -> None:
-        """Keep the principal axes of the tokens with the weights.
+        """Keep axes of the tokens with the weights.
 
         Parameters
         ----------
         mean : Tensor, shape (n_regions, n_patches, d_model)
             Mean token at every place.
-        axes : Tensor, shape (n_components, d_model)
-            Rows to project on, scaled so that projections have unit variance.
+        axes : Tensor, shape (n_regions, n_components, d_model)
+            Rows to project the tokens of each region on, scaled so that the
+            projections of a token have unit variance together.
         """
         self.token_mean.copy_(mean)
         self.token_axes.copy_(axes)
@@ -134,22 +138,27 @@ class MaskedSignalTransformer(nn.Module):
             parameter.requires_grad_(of_decoder)
 
     # -- signal to tokens ---------------------------------------------------
-    def _encode_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
+    def _encode_patches(
+        self, patches: Tensor, hidden: Tensor, n_layers: int | None = None
+    ) -> Tensor:
         """Encode scaled patches; tokens at hidden places come out as zero."""
         n = len(patches)
+        blocks = self.blocks[:n_layers]
+        # the last norm belongs to the last layer
+        norm = self.norm if len(blocks) == len(self.blocks) else _plain_norm
         mixed = torch.einsum("nrpst,ros->nrpot", patches, self.mixing)
         tokens = self.embed(mixed.flatten(3))
         tokens = (tokens + self.region_position + self.time_position).flatten(1, 2)
         flat = hidden.flatten(1)
         if not flat.any():
-            for block in self.blocks:
+            for block in blocks:
                 tokens = block(tokens)
-            return self.norm(tokens).view(n, *hidden.shape[1:], -1)
+            return norm(tokens).view(n, *hidden.shape[1:], -1)
         packed, index, real = gather_visible(tokens, flat)
         seen = None if bool(real.all()) else real
-        for block in self.blocks:
+        for block in blocks:
             packed = block(packed, seen)
-        packed = self.norm(packed) * real[..., None]
+        packed = norm(packed) * real[..., None]
         out = torch.zeros(tokens.shape, dtype=packed.dtype, device=packed.device)
         out = out.scatter(1, index[..., None].expand_as(packed), packed)
         return out.view(n, *hidden.shape[1:], -1)
@@ -198,6 +207,7 @@ class MaskedSignalTransformer(nn.Module):
         windows: Tensor,
         n_valid: Tensor | None = None,
         mask: Tensor | None = None,
+        n_layers: int | None = None,
     ) -> Tensor:
         """Turn windows into tokens.
 
@@ -209,15 +219,20 @@ class MaskedSignalTransformer(nn.Module):
             Recorded samples of each window; all by default.
         mask : Tensor of bool, shape (n, n_regions, n_patches), optional
             Tokens to hide.
+        n_layers : int, optional
+            Layers to go through; ``config.n_feature_layers`` by default, as for
+            features.
 
         Returns
         -------
         tokens : Tensor, shape (n, n_regions, n_patches, d_model)
-            The encoder's output, zero where hidden or not recorded.
+            The layer's output, normalised; zero where hidden or not recorded.
         """
+        if n_layers is None:
+            n_layers = self.config.n_feature_layers
         scaled, hidden = self.scale(windows, n_valid, mask)
         patches = to_patches(scaled.windows, self.config)
-        return self._encode_patches(patches, hidden)
+        return self._encode_patches(patches, hidden, n_layers)
 
     # -- tokens back to signal ----------------------------------------------
     def fills(self, patches: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,6 +278,10 @@ class MaskedSignalTransformer(nn.Module):
         predicted : Tensor, shape as ``patches``
             The prediction at hidden places, in float32; 0 elsewhere.
         """
+        return self._predict(patches, hidden)[0]
+
+    def _predict(self, patches: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict by the network, and by the field that visible regions speak for."""
         n, n_regions, n_patches = hidden.shape
         visible = torch.where(hidden[..., None, None], 0.0, patches)
         fills, trust = self.fills(visible, hidden)
@@ -282,7 +301,52 @@ class MaskedSignalTransformer(nn.Module):
         residual = torch.einsum("nrpst,ros->nrpot", residual, self.unmixing.float())
         gates = self.gate(states).float().unflatten(-1, (N_FILLS, -1))
         predicted = (gates.movedim(-2, 0)[..., None] * fills).sum(0) + residual
-        return torch.where(hidden[..., None, None], predicted, 0.0)
+        predicted = torch.where(hidden[..., None, None], predicted, 0.0)
+        # of the whole window, the last of the scopes
+        unexplained = trust[:, 0, 0].unflatten(-1, (-1, N_SCOPES))[..., -1]
+        best = unexplained.argmin(-1)
+        return predicted, fills[best, torch.arange(n, device=fills.device)]
+
+    def complete_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
+        """Predict scaled patches where hidden, by the network and the field together.
+
+        Both are stacked [1]_: their weights in a window are those that predict its
+        visible patches best when each quarter of them is hidden in turn (see
+        ``stacking_weight``), so that a recording unlike those of training gets more of
+        the field. Takes five times as long as
+        ``predict_patches``; where a moment is hidden at all sensors there is no
+        field, and the network predicts alone.
+
+        Parameters
+        ----------
+        patches : Tensor, shape (n, n_regions, n_patches, sensors_per_region, length)
+            Scaled patches; values in hidden ones are not looked at.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Where to predict.
+
+        Returns
+        -------
+        predicted : Tensor, shape as ``patches``
+            The prediction at hidden places, in float32; 0 elsewhere.
+
+        References
+        ----------
+        .. [1] Breiman (1996), "Stacked regressions", Machine Learning 24, section 2.
+        """
+        network, field = self._predict(patches, hidden)
+        partly = hidden & (~hidden).any(1, keepdim=True)
+        if not bool(partly.any()):
+            return network
+        folds = visible_folds(hidden)
+        gone = [hidden | fold for fold in folds]
+        first, second = zip(*(self._predict(patches, h) for h in gone), strict=True)
+        seen = torch.stack([(~h).any(1, keepdim=True) for h in gone])
+        weight = stacking_weight(
+            torch.stack(first), torch.stack(second), patches, folds & seen
+        )
+        weight = torch.where(partly, weight[:, None, None], 1.0)
+        weight = weight[..., None, None]
+        return weight * network + (1.0 - weight) * field
 
     def reconstruct(
         self, windows: Tensor, mask: Tensor, n_valid: Tensor | None = None
@@ -305,6 +369,10 @@ class MaskedSignalTransformer(nn.Module):
         """
         scaled, hidden = self.scale(windows, n_valid, mask)
         patches = to_patches(scaled.windows, self.config)
-        predicted = from_patches(self.predict_patches(patches, hidden), self.config)
+        predicted = from_patches(self.complete_patches(patches, hidden), self.config)
         at = sample_mask(mask, self._full(windows, n_valid), self.config)
         return torch.where(at, scaled.to_tesla(predicted), windows)
+
+
+def _plain_norm(tokens: Tensor) -> Tensor:
+    return F.layer_norm(tokens, tokens.shape[-1:])

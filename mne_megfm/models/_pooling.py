@@ -75,9 +75,9 @@ class _BinnedPooling(_Pooling):
 class CompactPooling(_BinnedPooling):
     """Keep where and when: the leading axes of every token.
 
-    Tokens are projected on the ``n_components`` principal axes that are stored with
-    the weights, where all axes of a token together have unit variance: a linear
-    classifier needs no scaling before it, and strong axes stay strong.
+    Tokens are projected on the leading axes of their region that are stored with the
+    weights (see :func:`~mne_megfm.pretraining.fit_token_axes`). All axes of a token
+    together have unit variance: a linear classifier needs no scaling before it.
 
     Parameters
     ----------
@@ -108,12 +108,12 @@ class CompactPooling(_BinnedPooling):
     ) -> Tensor:
         """Pool tokens; ``recorded (n, n_patches)`` marks patches with samples."""
         axes = model.token_axes
-        if self.n_components > len(axes):
+        if self.n_components > axes.shape[1]:
             raise ValueError(
-                f"Expected n_components <= {len(axes)} (what the weights hold), got "
-                f"{self.n_components}; lower it or use pooling='tokens'."
+                f"Expected n_components <= {axes.shape[1]} (what the weights hold), "
+                f"got {self.n_components}; lower it or use pooling='tokens'."
             )
-        projected = tokens @ axes[: self.n_components].T
+        projected = torch.einsum("nrpd,rkd->nrpk", tokens, axes[:, : self.n_components])
         return self._in_bins(projected, recorded).flatten(1)
 
     def names(

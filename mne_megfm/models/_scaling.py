@@ -46,6 +46,21 @@ class Scaled(NamedTuple):
         """
         return windows * self.unit + self.offset
 
+    def from_tesla(self, windows: Tensor) -> Tensor:
+        """Scale other windows alike.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Windows in tesla.
+
+        Returns
+        -------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            The same at the network's scale.
+        """
+        return (windows - self.offset) / self.unit
+
 
 def scale_windows(
     windows: Tensor,

@@ -103,8 +103,9 @@ def masked_r2(
                     inside = (patch + 1) * config.patch_length <= valid[:, None]
                     recorded = recorded & inside[:, None]
                 visible = torch.where(hidden[..., None, None], 0.0, target)
+                completed = model.reconstruct(part, mask, valid)
                 guesses = {
-                    "model": model.predict_patches(target, hidden),
+                    "model": to_patches(scaled.from_tesla(completed), config),
                     "time": time_interpolation(visible, hidden),
                     "total": torch.zeros_like(target),
                 }

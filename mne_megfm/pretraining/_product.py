@@ -23,7 +23,7 @@ from ._metrics import masked_r2
 from ._settings import PretrainSettings
 
 #: Windows for the axes of compact pooling: after an epoch, and in the end.
-AXES_WINDOWS, FINAL_AXES_WINDOWS = 256, 1000
+AXES_WINDOWS, FINAL_AXES_WINDOWS = 256, 4000
 #: Held-out windows of each state that the card's scores are of.
 SCORED_WINDOWS = 128
 #: Kinds of masks that the card reports on, whatever was trained with.
@@ -109,9 +109,9 @@ class Product:
         model = MaskedSignalTransformer(self.config, state["kernel"])
         model.load_state_dict(state)
         model.to(self.device)
-        rng = np.random.default_rng(self.settings.seed)
-        some = rng.permutation(self.train)[:n_windows]
-        fit_token_axes(model, *map(torch.as_tensor, self.store.take(some)))
+        fit_token_axes(
+            model, self.store, n_windows, index=self.train, seed=self.settings.seed
+        )
         return model
 
     def _score(self, model: MaskedSignalTransformer) -> dict[str, dict]:

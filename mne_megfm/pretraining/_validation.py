@@ -47,7 +47,7 @@ def validate(
         Mean over windows.
     r2 : dict
         Explained share of the hidden field for ``"all"`` and each state, with the
-        masks of training: ``1 - sum (b - b_hat)^2 / sum b^2``.
+        masks of training, by the network alone: ``1 - sum (b - b_hat)^2 / sum b^2``.
     """
     states = None if windows.state is None else np.asarray(windows.state)[index]
     names = [ALL] if states is None else [ALL, *np.unique(states).tolist()]

@@ -38,7 +38,7 @@ def axed(model):
     import copy
 
     model = copy.deepcopy(model).double()
-    model.set_token_axes(torch.zeros(24, 10, 32), torch.randn(16, 32))
+    model.set_token_axes(torch.zeros(24, 10, 32), torch.randn(24, 16, 32))
     return model
 
 
@@ -63,7 +63,7 @@ def test_names_say_where_and_when(axed):
     features = CompactPooling(4)(tokens, recorded, axed)
     at = names.index("region23_t0900-1000ms_pc01")
     torch.testing.assert_close(
-        features[:, at], tokens[:, 23, 9] @ axed.token_axes[1].double()
+        features[:, at], tokens[:, 23, 9] @ axed.token_axes[23, 1].double()
     )
 
 

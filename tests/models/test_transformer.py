@@ -31,7 +31,7 @@ def _layer_norm(x, weight, bias):
     return (x - mean) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * weight + bias
 
 
-def _reference_encoder(model, window, hidden):
+def _reference_encoder(model, window, hidden, n_layers):
     """Encode one scaled window token by token and head by head, in float64."""
     config = model.config
     p = {k: v.double().numpy() for k, v in model.state_dict().items()}
@@ -47,7 +47,7 @@ def _reference_encoder(model, window, hidden):
                 tokens.append(token)
                 where.append((r, t))
     x = np.array(tokens)
-    for i in range(config.n_layers):
+    for i in range(n_layers):
         q = {k.split(".", 2)[2]: v for k, v in p.items() if k.startswith(f"blocks.{i}")}
         h = _layer_norm(x, q["norm1.weight"], q["norm1.bias"])
         qkv = h @ q["attention.qkv.weight"].T + q["attention.qkv.bias"]
@@ -65,25 +65,34 @@ def _reference_encoder(model, window, hidden):
         h = h @ q["expand.weight"].T + q["expand.bias"]
         h = 0.5 * h * (1 + np.tanh(np.sqrt(2 / np.pi) * (h + 0.044715 * h**3)))
         x = x + h @ q["contract.weight"].T + q["contract.bias"]
-    x = _layer_norm(x, p["norm.weight"], p["norm.bias"])
+    last = n_layers == config.n_layers
+    x = (
+        _layer_norm(x, p["norm.weight"], p["norm.bias"])
+        if last
+        else _layer_norm(x, 1, 0)
+    )
     out = np.zeros((config.n_regions, config.n_patches, width))
     out[tuple(np.transpose(where))] = x
     return out
 
 
+@pytest.mark.parametrize("n_layers", [None, 2])
 @pytest.mark.parametrize("mask", [None, _uneven(2)], ids=["all", "masked"])
-def test_encoder_is_its_formula(model, windows, mask):
-    """The encoder equals a plain float64 reference, masked or not."""
+def test_encoder_is_its_formula(model, windows, mask, n_layers):
+    """The encoder equals a plain float64 reference, masked or not.
+
+    Tokens for features are those of the first half of its two layers.
+    """
     windows = windows[[0, 2]]
     with torch.inference_mode():
-        tokens = model.encode(windows, mask=mask).numpy()
+        tokens = model.encode(windows, mask=mask, n_layers=n_layers).numpy()
     hidden = np.zeros((2, 24, 10), bool) if mask is None else mask.numpy()
     for window, gone, got in zip(windows.numpy(), hidden, tokens, strict=True):
         signal = window.astype(float) / model.config.scale
         seen = np.kron(~gone, np.ones((8, 25))).astype(bool)
         rms = np.sqrt(np.mean(signal[seen] ** 2))
         signal = signal / max(1.0, rms / model.config.max_rms)
-        expected = _reference_encoder(model, signal, gone)
+        expected = _reference_encoder(model, signal, gone, n_layers or 1)
         np.testing.assert_allclose(got, expected, atol=2e-4)
         assert np.abs(expected).max() > 1
 
@@ -250,7 +259,7 @@ def test_all_parameters_learn(windows, kernel, region_pos):
 def test_set_token_axes(model):
     """Axes are kept as buffers, so that they travel with the weights."""
     other = MaskedSignalTransformer(model.config)
-    mean, axes = torch.randn(24, 10, 32), torch.randn(16, 32)
+    mean, axes = torch.randn(24, 10, 32), torch.randn(24, 16, 32)
     other.set_token_axes(mean, axes)
     assert torch.equal(other.state_dict()["token_mean"], mean)
     assert torch.equal(other.state_dict()["token_axes"], axes)

@@ -1,14 +1,16 @@
-"""Tests of the explained share and of principal axes against NumPy."""
+"""Tests of the explained share and of token axes against NumPy and SciPy."""
 
 import numpy as np
 import pytest
 import torch
+from scipy import linalg
 
 from mne_megfm.models import sample_mask
 from mne_megfm.pretraining import (
     RandomMasking,
     SpaceBlockMasking,
     TimeBlockMasking,
+    WindowArray,
     fit_token_axes,
     masked_r2,
 )
@@ -107,37 +109,93 @@ def test_masked_r2_needs_signal(make_model, region_pos):
         masked_r2(make_model(), torch.zeros(2, 16, 100), RandomMasking(), region_pos)
 
 
+def _tokens(model, signal, n_valid):
+    with torch.inference_mode():
+        return model.encode(signal, n_valid).double().numpy()
+
+
+def _windows(signal, **kwargs):
+    return WindowArray(signal.numpy(), unit=1.0, **kwargs)
+
+
 @pytest.mark.parametrize("short", [False, True])
 def test_token_axes_are_principal(make_model, signal, short):
-    """Axes and means are those of an SVD of the centred tokens."""
+    """Of few recordings, axes and means are those of an SVD of the centred tokens."""
     model = make_model().eval()
-    n_valid = torch.tensor([100, 100, 100, 50, 50, 100]) if short else None
-    with torch.inference_mode():
-        tokens = model.encode(signal, n_valid).double().numpy()
-    fit_token_axes(model, signal, n_valid, batch_size=4)
+    n_valid = torch.tensor([100, 100, 100, 50, 50, 100] if short else [100] * 6)
+    tokens = _tokens(model, signal, n_valid)
+    windows = _windows(signal, n_valid=n_valid.numpy())
+    fit_token_axes(model, windows, 6, batch_size=4)
     seen = np.ones(tokens.shape[:3], bool)
     if short:
         seen[3:5, :, 5:] = False
     mean = tokens.sum(0) / seen.sum(0)[..., None]
     np.testing.assert_allclose(model.token_mean, mean, atol=1e-6)
-    centred = (tokens - mean)[seen]
-    _, values, axes = np.linalg.svd(centred, full_matrices=False)
-    spread = np.sqrt(np.sum(values**2) / len(centred))
-    for got, axis in zip(model.token_axes[:6].numpy(), axes[:6], strict=True):
-        axis = axis * np.sign(axis[np.abs(axis).argmax()])
-        np.testing.assert_allclose(got * spread, axis, atol=2e-3)
-    projected = centred @ model.token_axes.numpy().T
-    assert np.sum(projected**2) / len(centred) <= 1.0 + 1e-5
-    np.testing.assert_allclose(
-        np.mean(projected**2, 0), (values**2 / np.sum(values**2))[:16], atol=1e-5
-    )
+    centred = [(tokens - mean)[:, r][seen[:, r]] for r in range(tokens.shape[1])]
+    spread = np.sqrt(np.mean([np.sum(x**2) / len(x) for x in centred]))
+    for region, part in enumerate(centred):
+        _, values, axes = np.linalg.svd(part, full_matrices=False)
+        for got, axis in zip(model.token_axes[region, :6], axes[:6], strict=True):
+            axis = axis * np.sign(axis[np.abs(axis).argmax()])
+            np.testing.assert_allclose(got.numpy() * spread, axis, atol=2e-3)
+        projected = part @ model.token_axes[region].numpy().T
+        shares = values**2 / len(part) / spread**2
+        np.testing.assert_allclose(np.mean(projected**2, 0), shares[:16], atol=1e-5)
 
 
-def test_token_axes_are_reproducible(make_model, signal):
+@pytest.fixture
+def recordings(rng):
+    """Return 25 recordings of 12 windows with a response that is each one's own."""
+    noise = rng.standard_normal((25, 12, 16, 100)).cumsum(-1) / 5
+    response = rng.standard_normal((25, 1, 16, 1)) * np.hanning(100)
+    signal = (noise + 2 * response).reshape(-1, 16, 100) * 1e-13
+    owner = np.repeat(np.arange(25), 12)
+    return WindowArray(signal.astype("f4"), unit=1.0, recording=owner)
+
+
+def test_token_axes_are_reproducible_within_recordings(make_model, recordings):
+    """Axes are SciPy's generalised eigenvectors of averages and single windows."""
+    model = make_model().eval()
+    tokens = _tokens(model, *recordings.take(np.arange(len(recordings))))
+    fit_token_axes(model, recordings, len(recordings))
+    around = tokens - tokens.mean(0)
+    for region in range(tokens.shape[1]):
+        part = around[:, region]
+        single = np.einsum("npd,npe->de", part, part) / part[..., 0].size
+        averages = part.reshape(25, 12, *part.shape[1:]).mean(1)
+        power = np.einsum("npd,npe->de", averages, averages) / averages[..., 0].size
+        ridge = 1e-3 * np.trace(single) / len(single)
+        single_ridged = single + ridge * np.eye(len(single))
+        values, vectors = linalg.eigh(power, single_ridged)
+        axes = model.token_axes[region].double().numpy()
+        for got, axis in zip(axes[:4], vectors[:, ::-1].T[:4], strict=True):
+            axis = axis * np.sign(axis[np.abs(axis).argmax()]) / 4
+            np.testing.assert_allclose(got, axis, rtol=5e-3, atol=5e-3 * axis.max())
+        np.testing.assert_allclose(
+            np.diag(axes @ single_ridged @ axes.T), 1 / 16, rtol=1e-3
+        )
+        # what windows of a recording share is more of the first than of principal axes
+        ratio = [a @ power @ a / (a @ single @ a) for a in axes]
+        largest = linalg.eigh(single)[1][:, -1]
+        assert ratio[0] > largest @ power @ largest / (largest @ single @ largest)
+
+
+def test_few_windows_are_of_whole_recordings(make_model, recordings):
+    """A part of the windows is a part of the recordings, drawn by the seed."""
+    one, other = make_model(), make_model()
+    fit_token_axes(one, recordings, 252, seed=1)
+    # 21 whole recordings are enough for averages; nothing is left of the others
+    drawn = np.random.default_rng(1).permutation(25)
+    index = np.flatnonzero(np.isin(recordings.recording, np.flatnonzero(drawn < 21)))
+    fit_token_axes(other, recordings, 252, index=index, seed=2)
+    torch.testing.assert_close(one.token_axes, other.token_axes, rtol=1e-3, atol=1e-4)
+
+
+def test_token_axes_come_out_alike(make_model, signal):
     """Fitting twice gives the same axes, signs included."""
     one, other = make_model(), make_model()
-    fit_token_axes(one, signal)
-    fit_token_axes(other, signal)
+    fit_token_axes(one, _windows(signal), 6)
+    fit_token_axes(other, _windows(signal), 6)
     assert torch.equal(one.token_axes, other.token_axes)
-    largest = one.token_axes.abs().argmax(1, keepdim=True)
-    assert (one.token_axes.gather(1, largest) > 0).all()
+    largest = one.token_axes.abs().argmax(2, keepdim=True)
+    assert (one.token_axes.gather(2, largest) > 0).all()

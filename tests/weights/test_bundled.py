@@ -75,10 +75,13 @@ def test_model(model):
 
 
 def test_token_axes_are_fitted(model):
-    """The axes for compact pooling are orthogonal, and the mean tokens are known."""
-    gram = (model.token_axes @ model.token_axes.T).numpy()
-    np.testing.assert_allclose(gram, gram[0, 0] * np.eye(len(gram)), atol=1e-3)
-    assert not np.allclose(gram[0, 0], 1.0, atol=1e-6)
+    """The axes for compact pooling differ between regions; mean tokens are known."""
+    assert model.token_axes.shape == (24, 16, 128)
+    start = torch.eye(128)[:16]
+    for axes in model.token_axes:
+        assert torch.linalg.matrix_rank(axes) == 16
+        assert not torch.allclose(axes, start, atol=0.1)
+    assert not torch.allclose(model.token_axes[0], model.token_axes[1], atol=0.1)
     assert (model.token_mean.norm(dim=-1) > 0).all()
 
 
@@ -135,11 +138,6 @@ RECORDINGS = (
     "4d248-solaris_raw.fif",
     "ctf274_raw.fif",
 )
-#: Where these weights do not beat interpolation; see the model card.
-BEHIND = {
-    ("ctf274_raw.fif", "random 80 %"),
-    ("ctf274_raw.fif", "quarter of the sensors"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -157,14 +155,11 @@ def scores(data_dir, folder):
 
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_beats_interpolation_on_real_recordings(scores, name, mask, request):
+def test_beats_interpolation_on_real_recordings(scores, name, mask):
     """Hidden parts of recordings never seen are predicted better than by lines.
 
     Also better than by the minimum-norm field at the best of six regularisations.
     """
-    if (name, mask) in BEHIND:
-        reason = "interpolation explains more of this recording"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     r2 = {column: mean for column, (mean, _) in scores(name)[mask].items()}
     assert r2["model"] > max(r2["field"], r2["time"]), r2
 
