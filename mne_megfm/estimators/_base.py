@@ -25,7 +25,13 @@ from ..pretraining import (
     save_level,
 )
 from ._extraction import RowTokens, gather_windows, iter_row_tokens
-from ._start import find_device, random_fields, start_level, start_model
+from ._start import (
+    find_device,
+    random_fields,
+    start_level,
+    start_model,
+    untrained_level,
+)
 
 _AXES_WINDOWS = 2000
 
@@ -46,26 +52,32 @@ class BaseMEGFM(BaseEstimator):
         model, training = start_model(
             self.weights, self.frontend_, self.backbone, self.config, seed
         )
-        self.level_ = None
-        if self.weights is not None and self.participants != "statistics":
+        untrained = self.weights is None and not self.max_epochs
+        if untrained:
+            # nothing is learnt from X: a network at its random start
+            fields = random_fields(self.frontend_, model.config, seed)
+            fit_token_axes(model, fields, len(fields), seed=seed)
+            training = {"untrained": {"seed": seed}}
+        self.level_, seen = None, None
+        if self.participants != "statistics" and untrained:
+            self.level_ = untrained_level(fields, model.config, seed)
+            seen = training
+        elif self.participants != "statistics" and self.weights is not None:
             self.level_, seen = start_level(self.weights, model)
-            training = training | ({} if seen is None else {"level": seen})
         if self.participants == "level" and self.level_ is None:
             raise ValueError(
                 "Expected weights with a level over trials for participants='level', "
-                f"got weights={self.weights!r} without; use participants='auto' for "
-                "means and standard deviations over trials."
+                f"got weights={self.weights!r} (max_epochs={self.max_epochs}), which "
+                "have none; use participants='auto' for means and standard deviations "
+                "over trials."
             )
         self.model_ = model.to(device)
         self.config_ = model.config
         self.history_ = None
         if self.max_epochs:
             training = training | self._train(recordings, seed)
-        elif self.weights is None:
-            # nothing is learnt from X: a network at its random start
-            fields = random_fields(self.frontend_, model.config, seed)
-            fit_token_axes(model, fields, len(fields), seed=seed)
-            training = {"untrained": {"seed": seed}}
+        if self.level_ is not None:
+            training = training | {"level": seen}
         self.training_ = training
 
     def _train(self, recordings: Recordings, seed: int) -> dict:

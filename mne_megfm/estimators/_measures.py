@@ -12,6 +12,10 @@ RESPONSE_MEASURES = ("size", "strength", "habituation", "recovery")
 #: Measures of the spectrum of all states together.
 BAND_MEASURES = ("alpha-frequency", "theta", "beta")
 
+#: Rough mean and spread over adults, for levels that have seen nobody.
+USUAL_RESPONSES = (-2.0, 0.5, 0.0, 0.0), (0.5, 0.7, 0.1, 0.25)
+USUAL_BANDS = (10.0, 0.25, 0.5), (1.0, 0.3, 0.4)
+
 # axes of the response that dynamics are measured on: the others hold mostly noise
 _N_AXES = 32
 # weight of the covariance of the person's own trials against white noise

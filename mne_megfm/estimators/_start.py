@@ -8,11 +8,23 @@ import numpy as np
 import torch
 from mne.utils import logger
 
-from ..models import MaskedSignalTransformer, ModelConfig, ParticipantTransformer
+from ..models import (
+    MaskedSignalTransformer,
+    ModelConfig,
+    ParticipantConfig,
+    ParticipantTransformer,
+)
 from ..plugins import resolve
-from ..pretraining import WindowArray, load_checkpoint, load_level, read_config
+from ..pretraining import (
+    WindowArray,
+    fit_untrained_inputs,
+    load_checkpoint,
+    load_level,
+    read_config,
+)
 from ..weights import weights_path
 from ._frontend import CanonicalFrontend
+from ._measures import USUAL_BANDS, USUAL_RESPONSES
 
 _N_FIELDS = 256  # windows of 240 tokens each, for axes of 128 values
 
@@ -65,6 +77,31 @@ def start_level(
         )
         return None, None
     return loaded
+
+
+def untrained_level(
+    fields: WindowArray, config: ModelConfig, seed: int
+) -> ParticipantTransformer | None:
+    """Make a level over trials that has seen nobody; None for arrays of other sizes.
+
+    Its network is at a random start, its axes are those of most power in the (random)
+    fields, and what is usual in adults stands for what people of pretraining were like.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        level = ParticipantTransformer(ParticipantConfig())
+    inputs = level.inputs
+    sizes = len(inputs.space), inputs.n_regions, inputs.sfreq
+    if sizes != (config.n_sensors, config.n_regions, config.sfreq):
+        return None
+    fit_untrained_inputs(inputs, fields.unit * fields.values)
+    for name, (mean, scale) in (
+        ("measures", USUAL_RESPONSES),
+        ("bands", USUAL_BANDS),
+    ):
+        getattr(level, f"{name}_mean").copy_(torch.tensor(mean))
+        getattr(level, f"{name}_scale").copy_(torch.tensor(scale))
+    return level.eval()
 
 
 def random_fields(

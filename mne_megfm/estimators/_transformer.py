@@ -51,8 +51,10 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         does not pool tokens.
     participants : {"auto", "level", "statistics"}
         How a participant's rows become one. ``"level"``: by the level over trials
-        that comes with the weights, see Notes. ``"statistics"``: mean and standard
-        deviation of pooled rows. ``"auto"``: the level where the weights have one.
+        that comes with the weights, see Notes, or, without weights, by one that has
+        seen nobody. ``"statistics"``: mean and standard deviation of pooled rows.
+        ``"auto"``: the level where there is one; there is none beside an encoder that
+        is pretrained from random weights in `fit`.
     append_evoked : bool
         Whether the original signals, averages of each state on the canonical
         sensors, are appended to the level's features, as ``<state>_evoked_...``.

@@ -20,7 +20,7 @@ from ._objective import LogErrorLoss, SignalSpectrumLoss
 from ._ranks import LostRankError
 from ._settings import PretrainSettings
 from ._trainer import StoppedError
-from ._trial_axes import fit_trial_inputs
+from ._trial_axes import fit_trial_inputs, fit_untrained_inputs
 from ._trials import PersonTrials, collate, recent_stimuli, state_kind
 from ._windows import WindowArray
 
@@ -43,6 +43,7 @@ __all__ = [
     "draw_masks",
     "fit_token_axes",
     "fit_trial_inputs",
+    "fit_untrained_inputs",
     "hide_trials",
     "level_loss",
     "load_checkpoint",

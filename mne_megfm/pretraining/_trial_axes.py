@@ -94,16 +94,54 @@ def fit_trial_inputs(
     # noise of a typical person becomes 1
     joint = joint / np.sqrt(np.median(contrast.sizes))
 
-    values = log_spectra.reshape(len(log_spectra), -1).astype(np.float64)
-    mean = values.mean(0)
-    variance, axes = np.linalg.eigh(np.cov(values.T))
-    axes = axes[:, ::-1][:, :n_spectral]
-    axes = axes / np.sqrt(variance[::-1][:4].mean())
-    for name, value in (
-        ("space", space),
-        ("time", time),
-        ("joint", joint),
-        ("spectrum_mean", mean),
-        ("spectrum_axes", axes),
+    _keep(inputs, space, time, joint, *_spectral_axes(log_spectra, n_spectral))
+
+
+def fit_untrained_inputs(inputs: TrialInputs, windows: np.ndarray) -> None:
+    """Give a level that has seen nobody the axes of most power.
+
+    Parameters
+    ----------
+    inputs : TrialInputs
+        Changed in place.
+    windows : ndarray, shape (n, n_sensors, n_times)
+        Fields in tesla, such as random ones.
+    """
+    n_response = inputs.joint.shape[1]
+    segments = windows[:, :, : inputs.n_after] / float(inputs.unit)
+    n, n_sensors, n_after = segments.shape
+    by_sensor = np.moveaxis(segments, 1, 0).reshape(n_sensors, -1)
+    by_time = segments.reshape(-1, n_after).T
+    powers, axes = [], []
+    for values, n_axes in (
+        (by_sensor, inputs.space.shape[1]),
+        (by_time, inputs.time.shape[1]),
     ):
-        getattr(inputs, name).copy_(torch.tensor(value, dtype=torch.float32))
+        power, vectors = np.linalg.eigh(values @ values.T / values.shape[1])
+        powers.append(power[::-1][:n_axes])
+        axes.append(vectors[:, ::-1][:, :n_axes])
+    space, time = axes
+    both = np.einsum("nct,ck,tl->nkl", segments, space, time, optimize=True)
+    # of pairs of axes, those that most was to be expected of, each of variance 1
+    leading = np.outer(*powers).ravel().argsort()[::-1][:n_response]
+    spread = both.reshape(n, -1)[:, leading].std(0)
+    joint = np.zeros((both[0].size, n_response))
+    joint[leading, np.arange(n_response)] = 1 / spread
+    with torch.inference_mode():
+        spectra = inputs.log_spectrum(torch.as_tensor(windows, dtype=torch.float32))
+    n_spectral = inputs.spectrum_axes.shape[1]
+    _keep(inputs, space, time, joint, *_spectral_axes(spectra.numpy(), n_spectral))
+
+
+def _spectral_axes(log_spectra: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and principal axes of log spectra."""
+    values = log_spectra.reshape(len(log_spectra), -1).astype(np.float64)
+    variance, axes = np.linalg.eigh(np.cov(values.T))
+    return values.mean(0), axes[:, ::-1][:, :n] / np.sqrt(variance[::-1][:4].mean())
+
+
+def _keep(inputs: TrialInputs, *values: np.ndarray) -> None:
+    names = ("space", "time", "joint", "spectrum_mean", "spectrum_axes")
+    for name, value in zip(names, values, strict=True):
+        value = np.ascontiguousarray(value, dtype=np.float32)
+        getattr(inputs, name).copy_(torch.from_numpy(value))

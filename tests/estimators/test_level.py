@@ -306,6 +306,37 @@ def test_statistics_can_be_asked_for(participants):
     assert columns(transformer, "auditory_spread_").any()
 
 
+def test_untrained_level(participants):
+    """Without weights there is a level that has seen nobody, whatever is passed."""
+    one = MEGFMTransformer(None, random_state=0).fit(participants)
+    same = MEGFMTransformer(None, random_state=0).fit(participants[:2])
+    other = MEGFMTransformer(None, random_state=1).fit(participants)
+    trained = MEGFMTransformer().fit(participants)
+    arrays = [x.level_.state_dict() for x in (one, same, other, trained)]
+    for name, array in arrays[0].items():
+        assert torch.equal(array, arrays[1][name]), name
+    for others in arrays[2:]:
+        for name in ("head.weight", "inputs.space"):
+            assert not torch.allclose(arrays[0][name], others[name], atol=1e-3)
+    assert set(one.training_["level"]) == {"untrained"}
+    names = one.get_feature_names_out()
+    assert names.tolist() == trained.get_feature_names_out().tolist()
+    assert one.transform(participants).shape == (4, len(names))
+    # an encoder that is pretrained here has none: it would not be trained
+    started = MEGFMTransformer(
+        None, config={"d_model": 32, "n_layers": 1}, max_epochs=1, random_state=0
+    )
+    assert started.fit(participants).level_ is None
+    with pytest.raises(ValueError, match=r"max_epochs=1.*participants='auto'"):
+        clone(started).set_params(participants="level").fit(participants)
+
+
+def test_no_untrained_level_for_other_arrays(participants):
+    """Of an array of other sizes, participants are described by statistics."""
+    config = {"d_model": 32, "n_layers": 1, "patch_length": 20, "sfreq": 200.0}
+    assert MEGFMTransformer(None, config=config).fit(participants).level_ is None
+
+
 def test_checkpoint_without_level(fitted, participants, tmp_path, caplog):
     """Older checkpoints give statistics, and say so."""
     path = fitted.save_pretrained(tmp_path / "mine")

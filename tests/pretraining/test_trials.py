@@ -11,6 +11,7 @@ from mne_megfm.pretraining import (
     PersonTrials,
     collate,
     fit_trial_inputs,
+    fit_untrained_inputs,
     hide_trials,
     level_loss,
     pretrain_level,
@@ -101,6 +102,32 @@ def test_axes_find_a_planted_response(rng):
     z = inputs.response(torch.tensor(np.concatenate(people))).numpy()
     assert z.std(0)[1:] == pytest.approx(np.ones(2), rel=0.25)
     assert 0.2 < z.std(0)[0] < 1.25
+
+
+def test_untrained_axes_are_those_of_most_power(rng):
+    """Axes in space and time are NumPy's principal ones; coefficients have size 1."""
+    power = np.exp(-np.arange(192) / 4.0)[:, None] * np.exp(-np.arange(125) / 10.0)
+    basis, _ = np.linalg.qr(rng.standard_normal((192, 192)))
+    course, _ = np.linalg.qr(rng.standard_normal((125, 125)))
+    noise = rng.standard_normal((80, 192, 125)) * np.sqrt(power)
+    segments = np.einsum("cd,ndt,ut->ncu", basis, noise, course, optimize=True)
+    later = rng.standard_normal((80, 192, 125))
+    windows = (1e-13 * np.concatenate([segments, later], -1)).astype(np.float32)
+    inputs = TrialInputs(n_space=3, n_time=2, n_response=4, n_spectral=2)
+    fit_untrained_inputs(inputs, windows)
+    # what was planted with most power, whatever its sign
+    for found, truth in ((inputs.space, basis), (inputs.time, course)):
+        overlap = np.abs(found.double().numpy().T @ truth)
+        assert (overlap.argmax(1) == np.arange(found.shape[1])).all()
+        assert overlap.max(1) == pytest.approx(1.0, abs=0.15)
+    z = inputs.response(torch.from_numpy(windows[..., :125])).numpy()
+    assert_allclose(z.std(0), 1.0, rtol=1e-3)
+    # six pairs of axes: the four of most power are kept, the most of all first
+    expected = np.outer(np.exp(-np.arange(3) / 4.0), np.exp(-np.arange(2) / 10.0))
+    kept = (inputs.joint != 0).double().argmax(0)
+    assert kept.tolist() == expected.ravel().argsort()[::-1][:4].tolist()
+    at = inputs.spectrum(inputs.log_spectrum(torch.from_numpy(windows)))
+    assert_allclose(at.mean(0), 0.0, atol=1e-2)
 
 
 def people_who_differ(n, seed=0):
