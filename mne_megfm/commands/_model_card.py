@@ -135,9 +135,9 @@ this random state must not be used for evaluation.
 
 R² of hidden signal, mean (SD) over 5 seeds of 10 masks a window; field: minimum-norm
 interpolation at the best of six regularisations, chosen on the hidden truth; time:
-straight lines; model: the network, stacked with the field. No weight was fitted to these
-recordings, but they were looked at while the mapping, the simulation, the decoder and
-the stacking were chosen: they are not an untouched test.
+straight lines; model: the network, stacked with the field. No weight was fitted to
+these recordings, but they were looked at while the mapping, the simulation, the decoder
+and the stacking were chosen: they are not an untouched test.
 
 | recording | hidden | model | field | time |
 |---|---|---|---|---|

@@ -81,6 +81,7 @@ def test_many_epoch_elements_after_epochs(small, epochs, participants):
 
 
 def test_participants(small, participants, tmp_path):
+    small.set_params(participants="statistics")
     features = small.fit(participants).transform(participants)
     names = small.get_feature_names_out()
     assert features.shape == (len(participants), len(names))
@@ -103,6 +104,7 @@ def test_participants_come_out_the_same_in_any_company(small, participants):
 
 
 def test_missing_state(small, participants):
+    small.set_params(participants="statistics")
     features = small.fit(participants).transform(participants)
     lacking = [participants[0], {"rest": participants[1]["rest"]}]
     with pytest.warns(RuntimeWarning, match="1 recordings are missing"):

@@ -26,9 +26,21 @@ BOTH = pytest.mark.parametrize("strategy", ["lora", "finetune"])
 def tuned(strategy, make=MEGFMClassifier, **params):
     """Make an estimator that is quick to fine-tune."""
     quick = {"max_epochs": 2, "n_rows": 2, "rank": 2, "batch_size": 16}
-    return make(
-        weights=None, config=SMALL, strategy=strategy, random_state=0, **quick | params
+    drawn = {"weights": None, "config": SMALL}
+    return make(strategy=strategy, random_state=0, **drawn | quick | params)
+
+
+@pytest.fixture(scope="module")
+def without_level(labelled, tmp_path_factory):
+    """Weights that describe participants by means and spreads of rows."""
+    transformer = MEGFMTransformer(
+        None, config=SMALL, participants="statistics", random_state=0
     )
+    path = tmp_path_factory.mktemp("weights") / "mine"
+    return {
+        "weights": transformer.fit(labelled[0]).save_pretrained(path),
+        "config": None,
+    }
 
 
 @pytest.fixture(scope="module", params=["lora", "finetune"])
@@ -101,10 +113,10 @@ def test_save_and_use_frozen(learned, tmp_path):
         classifier.save_pretrained(path)
 
 
-def test_starts_from_the_probe(labelled):
+def test_starts_from_the_probe(labelled, without_level):
     """With a rate of nearly 0, the network is the linear head on frozen features."""
     X, y = labelled
-    classifier = tuned("finetune", lr=1e-12, n_rows=8).fit(X, y)
+    classifier = tuned("finetune", lr=1e-12, n_rows=8, **without_level).fit(X, y)
     task = ClassificationTask(classifier.classes_, "balanced", classifier.task_.seed)
     train, _ = task.split(y, np.arange(8), 0.2)
     features = classifier.transformer_.transform(X).astype(float)
@@ -126,9 +138,9 @@ def test_starts_from_the_probe(labelled):
     assert classifier.history_.index[0] == 0
 
 
-def test_keeps_the_start_where_training_makes_it_worse(labelled):
+def test_keeps_the_start_where_training_makes_it_worse(labelled, without_level):
     X, y = labelled
-    classifier = tuned("finetune", lr=10.0, patience=1).fit(X, y)
+    classifier = tuned("finetune", lr=10.0, patience=1, **without_level).fit(X, y)
     assert classifier.history_["valid_loss"].idxmin() == 0
     assert len(classifier.history_) == 2
     before = classifier.transformer_.model_.state_dict()
@@ -238,10 +250,10 @@ def test_rates_fall_with_depth():
     assert rates["encoder.mixing*"] == rates["encoder.embed.*"] == 6.25e-5
 
 
-def test_network_describes_as_the_transformer(labelled):
+def test_network_describes_as_the_transformer(labelled, without_level):
     """Batches of drawn windows and streamed rows lead to the same outputs."""
     X, y = labelled
-    classifier = tuned("finetune", n_rows=4).fit(X, y)
+    classifier = tuned("finetune", n_rows=4, **without_level).fit(X, y)
     transformer = classifier.transformer_
     recordings = transformer._recordings(X)
     sample, state = rows_of_samples(recordings, "participant", ["auditory", "rest"])
