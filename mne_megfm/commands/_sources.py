@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import mne
 import pandas as pd
 
+from . import _kit
+
 if TYPE_CHECKING:
     from mne.io import BaseRaw
 
-_EXTENSIONS = {".fif", ".ds", ".con", ".sqd"}
+_EXTENSIONS = {".fif", ".ds", *_kit.EXTENSIONS}
 _BTI = ".pdf"  # mne-bids' name for a folder of a BTi/4D system
 #: Files beside recordings that are none, by suffix or acquisition.
 _BESIDE = {"markers", "headshape", "digitizer", "electrodes"}
@@ -72,7 +74,9 @@ class Source:
             from mne_bids import read_raw_bids
 
             raw = read_raw_bids(self.bids)
-            _restore_bad_spans(raw)
+            _restore_bad_spans(raw, self.path)
+        if self.path.suffix.lower() in _kit.EXTENSIONS:
+            _kit.locate_head(raw, self.path, self.bids)
         missing = [name for name in self.bads if name not in raw.ch_names]
         if missing:
             raise ValueError(
@@ -285,11 +289,12 @@ def _in_table(path: Path, site: str) -> list[Source]:
     return sources
 
 
-def _restore_bad_spans(raw: BaseRaw) -> None:
+def _restore_bad_spans(raw: BaseRaw, path: Path) -> None:
     """Take back bad spans of the file itself, which mne-bids drops for events.tsv."""
-    if Path(raw.filenames[0] or "").suffix != ".fif":
+    if path.suffix not in (".fif", ".ds"):  # others have none
         return
-    plain = mne.io.read_raw_fif(raw.filenames[0], allow_maxshield=True)
+    extra = {"allow_maxshield": True} if path.suffix == ".fif" else {}
+    plain = mne.io.read_raw(path, **extra)
     known = {(round(onset, 3), text) for onset, _, text in _spans(raw)}
     lost = [
         (onset, duration, text)
