@@ -1,7 +1,8 @@
-"""Where the head was in recordings of KIT systems.
+"""What MNE-Python and mne-bids leave out of recordings of KIT systems.
 
-MNE-Python takes the head for where the device is if nothing tells, and mne-bids writes
-the files that tell beside a recording but does not read them.
+Where nothing tells where the head was, MNE takes the device for it, and mne-bids writes
+the files that tell beside a recording but does not read them. Of a file that ends
+early, MNE takes what is missing for zeros.
 """
 
 from __future__ import annotations
@@ -18,6 +19,34 @@ if TYPE_CHECKING:
     from mne.io import BaseRaw
 
 EXTENSIONS = {".con", ".sqd"}
+#: Which block of a file has the samples.
+_SAMPLES = 9
+
+
+def check_length(raw: BaseRaw, path: Path) -> None:
+    """Refuse a file that ends before its recording does.
+
+    Parameters
+    ----------
+    raw : Raw
+        The recording as MNE has read it.
+    path : Path
+        Its file.
+
+    Raises
+    ------
+    ValueError
+        If samples are missing.
+    """
+    facts = raw._raw_extras[0]
+    start = int(facts["dirs"][_SAMPLES]["offset"])
+    size = facts["dtype"].itemsize * facts["nchan"]
+    n_there = (path.stat().st_size - start) // size
+    if n_there < raw.n_times:
+        raise ValueError(
+            f"Expected {raw.n_times} samples, as the file says, got {n_there}; it is "
+            "not all there: copy it again."
+        )
 
 
 def locate_head(raw: BaseRaw, path: Path, bids: Any = None) -> None:

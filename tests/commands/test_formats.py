@@ -209,3 +209,28 @@ def test_ctf_bad_spans(tmp_path):
     prepare(root, tmp_path / "events", "--events", "tones=tone", "--strict")
     start = WindowStore.open(tmp_path / "events").start
     np.testing.assert_allclose(start, [1.1, 3.0], atol=1e-9)
+
+
+def test_files_that_end_early(tmp_path):
+    """What is not all there fails, also where MNE would read on."""
+    kit, ctf = simulate(array="kit160"), simulate(array="ctf151")
+    write_kit(kit, tmp_path / "whole.con", head=None)
+    content = (tmp_path / "whole.con").read_bytes()
+    sample = 2 * (160 + 8)
+    lengths = {"samples": 300 * sample, "bytes": 7, "most": len(content) - 3000}
+    for name, length in lengths.items():
+        (tmp_path / f"{name}.con").write_bytes(content[:-length])
+    for name in ("meg4", "res4", "hc"):
+        write_ctf(ctf, tmp_path / f"{name}.ds", n_trials=2)
+        file = tmp_path / f"{name}.ds" / f"{name}.{name}"
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 3])
+    write_ctf(ctf, tmp_path / "whole.ds", n_trials=2)
+    files = sorted([*tmp_path.glob("*.con"), *tmp_path.glob("*.ds")])
+    rows = [f"{file.name},{file.stem},rest,{file.name}" for file in files]
+    table = tmp_path / "files.csv"
+    table.write_text("\n".join(["file,participant,state,name", *rows]))
+    prepare(table, tmp_path / "store")
+    log = read_log(tmp_path / "store")
+    assert log.outcome.value_counts().to_dict() == {"failed": 6, "written": 2}
+    assert set(log.index[log.outcome == "written"]) == {"whole.con", "whole.ds"}
+    assert "1000 samples, as the file says, got 700" in log.reason["samples.con"]
