@@ -103,7 +103,8 @@ def prepare_recording(source: Source, params: Parameters, path: Path) -> dict[st
     Returns
     -------
     outcome : dict
-        A row of the log. Whatever goes wrong is an outcome, too.
+        A row of the log. Whatever goes wrong is an outcome, too; ``stops`` is there
+        if the store cannot be written to.
     """
     started = time.perf_counter()
     outcome: dict[str, Any] = {
@@ -193,6 +194,8 @@ def _prepare(source: Source, params: Parameters, path: Path) -> dict[str, Any]:
         )
     except FileExistsError:  # another run of the command has been quicker
         return {"outcome": THERE}
+    except OSError as error:  # a full disk or missing rights: no other would fit either
+        return {"outcome": FAILED, "reason": str(error), "stops": True}
     return {
         "outcome": WRITTEN,
         "array": array,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -154,7 +155,12 @@ def _run(sources: list, params: Any, path: Path, jobs: int) -> list[dict[str, An
             write(outcome)
             outcomes.append(outcome)
             if outcome["outcome"] == FAILED:
-                logger.debug(outcome["traceback"])
+                logger.debug(outcome.get("traceback"))
+            if "stops" in outcome:
+                break
+        with warnings.catch_warnings():  # that work goes to waste is meant
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()
     return outcomes
 
 
@@ -212,6 +218,13 @@ def _report(outcomes: list[dict[str, Any]], strict: bool) -> None:
     for outcome in failed:
         reason = " ".join(outcome["reason"].split())
         click.echo(f"Failed: {outcome['name']} ({outcome['file']}): {reason}", err=True)
+    for outcome in outcomes:
+        if "stops" in outcome:
+            raise click.ClickException(
+                f"The store cannot be written to ({outcome['reason']}). What is "
+                "reported as written stays; make room, or get the right to write, and "
+                "run the same command again."
+            )
     if failed and (strict or not counts[WRITTEN] + counts[THERE]):
         raise click.ClickException(
             f"{len(failed)} of {len(outcomes)} recordings failed, see above."

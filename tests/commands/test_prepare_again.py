@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -166,6 +167,29 @@ def test_killed_and_continued(tmp_path):
     kept = contents(path)
     prepare(root, path, "--strict")
     assert kept.items() <= contents(path).items()
+    assert contents(path) == contents(tmp_path / "whole")
+
+
+def test_full_disk(bids, tmp_path, monkeypatch):
+    """A store that cannot grow ends the command, and is taken up when it can."""
+    path = tmp_path / "store"
+    sync = os.fsync
+
+    def full(descriptor):
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if is_file and any((path / "recordings").glob("sub-*")):
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        output = prepare(bids, path, code=1)
+    assert "No space left" in output
+    assert "run the same command again" in output
+    assert read_log(path).outcome.tolist() == ["written", "failed"]
+    assert len(list((path / "recordings").iterdir())) == 1
+    prepare(bids, path, "--strict")
+    prepare(bids, tmp_path / "whole")
     assert contents(path) == contents(tmp_path / "whole")
 
 
