@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import click
@@ -26,6 +27,14 @@ def check_target(path: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None
         raise FileNotFoundError(
             f"Expected a folder {path.parent} to write to, got none; make it first."
         )
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise PermissionError(
+            f"Expected a folder to write to, got {path.parent}, where that fails "
+            f"({error}); choose another one."
+        ) from error
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Tests of features from the shell, and of classifying by them."""
 
+import os
 import shutil
 
 import mne
@@ -103,6 +104,19 @@ def test_file_that_cannot_be_read(folder, tmp_path):
     assert result.exit_code == 1
     assert "sub-03_meg.fif" in result.output
     assert not out.exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs a folder none may fill")
+def test_folder_that_is_read_only(folder, monkeypatch):
+    """A folder that cannot be written to is an error before any work is done."""
+
+    def too_late(*args):
+        pytest.fail("Recordings are read before the folder is looked at")
+
+    monkeypatch.setattr("mne_megfm.commands._rows.extract_rows", too_late)
+    result = run("features", folder / "recordings.tsv", "-o", "/proc/features.csv")
+    assert result.exit_code == 1
+    assert "choose another one" in result.output
 
 
 def test_rows_of_different_length(folder, tmp_path):
