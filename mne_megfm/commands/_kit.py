@@ -23,45 +23,28 @@ EXTENSIONS = {".con", ".sqd"}
 _SAMPLES = 9
 
 
-def check_length(raw: BaseRaw, path: Path) -> None:
-    """Refuse a file that ends before its recording does.
+def complete(raw: BaseRaw, path: Path, bids: Any = None) -> None:
+    """Set where the head was in a recording of a KIT system, if it is one.
+
+    What it tells itself stays; where nothing tells, ``dev_head_t`` becomes ``None``.
 
     Parameters
     ----------
     raw : Raw
-        The recording as MNE has read it.
-    path : Path
-        Its file.
-
-    Raises
-    ------
-    ValueError
-        If samples are missing.
-    """
-    facts = raw._raw_extras[0]
-    start = int(facts["dirs"][_SAMPLES]["offset"])
-    size = facts["dtype"].itemsize * facts["nchan"]
-    n_there = (path.stat().st_size - start) // size
-    if n_there < raw.n_times:
-        raise ValueError(
-            f"Expected {raw.n_times} samples, as the file says, got {n_there}; it is "
-            "not all there: copy it again."
-        )
-
-
-def locate_head(raw: BaseRaw, path: Path, bids: Any = None) -> None:
-    """Set where the head was, from the files beside a recording.
-
-    Parameters
-    ----------
-    raw : Raw
-        The recording. What it tells itself stays; where nothing tells, its
-        ``dev_head_t`` becomes ``None``.
+        The recording as MNE or mne-bids has read it.
     path : Path
         Its file.
     bids : BIDSPath, optional
         The same for mne-bids; without, nothing is looked for beside it.
+
+    Raises
+    ------
+    ValueError
+        If the file ends before its recording does.
     """
+    if path.suffix.lower() not in EXTENSIONS:
+        return
+    _check_length(raw, path)
     if raw.info["dig"]:
         return
     raw.info["dev_head_t"] = None
@@ -82,6 +65,18 @@ def locate_head(raw: BaseRaw, path: Path, bids: Any = None) -> None:
     with raw.info._unlock():
         for key in ("dig", "dev_head_t", "hpi_results"):
             raw.info[key] = located.info[key]
+
+
+def _check_length(raw: BaseRaw, path: Path) -> None:
+    facts = raw._raw_extras[0]
+    start = int(facts["dirs"][_SAMPLES]["offset"])
+    size = facts["dtype"].itemsize * facts["nchan"]
+    n_there = (path.stat().st_size - start) // size
+    if n_there < raw.n_times:
+        raise ValueError(
+            f"Expected {raw.n_times} samples, as the file says, got {n_there}; it is "
+            "not all there: copy it again."
+        )
 
 
 def _beside(bids: Any, suffix: str) -> list[Any]:

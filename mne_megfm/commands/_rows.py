@@ -13,6 +13,7 @@ from mne.utils import get_config, logger, use_log_level
 
 from ..estimators import MEGFMTransformer
 from ..inputs import as_recordings
+from . import _kit
 from ._epochs import cut_epochs
 from ._options import PLAIN, Reading
 from ._sources import Source, find_sources, name_states
@@ -29,7 +30,9 @@ def read_recording(path: Path) -> Any:
         return mne.read_epochs(path)
     if name.endswith(("-ave.fif", "_ave.fif")):
         return mne.read_evokeds(path)
-    return mne.io.read_raw(path)
+    raw = mne.io.read_raw(path)
+    _kit.complete(raw, path)
+    return raw
 
 
 def list_recordings(

@@ -75,9 +75,7 @@ class Source:
 
             raw = read_raw_bids(self.bids)
             _restore_bad_spans(raw, self.path)
-        if self.path.suffix.lower() in _kit.EXTENSIONS:
-            _kit.check_length(raw, self.path)
-            _kit.locate_head(raw, self.path, self.bids)
+        _kit.complete(raw, self.path, self.bids)
         missing = [name for name in self.bads if name not in raw.ch_names]
         if missing:
             raise ValueError(

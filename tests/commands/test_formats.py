@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from mne.io.constants import FIFF
 
+from mne_megfm.commands._rows import read_recording
 from mne_megfm.store import WindowStore
 
 from ._archives import (
@@ -165,6 +166,19 @@ def test_kit_markers(tmp_path):
     np.testing.assert_allclose(
         notes["dev_head_t"], raw.info["dev_head_t"]["trans"], atol=1e-6
     )
+
+
+@pytest.mark.parametrize("head", ["inside", None])
+def test_kit_head_of_plain_files(tmp_path, head):
+    """MNE's stand-in for a head position that is not known is none for features."""
+    raw = simulate(array="kit160")
+    write_kit(raw, tmp_path / "a.con", head=head)
+    found = read_recording(tmp_path / "a.con").info["dev_head_t"]
+    if head is None:
+        assert found is None
+    else:
+        truth = raw.info["dev_head_t"]["trans"]
+        np.testing.assert_allclose(found["trans"], truth, atol=1e-12)
 
 
 def test_ctf_in_bids(ctf, tmp_path):
