@@ -19,6 +19,7 @@ _BTI = ".pdf"  # mne-bids' name for a folder of a BTi/4D system
 #: Files beside recordings that are none, by suffix or acquisition.
 _BESIDE = {"markers", "headshape", "digitizer", "electrodes"}
 _CALIBRATION = {"calibration", "crosstalk"}
+_CONTINUED = "read with the first part of the recording"
 _INSTALL = "pip install 'mne-megfm[archive]'"
 
 
@@ -225,7 +226,23 @@ def _in_bids(root: Path, site: str) -> list[Source]:
                 left_out=_reason(bids, subject),
             )
         )
-    return sources
+    return _with_first_parts(sources)
+
+
+def _with_first_parts(sources: list[Source]) -> list[Source]:
+    """Name the first part where it is missing, so that its recording fails."""
+    begun = {source.name for source in sources if source.left_out != _CONTINUED}
+    complete = []
+    for source in sources:
+        if source.name not in begun:
+            begun.add(source.name)
+            first = source.bids.copy().update(split="1".zfill(len(source.bids.split)))
+            relative = Path(source.relative).with_name(first.basename).as_posix()
+            path = source.path.with_name(first.basename)
+            missing = {"path": path, "relative": relative, "bids": first}
+            complete.append(replace(source, **missing, left_out=""))
+        complete.append(source)
+    return complete
 
 
 def _reason(bids: Any, subject: str) -> str:
@@ -237,7 +254,7 @@ def _reason(bids: Any, subject: str) -> str:
     if bids.subject == "emptyroom" or bids.task in {"noise", "emptyroom"}:
         return "empty room"
     if bids.split is not None and int(bids.split) > 1:
-        return "read with the first part of the recording"
+        return _CONTINUED
     if bids.task is None:
         return "its name has no task"
     return ""
@@ -248,7 +265,7 @@ def _participants_sites(root: Path) -> dict[str, str]:
     path = root / "participants.tsv"
     if not path.is_file():
         return {}
-    table = pd.read_csv(path, sep="\t", dtype=str, encoding="utf-8-sig")
+    table = _read_table(path, "\t")
     if not {"participant_id", "site"} <= set(table.columns):
         return {}
     table = table.dropna(subset=["participant_id", "site"])
@@ -257,7 +274,7 @@ def _participants_sites(root: Path) -> dict[str, str]:
 
 def _in_table(path: Path, site: str) -> list[Source]:
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    table = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig")
+    table = _read_table(path, separator)
     missing = {"file", "participant", "state"} - set(table.columns)
     if missing:
         raise ValueError(
@@ -286,6 +303,16 @@ def _in_table(path: Path, site: str) -> list[Source]:
             )
         )
     return sources
+
+
+def _read_table(path: Path, separator: str) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig")
+    except ValueError as error:  # also of pandas' parser, and of letters
+        raise ValueError(
+            f"Expected a table in {path}, got something else ({_first_line(error)}); "
+            "correct it."
+        ) from error
 
 
 def _restore_bad_spans(raw: BaseRaw, path: Path) -> None:

@@ -195,6 +195,12 @@ def test_split_files(tmp_path):
     assert log.outcome.tolist() == ["written"] + ["left out"] * (len(parts) - 1)
     prepare(root, path, "--strict", "--highpass", 0)
     assert "there" in read_log(path).outcome.tolist()
+    # without its first part, a recording is not just left out
+    parts[0].unlink()
+    write_bids(simulate(), root, "02", "rest")
+    output = prepare(root, tmp_path / "other", "--strict", code=1)
+    assert "1 of" in output
+    assert "split-01_meg.fif" in output
 
 
 def test_table_of_files(tmp_path):
