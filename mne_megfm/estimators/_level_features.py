@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -126,13 +126,7 @@ class ParticipantLevel:
         ValueError
             If a state is not known from the training data.
         """
-        found = {state for entry in descriptions for state in entry}
-        unknown = sorted(found - set(self.states))
-        if unknown:
-            raise ValueError(
-                f"Expected the states of the training data {self.states}, got also "
-                f"{unknown}; rename the events, or leave those recordings out."
-            )
+        self.check_states({state for entry in descriptions for state in entry})
         lacking = sum(
             state not in entry for entry in descriptions for state in self.states
         )
@@ -144,6 +138,26 @@ class ParticipantLevel:
                 "in the *_missing features."
             )
         return np.stack([self.row(entry).numpy() for entry in descriptions])
+
+    def check_states(self, found: Iterable[str]) -> None:
+        """Refuse states that are not known from the training data.
+
+        Parameters
+        ----------
+        found : iterable of str
+            Names of states.
+
+        Raises
+        ------
+        ValueError
+            If one is not known.
+        """
+        unknown = sorted(set(found) - set(self.states))
+        if unknown:
+            raise ValueError(
+                f"Expected the states of the training data {self.states}, got also "
+                f"{unknown}; rename the events, or leave those recordings out."
+            )
 
     def row(self, entry: LevelDescription) -> Tensor:
         """Make a row of features of one description.

@@ -134,6 +134,13 @@ class _TunedRest:
         return self.predictor.task_.predict(self._outputs(features))
 
 
+class OutputsOnly(_TunedRest):
+    """What follows the outputs of a fine-tuned network."""
+
+    def _outputs(self, features: NDArray) -> NDArray:
+        return features
+
+
 def split_pipeline(pipeline: Any) -> SplitPipeline:
     """Part a fitted pipeline behind its transformer.
 
