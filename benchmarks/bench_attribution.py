@@ -17,11 +17,13 @@ against the truths of other recordings.
 Frequency: the same with bursts of a random phase in one band. State: patients that
 differ from controls in the responses of one state alone.
 
-Participants (``--only participants``, four minutes): patients have in all auditory trials
-a dipole at one place and time of each cohort. Maps of each person who was held out are
-scored as above, and ``state`` is the part of the squares of both maps that is in that of
-the auditory state. The row ``average`` has the average response itself, and ``chance``
-all methods' maps against other places and times.
+Participants (``--only participants --participants 64 --cohorts 3``, five minutes):
+patients have in all auditory trials a dipole at one place and time of each cohort. Maps
+of 8 people who were held out are scored as above; ``state`` is the part of the squares
+of their maps of both states that is in the auditory one. The row ``average`` has the
+average responses themselves, and ``chance`` the maps of all methods against places and
+times drawn anew. Last is by how much the contributions of integrated gradients miss
+the change of the decision.
 """
 
 import argparse
@@ -53,7 +55,7 @@ ARRAYS = ("ctf151", "opm64")
 STATES = ("auditory", "somatosensory")
 MOMENT = {"response": 100e-9, "burst": 200e-9}
 METHODS = ("smoothgrad", "integrated_gradients", "gradient", "gradient_x_input")
-GAIN = 40e-9  # of patients, in Am
+GAIN, N_EXPLAINED = 200e-9, 8  # dipole of patients in Am; people held out
 BANDS = {"theta": (4, 8), "alpha": (8, 13), "beta": (13, 30), "gamma": (30, 45)}
 PEAK = {"theta": 6.0, "alpha": 10.0, "beta": 20.0, "gamma": 36.0}
 
@@ -342,7 +344,7 @@ def people(n_participants, seed, dipole):
 
 def participants(n_cohorts, n_participants):
     """Score gradients of decisions on participants."""
-    rows, accuracy = [], []
+    rows, accuracy, misses = ([], []), [], []
     n_train = 3 * n_participants // 4
     for number in range(n_cohorts):
         seed = SEED + 700 + number
@@ -354,11 +356,13 @@ def participants(n_cohorts, n_participants):
         decision = model.decision_function(X[n_train:])
         accuracy.append(roc_auc_score(y[n_train:], decision))
         print(f"cohort {number}: AUC of the pipeline {accuracy[-1]:.2f}", flush=True)
-        for person in X[n_train:]:
+        explained = slice(n_train, n_train + N_EXPLAINED)
+        for person, patient in zip(X[explained], y[explained], strict=True):
             epochs = person["auditory"]
             scan = Scan(epochs.info)
             found = {"average": {name: person[name].average() for name in STATES}}
             found |= {m: attribute(model, person, m) for m in METHODS}
+            misses.append(miss(model, person, found["integrated_gradients"]))
             for method, maps in found.items():
                 evoked = maps["auditory"]
                 power = {n: np.square(one.data).sum() for n, one in maps.items()}
@@ -367,12 +371,34 @@ def participants(n_cohorts, n_participants):
                     _, truth = truth_of(epochs.info, epochs.times, known)
                     scored = score(evoked, scan, truth)
                     if known is dipole:
-                        rows.append({"method": method, **scored, **state})
+                        rows[patient].append({"method": method, **scored, **state})
                     elif method != "average":
-                        rows.append({"method": "chance", **scored, "state": 0.5})
-    rows.sort(key=lambda row: ("average", *METHODS, "chance").index(row["method"]))
-    show(f"Participants, {n_cohorts} cohorts of {n_participants}", rows, "method")
+                        other = {"method": "chance", **scored, "state": 0.5}
+                        rows[patient].append(other)
+    for who, some in zip(("controls", "patients"), rows, strict=True):
+        some.sort(key=lambda row: ("average", *METHODS, "chance").index(row["method"]))
+        show(f"Maps of {who}, {n_cohorts} cohorts of {n_participants}", some, "method")
     print(f"AUC of pipelines {np.mean(accuracy):.2f} ({np.std(accuracy):.2f})")
+    far, change = np.abs(misses).T
+    print(
+        f"contributions are off by {np.median(far):.4f} (median; at most "
+        f"{far.max():.4f}) where decisions change by {np.median(change):.2f} "
+        f"({change.min():.2f} to {change.max():.2f})"
+    )
+
+
+def miss(model, person, maps):
+    """Compare contributions with what the decision loses without averages."""
+    without = dict(person)
+    for name in STATES:
+        epochs = person[name].copy().load_data()
+        data = epochs.get_data()
+        without[name] = mne.EpochsArray(
+            data - data.mean(0), epochs.info, epochs.events, epochs.times[0]
+        )
+    whole, rest = model.decision_function([person, without])
+    total = sum(evoked.data.sum() for evoked in maps.values())
+    return total - (whole - rest), whole - rest
 
 
 def show(title, rows, key):

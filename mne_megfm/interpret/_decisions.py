@@ -15,7 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..estimators import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
 
-_GRADIENTS_NEED = "use method='occlusion', which works with any pipeline"
+_GRADIENTS_NEED = (
+    "use method='occlusion' (of epochs) or mne_megfm.interpret.occlude (also of "
+    "participants), which work with any pipeline"
+)
 
 
 def decide(pipeline: Any, X: Any, target: Any = None) -> NDArray[np.float64]:
