@@ -125,7 +125,8 @@ def attribute(
       deviation of averages over channels and times, these in units of the former.
     - ``"integrated_gradients"`` go from the trials without their average, without an
       evoked response in any state, to the trials as they are. Over all states, they add
-      up to the change of the decision: COMPL
+      up to the change of the decision, but for what 64 steps leave: of 24 simulated
+      people 0.03 (median; at most 0.13), where decisions changed by 1.0 (median).
 
     States without stimuli (rest, continuous recordings) have no responses, and no map:
     their trials have nothing in common that an average would show. They count in the
