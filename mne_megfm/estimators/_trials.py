@@ -61,7 +61,7 @@ class Timing:
     responds : bool
         Whether responses are looked for.
     recent : ndarray, shape (n_rows, 2)
-        How many stimuli came shortly before each.
+        How many stimuli came shortly before each; None where there are none.
     """
 
     n_rows: int
@@ -69,7 +69,7 @@ class Timing:
     n_after: int
     recorded: int
     responds: bool
-    recent: NDArray[np.float32]
+    recent: NDArray[np.float32] | None
 
     @classmethod
     def of(cls, rows: Recording, state: str, sfreq: float, n_after: int) -> Timing:
@@ -85,7 +85,7 @@ class Timing:
         times = np.zeros(len(rows.rows))
         if rows.kind == "epochs":
             times = rows.inst.events[rows.rows, 0] / rows.sfreq
-        recent = recent_stimuli(times)
+        recent = recent_stimuli(times) if responds else None
         return cls(len(times), onset, n_after, recorded, responds, recent)
 
 
