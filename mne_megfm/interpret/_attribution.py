@@ -128,8 +128,9 @@ def attribute(
       up to the change of the decision, but for what 64 steps leave: of 24 simulated
       people 0.03 (median; at most 0.13), where decisions changed by 1.0 (median).
 
-    The contributions (the second and the last) found a response that was planted in
-    patients, as their average response alone did; the other two missed its time.
+    Gradient times input and integrated gradients found a response that was planted in
+    patients, as their average response alone did; the others missed its time.
+
     States without stimuli (rest, continuous recordings) have no responses, and no map:
     their windows have nothing in common that an average would show. They count in the
     decision, and stay as they are.
