@@ -16,6 +16,14 @@ against the truths of other recordings.
 
 Frequency: the same with bursts of a random phase in one band. State: patients that
 differ from controls in the responses of one state alone.
+
+Participants (``--only participants --participants 64 --cohorts 3``, five minutes):
+patients have in all auditory trials a dipole at one place and time of each cohort. Maps
+of 8 people who were held out are scored as above; ``state`` is the part of the squares
+of their maps of both states that is in the auditory one. The row ``average`` has the
+average responses themselves, and ``chance`` the maps of all methods against places and
+times drawn anew. Last is by how much the contributions of integrated gradients miss
+the change of the decision.
 """
 
 import argparse
@@ -46,6 +54,8 @@ FEW = {
 ARRAYS = ("ctf151", "opm64")
 STATES = ("auditory", "somatosensory")
 MOMENT = {"response": 100e-9, "burst": 200e-9}
+METHODS = ("smoothgrad", "integrated_gradients", "gradient", "gradient_x_input")
+GAIN, N_EXPLAINED = 200e-9, 8  # dipole of patients in Am; people held out
 BANDS = {"theta": (4, 8), "alpha": (8, 13), "beta": (13, 30), "gamma": (30, 45)}
 PEAK = {"theta": 6.0, "alpha": 10.0, "beta": 20.0, "gamma": 36.0}
 
@@ -61,6 +71,25 @@ def dipole_fields(info, sites, directions):
     return np.concatenate([f["sol"]["data"] for f in forward], 1)
 
 
+def draw_dipole(rng, latest):
+    """Draw place, direction and time of a tangential dipole."""
+    up = rng.uniform(0.0, 1.0)
+    round_ = rng.uniform(0, 2 * np.pi)
+    flat = np.sqrt(1 - up**2)
+    out = np.array([flat * np.cos(round_), flat * np.sin(round_), up])
+    direction = np.cross(out, rng.standard_normal(3))
+    direction /= np.linalg.norm(direction)
+    return ORIGIN + DEPTH * out, direction, rng.uniform(0.05, latest)
+
+
+def truth_of(info, times, dipole):
+    """Say where on the sensors, and when, a dipole is seen."""
+    place, direction, when = dipole
+    field = dipole_fields(info, place[None], direction[None])[:, 0]
+    wave = np.exp(-0.5 * ((times - when) / 0.025) ** 2)
+    return field, {"place": place, "when": when, "wave": wave, "field": np.abs(field)}
+
+
 def plant(seed, array, kind):
     """Simulate epochs of which half have a dipole; give the truth about it."""
     n = N_TRAIN + N_TEST
@@ -74,14 +103,8 @@ def plant(seed, array, kind):
     )
     epochs = cohort.epochs("rest")[0]
     rng = np.random.default_rng([seed, 1])
-    up = rng.uniform(0.0, 1.0)
-    round_ = rng.uniform(0, 2 * np.pi)
-    flat = np.sqrt(1 - up**2)
-    out = np.array([flat * np.cos(round_), flat * np.sin(round_), up])
-    direction = np.cross(out, rng.standard_normal(3))
-    direction /= np.linalg.norm(direction)
-    place, when = ORIGIN + DEPTH * out, rng.uniform(0.05, 0.6)
-    field = dipole_fields(epochs.info, place[None], direction[None])[:, 0]
+    place, direction, when = draw_dipole(rng, 0.6)
+    field, truth = truth_of(epochs.info, epochs.times, (place, direction, when))
     y = rng.permutation(np.arange(n) % 2)
     gain = MOMENT[kind] * y * np.exp(0.3 * rng.standard_normal(n))
     band = str(rng.choice(list(BANDS)))
@@ -93,9 +116,7 @@ def plant(seed, array, kind):
         wave = np.exp(-0.5 * ((epochs.times - when) / 0.15) ** 2)
         wave = wave * np.cos(2 * np.pi * PEAK[band] * epochs.times + phase)
     data = epochs.get_data() + gain[:, None, None] * field[:, None] * wave[:, None]
-    course = np.exp(-0.5 * ((epochs.times - when) / 0.025) ** 2)
-    truth = {"place": place, "when": when, "band": band, "wave": course}
-    truth["field"] = np.abs(field)
+    truth["band"] = band
     planted = mne.EpochsArray(data, epochs.info, tmin=epochs.times[0])
     return planted, y, truth
 
@@ -296,6 +317,90 @@ def states(n_cohorts, n_participants):
     show(f"State, {n_cohorts} cohorts of {n_participants}", rows, "method")
 
 
+def people(n_participants, seed, dipole):
+    """Simulate people of whom every second has a dipole in all auditory trials."""
+    cohort = simulate_cohort(
+        n_participants,
+        states=STATES,
+        arrays="opm64",
+        n_epochs=30,
+        effect_size=0.0,
+        filters=(1.0, 40.0),
+        random_state=seed,
+    )
+    rng = np.random.default_rng([seed, 2])
+    X, y = [], np.arange(n_participants) % 2
+    for person, patient in zip(cohort.participants, y, strict=True):
+        epochs = person.recordings["auditory"].copy().load_data()
+        field, truth = truth_of(epochs.info, epochs.times, dipole)
+        gain = GAIN * patient * np.exp(0.3 * rng.standard_normal())
+        added = gain * field[:, None] * truth["wave"]
+        epochs = mne.EpochsArray(
+            epochs.get_data() + added, epochs.info, epochs.events, epochs.times[0]
+        )
+        X.append({**person.recordings, "auditory": epochs})
+    return X, y
+
+
+def participants(n_cohorts, n_participants):
+    """Score gradients of decisions on participants."""
+    rows, accuracy, misses = ([], []), [], []
+    n_train = 3 * n_participants // 4
+    for number in range(n_cohorts):
+        seed = SEED + 700 + number
+        rng = np.random.default_rng([seed, 1])
+        dipole, *others = (draw_dipole(rng, 0.4) for _ in range(4))
+        X, y = people(n_participants, seed, dipole)
+        model = make_pipeline(MEGFMTransformer(), LogisticRegression())
+        model.fit(X[:n_train], y[:n_train])
+        decision = model.decision_function(X[n_train:])
+        accuracy.append(roc_auc_score(y[n_train:], decision))
+        print(f"cohort {number}: AUC of the pipeline {accuracy[-1]:.2f}", flush=True)
+        explained = slice(n_train, n_train + N_EXPLAINED)
+        for person, patient in zip(X[explained], y[explained], strict=True):
+            epochs = person["auditory"]
+            scan = Scan(epochs.info)
+            found = {"average": {name: person[name].average() for name in STATES}}
+            found |= {m: attribute(model, person, m) for m in METHODS}
+            misses.append(miss(model, person, found["integrated_gradients"]))
+            for method, maps in found.items():
+                evoked = maps["auditory"]
+                power = {n: np.square(one.data).sum() for n, one in maps.items()}
+                state = {"state": power["auditory"] / sum(power.values())}
+                for known in (dipole, *others):
+                    _, truth = truth_of(epochs.info, epochs.times, known)
+                    scored = score(evoked, scan, truth)
+                    if known is dipole:
+                        rows[patient].append({"method": method, **scored, **state})
+                    elif method != "average":
+                        other = {"method": "chance", **scored, "state": 0.5}
+                        rows[patient].append(other)
+    for who, some in zip(("controls", "patients"), rows, strict=True):
+        some.sort(key=lambda row: ("average", *METHODS, "chance").index(row["method"]))
+        show(f"Maps of {who}, {n_cohorts} cohorts of {n_participants}", some, "method")
+    print(f"AUC of pipelines {np.mean(accuracy):.2f} ({np.std(accuracy):.2f})")
+    far, change = np.abs(misses).T
+    print(
+        f"contributions are off by {np.median(far):.4f} (median; at most "
+        f"{far.max():.4f}) where decisions change by {np.median(change):.2f} "
+        f"({change.min():.2f} to {change.max():.2f})"
+    )
+
+
+def miss(model, person, maps):
+    """Compare contributions with what the decision loses without averages."""
+    without = dict(person)
+    for name in STATES:
+        epochs = person[name].copy().load_data()
+        data = epochs.get_data()
+        without[name] = mne.EpochsArray(
+            data - data.mean(0), epochs.info, epochs.events, epochs.times[0]
+        )
+    whole, rest = model.decision_function([person, without])
+    total = sum(evoked.data.sum() for evoked in maps.values())
+    return total - (whole - rest), whole - rest
+
+
 def show(title, rows, key):
     """Print mean and standard deviation."""
     table = pd.DataFrame(rows)
@@ -313,7 +418,9 @@ def main():
     parser.add_argument("--recordings", type=int, default=4)
     parser.add_argument("--cohorts", type=int, default=2)
     parser.add_argument("--participants", type=int, default=32)
-    parser.add_argument("--only", choices=("place", "frequency", "state"))
+    parser.add_argument(
+        "--only", choices=("place", "frequency", "state", "participants")
+    )
     args = parser.parse_args()
     mne.set_log_level("error")
     if args.only in (None, "place"):
@@ -322,6 +429,8 @@ def main():
         frequency(args.recordings)
     if args.only in (None, "state"):
         states(args.cohorts, args.participants)
+    if args.only in (None, "participants"):
+        participants(args.cohorts, args.participants)
 
 
 if __name__ == "__main__":

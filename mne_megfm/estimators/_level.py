@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from ..inputs import Recordings
 from ..models import STATES, ModelConfig, ParticipantTransformer, Trials
@@ -16,7 +17,7 @@ from ._measures import (
     measure_bands,
     measure_responses,
 )
-from ._trials import read_trials, split_elements
+from ._trials import StateTrials, read_trials, split_elements
 
 #: What the token tells of a state counts as much as so many trials of it.
 WORTH = 10
@@ -34,6 +35,8 @@ _RIDGE = 30.0
 @dataclass
 class LevelDescription(Mapping):
     """What the level says of one participant; a mapping by state.
+
+    All are arrays, or tensors where derivatives are asked for.
 
     Parameters
     ----------
@@ -64,6 +67,19 @@ class LevelDescription(Mapping):
     counts: dict[str, int]
     evoked: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
+    def to_numpy(self) -> LevelDescription:
+        """Give the same as arrays of float32."""
+        plain = {"counts": self.counts}
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                plain[name] = value.numpy()
+            elif name not in plain:
+                plain[name] = {
+                    state: None if one is None else one.numpy()
+                    for state, one in value.items()
+                }
+        return LevelDescription(**plain)
+
     def __getitem__(self, state: str) -> NDArray[np.float32] | None:
         return self.states[state]
 
@@ -74,9 +90,7 @@ class LevelDescription(Mapping):
         return len(self.states)
 
 
-def _expected(
-    level: ParticipantTransformer, token: torch.Tensor, noise: float
-) -> NDArray[np.float32]:
+def _expected(level: ParticipantTransformer, token: Tensor, noise: Tensor) -> Tensor:
     """Predict the mean response in each kind of state from the token."""
     n = len(STATES)
     at = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
@@ -88,21 +102,20 @@ def _expected(
         recent=torch.full((1, n * len(at), 2), float("nan")),
         responds=torch.ones(1, n * len(at), dtype=torch.bool),
         seen=torch.ones(1, n * len(at), dtype=torch.bool),
-        noise=torch.tensor([noise]),
+        noise=noise[None],
     )
     predicted = level.predict_from_token(token, asked)
     predicted = predicted[0, :, : level.config.n_response] * noise
-    return predicted.unflatten(0, (n, len(at))).mean(1).numpy()
+    return predicted.unflatten(0, (n, len(at))).mean(1)
 
 
 def _raw_description(
     level: ParticipantTransformer, states: Mapping[str, PersonTrials]
-) -> tuple[torch.Tensor, NDArray, dict[str, NDArray | None], NDArray]:
+) -> tuple[Tensor, Tensor, dict[str, Tensor | None], Tensor]:
     """Token, measures of spectrum and responses as they are, expected responses."""
     person = PersonTrials.join([states[name] for name in sorted(states)])
-    with torch.inference_mode():
-        token = level.encode(collate([person], level.inputs))[:, 0]
-        expected = _expected(level, token, person.noise)
+    token = level.encode(collate([person], level.inputs))[:, 0]
+    expected = _expected(level, token, person.noise)
     spectra = [trials.log_spectrum.mean(0) for trials in states.values()]
     measures = {
         name: measure_responses(
@@ -112,37 +125,38 @@ def _raw_description(
         else None
         for name, trials in states.items()
     }
-    return token[0], measure_bands(np.mean(spectra, 0)), measures, expected
+    return token[0], measure_bands(torch.stack(spectra).mean(0)), measures, expected
 
 
-def map_responses(level: ParticipantTransformer, response: NDArray) -> NDArray:
+def map_responses(level: ParticipantTransformer, response: ArrayLike) -> Tensor:
     """Turn responses to the logarithm of their size by region and step in time.
 
     Parameters
     ----------
     level : ParticipantTransformer
         The level, whose axes lead back to the canonical field.
-    response : ndarray, shape (n, n_response)
+    response : array-like, shape (n, n_response)
         Coefficients of responses.
 
     Returns
     -------
-    maps : ndarray, shape (n, n_regions, n_steps)
+    maps : Tensor, shape (n, n_regions, n_steps)
         Logarithm of the root mean square over the sensors of a region and a step of
         48 ms, in fT.
     """
-    with torch.inference_mode():
-        field = level.inputs.field(torch.as_tensor(response, dtype=torch.float32))
-        steps = field.unflatten(1, (level.inputs.n_regions, -1)).unfold(
-            -1, MAP_STEP, MAP_STEP
-        )
-        # in units of the map: squares of tesla would underflow
-        size = (steps / _MAP_UNIT).square().mean((2, 4)).sqrt()
-        return (size + _MAP_FLOOR).log().numpy()
+    field = level.inputs.field(torch.as_tensor(response))
+    steps = field.unflatten(1, (level.inputs.n_regions, -1)).unfold(
+        -1, MAP_STEP, MAP_STEP
+    )
+    # in units of the map: squares of tesla would underflow
+    size = (steps / _MAP_UNIT).square().mean((2, 4)).sqrt()
+    return (size + _MAP_FLOOR).log()
 
 
 def describe_person(
-    level: ParticipantTransformer, states: Mapping[str, PersonTrials]
+    level: ParticipantTransformer,
+    states: Mapping[str, StateTrials],
+    evoked: bool = False,
 ) -> LevelDescription:
     """Describe one participant.
 
@@ -150,30 +164,32 @@ def describe_person(
     ----------
     level : ParticipantTransformer
         The level.
-    states : dict of PersonTrials
+    states : dict of StateTrials
         The participant's trials by name of the state.
+    evoked : bool
+        Whether to keep averages, too.
 
     Returns
     -------
     description : LevelDescription
-        In units of the spread over participants of pretraining.
+        In units of the spread over participants of pretraining, as tensors, from which
+        derivatives lead back to the trials.
     """
-    token, bands, measures, expected = _raw_description(level, states)
+    person = {name: state.trials for name, state in states.items()}
+    token, bands, measures, expected = _raw_description(level, person)
     maps = {}
-    for name, trials in states.items():
+    for name, trials in person.items():
         if trials.responds.any():
             n, told = len(trials), expected[state_kind(name)]
             mean = (trials.response.sum(0) + WORTH * told) / (n + WORTH)
             maps[name] = map_responses(level, mean[None])[0]
-    around = token - level.token_mean
 
-    def standard(values: NDArray, mean: torch.Tensor, scale: torch.Tensor) -> NDArray:
-        z = (values - mean.numpy()) / scale.numpy()
-        return np.clip(z, -_FURTHEST, _FURTHEST).astype(np.float32)
+    def standard(values: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+        return ((values - mean) / scale).clamp(-_FURTHEST, _FURTHEST).float()
 
     return LevelDescription(
         bands=standard(bands, level.bands_mean, level.bands_scale),
-        inferred=(level.measures_map @ around).numpy().astype(np.float32),
+        inferred=level.measures_map @ (token - level.token_mean),
         inferred_maps=map_responses(level, expected),
         states={
             name: None
@@ -186,7 +202,12 @@ def describe_person(
             for name, values in measures.items()
         },
         maps=maps,
-        counts={name: len(trials) for name, trials in states.items()},
+        counts={name: len(trials) for name, trials in person.items()},
+        evoked={
+            name: state.evoked[:, ::EVOKED_STEP] / _EVOKED_UNIT
+            for name, state in states.items()
+            if evoked and state.evoked is not None
+        },
     )
 
 
@@ -223,14 +244,8 @@ def describe_recordings(
     out = []
     for group in split_elements(recordings):
         states = read_trials(group, frontend, config, level.inputs, batch_size)
-        found = describe_person(level, {name: s.trials for name, s in states.items()})
-        if evoked:
-            found.evoked = {
-                name: (state.evoked[:, ::EVOKED_STEP] / _EVOKED_UNIT).astype(np.float32)
-                for name, state in states.items()
-                if state.evoked is not None
-            }
-        out.append(found)
+        with torch.inference_mode():
+            out.append(describe_person(level, states, evoked).to_numpy())
     return out
 
 
@@ -246,13 +261,14 @@ def describe_population(
     people : sequence of dict
         Trials of each participant by state.
     """
-    raw = [_raw_description(level, states) for states in people]
+    with torch.no_grad():
+        raw = [_raw_description(level, states) for states in people]
     tokens = torch.stack([token for token, *_ in raw]).double()
     mean = tokens.mean(0)
     around = tokens - mean
     level.token_mean.copy_(mean)
 
-    bands = torch.tensor(np.array([bands for _, bands, *_ in raw]))
+    bands = torch.stack([bands for _, bands, *_ in raw])
     level.bands_mean.copy_(bands.mean(0))
     level.bands_scale.copy_(bands.std(0).clamp(min=1e-6))
 
@@ -267,7 +283,7 @@ def describe_population(
         if len(index) < 2:
             continue
         known.append(kind)
-        measures = torch.tensor(np.array(measures))
+        measures = torch.stack(measures)
         level.measures_mean[kind] = measures.mean(0)
         level.measures_scale[kind] = measures.std(0).clamp(min=1e-6)
         target = (measures - measures.mean(0)) / level.measures_scale[kind]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import torch
 from mne.utils import warn
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..models import ParticipantTransformer
 from ..pretraining import state_kind
@@ -124,13 +126,7 @@ class ParticipantLevel:
         ValueError
             If a state is not known from the training data.
         """
-        found = {state for entry in descriptions for state in entry}
-        unknown = sorted(found - set(self.states))
-        if unknown:
-            raise ValueError(
-                f"Expected the states of the training data {self.states}, got also "
-                f"{unknown}; rename the events, or leave those recordings out."
-            )
+        self.check_states({state for entry in descriptions for state in entry})
         lacking = sum(
             state not in entry for entry in descriptions for state in self.states
         )
@@ -141,12 +137,44 @@ class ParticipantLevel:
                 "what the level over trials expects from the other states, and marked "
                 "in the *_missing features."
             )
-        return np.stack([self._row(entry) for entry in descriptions])
+        return np.stack([self.row(entry).numpy() for entry in descriptions])
 
-    def _row(self, entry: LevelDescription) -> NDArray[np.float32]:
-        parts = [GAIN * entry.bands]
-        told = np.array([self._measures(entry, state) for state in self.responding])
-        if len(told):
+    def check_states(self, found: Iterable[str]) -> None:
+        """Refuse states that are not known from the training data.
+
+        Parameters
+        ----------
+        found : iterable of str
+            Names of states.
+
+        Raises
+        ------
+        ValueError
+            If one is not known.
+        """
+        unknown = sorted(set(found) - set(self.states))
+        if unknown:
+            raise ValueError(
+                f"Expected the states of the training data {self.states}, got also "
+                f"{unknown}; rename the events, or leave those recordings out."
+            )
+
+    def row(self, entry: LevelDescription) -> Tensor:
+        """Make a row of features of one description.
+
+        Parameters
+        ----------
+        entry : LevelDescription
+            The participant, as arrays or tensors.
+
+        Returns
+        -------
+        row : Tensor, shape (n_features,)
+            The features; derivatives lead back to a description of tensors.
+        """
+        parts = [GAIN * torch.as_tensor(entry.bands)]
+        if self.responding:
+            told = torch.stack([self._measures(entry, s) for s in self.responding])
             mean = told.mean(0)
             # as much as the states would together, were they all the same
             parts.append(GAIN * np.sqrt(len(told)) * mean)
@@ -155,21 +183,23 @@ class ParticipantLevel:
         for state in self.responding:
             seen = entry.maps.get(state)
             map_ = entry.inferred_maps[state_kind(state)] if seen is None else seen
-            parts.append(MAP_GAIN * map_.ravel())
-        parts.append([state not in entry for state in self.states])
+            parts.append(MAP_GAIN * torch.as_tensor(map_).ravel())
+        parts.append(torch.tensor([float(s not in entry) for s in self.states]))
         for state, mean in self.evoked.items():
             # all values of an average together weigh like one measure or so
             gain = GAIN / np.sqrt(mean.size)
-            parts.append(gain * entry.evoked.get(state, mean).ravel())
-        return np.concatenate(parts).astype(np.float32)
+            own = torch.as_tensor(entry.evoked.get(state, mean))
+            parts.append(gain * own.ravel())
+        return torch.cat(parts)
 
-    def _measures(self, entry: LevelDescription, state: str) -> NDArray[np.float32]:
+    def _measures(self, entry: LevelDescription, state: str) -> Tensor:
         """Average what was measured and what the token tells of a state."""
-        told, measured = entry.inferred[state_kind(state)], entry.states.get(state)
+        told = torch.as_tensor(entry.inferred[state_kind(state)])
+        measured = entry.states.get(state)
         if measured is None:
             return told
         n = entry.counts[state]
-        return (n * measured + WORTH * told) / (n + WORTH)
+        return (n * torch.as_tensor(measured) + WORTH * told) / (n + WORTH)
 
     def names(self) -> list[str]:
         """Name the features.

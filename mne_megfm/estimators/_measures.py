@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 from ..models import BANDS
 
@@ -22,12 +22,16 @@ _N_AXES = 32
 _OWN_NOISE = 0.5
 # spread over people of relative decline and recovery, to which few trials are shrunk
 _DECLINE, _RECOVERY = 0.25, 0.5
-_FREQS = np.array([(a + b) / 2 for a, b in BANDS])
+_FREQS = torch.tensor([(a + b) / 2 for a, b in BANDS], dtype=torch.float64)
+_THETA, _ALPHA, _BETA = (
+    (low <= _FREQS) & (high >= _FREQS) for low, high in ((4, 6), (6, 13), (15, 30))
+)
+# where there is nothing but the background
+_OUTSIDE = (_FREQS < 5) | ((_FREQS > 12) & (_FREQS < 15))
+_N_STRONGEST = 4  # regions
 
 
-def measure_responses(
-    response: NDArray, recent: NDArray, expected: NDArray
-) -> NDArray[np.float64]:
+def measure_responses(response: Tensor, recent: Tensor, expected: Tensor) -> Tensor:
     """Measure size and dynamics of the responses of a state.
 
     Each trial is projected on the mean of the others, to which the level's expectation
@@ -38,16 +42,16 @@ def measure_responses(
 
     Parameters
     ----------
-    response : ndarray, shape (n_trials, n_response)
+    response : Tensor, shape (n_trials, n_response)
         Coefficients of the responses in order of time.
-    recent : ndarray, shape (n_trials, 2)
+    recent : Tensor, shape (n_trials, 2)
         How many stimuli came shortly before; NaN where not known.
-    expected : ndarray, shape (n_response,)
+    expected : Tensor, shape (n_response,)
         The response that the level expects of the person.
 
     Returns
     -------
-    measures : ndarray, shape (4,)
+    measures : Tensor of float64, shape (4,)
         See `RESPONSE_MEASURES`. Habituation is positive where responses decline;
         size and strength are logarithms.
 
@@ -56,69 +60,69 @@ def measure_responses(
     .. [1] Kay (1993), "Fundamentals of statistical signal processing: estimation
        theory", eq. 6.5 (generalised least squares).
     """
-    z = response[:, :_N_AXES].astype(np.float64)
-    expected = expected[:_N_AXES].astype(np.float64)
+    z, expected = (
+        torch.as_tensor(values)[..., :_N_AXES].double()
+        for values in (response, expected)
+    )
+    recent = torch.as_tensor(recent)[:, 0].double()
     n, n_axes = z.shape
     total = z.sum(0) + expected
     mean = total / (n + 1)
     rest = z - z.mean(0)
     noise = rest.T @ rest / max(n - 1, 1)
-    level = max(np.trace(noise) / n_axes, 1e-3) if n > 1 else 1.0
-    filters = np.linalg.inv(
-        (1 - _OWN_NOISE) * noise + _OWN_NOISE * level * np.eye(n_axes)
-    )
+    level = (noise.trace() / n_axes).clamp(min=1e-3) if n > 1 else z.new_tensor(1.0)
+    white = torch.eye(n_axes, dtype=z.dtype)
+    filters = torch.linalg.inv((1 - _OWN_NOISE) * noise + _OWN_NOISE * level * white)
     others = (total - z) / n
     weights = others @ filters
-    gain = np.sqrt(np.maximum((others * weights).sum(1), 1e-9))
+    gain = (others * weights).sum(1).clamp(min=1e-9).sqrt()
     strength = (z * weights).sum(1) / gain
 
-    course = np.linspace(-1, 1, n) if n > 1 else np.zeros(1)
-    fresh = np.exp(-2.0 * np.where(np.isnan(recent[:, 0]), 0.0, recent[:, 0]))
-    design = np.stack([np.ones(n), course, fresh - fresh.mean()], 1)
-    spread = max(strength.std(), 0.3)
-    base = max(strength.mean(), 0.3)
-    ridge = np.diag([1e-9, 1 / (_DECLINE * base) ** 2, 1 / (_RECOVERY * base) ** 2])
-    fit = np.linalg.solve(
-        design.T @ design / spread**2 + ridge, design.T @ strength / spread**2
+    course = torch.linspace(-1, 1, n, dtype=z.dtype) if n > 1 else z.new_zeros(1)
+    fresh = (-2.0 * recent.nan_to_num(0.0)).exp()
+    design = torch.stack([torch.ones_like(course), course, fresh - fresh.mean()], 1)
+    spread = strength.std(correction=0).clamp(min=0.3)
+    base = strength.mean().clamp(min=0.3)
+    ridge = torch.stack(
+        [z.new_tensor(1e-9), (_DECLINE * base) ** -2, (_RECOVERY * base) ** -2]
+    )
+    fit = torch.linalg.solve(
+        design.T @ design / spread**2 + ridge.diag(), design.T @ strength / spread**2
     )
     size = mean @ mean - level * n_axes * n / (n + 1) ** 2
-    return np.array(
+    return torch.stack(
         [
-            0.5 * np.log(max(size, 0.02)),
-            np.log(max(fit[0], 0.2)),
+            0.5 * size.clamp(min=0.02).log(),
+            fit[0].clamp(min=0.2).log(),
             -fit[1] / base,
             fit[2] / base,
         ]
     )
 
 
-def measure_bands(log_spectrum: NDArray) -> NDArray[np.float64]:
+def measure_bands(log_spectrum: Tensor) -> Tensor:
     """Measure rhythms above the 1/f background.
 
     Parameters
     ----------
-    log_spectrum : ndarray, shape (n_regions, n_bands)
+    log_spectrum : Tensor, shape (n_regions, n_bands)
         A person's mean log power.
 
     Returns
     -------
-    measures : ndarray, shape (3,)
+    measures : Tensor of float64, shape (3,)
         See `BAND_MEASURES`: centre of alpha in Hz over all regions, and by how much
         theta and beta exceed the background (log) where they are strongest.
     """
-    log_freqs = np.log(_FREQS)
-    outside = np.flatnonzero((_FREQS < 5) | ((_FREQS > 12) & (_FREQS < 15)))
-    design = np.stack([np.ones_like(log_freqs), log_freqs], 1)
-    line, *_ = np.linalg.lstsq(design[outside], log_spectrum[:, outside].T, rcond=None)
+    log_spectrum = torch.as_tensor(log_spectrum).double()
+    design = torch.stack([torch.ones_like(_FREQS), _FREQS.log()], 1)
+    line = torch.linalg.pinv(design[_OUTSIDE]) @ log_spectrum[:, _OUTSIDE].T
     above = log_spectrum - (design @ line).T
-    alpha = (_FREQS >= 6) & (_FREQS <= 13)
-    power = np.maximum(np.exp(above[:, alpha]) - 1, 0.0) + 1e-6
-    theta, beta = (_FREQS >= 4) & (_FREQS <= 6), (_FREQS >= 15) & (_FREQS <= 30)
-    strongest = slice(-4, None)
-    return np.array(
+    power = above[:, _ALPHA].expm1().clamp(min=0.0) + 1e-6
+    excess = torch.stack([above[:, _THETA].mean(1), above[:, _BETA].mean(1)])
+    return torch.cat(
         [
-            (power * _FREQS[alpha]).sum() / power.sum(),
-            np.sort(above[:, theta].mean(1))[strongest].mean(),
-            np.sort(above[:, beta].mean(1))[strongest].mean(),
+            ((power * _FREQS[_ALPHA]).sum() / power.sum())[None],
+            excess.topk(_N_STRONGEST).values.mean(1),
         ]
     )

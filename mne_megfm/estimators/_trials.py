@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ..inputs import Recording, Recordings, iter_windows
 from ..models import STATES, ModelConfig, TrialInputs
@@ -16,20 +19,74 @@ from ..pretraining import PersonTrials, recent_stimuli, state_kind
 _SHORTEST = 0.1
 
 
-class _Part(NamedTuple):
-    """Rows of one state of one recording."""
+class Windows(NamedTuple):
+    """Some windows of the rows of one state of one recording."""
 
-    response: np.ndarray | None  # None without stimuli
-    spectra: np.ndarray
-    recent: np.ndarray | None
-    total: np.ndarray | None  # sum of what follows the stimulus
+    data: Tensor  # (n, n_sensors, n_times), in tesla; zero after the valid samples
+    row: Tensor  # (n,)
+    start: Tensor  # (n,), first sample inside the row
+    n_valid: Tensor  # (n,)
+
+
+class Part(NamedTuple):
+    """What is known of the rows of one state of one recording."""
+
+    response: Tensor | None  # None without stimuli
+    spectra: Tensor
+    recent: NDArray[np.float32] | None
+    total: Tensor | None  # sum of what follows the stimulus
 
 
 class StateTrials(NamedTuple):
     """One state of one participant."""
 
     trials: PersonTrials
-    evoked: np.ndarray | None  # (n_sensors, n_after), in tesla; None without stimuli
+    evoked: Tensor | None  # (n_sensors, n_after), in tesla; None without stimuli
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When stimuli are, and how much of what follows was recorded.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of rows.
+    onset : int
+        Sample of the stimulus inside a row, at the model's rate.
+    n_after : int
+        Samples of a response.
+    recorded : int
+        How many of those were recorded.
+    responds : bool
+        Whether responses are looked for.
+    recent : ndarray, shape (n_rows, 2)
+        How many stimuli came shortly before each; None where there are none.
+    """
+
+    n_rows: int
+    onset: int
+    n_after: int
+    recorded: int
+    responds: bool
+    recent: NDArray[np.float32] | None
+
+    @classmethod
+    def of(cls, rows: Recording, state: str, sfreq: float, n_after: int) -> Timing:
+        """Find the timing of rows of one state."""
+        onset = round(-rows.tmin * sfreq)
+        length = round(rows.n_samples / rows.sfreq * sfreq)
+        recorded = min(onset + n_after, length) - max(onset, 0)
+        responds = (
+            rows.kind != "raw"
+            and STATES[state_kind(state)] != "rest"
+            and recorded >= _SHORTEST * sfreq
+        )
+        times = np.zeros(len(rows.rows))
+        if rows.kind == "epochs":
+            times = rows.inst.events[rows.rows, 0] / rows.sfreq
+        recent = recent_stimuli(times) if responds else None
+        return cls(len(times), onset, n_after, recorded, responds, recent)
 
 
 def split_elements(recordings: Recordings) -> Iterator[list[Recording]]:
@@ -38,6 +95,20 @@ def split_elements(recordings: Recordings) -> Iterator[list[Recording]]:
     for recording in recordings:
         groups[recordings.elements[recording.index[0]]].append(recording)
     yield from groups
+
+
+def split_states(group: list[Recording]) -> dict[str, list[Recording]]:
+    """Give the rows of each state of each recording, in the order of time."""
+    parts: dict[str, list[Recording]] = {}
+    for recording in group:
+        # a view may have mixed the epochs: their order is that of the recording
+        order = np.argsort(recording.rows, kind="stable")
+        recording = recording.select(order, np.arange(len(order)))
+        for state in dict.fromkeys(recording.states.tolist()):
+            chosen = np.flatnonzero(recording.states == state)
+            rows = recording.select(chosen, np.arange(len(chosen)))
+            parts.setdefault(str(state), []).append(rows)
+    return parts
 
 
 def read_trials(
@@ -51,55 +122,26 @@ def read_trials(
 
     Each participant is read by itself, so that nothing depends on the others.
     """
-    parts: dict[str, list[_Part]] = {}
-    for recording in group:
-        # a view may have mixed the epochs: their order is that of the recording
-        order = np.argsort(recording.rows, kind="stable")
-        recording = recording.select(order, np.arange(len(order)))
-        for state in dict.fromkeys(recording.states.tolist()):
-            chosen = np.flatnonzero(recording.states == state)
-            rows = recording.select(chosen, np.arange(len(chosen)))
-            part = _read_rows(rows, str(state), frontend, config, inputs, batch_size)
-            parts.setdefault(str(state), []).append(part)
-    return {state: _of_state(state, some, inputs) for state, some in parts.items()}
+    states = {}
+    # not inference_mode: the level may be trained on these
+    with torch.no_grad():
+        for state, recordings in split_states(group).items():
+            parts = [
+                gather_rows(
+                    _read_windows(rows, frontend, config, batch_size),
+                    Timing.of(rows, state, config.sfreq, inputs.n_after),
+                    inputs,
+                )
+                for rows in recordings
+            ]
+            states[state] = join_parts(state, parts, inputs)
+    return states
 
 
-def _of_state(state: str, parts: list[_Part], inputs: TrialInputs) -> StateTrials:
-    # recordings without stimuli stay out where others of the state have them
-    timed = [part for part in parts if part.response is not None]
-    n_response = inputs.joint.shape[1]
-    spectra = np.concatenate([part.spectra for part in timed or parts])
-    if not timed:
-        trials = PersonTrials.of_state(state, None, spectra, n_response=n_response)
-        return StateTrials(trials, None)
-    response = np.concatenate([part.response for part in timed])
-    recent = np.concatenate([part.recent for part in timed])
-    trials = PersonTrials.of_state(state, response, spectra, recent)
-    return StateTrials(trials, sum(part.total for part in timed) / len(response))
-
-
-def _read_rows(
-    rows: Recording,
-    state: str,
-    frontend: Callable,
-    config: ModelConfig,
-    inputs: TrialInputs,
-    batch_size: int,
-) -> _Part:
-    n, n_after = len(rows.rows), inputs.n_after
-    onset = round(-rows.tmin * config.sfreq)
-    length = round(rows.n_samples / rows.sfreq * config.sfreq)
-    recorded = min(onset + n_after, length) - max(onset, 0)
-    responds = (
-        rows.kind != "raw"
-        and STATES[state_kind(state)] != "rest"
-        and recorded >= _SHORTEST * config.sfreq
-    )
-    segments = np.zeros((n, config.n_sensors, n_after if responds else 0), np.float32)
-    total, count = np.zeros(config.n_sensors), 0
-    spectra = np.zeros((n, inputs.n_regions, 0), np.float32)
-    n_windows = np.zeros(n)
-    alone = Recordings([rows], np.zeros(n, int), 1, False)
+def _read_windows(
+    rows: Recording, frontend: Callable, config: ModelConfig, batch_size: int
+) -> Iterator[Windows]:
+    alone = Recordings([rows], np.zeros(len(rows.rows), int), 1, False)
     for block in iter_windows(
         alone,
         frontend,
@@ -108,41 +150,81 @@ def _read_rows(
         patch=config.patch_length,
         batch_size=batch_size,
     ):
-        with torch.inference_mode():
-            values = inputs.log_spectrum(
-                torch.from_numpy(block.data), torch.from_numpy(block.n_valid)
-            ).numpy()
-        if not spectra.shape[2]:
-            spectra = np.zeros((n, *values.shape[1:]), np.float32)
-        np.add.at(spectra, block.row, values)
-        np.add.at(n_windows, block.row, 1)
-        total += block.data.sum((0, 2), dtype=np.float64)
+        yield Windows(
+            torch.from_numpy(block.data),
+            torch.from_numpy(block.row),
+            torch.from_numpy(block.start) * config.patch_length,
+            torch.from_numpy(block.n_valid),
+        )
+
+
+def gather_rows(blocks: Iterable[Windows], timing: Timing, inputs: TrialInputs) -> Part:
+    """Turn the windows of some rows into responses and spectra.
+
+    Parameters
+    ----------
+    blocks : iterable of Windows
+        All windows of the rows.
+    timing : Timing
+        When stimuli are.
+    inputs : TrialInputs
+        The maps to coefficients.
+
+    Returns
+    -------
+    part : Part
+        What is known of the rows; derivatives lead back to the windows.
+    """
+    n, n_after = timing.n_rows, timing.n_after
+    spectra = segments = total = count = 0
+    n_windows = torch.zeros(n)
+    for block in blocks:
+        values = inputs.log_spectrum(block.data, block.n_valid)
+        empty = values.new_zeros(n, *values.shape[1:])
+        spectra = spectra + empty.index_add(0, block.row, values)
+        n_windows += torch.bincount(block.row, minlength=n)
+        total = total + block.data.sum((0, 2), dtype=torch.float64)
         count += int(block.n_valid.sum())
-        if responds:
-            _cut(segments, block, onset, config.patch_length)
-    spectra /= n_windows[:, None, None]
-    if not responds:
-        return _Part(None, spectra, None, None)
+        if timing.responds:
+            if isinstance(segments, int):
+                segments = block.data.new_zeros(n, block.data.shape[1], n_after)
+            segments = _cut(segments, block, timing.onset)
+    spectra = spectra / n_windows[:, None, None]
+    if not timing.responds:
+        return Part(None, spectra, None, None)
     # centred over the recording, as in pretraining; not where nothing was recorded
-    first = max(0, -onset)
-    segments[:, :, first : first + recorded] -= (total / count).astype(np.float32)[
-        :, None
-    ]
-    with torch.inference_mode():
-        response = inputs.response(torch.from_numpy(segments)).numpy()
-    times = np.zeros(n)
-    if rows.kind == "epochs":
-        times = rows.inst.events[rows.rows, 0] / rows.sfreq
-    return _Part(response, spectra, recent_stimuli(times), segments.sum(0))
+    first = max(0, -timing.onset)
+    inside = torch.zeros(n_after)
+    inside[first : first + timing.recorded] = 1.0
+    segments = segments - (total / count).float()[:, None] * inside
+    return Part(inputs.response(segments), spectra, timing.recent, segments.sum(0))
 
 
-def _cut(segments: np.ndarray, block: object, onset: int, patch: int) -> None:
+def _cut(segments: Tensor, block: Windows, onset: int) -> Tensor:
     """Copy what of the windows follows the stimulus."""
-    n_after = segments.shape[2]
-    for data, row, start, n_valid in zip(
-        block.data, block.row, block.start, block.n_valid, strict=True
-    ):
-        begin = int(start) * patch - onset  # of the window, counted from the stimulus
-        low, high = max(begin, 0), min(begin + int(n_valid), n_after)
+    # windows that begin at the same sample of their rows are equally long
+    for start in block.start.unique().tolist():
+        here = block.start == start
+        begin = start - onset  # of the window, counted from the stimulus
+        low = max(begin, 0)
+        high = min(begin + int(block.n_valid[here][0]), segments.shape[2])
         if low < high:
-            segments[row, :, low:high] = data[:, low - begin : high - begin]
+            segments[block.row[here], :, low:high] = block.data[
+                here, :, low - begin : high - begin
+            ]
+    return segments
+
+
+def join_parts(state: str, parts: list[Part], inputs: TrialInputs) -> StateTrials:
+    """Join what is known of the recordings of one state."""
+    # recordings without stimuli stay out where others of the state have them
+    timed = [part for part in parts if part.response is not None]
+    n_response = inputs.joint.shape[1]
+    spectra = torch.cat([part.spectra for part in timed or parts])
+    if not timed:
+        trials = PersonTrials.of_state(state, None, spectra, n_response=n_response)
+        return StateTrials(trials, None)
+    response = torch.cat([part.response for part in timed])
+    recent = np.concatenate([part.recent for part in timed])
+    trials = PersonTrials.of_state(state, response, spectra, recent)
+    return StateTrials(trials, sum(part.total for part in timed) / len(response))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import mne
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from ..inputs import Recording, as_recordings
 from ..inputs._reading import read_rows
-from ._decisions import decide, split_pipeline
-from ._gradients import row_gradients
+from ._decisions import SplitPipeline, decide, split_pipeline
+from ._gradients import person_gradients, row_gradients
 from ._occlusion import occlusion_maps, takes_windows
+from ._person_network import PersonNetwork
 from ._row_network import RowNetwork, iter_rows, own_info
 
 GRADIENTS = ("smoothgrad", "integrated_gradients", "gradient", "gradient_x_input")
@@ -30,18 +32,20 @@ def attribute(
     target: Any = None,
     average: bool = True,
     seed: int = 0,
-) -> mne.EvokedArray | list[mne.EvokedArray]:
+) -> mne.EvokedArray | list[mne.EvokedArray] | dict[str, mne.EvokedArray]:
     """Attribute the decisions of a fitted pipeline to sensors and times.
 
     Parameters
     ----------
     pipeline : Pipeline | MEGFMClassifier | MEGFMRegressor
         A fitted pipeline of epochs. For gradients, a ``MEGFMTransformer`` and steps
-        that are linear together, or one of our predictors; for others, anything that
-        takes MNE objects.
-    X : Epochs | Raw | MEGSamples
+        that are linear together, or one of our predictors, of epochs or of
+        participants; for others, anything that takes MNE objects.
+    X : Epochs | Raw | MEGSamples | dict | list
         One recording, with rows of all classes, in tesla; best one that the pipeline
-        was not fitted on. Occlusion takes Epochs.
+        was not fitted on. Occlusion takes Epochs. For gradients of a pipeline of
+        participants, one participant: a dict from state to recordings, Epochs of
+        several states, or a list with one of these.
     method : str
         ``"pattern"`` (the default), ``"occlusion"``, ``"smoothgrad"``,
         ``"integrated_gradients"``, ``"gradient"`` or ``"gradient_x_input"``, see Notes.
@@ -49,28 +53,32 @@ def attribute(
         The class whose decision is looked at; None takes the second of two, or the
         number that a regressor predicts.
     average : bool
-        Whether to average over rows. ``"pattern"`` has no maps of single rows.
+        Whether to average over rows. ``"pattern"`` and participants have no maps of
+        single rows.
     seed : int
         Seed of noise and exchanges.
 
     Returns
     -------
-    maps : EvokedArray | list of EvokedArray
+    maps : EvokedArray | list of EvokedArray | dict of EvokedArray
         On the recording's good MEG channels; one a row with ``average=False``. A
         pattern is a field (T, T/m) at the recording's rate: what goes with a decision
         higher by one standard deviation. The others are in units of the decision;
-        gradients are at the model's rate.
+        gradients are at the model's rate. Of a participant, one for each state with
+        stimuli, by its name.
 
     Raises
     ------
     TypeError
         If the pipeline has no transformer and a gradient was asked for.
     ValueError
-        If the method is unknown or does not fit the pipeline or the recording.
+        If the method is unknown or does not fit the pipeline or the recording; if
+        there is more than one participant, or one without a state with stimuli, or
+        participants are not described by the level over trials.
 
     See Also
     --------
-    occlude : Regions, times, bands or states, also for participants.
+    occlude : Regions, times, bands or states, for any pipeline of participants, too.
     state_importance : How much better each state makes predictions.
 
     Notes
@@ -103,6 +111,29 @@ def attribute(
     Gradients go through pooling, encoder and the mapping to the canonical array, by the
     chain rule. They show where signal would change the decision, which for decoders is
     also where noise has to be subtracted, and not where the effect is [1]_.
+
+    Of a participant, gradients are those with respect to a change that all trials of a
+    state have in common, which is one of the average response: the sum over trials of
+    the gradient at each. They go through the level over trials and its measures (size
+    and dynamics of responses, the spectrum of the same trials, maps, and what the token
+    tells of other states), which are those of trials that keep what they differ by from
+    their average.
+
+    - ``"gradient"`` is per standard deviation of a channel over trials and times, and
+      ``"gradient_x_input"`` that times the average response.
+    - ``"smoothgrad"`` has white noise in the average, of 0.3 times the standard
+      deviation of averages over channels and times, these in units of the former.
+    - ``"integrated_gradients"`` go from the trials without their average, without an
+      evoked response in any state, to the trials as they are. Over all states, they add
+      up to the change of the decision, but for what 64 steps leave: of 24 simulated
+      people 0.03 (median; at most 0.13), where decisions changed by 1.0 (median).
+
+    Gradient times input and integrated gradients found a response that was planted in
+    patients, as their average response alone did; the others missed its time.
+
+    States without stimuli (rest, continuous recordings) have no responses, and no map:
+    their windows have nothing in common that an average would show. They count in the
+    decision, and stay as they are.
 
     Contributions (integrated gradients, gradient times input, occlusion) of rows with
     decisions above the mean count positive in the average and those of other rows
@@ -143,9 +174,13 @@ def attribute(
             "Expected average=True with method='pattern', which is made of all rows, "
             "got average=False; choose another method for single rows."
         )
+    if method in GRADIENTS:
+        parts = split_pipeline(pipeline)
+        if parts.transformer.unit_ == "participant":
+            return _of_participant(parts, X, method, target, average, seed)
     recording = _one_recording(pipeline, X)
     if method in GRADIENTS:
-        network = RowNetwork(split_pipeline(pipeline), target)
+        network = RowNetwork(parts, target)
         rows = list(iter_rows(recording, network.transformer))
         maps = row_gradients(network, rows, method, seed)
         info = own_info(recording, network.config.sfreq)
@@ -170,6 +205,28 @@ def attribute(
     return mne.EvokedArray(
         data, info, recording.tmin, method, nave=n_rows, verbose="error"
     )
+
+
+def _of_participant(
+    parts: SplitPipeline, X: Any, method: str, target: Any, average: bool, seed: int
+) -> dict[str, mne.EvokedArray]:
+    """Attribute the decision on one participant to the responses of each state."""
+    if not average:
+        raise ValueError(
+            "Expected average=True for a participant, whose decision is one of all "
+            "trials together, got average=False; fit a pipeline of epochs for maps of "
+            "single rows."
+        )
+    X = [X] if isinstance(X, Mapping) else X
+    recordings = as_recordings(X, **takes_windows(parts.whole))
+    if recordings.n_elements != 1:
+        raise ValueError(
+            f"Expected one participant, got {recordings.n_elements}, who may have "
+            "other sensors; attribute one at a time."
+        )
+    network = PersonNetwork(parts, list(recordings), target)
+    maps = person_gradients(network, method, seed)
+    return {state: network.evoked(state, data, method) for state, data in maps.items()}
 
 
 def _one_recording(pipeline: Any, X: Any) -> Recording:

@@ -15,7 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..estimators import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
 
-_GRADIENTS_NEED = "use method='occlusion', which works with any pipeline"
+_GRADIENTS_NEED = (
+    "use method='occlusion' (of epochs) or mne_megfm.interpret.occlude (also of "
+    "participants), which work with any pipeline"
+)
 
 
 def decide(pipeline: Any, X: Any, target: Any = None) -> NDArray[np.float64]:
@@ -132,6 +135,13 @@ class _TunedRest:
 
     def predict(self, features: NDArray) -> NDArray:
         return self.predictor.task_.predict(self._outputs(features))
+
+
+class OutputsOnly(_TunedRest):
+    """What follows the outputs of a fine-tuned network."""
+
+    def _outputs(self, features: NDArray) -> NDArray:
+        return features
 
 
 def split_pipeline(pipeline: Any) -> SplitPipeline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,22 +12,26 @@ from torch import Tensor, nn
 
 from ._row_network import Row, RowNetwork
 
+if TYPE_CHECKING:
+    from ._person_network import PersonNetwork
+
 #: Noise of SmoothGrad, in standard deviations of each channel.
 NOISE = 0.3
-#: How many noisy copies, and steps from the mean of all rows.
+#: How many noisy copies, and steps from what is neutral.
 N_COPIES, N_STEPS = 16, 64
 _BATCH = 32
 
 
 class _Standard(nn.Module):
-    """The network as a function of signals in units of each channel's spread."""
+    """A network as a function of signals in units of each channel's spread."""
 
-    def __init__(self, network: RowNetwork, scale: Tensor) -> None:
+    def __init__(self, network: nn.Module, *scales: Tensor) -> None:
         super().__init__()
-        self.network, self.scale = network, scale
+        self.network, self.scales = network, scales
 
-    def forward(self, signals: Tensor) -> Tensor:
-        return self.network(signals * self.scale)
+    def forward(self, *signals: Tensor) -> Tensor:
+        pairs = zip(signals, self.scales, strict=True)
+        return self.network(*(signal * scale for signal, scale in pairs))
 
 
 def channel_scale(rows: Sequence[Row]) -> NDArray[np.float32]:
@@ -35,6 +40,38 @@ def channel_scale(rows: Sequence[Row]) -> NDArray[np.float32]:
     scale = signals.std((0, 2))
     scale[scale == 0] = scale.max()  # flat in all rows: its matrix column is 0
     return scale[:, None].astype(np.float32)
+
+
+def _attributed(
+    standard: _Standard,
+    signals: tuple[Tensor, ...],
+    neutral: tuple[Tensor, ...],
+    method: str,
+    noise: tuple[float, ...],
+    batch: int,
+) -> tuple[NDArray[np.float32], ...]:
+    """Attribute the output for some signals to each of them."""
+    from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
+
+    for signal in signals:
+        signal.requires_grad_()
+    if method == "gradient":
+        found = Saliency(standard).attribute(signals, abs=False)
+    elif method == "gradient_x_input":
+        found = InputXGradient(standard).attribute(signals)
+    elif method == "smoothgrad":
+        found = NoiseTunnel(Saliency(standard)).attribute(
+            signals,
+            nt_samples=N_COPIES,
+            nt_samples_batch_size=batch,
+            stdevs=noise,
+            abs=False,
+        )
+    else:
+        found = IntegratedGradients(standard).attribute(
+            signals, neutral, n_steps=N_STEPS, internal_batch_size=batch
+        )
+    return tuple(one.detach().cpu().numpy()[0] for one in found)
 
 
 def row_gradients(
@@ -59,8 +96,6 @@ def row_gradients(
         In units of the decision: for gradients per standard deviation of a channel,
         otherwise of the whole change against the mean of all rows.
     """
-    from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
-
     scale = channel_scale(rows)
     standard = _Standard(network, torch.from_numpy(scale).to(network.weights))
     neutral = np.mean([row.signal for row in rows], 0) / scale
@@ -71,22 +106,43 @@ def row_gradients(
         for out, row in zip(maps, rows, strict=True):
             network.look_at(row)
             signal = torch.from_numpy(row.signal / scale).to(neutral)[None]
-            signal.requires_grad_()
-            if method == "gradient":
-                found = Saliency(standard).attribute(signal, abs=False)
-            elif method == "gradient_x_input":
-                found = InputXGradient(standard).attribute(signal)
-            elif method == "smoothgrad":
-                found = NoiseTunnel(Saliency(standard)).attribute(
-                    signal,
-                    nt_samples=N_COPIES,
-                    nt_samples_batch_size=_BATCH,
-                    stdevs=NOISE,
-                    abs=False,
-                )
-            else:
-                found = IntegratedGradients(standard).attribute(
-                    signal, neutral, n_steps=N_STEPS, internal_batch_size=_BATCH
-                )
-            out[:] = found.detach().cpu().numpy()[0]
+            given = (signal,), (neutral,)
+            (out[:],) = _attributed(standard, *given, method, (NOISE,), _BATCH)
     return maps
+
+
+def person_gradients(
+    network: PersonNetwork, method: str, seed: int
+) -> dict[str, NDArray[np.float32]]:
+    """Attribute the decision of a participant to the average responses.
+
+    Parameters
+    ----------
+    network : PersonNetwork
+        The pipeline and the participant.
+    method : {"gradient", "gradient_x_input", "smoothgrad", "integrated_gradients"}
+        See :func:`~mne_megfm.interpret.attribute`.
+    seed : int
+        Seed of the noise.
+
+    Returns
+    -------
+    maps : dict of ndarray of float32, shape (n_channels, n_times)
+        For each state with stimuli, in units of the decision: for gradients per
+        standard deviation of a channel over trials and times, otherwise of the whole
+        change against trials without their average.
+    """
+    scales = tuple(network.scale.values())
+    signals = tuple(
+        average[None] / scale
+        for average, scale in zip(network.averages.values(), scales, strict=True)
+    )
+    neutral = tuple(torch.zeros_like(signal) for signal in signals)
+    noise = tuple(NOISE * float(signal.std()) for signal in signals)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        # all trials at once are a batch
+        found = _attributed(
+            _Standard(network, *scales), signals, neutral, method, noise, 1
+        )
+    return dict(zip(network.averages, found, strict=True))

@@ -108,11 +108,6 @@ class RowNetwork(nn.Module):
     def __init__(self, parts: SplitPipeline, target: Any = None) -> None:
         super().__init__()
         self.transformer = transformer = parts.transformer
-        if transformer.unit_ != "epoch":
-            raise ValueError(
-                "Expected a pipeline of epochs for gradients, got one of participants "
-                "(unit_='participant'); use method='occlusion'."
-            )
         self.config = transformer.config_
         tuned = getattr(parts.whole, "network_", None)
         self.network = tuned or TunedNetwork(

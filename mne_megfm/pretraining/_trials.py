@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch.nn.utils.rnn import pad_sequence
 
 from ..models import STATES, Trials
 from ..models._participant import RECENT
@@ -23,19 +26,21 @@ _CLOSEST = 0.1
 class PersonTrials:
     """Trials and windows of one participant, state by state in their order.
 
+    They are tensors, through which derivatives find their way to the signals.
+
     Parameters
     ----------
-    response : ndarray, shape (n, n_response)
+    response : Tensor, shape (n, n_response)
         Coefficients of responses; zero where there is no stimulus.
-    log_spectrum : ndarray, shape (n, n_regions, n_bands)
+    log_spectrum : Tensor, shape (n, n_regions, n_bands)
         Log power by region and band.
-    kind : ndarray of int, shape (n,)
+    kind : Tensor of int, shape (n,)
         Kind of state, an index into :data:`~mne_megfm.models.STATES`.
-    position : ndarray, shape (n,)
+    position : Tensor, shape (n,)
         Place in the recording, from 0 to 1.
-    recent : ndarray, shape (n, 2)
+    recent : Tensor, shape (n, 2)
         How many stimuli came shortly before; NaN where not known.
-    responds : ndarray of bool, shape (n,)
+    responds : Tensor of bool, shape (n,)
         Whether there is a stimulus.
 
     Examples
@@ -45,16 +50,16 @@ class PersonTrials:
     >>> trials = PersonTrials.of_state(
     ...     "auditory", np.ones((6, 48)), np.zeros((6, 24, 19))
     ... )
-    >>> len(trials), trials.noise
-    (6, 0.001)
+    >>> len(trials), trials.response.shape
+    (6, torch.Size([6, 48]))
     """
 
-    response: np.ndarray
-    log_spectrum: np.ndarray
-    kind: np.ndarray
-    position: np.ndarray
-    recent: np.ndarray
-    responds: np.ndarray
+    response: torch.Tensor
+    log_spectrum: torch.Tensor
+    kind: torch.Tensor
+    position: torch.Tensor
+    recent: torch.Tensor
+    responds: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -63,9 +68,9 @@ class PersonTrials:
     def of_state(
         cls,
         state: str,
-        response: np.ndarray | None,
-        log_spectrum: np.ndarray,
-        recent: np.ndarray | None = None,
+        response: ArrayLike | None,
+        log_spectrum: ArrayLike,
+        recent: ArrayLike | None = None,
         n_response: int = 48,
     ) -> PersonTrials:
         """Make the trials of one state.
@@ -74,11 +79,11 @@ class PersonTrials:
         ----------
         state : str
             Its name; upper or lower case and what follows a slash do not matter.
-        response : ndarray, shape (n, n_response), optional
+        response : array-like, shape (n, n_response), optional
             Coefficients in order of time; None where there are no stimuli.
-        log_spectrum : ndarray, shape (n, n_regions, n_bands)
+        log_spectrum : array-like, shape (n, n_regions, n_bands)
             Log power.
-        recent : ndarray, shape (n, 2), optional
+        recent : array-like, shape (n, 2), optional
             As of `recent_stimuli`; not known by default.
         n_response : int
             Number of coefficients where ``response`` is None.
@@ -88,35 +93,32 @@ class PersonTrials:
         trials : PersonTrials
             At most `MOST_TRIALS` of them.
         """
+        log_spectrum = torch.as_tensor(log_spectrum)
         n = len(log_spectrum)
         responds = response is not None
-        if not responds:
-            response = np.zeros((n, n_response), np.float32)
-        elif n > 3:
-            size = np.sqrt(np.square(response).mean(1))
-            limit = _LARGEST * np.median(size)
-            response = (
-                response * np.minimum(1.0, limit / np.maximum(size, 1e-9))[:, None]
-            )
+        if responds:
+            response = _limited(torch.as_tensor(response))
+        else:
+            response = torch.zeros(n, n_response)
         if recent is None:
-            recent = np.full((n, len(RECENT)), np.nan, np.float32)
+            recent = torch.full((n, len(RECENT)), math.nan)
         edges = np.linspace(0, n, min(n, MOST_TRIALS) + 1).round().astype(int)
-        counts = np.diff(edges)
-
-        def joined(values: np.ndarray) -> np.ndarray:
-            total = np.add.reduceat(values, edges[:-1], axis=0)
-            return (total / counts.reshape(-1, *[1] * (values.ndim - 1))).astype(
-                np.float32
-            )
-
+        counts = torch.as_tensor(np.diff(edges))
         m = len(counts)
+        belongs = torch.arange(m).repeat_interleave(counts)
+
+        def joined(values: torch.Tensor) -> torch.Tensor:
+            total = values.new_zeros(m, *values.shape[1:])
+            total = total.index_add(0, belongs, values)
+            return (total / counts.reshape(-1, *[1] * (values.ndim - 1))).float()
+
         return cls(
             joined(response),
             joined(log_spectrum),
-            np.full(m, state_kind(state)),
-            joined((np.arange(n) + 0.5) / n),
-            joined(recent),
-            np.full(m, responds),
+            torch.full((m,), state_kind(state)),
+            joined((torch.arange(n, dtype=torch.float64) + 0.5) / n),
+            joined(torch.as_tensor(recent)),
+            torch.full((m,), responds),
         )
 
     @classmethod
@@ -133,12 +135,8 @@ class PersonTrials:
         trials : PersonTrials
             All of them.
         """
-        return cls(
-            *(
-                np.concatenate([getattr(p, name) for p in parts])
-                for name in vars(parts[0])
-            )
-        )
+        fields = ([getattr(p, name) for p in parts] for name in vars(parts[0]))
+        return cls(*(torch.cat(values) for values in fields))
 
     def take(self, index: np.ndarray) -> PersonTrials:
         """Take some of the trials.
@@ -156,18 +154,27 @@ class PersonTrials:
         return PersonTrials(*(values[index] for values in vars(self).values()))
 
     @property
-    def noise(self) -> float:
+    def noise(self) -> torch.Tensor:
         """Size of a trial's noise: what trials of a state differ from their mean."""
         squares = []
-        for kind in np.unique(self.kind[self.responds]):
+        for kind in self.kind[self.responds].unique():
             z = self.response[self.responds & (self.kind == kind)]
             if len(z) > 1:
-                rest = np.square(z - z.mean(0)).mean(1) * len(z) / (len(z) - 1)
+                rest = (z - z.mean(0)).square().mean(1) * len(z) / (len(z) - 1)
                 squares.append(rest)
         # 1 is a typical participant's
         if not squares:
-            return 1.0
-        return float(np.sqrt(max(np.median(np.concatenate(squares)), 1e-6)))
+            return torch.tensor(1.0)
+        return torch.cat(squares).quantile(0.5).clamp(min=1e-6).sqrt()
+
+
+def _limited(response: torch.Tensor) -> torch.Tensor:
+    """Shrink odd trials."""
+    if len(response) <= 3:
+        return response
+    size = response.square().mean(1).sqrt()
+    limit = _LARGEST * size.quantile(0.5)
+    return response * (limit / size.clamp(min=1e-9)).clamp(max=1.0)[:, None]
 
 
 def state_kind(name: str) -> int:
@@ -230,18 +237,13 @@ def collate(people: Sequence[PersonTrials], inputs: torch.nn.Module) -> Trials:
     trials : Trials
         Tensors of shape (n_people, n_trials, ...).
     """
-    n, most = len(people), max(len(person) for person in people)
 
-    def padded(values: list[np.ndarray]) -> torch.Tensor:
-        out = np.zeros((n, most, *values[0].shape[1:]), values[0].dtype)
-        for row, value in zip(out, values, strict=True):
-            row[: len(value)] = value
-        return torch.from_numpy(out)
+    def padded(values: list[torch.Tensor]) -> torch.Tensor:
+        return pad_sequence(values, batch_first=True)
 
     spectra = padded([person.log_spectrum for person in people])
-    with torch.no_grad():
-        spectrum = inputs.spectrum(spectra.flatten(0, 1)).unflatten(0, (n, most))
-    seen = padded([np.ones(len(person), bool) for person in people])
+    seen = padded([torch.ones(len(person), dtype=torch.bool) for person in people])
+    spectrum = inputs.spectrum(spectra.flatten(0, 1)).unflatten(0, seen.shape)
     return Trials(
         response=padded([person.response for person in people]),
         spectrum=spectrum * seen[..., None],
@@ -250,5 +252,5 @@ def collate(people: Sequence[PersonTrials], inputs: torch.nn.Module) -> Trials:
         recent=padded([person.recent for person in people]),
         responds=padded([person.responds for person in people]),
         seen=seen,
-        noise=torch.tensor([person.noise for person in people], dtype=torch.float32),
+        noise=torch.stack([person.noise for person in people]),
     )

@@ -115,7 +115,7 @@ def test_draws_at_least_half_of_the_trials(rng):
     )
     seen = [draws[0][0] for _ in range(20)]
     assert all((person.kind == 0).sum() == 3 for person in seen)
-    at = [person.position[person.kind == 1] for person in seen]
+    at = [person.position[person.kind == 1].tolist() for person in seen]
     assert all(len(p) == 10 and (np.diff(p) > 0).all() for p in at)
     assert len({tuple(p) for p in at}) > 10
 

@@ -45,12 +45,12 @@ def test_trials_of_a_state(rng):
     z[7] *= 100  # an artefact
     spectra = rng.standard_normal((20, 24, 19))
     trials = PersonTrials.of_state("auditory", z, spectra)
-    size = np.sqrt((trials.response**2).mean(1))
+    size = trials.response.square().mean(1).sqrt()
     plain = np.sqrt((z**2).mean(1))
     assert_allclose(size[7], 2.5 * np.median(plain), rtol=1e-5)
     others = np.arange(20) != 7
     assert_allclose(trials.response[others], z[others], rtol=1e-6)
-    assert trials.responds.all() and np.isnan(trials.recent).all()
+    assert trials.responds.all() and trials.recent.isnan().all()
     silent = PersonTrials.of_state("rest", None, spectra, n_response=4)
     assert not silent.responds.any() and not silent.response.any()
     both = PersonTrials.join([trials, silent])
