@@ -10,8 +10,8 @@ regression on the features of windows, without the level over trials:
 - the frequency of alpha: mean and spread over windows of rest (correlation with the
   truth, 4 x 5 folds).
 
-The cohort is drawn from another seed than the participants of pretraining, and than the
-one that the layer and the axes of features were chosen on (4400, 4500).
+The cohort is drawn from another seed than the participants of pretraining, and than those
+that the layer and the axes of features were chosen on (4400, 4500, 4600, 4601).
 """
 
 import argparse
@@ -127,7 +127,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--participants", type=int, default=120)
     parser.add_argument("--trials", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=4600)
+    parser.add_argument("--seed", type=int, default=4700)
     options = parser.parse_args()
     mne.set_log_level("error")
     warnings.simplefilter("ignore")
