@@ -10,8 +10,8 @@ regression on the features of windows, without the level over trials:
 - the frequency of alpha: mean and spread over windows of rest (correlation with the
   truth, 4 x 5 folds).
 
-The cohort is drawn from another seed than the participants of pretraining, and than those
-that the layer and the axes of features were chosen on (4400, 4500, 4600, 4601).
+The cohort is drawn from another seed than the participants of pretraining, and than
+those that the layer and the axes of features were chosen on (4400, 4500, 4600, 4601).
 """
 
 import argparse

@@ -6,14 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models import MaskedSignalTransformer
+from ..models import STATES, MaskedSignalTransformer
+from ._trials import state_kind
 from ._windows import WindowArray
 
 #: Recordings that are needed to tell what is the same in all windows of one, and how
 #: many windows of each.
 MIN_RECORDINGS, MIN_WINDOWS = 20, 10
-#: How many times as much as averages of noise must averages of windows vary.
-MIN_RATIO = 4.0
 # of the mean variance: directions that hardly vary must not look reproducible
 _SHRINKAGE = 1e-3
 
@@ -33,10 +32,10 @@ def fit_token_axes(
     what varies around it. They are those of denoising source separation [1]_: along
     them, averages over the windows of a recording vary most over the patches of a
     window, relative to single windows. That is what comes again in each window, the
-    response to a stimulus. Each has unit variance over ``n_components``. Of fewer than
-    20 recordings of ten windows, and where averages vary no more than those of noise
-    (rest), they are the principal axes instead, scaled so that tokens have unit
-    variance in total and strong axes stay strong.
+    response to a stimulus; recordings of rest, where states are known, have none. Each
+    has unit variance over ``n_components``. Of fewer than 20 recordings of ten windows
+    they are the principal axes instead, scaled so that tokens have unit variance in
+    total and strong axes stay strong.
 
     Parameters
     ----------
@@ -99,13 +98,16 @@ def fit_token_axes(
     around = outer - torch.einsum("rpd,rpe->rde", mean * seen, mean)
     covariance = around / seen.sum(1)[..., None]
     axes = _principal(covariance, config.n_components)
-    usual = torch.from_numpy(np.bincount(which) >= MIN_WINDOWS)
+    usual = np.bincount(which) >= MIN_WINDOWS
+    if windows.state is not None:
+        _, first = np.unique(which, return_index=True)
+        states = np.asarray(windows.state)[index[first]]
+        usual &= [STATES[state_kind(str(state))] != "rest" for state in states]
     if usual.sum() >= MIN_RECORDINGS:
-        locked, ratio = _reproducible(
-            covariance, total[usual], count[usual], mean, config.n_components
+        of = torch.from_numpy(usual)
+        axes = _reproducible(
+            covariance, total[of], count[of], mean, config.n_components
         )
-        if ratio > MIN_RATIO:
-            axes = locked
     # eigenvectors have no sign of their own: fix it, for reproducible features
     largest = axes.gather(2, axes.abs().argmax(2, keepdim=True))
     model.set_token_axes(mean.float(), (axes * largest.sign()).float())
@@ -130,16 +132,12 @@ def _principal(covariance: Tensor, n_components: int) -> Tensor:
 
 def _reproducible(
     covariance: Tensor, total: Tensor, count: Tensor, mean: Tensor, n_components: int
-) -> tuple[Tensor, float]:
-    """Find where averages over windows vary, shape as of principal axes.
-
-    Also how much more than those of noise would, along the leading axis.
-    """
+) -> Tensor:
+    """Find where averages over windows vary, shape as of principal axes."""
     around = total.double() / count.clamp(min=1) - mean
     # what lasts through the window is no response: it tells recordings apart
     around = around - around.mean(2, keepdim=True)
     averages = torch.einsum("arpd,arpe->rde", around * count, around)
-    averages = averages / count.sum((0, 2))[..., None].double()
     n_values = covariance.shape[-1]
     power = covariance.diagonal(dim1=1, dim2=2).mean(1)
     ridge = (_SHRINKAGE * power).clamp(min=1e-12)[:, None, None]
@@ -148,8 +146,6 @@ def _reproducible(
     factor = torch.linalg.cholesky(single)
     half = torch.linalg.solve_triangular(factor, averages, upper=False)
     ratio = torch.linalg.solve_triangular(factor, half.mT, upper=False)
-    values, vectors = torch.linalg.eigh((ratio + ratio.mT) / 2)
-    vectors = vectors.flip(2)[..., :n_components]
+    vectors = torch.linalg.eigh((ratio + ratio.mT) / 2)[1].flip(2)[..., :n_components]
     axes = torch.linalg.solve_triangular(factor.mT, vectors, upper=True)
-    by_chance = len(count) / count.amax((1, 2, 3)).sum()
-    return axes.mT / n_components**0.5, float(values[:, -1].median() / by_chance)
+    return axes.mT / n_components**0.5
