@@ -182,7 +182,7 @@ def test_token_axes_are_reproducible_within_recordings(make_model, recordings):
 
 
 def test_rest_has_principal_axes(make_model, recordings):
-    """Recordings without stimuli, where that is known, have nothing that comes again."""
+    """Recordings known to have no stimuli have nothing that comes again."""
     one, other = make_model(), make_model()
     data = {"values": recordings.values, "unit": 1.0}
     rest = np.repeat("rest", len(recordings))
