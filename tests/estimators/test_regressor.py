@@ -54,7 +54,7 @@ def test_finds_what_is_there():
     epochs._data *= factors[:, None, None]  # louder and softer
     X = MEGSamples(epochs)
     model = MEGFMRegressor(random_state=0).fit(X[::2], factors[::2])
-    assert np.corrcoef(model.predict(X[1::2]), factors[1::2])[0, 1] > 0.8
+    assert np.corrcoef(model.predict(X[1::2]), factors[1::2])[0, 1] > 0.5
 
 
 def test_scikit_learn_around_it(probe, labelled, ages):
