@@ -107,7 +107,7 @@ def untrained_level(
 def random_fields(
     frontend: CanonicalFrontend, config: ModelConfig, seed: int
 ) -> WindowArray:
-    """Draw windows to find the token axes of an untrained network on.
+    """Draw windows to find the axes of an untrained network on, of tokens and trials.
 
     Normal fields with the covariance of sources all over the head and a 1/f spectrum
     of power, at the model's scale.

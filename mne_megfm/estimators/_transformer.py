@@ -388,9 +388,11 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     def score(self, X: Any, y: Any = None) -> float:
         """Compute minus the error of masked reconstruction.
 
-        Three kinds of masks, the same whatever ``masking`` and ``mask_ratio`` the
-        model was trained with: 80 % of the tokens at random, 300 ms of all sensors,
-        and a quarter of the regions all the time.
+        Network and field predict together, as for
+        :func:`~mne_megfm.interpret.reconstruct`. There are three kinds of masks, the
+        same whatever ``masking`` and ``mask_ratio`` the model was trained with: 80 % of
+        the tokens at random, 300 ms of all sensors, and a quarter of the regions all
+        the time.
 
         Parameters
         ----------

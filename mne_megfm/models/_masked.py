@@ -313,9 +313,8 @@ class MaskedSignalTransformer(nn.Module):
         Both are stacked [1]_: their weights in a window are those that predict its
         visible patches best when each quarter of them is hidden in turn (see
         ``stacking_weight``), so that a recording unlike those of training gets more of
-        the field. Takes five times as long as
-        ``predict_patches``; where a moment is hidden at all sensors there is no
-        field, and the network predicts alone.
+        the field. Takes five times as long as ``predict_patches``. Where a moment is
+        hidden at all sensors there is no field, and the network predicts alone.
 
         Parameters
         ----------

@@ -43,8 +43,10 @@ def test_probe_is_frozen_features_and_ridge(probe, labelled, ages):
 
 
 # one of the epochs has an artefact
+# axes of responses leave out most of what is loud in the background
 @pytest.mark.filterwarnings("ignore:1 of 20 epochs are unlike those of training")
-def test_finds_what_is_there():
+@pytest.mark.parametrize(("pooling", "least"), [("tokens", 0.8), ("compact", 0.5)])
+def test_finds_what_is_there(pooling, least):
     """The amplitude of epochs can be told from their features."""
     cohort = simulate_cohort(
         1, states=("auditory",), arrays=("ctf151",), n_epochs=40, random_state=3
@@ -53,8 +55,9 @@ def test_finds_what_is_there():
     factors = np.random.default_rng(0).permutation(np.linspace(0.4, 1.6, len(epochs)))
     epochs._data *= factors[:, None, None]  # louder and softer
     X = MEGSamples(epochs)
-    model = MEGFMRegressor(random_state=0).fit(X[::2], factors[::2])
-    assert np.corrcoef(model.predict(X[1::2]), factors[1::2])[0, 1] > 0.5
+    model = MEGFMRegressor(pooling=pooling, random_state=0)
+    model.fit(X[::2], factors[::2])
+    assert np.corrcoef(model.predict(X[1::2]), factors[1::2])[0, 1] > least
 
 
 def test_scikit_learn_around_it(probe, labelled, ages):
