@@ -20,6 +20,7 @@ from ..datasets import simulate_participant
 from ..inputs import as_recordings, iter_windows
 from ..pretraining import (
     PretrainSettings,
+    fit_token_axes,
     load_checkpoint,
     pretrain_store,
     read_config,
@@ -262,6 +263,10 @@ def train(options: argparse.Namespace) -> None:
         "stages": stages,
     }
     model = load_checkpoint(weights)
+    # averages share trials with the other windows, which would look like a response
+    train_part, _ = store.split(VALID_FRACTION, RANDOM_STATE)
+    singles = train_part[np.asarray(store.start)[train_part] < WINDOWS_PER_STATE]
+    fit_token_axes(model, store, len(singles), index=singles, seed=RANDOM_STATE)
     path = options.work / "megfm-tiny"
     save_checkpoint(path, model, training=training, overwrite=True)
     training["reconstruction"] = {

@@ -12,14 +12,17 @@ RESPONSE_MEASURES = ("size", "strength", "habituation", "recovery")
 #: Measures of the spectrum of all states together.
 BAND_MEASURES = ("alpha-frequency", "theta", "beta")
 
-#: Rough mean and spread over adults, for levels that have seen nobody.
-USUAL_RESPONSES = (-2.0, 0.5, 0.0, 0.0), (0.5, 0.7, 0.1, 0.25)
+#: Rough mean and spread over adults, along axes of most power, for levels that have
+#: seen nobody.
+USUAL_RESPONSES = (0.0, -1.0, 0.0, 0.0), (0.6, 0.7, 0.1, 0.15)
 USUAL_BANDS = (10.0, 0.25, 0.5), (1.0, 0.3, 0.4)
 
 # axes of the response that dynamics are measured on: the others hold mostly noise
 _N_AXES = 32
 # weight of the covariance of the person's own trials against white noise
 _OWN_NOISE = 0.5
+# smallest size, as a share of what noise alone would give the average
+_LEAST = 0.5
 # spread over people of relative decline and recovery, to which few trials are shrunk
 _DECLINE, _RECOVERY = 0.25, 0.5
 _FREQS = torch.tensor([(a + b) / 2 for a, b in BANDS], dtype=torch.float64)
@@ -89,10 +92,11 @@ def measure_responses(response: Tensor, recent: Tensor, expected: Tensor) -> Ten
     fit = torch.linalg.solve(
         design.T @ design / spread**2 + ridge.diag(), design.T @ strength / spread**2
     )
-    size = mean @ mean - level * n_axes * n / (n + 1) ** 2
+    by_chance = level * n_axes * n / (n + 1) ** 2
+    size = mean @ mean - by_chance
     return torch.stack(
         [
-            0.5 * size.clamp(min=0.02).log(),
+            0.5 * size.clamp(min=_LEAST * by_chance).log(),
             fit[0].clamp(min=0.2).log(),
             -fit[1] / base,
             fit[2] / base,

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from ..models import STATES, MaskedSignalTransformer
+from ._responses import read_responses
 from ._trials import state_kind
 from ._windows import WindowArray
 
 #: Recordings that are needed to tell what is the same in all windows of one, and how
 #: many windows of each.
 MIN_RECORDINGS, MIN_WINDOWS = 20, 10
-# of the mean variance: directions that hardly vary must not look reproducible
-_SHRINKAGE = 1e-3
 
 
 def fit_token_axes(
@@ -29,13 +28,13 @@ def fit_token_axes(
     """Find axes of a model's tokens for compact pooling, and keep them in it.
 
     Tokens have a mean of their own at every region and patch; each region has axes of
-    what varies around it. They are those of denoising source separation [1]_: along
-    them, averages over the windows of a recording vary most over the patches of a
-    window, relative to single windows. That is what comes again in each window, the
-    response to a stimulus; recordings of rest, where states are known, have none. Each
-    has unit variance over ``n_components``. Of fewer than 20 recordings of ten windows
-    they are the principal axes instead, scaled so that tokens have unit variance in
-    total and strong axes stay strong.
+    what varies around it. They are read-outs of responses: what is the same in each
+    window of a recording is predicted from a single window, or from an average of
+    some, for the average of the *other* windows (see ``read_responses``). Recordings
+    of rest, where states are known, have no response. The projections have unit
+    variance in total, and strong axes stay strong. Of fewer than 20 recordings of ten
+    windows they are the principal axes instead, scaled so that tokens have unit
+    variance in total.
 
     Parameters
     ----------
@@ -52,11 +51,6 @@ def fit_token_axes(
     seed : int
         Seed of the choice.
 
-    References
-    ----------
-    .. [1] de Cheveigné & Simon (2008), "Denoising based on spatial filtering",
-       J. Neurosci. Methods 171, section 2.2.
-
     Examples
     --------
     >>> import numpy as np
@@ -69,48 +63,18 @@ def fit_token_axes(
     torch.Size([24, 16, 32])
     """
     index = np.arange(len(windows)) if index is None else np.asarray(index)
-    recording = np.asarray(windows.recording)
-    index = _choose(recording, index, n_windows, seed)
-    names, which = np.unique(recording[index], return_inverse=True)
-    device = next(model.parameters()).device
-    config = model.config
-    shape = (config.n_regions, config.n_patches)
-    total = torch.zeros(len(names), *shape, config.d_model)
-    count = torch.zeros(len(names), *shape, 1)
-    outer = torch.zeros(config.n_regions, config.d_model, config.d_model).double()
+    index = _choose(np.asarray(windows.recording), index, n_windows, seed)
     model.eval()
-    with torch.inference_mode():
-        for start in range(0, len(index), batch_size):
-            part = slice(start, start + batch_size)
-            data, n_valid = map(torch.as_tensor, windows.take(index[part]))
-            tokens = model.encode(data.to(device), n_valid.to(device)).cpu()
-            seen = (tokens != 0).any(-1, keepdim=True).float()
-            at = torch.from_numpy(which[part])
-            total.index_add_(0, at, tokens)
-            count.index_add_(0, at, seen)
-            flat = tokens.double().transpose(0, 1).flatten(1, 2)
-            outer += flat.mT @ flat
-    everything, seen = total.double().sum(0), count.double().sum(0)
-    mean = everything / seen.clamp(min=1)
-    if len(index) == 1:
-        # one window does not vary around its own tokens, only from place to place
-        mean = (everything.sum((0, 1)) / seen.sum()).expand_as(mean)
-    around = outer - torch.einsum("rpd,rpe->rde", mean * seen, mean)
-    covariance = around / seen.sum(1)[..., None]
-    axes = _principal(covariance, config.n_components)
-    usual = np.bincount(which) >= MIN_WINDOWS
-    if windows.state is not None:
-        _, first = np.unique(which, return_index=True)
-        states = np.asarray(windows.state)[index[first]]
-        usual &= [STATES[state_kind(str(state))] != "rest" for state in states]
-    if usual.sum() >= MIN_RECORDINGS:
-        of = torch.from_numpy(usual)
-        axes = _reproducible(
-            covariance, total[of], count[of], mean, config.n_components
-        )
-    # eigenvectors have no sign of their own: fix it, for reproducible features
-    largest = axes.gather(2, axes.abs().argmax(2, keepdim=True))
-    model.set_token_axes(mean.float(), (axes * largest.sign()).float())
+    mean, covariance = _moments(model, windows, index, batch_size)
+    responding = _responding(windows, index)
+    if len(responding) < MIN_RECORDINGS:
+        axes = _principal(covariance, model.config.n_components)
+        power = covariance.diagonal(dim1=1, dim2=2).sum(1)
+    else:
+        axes = read_responses(model, windows, responding, mean, seed=seed)
+        power = torch.einsum("rkd,rde,rke->r", axes, covariance, axes)
+    axes = axes / power.mean().sqrt().clamp(min=1e-12)
+    model.set_token_axes(mean.float(), axes.float())
 
 
 def _choose(
@@ -123,29 +87,50 @@ def _choose(
     return index[np.lexsort((rng.random(len(index)), rank))[:n_windows]]
 
 
+def _responding(windows: WindowArray, index: np.ndarray) -> list[np.ndarray]:
+    """Find the windows of each recording that may hold a response."""
+    recording, found = np.asarray(windows.recording)[index], []
+    for name in np.unique(recording):
+        own = np.sort(index[recording == name])
+        state = None if windows.state is None else str(windows.state[own[0]])
+        rest = state is not None and STATES[state_kind(state)] == "rest"
+        if len(own) >= MIN_WINDOWS and not rest:
+            found.append(own)
+    return found
+
+
+def _moments(
+    model: MaskedSignalTransformer,
+    windows: WindowArray,
+    index: np.ndarray,
+    batch_size: int,
+) -> tuple[Tensor, Tensor]:
+    """Mean token at each place, and the covariance of each region's around it."""
+    config = model.config
+    device = next(model.parameters()).device
+    total = torch.zeros(config.n_regions, config.n_patches, config.d_model).double()
+    seen = torch.zeros(config.n_regions, config.n_patches, 1).double()
+    outer = torch.zeros(config.n_regions, config.d_model, config.d_model).double()
+    with torch.inference_mode():
+        for start in range(0, len(index), batch_size):
+            part = windows.take(index[start : start + batch_size])
+            data, n_valid = map(torch.as_tensor, part)
+            tokens = model.encode(data.to(device), n_valid.to(device)).cpu().double()
+            total += tokens.sum(0)
+            seen += (tokens != 0).any(-1, keepdim=True).sum(0)
+            flat = tokens.transpose(0, 1).flatten(1, 2)
+            outer += flat.mT @ flat
+    mean = total / seen.clamp(min=1)
+    if len(index) == 1:
+        # one window does not vary around its own tokens, only from place to place
+        mean = (total.sum((0, 1)) / seen.sum()).expand_as(mean)
+    around = outer - torch.einsum("rpd,rpe->rde", mean * seen, mean)
+    return mean, around / seen.sum(1)[..., None]
+
+
 def _principal(covariance: Tensor, n_components: int) -> Tensor:
     """Find the principal axes of each region, shape (n_regions, n_components, d)."""
-    vectors = torch.linalg.eigh(covariance)[1].flip(2)[..., :n_components]
-    power = covariance.diagonal(dim1=1, dim2=2).sum(1).mean()
-    return vectors.mT / power.sqrt().clamp(min=1e-12)
-
-
-def _reproducible(
-    covariance: Tensor, total: Tensor, count: Tensor, mean: Tensor, n_components: int
-) -> Tensor:
-    """Find where averages over windows vary, shape as of principal axes."""
-    around = total.double() / count.clamp(min=1) - mean
-    # what lasts through the window is no response: it tells recordings apart
-    around = around - around.mean(2, keepdim=True)
-    averages = torch.einsum("arpd,arpe->rde", around * count, around)
-    n_values = covariance.shape[-1]
-    power = covariance.diagonal(dim1=1, dim2=2).mean(1)
-    ridge = (_SHRINKAGE * power).clamp(min=1e-12)[:, None, None]
-    single = covariance + ridge * torch.eye(n_values, dtype=covariance.dtype)
-    # whiten single windows; the leading axes of averages are then those of the ratio
-    factor = torch.linalg.cholesky(single)
-    half = torch.linalg.solve_triangular(factor, averages, upper=False)
-    ratio = torch.linalg.solve_triangular(factor, half.mT, upper=False)
-    vectors = torch.linalg.eigh((ratio + ratio.mT) / 2)[1].flip(2)[..., :n_components]
-    axes = torch.linalg.solve_triangular(factor.mT, vectors, upper=True)
-    return axes.mT / n_components**0.5
+    axes = torch.linalg.eigh(covariance)[1].flip(2)[..., :n_components].mT
+    # eigenvectors have no sign of their own: fix it, for reproducible features
+    largest = axes.gather(2, axes.abs().argmax(2, keepdim=True))
+    return axes * largest.sign()

@@ -28,8 +28,8 @@ class _Contrast:
     """Covariance of averages against that of single trials, person by person."""
 
     def __init__(self) -> None:
-        self.signal: np.ndarray | float = 0.0
-        self.noise: np.ndarray | float = 0.0
+        self._signal: np.ndarray | float = 0.0
+        self._noise: np.ndarray | float = 0.0
         self.sizes: list[float] = []
 
     def add(self, trials: np.ndarray) -> None:
@@ -43,9 +43,19 @@ class _Contrast:
         size = np.trace(noise) / len(noise)
         # all participants count alike, however large their fields
         signal = mean @ mean.T / mean.shape[1] - noise / len(trials)
-        self.signal = self.signal + signal / size
-        self.noise = self.noise + noise / size
+        self._signal = self._signal + signal / size
+        self._noise = self._noise + noise / size
         self.sizes.append(size)
+
+    @property
+    def signal(self) -> np.ndarray:
+        """Mean covariance of averages, shape (n_values, n_values)."""
+        return self._signal / len(self.sizes)
+
+    @property
+    def noise(self) -> np.ndarray:
+        """Mean covariance of single trials, so that its mean variance is 1."""
+        return self._noise / len(self.sizes)
 
 
 def fit_trial_inputs(

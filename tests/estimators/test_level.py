@@ -21,6 +21,7 @@ from mne_megfm.estimators._measures import (
     measure_bands,
     measure_responses,
 )
+from mne_megfm.estimators._trials import read_trials, split_elements
 from mne_megfm.models import BANDS
 from mne_megfm.pretraining import delete_level, load_level
 
@@ -90,6 +91,50 @@ def test_few_trials_say_little(rng):
     ]
     assert np.isfinite(found).all()
     assert np.abs(np.array(found)[:, index]).max() < 0.5
+
+
+@pytest.mark.parametrize("size", [0.0, 0.3, 6.0])
+def test_a_larger_unit_changes_size_alone(rng, size):
+    """Weak responses are measured as well as strong ones, none by a fixed floor."""
+    z = planted(rng, 40, 0.1, noise=0.5, size=size)
+    one, large = (
+        measure_responses(factor * z, unknown(40), np.zeros(48)).numpy()
+        for factor in (1.0, 20.0)
+    )
+    np.testing.assert_allclose(large - one, [np.log(20.0), 0, 0, 0], atol=1e-6)
+
+
+def test_size_without_a_response_is_that_of_noise(rng):
+    """Half of what noise gives the average of 40 trials, on 32 axes, is the least."""
+    index = RESPONSE_MEASURES.index("size")
+    found = [
+        measure_responses(rng.standard_normal((40, 48)), unknown(40), np.zeros(48))
+        for _ in range(20)
+    ]
+    least = 0.5 * np.log(0.5 * 32 * 40 / 41**2)
+    found = np.array(found)[:, index]
+    assert found.min() == pytest.approx(least, abs=0.1)
+    assert found.max() < 0.5 * np.log(32 * 40 / 41**2) + 0.1
+
+
+def test_trials_are_in_units_of_usual_noise(fitted, participants):
+    """Trials differ by about 1, and sizes of responses by more than rounding."""
+    recordings = fitted._recordings(participants)
+    noise, sizes = [], []
+    for group in split_elements(recordings):
+        states = read_trials(
+            group, fitted.frontend_, fitted.config_, fitted.level_.inputs, 16
+        )
+        for state in states.values():
+            trials = state.trials
+            if trials.responds.any():
+                noise.append(float(trials.response.std(0).mean()))
+                sizes.append(
+                    measure_responses(trials.response, trials.recent, np.zeros(48))[0]
+                )
+    assert 0.3 < np.median(noise) < 3.0
+    assert len(np.unique(np.round(sizes, 3))) > len(sizes) / 2
+    assert (fitted.level_.measures_scale[1:3, 0] > 0.4).all()
 
 
 def test_alpha_frequency_is_found():
