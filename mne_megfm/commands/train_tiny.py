@@ -263,7 +263,8 @@ def train(options: argparse.Namespace) -> None:
         "stages": stages,
     }
     model = load_checkpoint(weights)
-    # averages share trials with the other windows, which would look like a response
+    # Windows of 1 s follow one another, averages come last. Those share trials with the
+    # others, whose noise would look like a response.
     train_part, _ = store.split(VALID_FRACTION, RANDOM_STATE)
     singles = train_part[np.asarray(store.start)[train_part] < WINDOWS_PER_STATE]
     fit_token_axes(model, store, len(singles), index=singles, seed=RANDOM_STATE)

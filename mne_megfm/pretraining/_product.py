@@ -23,7 +23,7 @@ from ._metrics import masked_r2
 from ._settings import PretrainSettings
 
 #: Windows for the axes of compact pooling: after an epoch, and in the end.
-AXES_WINDOWS, FINAL_AXES_WINDOWS = 256, 4000
+AXES_WINDOWS, FINAL_AXES_WINDOWS = 256, 20_000
 #: Held-out windows of each state that the card's scores are of.
 SCORED_WINDOWS = 128
 #: Kinds of masks that the card reports on, whatever was trained with.
