@@ -2,10 +2,11 @@
 
 Run as ``python benchmarks/bench_other_simulator.py``; ``--help`` tells the settings.
 The cohort is SIMULATED, by other means and conventions than those of the package's own
-simulator: a reviewer wrote ``_other_simulator.py`` with MNE-Python and NumPy alone. On its
-first cohorts (seeds 101 and 202) the wrong unit of the level's coefficients was found;
-the default seeds are others, and nothing was chosen on them. Sensor positions come from the real recordings in the folder that ``MNE_MEGFM_TEST_DATA`` names
-(default: ``shared/data`` beside the checkout).
+simulator: a reviewer wrote ``_other_simulator.py`` with MNE-Python and NumPy alone. On
+its first cohorts (seeds 101 and 202) the wrong unit of the level's coefficients was
+found; the default seeds are others, and nothing was chosen on them. Sensor positions
+come from the real recordings in the folder that ``MNE_MEGFM_TEST_DATA`` names (default:
+``shared/data`` beside the checkout).
 
 - Cohort A: four arrays, 500 Hz, 1-40 Hz, epochs from -0.1 to 0.5 s, rest as 30 epochs
   of 1 s, the position of the head is known;
