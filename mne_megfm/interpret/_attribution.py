@@ -86,8 +86,8 @@ def attribute(
     Against planted truth, ``"pattern"`` found place and time; SmoothGrad and integrated
     gradients came within some 3 cm and 20 ms, the others missed one or both by far,
     though their maps were better than chance: see the table in the design page of the
-    documentation (``benchmarks/bench_attribution.py``). All of them give a map for a pipeline that
-    predicts nothing, too: look at held-out scores first.
+    documentation (``benchmarks/bench_attribution.py``). All of them give a map for a
+    pipeline that predicts nothing, too: look at held-out scores first.
 
     ``"pattern"``
         Covariance, over rows, of the signal with the decision, divided by the standard
