@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..models import MaskedSignalTransformer, valid_patches
+from ..models import MaskedSignalTransformer, ModelConfig, valid_patches
 from ._windows import WindowArray
 
 # signals are known by so many axes of the lead fields, and steps of a patch
@@ -66,6 +66,7 @@ def read_responses(
     """
     config = model.config
     device = next(model.parameters()).device
+    space = field_axes(model)
     usual, axes = response_axes(windows, recordings, model)
     gram = torch.zeros(config.n_regions, config.d_model, config.d_model).double()
     cross = torch.zeros(config.n_regions, config.d_model, config.n_components).double()
@@ -74,7 +75,9 @@ def read_responses(
         data, n_valid = (torch.as_tensor(x).to(device) for x in windows.take(own))
         n_valid = n_valid.min().expand(len(own))
         recorded = valid_patches(n_valid, config)[0]
-        known = (coordinates(data, n_valid, model) - usual)[:, recorded] @ axes.T
+        known = (coordinates(data, n_valid, space, config) - usual)[
+            :, recorded
+        ] @ axes.T
         noise = known.var(0).mean().clamp(min=1e-12)
         parts = _draw_parts(len(own), rng).to(device)
         share = parts / parts.sum(1, keepdim=True)
@@ -127,12 +130,13 @@ def response_axes(
        J. Neurosci. Methods 171, section 2.2.
     """
     averages, counts, sizes, outer = [], [], [], 0.0
+    config, space = model.config, field_axes(model)
     for own in recordings:
         data, n_valid = (
             torch.as_tensor(x).to(model.kernel.device) for x in windows.take(own)
         )
-        values = coordinates(data, n_valid, model).double()
-        seen = valid_patches(n_valid, model.config)[..., None].double()
+        values = coordinates(data, n_valid, space, config).double()
+        seen = valid_patches(n_valid, config)[..., None].double()
         size = (values * seen).square().mean().sqrt().clamp(min=1e-12)
         averages.append((values * seen).sum(0) / seen.sum(0).clamp(min=1))
         counts.append(seen.sum(0))
@@ -159,15 +163,32 @@ def response_axes(
     half = torch.linalg.solve_triangular(factor, signal, upper=False)
     ratio = torch.linalg.solve_triangular(factor, half.mT, upper=False)
     vectors = torch.linalg.eigh((ratio + ratio.mT) / 2)[1].flip(1)
-    vectors = vectors[:, : model.config.n_components]
+    vectors = vectors[:, : config.n_components]
     axes = torch.linalg.solve_triangular(factor.mT, vectors, upper=True).mT
     # eigenvectors have no sign of their own: fix it, for reproducible features
     largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
     return usual.float(), (axes * largest.sign()).float()
 
 
+def field_axes(model: MaskedSignalTransformer) -> Tensor:
+    """Find the leading axes of the lead fields.
+
+    Parameters
+    ----------
+    model : MaskedSignalTransformer
+        Its kernel is taken.
+
+    Returns
+    -------
+    space : Tensor, shape (n_sensors, n_space)
+        Up to 40 orthonormal columns, the strongest first.
+    """
+    vectors = torch.linalg.eigh(model.kernel.double())[1].flip(1)
+    return vectors[:, :_N_SPACE].to(model.kernel)
+
+
 def coordinates(
-    windows: Tensor, n_valid: Tensor, model: MaskedSignalTransformer
+    windows: Tensor, n_valid: Tensor, space: Tensor, config: ModelConfig
 ) -> Tensor:
     """Bring windows to few numbers a patch.
 
@@ -177,18 +198,17 @@ def coordinates(
         Field in tesla; zero where not recorded.
     n_valid : Tensor of int, shape (n,)
         Recorded samples of each window.
-    model : MaskedSignalTransformer
-        Its lead fields' leading axes and patches are taken.
+    space : Tensor, shape (n_sensors, n_space)
+        As of `field_axes`.
+    config : ModelConfig
+        Patches and unit.
 
     Returns
     -------
     values : Tensor, shape (n, n_patches, n_values)
-        Strengths of up to 40 axes of the lead fields in up to five steps a patch, in
-        the network's unit, around their mean over the window.
+        Strengths of the axes in up to five steps a patch, in the network's unit, around
+        their mean over the window.
     """
-    config = model.config
-    vectors = torch.linalg.eigh(model.kernel.double())[1].flip(1)
-    space = vectors[:, :_N_SPACE].to(windows)
     inside = torch.arange(windows.shape[-1], device=windows.device) < n_valid[:, None]
     mean = windows.sum(-1, keepdim=True) / n_valid[:, None, None]
     centred = torch.where(inside[:, None], windows - mean, 0.0) / config.scale

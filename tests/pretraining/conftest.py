@@ -65,6 +65,16 @@ def store():
 
 
 @pytest.fixture
+def recordings(rng):
+    """Return 25 recordings of 12 windows with a response that is each one's own."""
+    noise = rng.standard_normal((25, 12, 16, 100)).cumsum(-1) / 5
+    response = rng.standard_normal((25, 1, 16, 1)) * np.hanning(100)
+    signal = (noise + 2 * response).reshape(-1, 16, 100) * 1e-13
+    owner = np.repeat(np.arange(25), 12)
+    return WindowArray(signal.astype("f4"), unit=1.0, recording=owner)
+
+
+@pytest.fixture
 def train(make_model, store, region_pos):
     """Return a function that trains a small model and returns it with its history."""
 

@@ -142,16 +142,6 @@ def test_token_axes_are_principal(make_model, signal, short):
         np.testing.assert_allclose(np.mean(projected**2, 0), shares[:16], atol=1e-5)
 
 
-@pytest.fixture
-def recordings(rng):
-    """Return 25 recordings of 12 windows with a response that is each one's own."""
-    noise = rng.standard_normal((25, 12, 16, 100)).cumsum(-1) / 5
-    response = rng.standard_normal((25, 1, 16, 1)) * np.hanning(100)
-    signal = (noise + 2 * response).reshape(-1, 16, 100) * 1e-13
-    owner = np.repeat(np.arange(25), 12)
-    return WindowArray(signal.astype("f4"), unit=1.0, recording=owner)
-
-
 def test_rest_has_principal_axes(make_model, recordings):
     """Recordings known to have no stimuli have nothing that comes again."""
     one, other = make_model(), make_model()

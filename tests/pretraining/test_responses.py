@@ -10,28 +10,12 @@ from mne_megfm.pretraining import WindowArray, fit_token_axes
 from mne_megfm.pretraining._responses import (
     _draw_parts,
     coordinates,
+    field_axes,
     read_responses,
     response_axes,
 )
 
 N_RECORDINGS, N_WINDOWS = 25, 12
-
-
-def _noise(rng, n=N_RECORDINGS):
-    return rng.standard_normal((n, N_WINDOWS, 16, 100)).cumsum(-1) / 5
-
-
-def _windows(signal, **kwargs):
-    owner = np.repeat(np.arange(len(signal)), signal.shape[1])
-    values = signal.reshape(-1, *signal.shape[2:]).astype("f4")
-    return WindowArray(values * 1e-13, unit=1.0, recording=owner, **kwargs)
-
-
-@pytest.fixture
-def recordings(rng):
-    """Return 25 recordings of 12 windows with a response that is each one's own."""
-    response = rng.standard_normal((N_RECORDINGS, 1, 16, 1)) * np.hanning(100)
-    return _windows(_noise(rng) + 2 * response)
 
 
 @pytest.fixture
@@ -47,7 +31,10 @@ def test_coordinates(make_model, recordings, n_valid):
     data = recordings.values[:5].astype(float)
     data[..., n_valid:] = 0.0
     found = coordinates(
-        torch.from_numpy(data).float(), torch.full((5,), n_valid), model
+        torch.from_numpy(data).float(),
+        torch.full((5,), n_valid),
+        field_axes(model),
+        model.config,
     )
     vectors = linalg.eigh(model.kernel.double().numpy())[1][:, ::-1]
     data[..., :n_valid] -= data[..., :n_valid].mean(-1, keepdims=True)
@@ -67,7 +54,9 @@ def test_axes_are_generalised_eigenvectors(make_model, recordings, owners):
     model = make_model()
     usual, axes = response_axes(recordings, owners, model)
     data = torch.from_numpy(recordings.values)
-    values = coordinates(data, torch.full((len(data),), 100), model).double().numpy()
+    n_valid = torch.full((len(data),), 100)
+    values = coordinates(data, n_valid, field_axes(model), model.config)
+    values = values.double().numpy()
     values = values.reshape(N_RECORDINGS, N_WINDOWS, 10, 80)
     np.testing.assert_allclose(usual, values.mean((0, 1)), atol=1e-5)
     values /= np.sqrt(np.square(values).mean((1, 2, 3), keepdims=True))
@@ -104,7 +93,8 @@ def test_readouts_are_ridge_regression(make_model, recordings, owners):
     inputs, targets, weights = [], [], []
     for own in owners:
         data, n_valid = recordings.take(own)
-        known = ((coordinates(data, n_valid, model) - usual) @ axes.T).double().numpy()
+        known = coordinates(data, n_valid, field_axes(model), model.config)
+        known = ((known - usual) @ axes.T).double().numpy()
         for part in _draw_parts(N_WINDOWS, rng).numpy().astype(bool):
             averaged = data[part].mean(0, keepdim=True)
             with torch.inference_mode():
@@ -137,9 +127,12 @@ def test_a_planted_response_is_told(make_model, rng):
     """Of people that were not fitted on, single windows tell how large theirs is."""
     field = rng.standard_normal((16, 1)) * np.hanning(100)
     size = rng.uniform(0.2, 2.0, 60)
-    signal = _noise(rng, 60) + size[:, None, None, None] * field
+    signal = rng.standard_normal((60, N_WINDOWS, 16, 100)).cumsum(-1) / 5
+    signal += size[:, None, None, None] * field
     model = make_model().eval()
-    fit_token_axes(model, _windows(signal[:40]), 40 * N_WINDOWS)
+    values = signal[:40].reshape(-1, 16, 100).astype("f4") * 1e-13
+    owner = np.repeat(np.arange(40), N_WINDOWS)
+    fit_token_axes(model, WindowArray(values, unit=1.0, recording=owner), len(values))
     data = torch.from_numpy(signal[40:].astype("f4") * 1e-13).flatten(0, 1)
     with torch.inference_mode():
         tokens = model.encode(data) - model.token_mean
