@@ -362,7 +362,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         Returns
         -------
         names : ndarray of str, shape (n_features_out,)
-            For instance ``region03_t0100-0200ms_pc00``; for participants
+            For instance ``region03_t0100-0200ms_axis00``; for participants
             ``responses_habituation``, or, as statistics, ``auditory_mean_region03...``.
         """
         check_is_fitted(self, "model_")

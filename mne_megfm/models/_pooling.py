@@ -119,7 +119,7 @@ class CompactPooling(_BinnedPooling):
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float
     ) -> list[str]:
-        """Name the features as region, time and component.
+        """Name the features as region, time and axis.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class CompactPooling(_BinnedPooling):
             One name a feature, in their order.
         """
         return [
-            f"region{r:02d}_{t}_pc{c:02d}"
+            f"region{r:02d}_{t}_axis{c:02d}"
             for r in range(n_regions)
             for t in _bin_names(n_patches, self.max_bins, seconds)
             for c in range(self.n_components)

@@ -173,7 +173,7 @@ def test_pandas_output_and_names(small, epochs):
     frame = small.set_output(transform="pandas").fit_transform(epochs)
     assert frame.columns.tolist() == small.get_feature_names_out().tolist()
     assert frame.columns.is_unique
-    assert frame.columns[0] == "region00_t0000-0100ms_pc00"
+    assert frame.columns[0] == "region00_t0000-0100ms_axis00"
 
 
 @pytest.mark.parametrize("pooling", ["compact", "tokens", "time", "space", "mean"])

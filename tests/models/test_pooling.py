@@ -61,7 +61,7 @@ def test_names_say_where_and_when(axed):
     assert torch.equal(features[:, at], tokens[:, 3, 2, 17])
     names = CompactPooling(4).names(24, 10, 32, 0.1)
     features = CompactPooling(4)(tokens, recorded, axed)
-    at = names.index("region23_t0900-1000ms_pc01")
+    at = names.index("region23_t0900-1000ms_axis01")
     torch.testing.assert_close(
         features[:, at], tokens[:, 23, 9] @ axed.token_axes[23, 1].double()
     )
