@@ -22,6 +22,7 @@ from mne.utils import ProgressBar, logger, use_log_level
 from safetensors.torch import load_file, save_file
 
 from ..estimators._level import describe_population
+from ..estimators._trials import Part, StateTrials, join_parts
 from ..models import ParticipantConfig, ParticipantTransformer, TrialInputs
 from ..pretraining import (
     PersonTrials,
@@ -88,7 +89,7 @@ def find_inputs(paths: list[Path], config: ParticipantConfig) -> TrialInputs:
     return inputs
 
 
-def read_states(path: Path, inputs: TrialInputs) -> dict[str, PersonTrials]:
+def read_states(path: Path, inputs: TrialInputs) -> dict[str, StateTrials]:
     """Read a stored participant as trials.
 
     Parameters
@@ -100,22 +101,23 @@ def read_states(path: Path, inputs: TrialInputs) -> dict[str, PersonTrials]:
 
     Returns
     -------
-    states : dict of PersonTrials
+    states : dict of StateTrials
         Trials of each state.
     """
     arrays, states = read_person(path), {}
     for state in STATES:
         if state not in arrays:
             continue
-        response = recent = None
+        components = recent = total = None
         if state != "rest":
             segments = _segments(arrays[state], float(arrays["tmin"]), inputs.n_after)
+            segments = torch.from_numpy(segments)
             with torch.inference_mode():
-                response = inputs.response(torch.from_numpy(segments)).numpy()
+                components, total = inputs.components(segments), segments.sum(0)
             recent = recent_stimuli(arrays[f"{state}_times"])
-        states[state] = PersonTrials.of_state(
-            state, response, _log_spectrum(inputs, arrays[state]), recent
-        )
+        spectra = torch.from_numpy(_log_spectrum(inputs, arrays[state]))
+        part = Part(components, spectra, recent, total)
+        states[state] = join_parts(state, [part], inputs)
     return states
 
 
@@ -164,7 +166,10 @@ def train(options: argparse.Namespace) -> None:
     ]
     history = pretrain_level(
         level,
-        [PersonTrials.join(list(states.values())) for states in people],
+        [
+            PersonTrials.join([state.trials for state in states.values()])
+            for states in people
+        ],
         max_epochs=options.epochs,
         steps_per_epoch=options.steps_per_epoch,
         batch_size=options.batch_size,

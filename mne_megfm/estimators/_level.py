@@ -13,10 +13,7 @@ from torch import Tensor
 from ..inputs import Recordings
 from ..models import STATES, ModelConfig, ParticipantTransformer, Trials
 from ..pretraining import PersonTrials, collate, state_kind
-from ._measures import (
-    measure_bands,
-    measure_responses,
-)
+from ._measures import measure_bands, measure_responses
 from ._trials import StateTrials, read_trials, split_elements
 
 #: What the token tells of a state counts as much as so many trials of it.
@@ -110,20 +107,20 @@ def _expected(level: ParticipantTransformer, token: Tensor, noise: Tensor) -> Te
 
 
 def _raw_description(
-    level: ParticipantTransformer, states: Mapping[str, PersonTrials]
+    level: ParticipantTransformer, states: Mapping[str, StateTrials]
 ) -> tuple[Tensor, Tensor, dict[str, Tensor | None], Tensor]:
     """Token, measures of spectrum and responses as they are, expected responses."""
-    person = PersonTrials.join([states[name] for name in sorted(states)])
+    person = PersonTrials.join([states[name].trials for name in sorted(states)])
     token = level.encode(collate([person], level.inputs))[:, 0]
     expected = _expected(level, token, person.noise)
-    spectra = [trials.log_spectrum.mean(0) for trials in states.values()]
+    spectra = [state.trials.log_spectrum.mean(0) for state in states.values()]
     measures = {
-        name: measure_responses(
-            trials.response, trials.recent, expected[state_kind(name)]
+        name: None
+        if state.components is None
+        else measure_responses(
+            state.components, state.recent, expected[state_kind(name)], level.inputs
         )
-        if trials.responds.any()
-        else None
-        for name, trials in states.items()
+        for name, state in states.items()
     }
     return token[0], measure_bands(torch.stack(spectra).mean(0)), measures, expected
 
@@ -175,13 +172,12 @@ def describe_person(
         In units of the spread over participants of pretraining, as tensors, from which
         derivatives lead back to the trials.
     """
-    person = {name: state.trials for name, state in states.items()}
-    token, bands, measures, expected = _raw_description(level, person)
+    token, bands, measures, expected = _raw_description(level, states)
     maps = {}
-    for name, trials in person.items():
-        if trials.responds.any():
-            n, told = len(trials), expected[state_kind(name)]
-            mean = (trials.response.sum(0) + WORTH * told) / (n + WORTH)
+    for name, state in states.items():
+        if state.components is not None:
+            response, told = state.trials.response, expected[state_kind(name)]
+            mean = (response.sum(0) + WORTH * told) / (len(response) + WORTH)
             maps[name] = map_responses(level, mean[None])[0]
 
     def standard(values: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -202,7 +198,7 @@ def describe_person(
             for name, values in measures.items()
         },
         maps=maps,
-        counts={name: len(trials) for name, trials in person.items()},
+        counts={name: len(state.trials) for name, state in states.items()},
         evoked={
             name: state.evoked[:, ::EVOKED_STEP] / _EVOKED_UNIT
             for name, state in states.items()
@@ -250,7 +246,7 @@ def describe_recordings(
 
 
 def describe_population(
-    level: ParticipantTransformer, people: Sequence[Mapping[str, PersonTrials]]
+    level: ParticipantTransformer, people: Sequence[Mapping[str, StateTrials]]
 ) -> None:
     """Find how participants of pretraining differ, and keep it with the level.
 

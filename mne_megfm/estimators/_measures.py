@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..models import BANDS
+from ..models import BANDS, TrialInputs
+from ..pretraining import limit_trials
+from ._strengths import trial_strengths
 
 #: Measures of the responses of a state.
 RESPONSE_MEASURES = ("size", "strength", "habituation", "recovery")
@@ -14,43 +16,45 @@ BAND_MEASURES = ("alpha-frequency", "theta", "beta")
 
 #: Rough mean and spread over adults, along axes of most power, for levels that have
 #: seen nobody.
-USUAL_RESPONSES = (0.0, -1.0, 0.0, 0.0), (0.6, 0.7, 0.1, 0.15)
-USUAL_BANDS = (10.0, 0.25, 0.5), (1.0, 0.3, 0.4)
+USUAL_RESPONSES = (-0.5, 0.5, 0.0, 0.0), (0.7, 0.45, 0.12, 0.25)
+USUAL_BANDS = (10.0, 0.25, 0.5), (0.8, 0.3, 0.4)
 
-# axes of the response that dynamics are measured on: the others hold mostly noise
-_N_AXES = 32
-# weight of the covariance of the person's own trials against white noise
-_OWN_NOISE = 0.5
+# axes of the response that size is measured on: the others hold mostly noise
+_N_AXES = 16
 # smallest size, as a share of what noise alone would give the average
 _LEAST = 0.5
 # spread over people of relative decline and recovery, to which few trials are shrunk
 _DECLINE, _RECOVERY = 0.25, 0.5
 _FREQS = torch.tensor([(a + b) / 2 for a, b in BANDS], dtype=torch.float64)
 _THETA, _ALPHA, _BETA = (
-    (low <= _FREQS) & (high >= _FREQS) for low, high in ((4, 6), (6, 13), (15, 30))
+    (low <= _FREQS) & (high >= _FREQS) for low, high in ((4, 6), (8, 13), (15, 30))
 )
 # where there is nothing but the background
 _OUTSIDE = (_FREQS < 5) | ((_FREQS > 12) & (_FREQS < 15))
 _N_STRONGEST = 4  # regions
 
 
-def measure_responses(response: Tensor, recent: Tensor, expected: Tensor) -> Tensor:
+def measure_responses(
+    components: Tensor, recent: Tensor, expected: Tensor, inputs: TrialInputs
+) -> Tensor:
     """Measure size and dynamics of the responses of a state.
 
-    Each trial is projected on the mean of the others, to which the level's expectation
-    is added as one more trial, by a matched filter for the person's own noise [1]_.
-    The projections are then explained by a mean, a linear decline over the recording
-    and recovery from recent stimuli, by ridge regression: with few trials both are
-    near zero rather than anything.
+    Size is that of the average along the axes of pretraining, less what noise gives it.
+    Strengths of trials, along filters of the person's own (see `trial_strengths`), are
+    explained by a mean, a linear decline over the recording and recovery from recent
+    stimuli, by ridge regression [1]_: with few trials both are near zero rather than
+    anything.
 
     Parameters
     ----------
-    response : Tensor, shape (n_trials, n_response)
-        Coefficients of the responses in order of time.
+    components : Tensor, shape (n_trials, n_space, n_time)
+        Responses on the axes of space and time, in order of time.
     recent : Tensor, shape (n_trials, 2)
         How many stimuli came shortly before; NaN where not known.
     expected : Tensor, shape (n_response,)
-        The response that the level expects of the person.
+        Coefficients of the response that the level expects of the person.
+    inputs : TrialInputs
+        The axes.
 
     Returns
     -------
@@ -60,48 +64,52 @@ def measure_responses(response: Tensor, recent: Tensor, expected: Tensor) -> Ten
 
     References
     ----------
-    .. [1] Kay (1993), "Fundamentals of statistical signal processing: estimation
-       theory", eq. 6.5 (generalised least squares).
+    .. [1] Hoerl & Kennard (1970), "Ridge regression: biased estimation for
+       nonorthogonal problems", Technometrics 12:55-67, eq. 2.3.
     """
-    z, expected = (
-        torch.as_tensor(values)[..., :_N_AXES].double()
-        for values in (response, expected)
-    )
+    joint = inputs.joint.double()
+    # a typical trial's noise is 1 on each of the joint axes
+    unit = joint.square().sum(0).mean().rsqrt()
+    components = torch.as_tensor(components).double() / unit
+    joint = (joint * unit)[:, :_N_AXES]
+    expected = torch.as_tensor(expected)
+    expected = inputs.components_of(expected[None])[0].double() / unit
     recent = torch.as_tensor(recent)[:, 0].double()
-    n, n_axes = z.shape
-    total = z.sum(0) + expected
-    mean = total / (n + 1)
-    rest = z - z.mean(0)
-    noise = rest.T @ rest / max(n - 1, 1)
-    level = (noise.trace() / n_axes).clamp(min=1e-3) if n > 1 else z.new_tensor(1.0)
-    white = torch.eye(n_axes, dtype=z.dtype)
-    filters = torch.linalg.inv((1 - _OWN_NOISE) * noise + _OWN_NOISE * level * white)
-    others = (total - z) / n
-    weights = others @ filters
-    gain = (others * weights).sum(1).clamp(min=1e-9).sqrt()
-    strength = (z * weights).sum(1) / gain
+    shape = components.shape[1:]
+    components = limit_trials(components.flatten(1)).unflatten(1, shape)
+    strength = trial_strengths(components, expected, joint.unflatten(0, shape))
 
-    course = torch.linspace(-1, 1, n, dtype=z.dtype) if n > 1 else z.new_zeros(1)
+    n = len(strength)
+    course = torch.linspace(-1, 1, n).double() if n > 1 else strength.new_zeros(1)
     fresh = (-2.0 * recent.nan_to_num(0.0)).exp()
     design = torch.stack([torch.ones_like(course), course, fresh - fresh.mean()], 1)
     spread = strength.std(correction=0).clamp(min=0.3)
     base = strength.mean().clamp(min=0.3)
     ridge = torch.stack(
-        [z.new_tensor(1e-9), (_DECLINE * base) ** -2, (_RECOVERY * base) ** -2]
+        [base.new_tensor(1e-9), (_DECLINE * base) ** -2, (_RECOVERY * base) ** -2]
     )
     fit = torch.linalg.solve(
         design.T @ design / spread**2 + ridge.diag(), design.T @ strength / spread**2
     )
-    by_chance = level * n_axes * n / (n + 1) ** 2
-    size = mean @ mean - by_chance
     return torch.stack(
         [
-            0.5 * size.clamp(min=_LEAST * by_chance).log(),
+            _log_size(components.flatten(1) @ joint, expected.flatten() @ joint),
             fit[0].clamp(min=0.2).log(),
             -fit[1] / base,
             fit[2] / base,
         ]
     )
+
+
+def _log_size(z: Tensor, expected: Tensor) -> Tensor:
+    """Give the log size of the average, less what noise gives it."""
+    n, n_axes = z.shape
+    mean = (z.sum(0) + expected) / (n + 1)
+    noise = n_axes * z.new_tensor(1.0)
+    if n > 1:
+        noise = (z - z.mean(0)).square().sum().clamp(min=1e-3) / (n - 1)
+    by_chance = noise * n / (n + 1) ** 2
+    return 0.5 * (mean @ mean - by_chance).clamp(min=_LEAST * by_chance).log()
 
 
 def measure_bands(log_spectrum: Tensor) -> Tensor:

@@ -31,17 +31,19 @@ class Windows(NamedTuple):
 class Part(NamedTuple):
     """What is known of the rows of one state of one recording."""
 
-    response: Tensor | None  # None without stimuli
+    components: Tensor | None  # of responses; None without stimuli
     spectra: Tensor
     recent: NDArray[np.float32] | None
     total: Tensor | None  # sum of what follows the stimulus
 
 
 class StateTrials(NamedTuple):
-    """One state of one participant."""
+    """One state of one participant; None where there are no stimuli."""
 
     trials: PersonTrials
-    evoked: Tensor | None  # (n_sensors, n_after), in tesla; None without stimuli
+    components: Tensor | None  # (n_trials, n_space, n_time), of each response
+    recent: Tensor | None  # (n_trials, 2)
+    evoked: Tensor | None  # (n_sensors, n_after), in tesla
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def gather_rows(blocks: Iterable[Windows], timing: Timing, inputs: TrialInputs) 
     inside = torch.zeros(n_after)
     inside[first : first + timing.recorded] = 1.0
     segments = segments - (total / count).float()[:, None] * inside
-    return Part(inputs.response(segments), spectra, timing.recent, segments.sum(0))
+    return Part(inputs.components(segments), spectra, timing.recent, segments.sum(0))
 
 
 def _cut(segments: Tensor, block: Windows, onset: int) -> Tensor:
@@ -218,13 +220,14 @@ def _cut(segments: Tensor, block: Windows, onset: int) -> Tensor:
 def join_parts(state: str, parts: list[Part], inputs: TrialInputs) -> StateTrials:
     """Join what is known of the recordings of one state."""
     # recordings without stimuli stay out where others of the state have them
-    timed = [part for part in parts if part.response is not None]
+    timed = [part for part in parts if part.components is not None]
     n_response = inputs.joint.shape[1]
     spectra = torch.cat([part.spectra for part in timed or parts])
     if not timed:
         trials = PersonTrials.of_state(state, None, spectra, n_response=n_response)
-        return StateTrials(trials, None)
-    response = torch.cat([part.response for part in timed])
-    recent = np.concatenate([part.recent for part in timed])
-    trials = PersonTrials.of_state(state, response, spectra, recent)
-    return StateTrials(trials, sum(part.total for part in timed) / len(response))
+        return StateTrials(trials, None, None, None)
+    components = torch.cat([part.components for part in timed])
+    recent = torch.from_numpy(np.concatenate([part.recent for part in timed]))
+    trials = PersonTrials.of_state(state, inputs.response(components), spectra, recent)
+    evoked = sum(part.total for part in timed) / len(components)
+    return StateTrials(trials, components, recent, evoked)

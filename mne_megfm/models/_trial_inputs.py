@@ -81,8 +81,9 @@ class TrialInputs(nn.Module):
     >>> import torch
     >>> from mne_megfm.models import TrialInputs
     >>> inputs = TrialInputs()
-    >>> inputs.response(torch.randn(3, 192, 125) * 1e-13).shape
-    torch.Size([3, 48])
+    >>> components = inputs.components(torch.randn(3, 192, 125) * 1e-13)
+    >>> components.shape, inputs.response(components).shape
+    (torch.Size([3, 40, 30]), torch.Size([3, 48]))
     >>> inputs.log_spectrum(torch.randn(3, 192, 250) * 1e-13).shape
     torch.Size([3, 24, 19])
     """
@@ -113,8 +114,8 @@ class TrialInputs(nn.Module):
             "spectrum_axes", torch.eye(n_values)[:, :n_spectral].clone()
         )
 
-    def response(self, segments: Tensor) -> Tensor:
-        """Map what follows stimuli to coefficients.
+    def components(self, segments: Tensor) -> Tensor:
+        """Map what follows stimuli to the axes of space and of time.
 
         Parameters
         ----------
@@ -123,12 +124,42 @@ class TrialInputs(nn.Module):
 
         Returns
         -------
+        components : Tensor, shape (n, n_space, n_time)
+            Weights of pairs of axes.
+        """
+        field = (segments / self.unit).transpose(1, 2) @ self.space
+        return field.transpose(1, 2) @ self.time
+
+    def response(self, components: Tensor) -> Tensor:
+        """Map components to coefficients.
+
+        Parameters
+        ----------
+        components : Tensor, shape (n, n_space, n_time)
+            As of `components`.
+
+        Returns
+        -------
         coefficients : Tensor, shape (n, n_response)
             In units of a typical trial's noise.
         """
-        field = (segments / self.unit).transpose(1, 2) @ self.space
-        both = field.transpose(1, 2) @ self.time
-        return both.flatten(1) @ self.joint
+        return components.flatten(1) @ self.joint
+
+    def components_of(self, coefficients: Tensor) -> Tensor:
+        """Find the smallest components with given coefficients.
+
+        Parameters
+        ----------
+        coefficients : Tensor, shape (n, n_response)
+            As of `response`.
+
+        Returns
+        -------
+        components : Tensor, shape (n, n_space, n_time)
+            Of least norm: `response` gives the coefficients back.
+        """
+        both = coefficients @ torch.linalg.pinv(self.joint)
+        return both.unflatten(1, (self.space.shape[1], self.time.shape[1]))
 
     def field(self, coefficients: Tensor) -> Tensor:
         """Find the smallest field with given coefficients.
@@ -141,11 +172,10 @@ class TrialInputs(nn.Module):
         Returns
         -------
         field : Tensor, shape (n, n_sensors, n_after)
-            Canonical field in tesla, of least norm step by step: `response` gives the
-            coefficients back.
+            Canonical field in tesla, of least norm step by step: `components` and
+            `response` give the coefficients back.
         """
-        both = coefficients @ torch.linalg.pinv(self.joint)
-        both = both.unflatten(1, (self.space.shape[1], self.time.shape[1]))
+        both = self.components_of(coefficients)
         over_time = both @ torch.linalg.pinv(self.time)
         return torch.linalg.pinv(self.space).T @ over_time * self.unit
 

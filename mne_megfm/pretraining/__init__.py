@@ -21,7 +21,13 @@ from ._ranks import LostRankError
 from ._settings import PretrainSettings
 from ._trainer import StoppedError
 from ._trial_axes import fit_trial_inputs, fit_untrained_inputs
-from ._trials import PersonTrials, collate, recent_stimuli, state_kind
+from ._trials import (
+    PersonTrials,
+    collate,
+    limit_trials,
+    recent_stimuli,
+    state_kind,
+)
 from ._windows import WindowArray
 
 __all__ = [
@@ -47,6 +53,7 @@ __all__ = [
     "hide_trials",
     "level_loss",
     "load_checkpoint",
+    "limit_trials",
     "load_level",
     "masked_r2",
     "pretrain",

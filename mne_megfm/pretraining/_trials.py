@@ -97,7 +97,7 @@ class PersonTrials:
         n = len(log_spectrum)
         responds = response is not None
         if responds:
-            response = _limited(torch.as_tensor(response))
+            response = limit_trials(torch.as_tensor(response))
         else:
             response = torch.zeros(n, n_response)
         if recent is None:
@@ -168,8 +168,27 @@ class PersonTrials:
         return torch.cat(squares).quantile(0.5).clamp(min=1e-6).sqrt()
 
 
-def _limited(response: torch.Tensor) -> torch.Tensor:
-    """Shrink odd trials."""
+def limit_trials(response: torch.Tensor) -> torch.Tensor:
+    """Shrink trials that are much larger than the others: artefacts.
+
+    Parameters
+    ----------
+    response : Tensor, shape (n_trials, n_values)
+        What is known of trials.
+
+    Returns
+    -------
+    limited : Tensor, shape (n_trials, n_values)
+        The same, but for trials of more than 2.5 times the size of the median one,
+        which get that size. Of up to three trials none is shrunk.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.pretraining import limit_trials
+    >>> limit_trials(torch.tensor([[1.0], [-1.0], [1.0], [100.0]])).ravel()
+    tensor([ 1.0000, -1.0000,  1.0000,  2.5000])
+    """
     if len(response) <= 3:
         return response
     size = response.square().mean(1).sqrt()

@@ -21,8 +21,9 @@ from mne_megfm.estimators._measures import (
     measure_bands,
     measure_responses,
 )
+from mne_megfm.estimators._strengths import trial_strengths
 from mne_megfm.estimators._trials import read_trials, split_elements
-from mne_megfm.models import BANDS
+from mne_megfm.models import BANDS, TrialInputs
 from mne_megfm.pretraining import delete_level, load_level
 
 # rounding of float32 where windows come in other batches
@@ -45,27 +46,27 @@ def columns(transformer, *starts):
 
 
 # -- measures -----------------------------------------------------------------------
+INPUTS = TrialInputs()
+
+
+def measure(components, recent=None):
+    """Measure responses whose joint axes are the first pairs of axes."""
+    if recent is None:
+        recent = np.full((len(components), 2), np.nan)
+    return measure_responses(components, recent, np.zeros(48, np.float32), INPUTS)
+
+
 def planted(rng, n, decline, noise=0.05, size=6.0):
     """Responses along one axis that fall by a share from first to last trial."""
-    z = noise * rng.standard_normal((n, 48))
-    z[:, 3] += size * (1 - decline * np.linspace(-0.5, 0.5, n))
+    z = noise * rng.standard_normal((n, 40, 30))
+    z[:, 0, 3] += size * (1 - decline * np.linspace(-0.5, 0.5, n))
     return z
-
-
-def unknown(n):
-    return np.full((n, 2), np.nan)
 
 
 @pytest.mark.parametrize("decline", [-0.2, 0.0, 0.3])
 def test_habituation_is_the_relative_decline(rng, decline):
-    z = planted(rng, 60, decline)
-    found = dict(
-        zip(
-            RESPONSE_MEASURES,
-            measure_responses(z, unknown(60), np.zeros(48)),
-            strict=True,
-        )
-    )
+    measures = measure(planted(rng, 60, decline))
+    found = dict(zip(RESPONSE_MEASURES, measures, strict=True))
     assert found["habituation"] == pytest.approx(decline / 2, abs=0.02)
     assert found["size"] == pytest.approx(np.log(6), abs=0.05)
 
@@ -75,20 +76,17 @@ def test_recovery_is_seen_after_pauses(rng):
     fresh = np.arange(60) % 10 == 0
     recent = np.where(fresh, 0.1, 2.0)[:, None] * [1.0, 1.0]
     gained = z.copy()
-    gained[fresh, 3] *= 1.4
+    gained[fresh, 0, 3] *= 1.4
     index = RESPONSE_MEASURES.index("recovery")
-    plain = measure_responses(z, recent, np.zeros(48))[index]
-    assert measure_responses(gained, recent, np.zeros(48))[index] > plain + 0.2
-    assert measure_responses(gained, unknown(60), np.zeros(48))[index] == 0
+    plain = measure(z, recent)[index]
+    assert measure(gained, recent)[index] > plain + 0.2
+    assert measure(gained)[index] == 0
 
 
 def test_few_trials_say_little(rng):
     """Noise alone: what three trials say of habituation stays near zero."""
     index = RESPONSE_MEASURES.index("habituation")
-    found = [
-        measure_responses(planted(rng, n, 0.0, noise=3.0), unknown(n), np.zeros(48))
-        for n in (1, 2, 3) * 10
-    ]
+    found = [measure(planted(rng, n, 0.0, noise=3.0)) for n in (1, 2, 3) * 10]
     assert np.isfinite(found).all()
     assert np.abs(np.array(found)[:, index]).max() < 0.5
 
@@ -97,41 +95,83 @@ def test_few_trials_say_little(rng):
 def test_a_larger_unit_changes_size_alone(rng, size):
     """Weak responses are measured as well as strong ones, none by a fixed floor."""
     z = planted(rng, 40, 0.1, noise=0.5, size=size)
-    one, large = (
-        measure_responses(factor * z, unknown(40), np.zeros(48)).numpy()
-        for factor in (1.0, 20.0)
-    )
+    one, large = (measure(factor * z).numpy() for factor in (1.0, 20.0))
     np.testing.assert_allclose(large - one, [np.log(20.0), 0, 0, 0], atol=1e-6)
 
 
 def test_size_without_a_response_is_that_of_noise(rng):
-    """Half of what noise gives the average of 40 trials, on 32 axes, is the least."""
+    """Half of what noise gives the average of 40 trials, on 16 axes, is the least."""
     index = RESPONSE_MEASURES.index("size")
-    found = [
-        measure_responses(rng.standard_normal((40, 48)), unknown(40), np.zeros(48))
-        for _ in range(20)
-    ]
-    least = 0.5 * np.log(0.5 * 32 * 40 / 41**2)
-    found = np.array(found)[:, index]
+    noise = rng.standard_normal((20, 40, 40, 30))
+    found = np.array([measure(z) for z in noise])[:, index]
+    least = 0.5 * np.log(0.5 * 16 * 40 / 41**2)
     assert found.min() == pytest.approx(least, abs=0.1)
-    assert found.max() < 0.5 * np.log(32 * 40 / 41**2) + 0.1
+    assert found.max() < 0.5 * np.log(16 * 40 / 41**2) + 0.2
+
+
+def strengths(z, expected=None):
+    z = torch.as_tensor(z)
+    expected = torch.zeros_like(z[0]) if expected is None else torch.as_tensor(expected)
+    joint = torch.eye(z[0].numel(), 16, dtype=z.dtype).unflatten(0, z.shape[1:])
+    return trial_strengths(z, expected, joint).numpy()
+
+
+def test_strengths_leave_the_noise_of_the_person_out(rng):
+    """A source of noise that all axes see hides responses from fixed axes alone."""
+    truth = rng.uniform(0.5, 2.0, 80)
+    response = np.outer(rng.standard_normal(16), np.hanning(12))
+    field = rng.standard_normal(16)
+    noise = rng.standard_normal((80, 16, 12))
+    # as slow as the response
+    source = rng.standard_normal((80, 1)) * np.hanning(12)
+    z = truth[:, None, None] * response + noise
+    z += 3 * field[:, None] * source[:, None]
+    found = np.corrcoef(strengths(z), truth)[0, 1]
+    fixed = np.corrcoef((z * response).sum((1, 2)), truth)[0, 1]
+    # knowing all: generalised least squares (Kay 1993, eq. 6.5) with the true noise
+    cov = np.eye(192) + 9 * np.outer(
+        one := np.outer(field, np.hanning(12)).ravel(), one
+    )
+    best = np.linalg.solve(cov, response.ravel())
+    known = np.corrcoef(z.reshape(80, -1) @ best, truth)[0, 1]
+    assert fixed < 0.8 < found
+    assert found > known - 0.05
+
+
+def test_strengths_are_in_units_of_noise(rng):
+    """Of white noise of any size, and without a response they are not above it."""
+    response = np.zeros((16, 12))
+    response[0, :5] = 3.0
+    noise = rng.standard_normal((400, 16, 12))
+    found = strengths(7.0 * (response + noise))
+    assert found.mean() == pytest.approx(3 * np.sqrt(5), rel=0.15)
+    assert found.std() == pytest.approx(1.0, rel=0.15)
+    assert abs(strengths(noise).mean()) < 0.5
+
+
+def test_one_trial_is_measured_on_what_is_expected(rng):
+    expected = rng.standard_normal((1, 16, 12))
+    unit = expected / np.linalg.norm(expected)
+    assert strengths(5.0 * unit, expected[0])[0] > 2.0
+    assert np.isfinite(strengths(np.zeros((1, 16, 12)))).all()
+    assert np.isfinite(strengths(np.zeros((5, 16, 12)))).all()
 
 
 def test_trials_are_in_units_of_usual_noise(fitted, participants):
     """Trials differ by about 1, and sizes of responses by more than rounding."""
     recordings = fitted._recordings(participants)
-    noise, sizes = [], []
+    noise, sizes, zeros = [], [], np.zeros(48, np.float32)
     for group in split_elements(recordings):
         states = read_trials(
             group, fitted.frontend_, fitted.config_, fitted.level_.inputs, 16
         )
         for state in states.values():
-            trials = state.trials
-            if trials.responds.any():
-                noise.append(float(trials.response.std(0).mean()))
-                sizes.append(
-                    measure_responses(trials.response, trials.recent, np.zeros(48))[0]
+            if state.components is not None:
+                noise.append(float(state.trials.response.std(0).mean()))
+                found = measure_responses(
+                    state.components, state.recent, zeros, fitted.level_.inputs
                 )
+                sizes.append(found[0])
     assert 0.3 < np.median(noise) < 3.0
     assert len(np.unique(np.round(sizes, 3))) > len(sizes) / 2
     assert (fitted.level_.measures_scale[1:3, 0] > 0.4).all()
@@ -148,6 +188,18 @@ def test_alpha_frequency_is_found():
     at = [entry["alpha-frequency"] for entry in found]
     assert_allclose(at, [8.5, 10.0, 11.5], atol=0.5)
     assert_allclose([entry["beta"] for entry in found], 0.0, atol=0.4)
+
+
+def test_theta_does_not_draw_the_frequency_of_alpha():
+    freqs = np.array([(a + b) / 2 for a, b in BANDS])
+    index = BAND_MEASURES.index("alpha-frequency")
+    found = []
+    for theta in (0.0, 1.5):
+        spectrum = -1.2 * np.log(freqs)
+        spectrum += 1.0 * np.exp(-0.5 * ((freqs - 10.0) / 1.0) ** 2)
+        spectrum += theta * np.exp(-0.5 * ((freqs - 5.5) / 1.0) ** 2)
+        found.append(measure_bands(np.tile(spectrum, (24, 1)))[index])
+    assert abs(found[1] - found[0]) < 0.2
 
 
 # -- contracts ----------------------------------------------------------------------
@@ -335,7 +387,7 @@ def test_map_shows_where_and_when(fitted):
     rng = np.random.default_rng(0)
     coefficients = torch.tensor(rng.standard_normal((3, 48)), dtype=torch.float32)
     field = inputs.field(coefficients)
-    back = inputs.response(field)
+    back = inputs.response(inputs.components(field))
     assert_allclose(back, coefficients, rtol=0, atol=2e-3 * float(coefficients.max()))
     maps = map_responses(fitted.level_, coefficients.numpy())
     assert maps.shape == (3, 24, 10)

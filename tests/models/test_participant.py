@@ -95,7 +95,8 @@ def test_response_is_the_product_of_its_maps():
         buffer = getattr(inputs, name)
         buffer.copy_(torch.tensor(rng.standard_normal(buffer.shape)))
     segments = rng.standard_normal((2, 192, 125))
-    found = inputs.response(torch.tensor(1e-12 * segments, dtype=torch.float32))
+    field = torch.tensor(1e-12 * segments, dtype=torch.float32)
+    found = inputs.response(inputs.components(field))
     space, time, joint = (
         getattr(inputs, n).numpy() for n in ("space", "time", "joint")
     )

@@ -76,6 +76,10 @@ def test_noise_is_what_trials_differ_by(rng):
     assert trials.take(np.arange(1)).noise == 1.0
 
 
+def coefficients(inputs, segments):
+    return inputs.response(inputs.components(torch.from_numpy(segments))).numpy()
+
+
 def test_axes_find_a_planted_response(rng):
     """Axes found on weak responses tell the strength of those of other people."""
     pattern = rng.standard_normal(192)
@@ -93,13 +97,13 @@ def test_axes_find_a_planted_response(rng):
     inputs = TrialInputs(n_space=4, n_time=4, n_response=3, n_spectral=2)
     fit_trial_inputs(inputs, lambda: iter(people), rng.standard_normal((50, 24, 19)))
     strength, other = person(0, 8)
-    z = inputs.response(torch.tensor(other)).numpy()
+    z = coefficients(inputs, other)
     assert abs(np.corrcoef(z[:, 0], strength)[0, 1]) > 0.95
     # the best sensor at the best moment does not tell as much
     best = other[:, np.abs(pattern).argmax(), 25]
     assert abs(np.corrcoef(best, strength)[0, 1]) < 0.85
     # trials of a typical person differ by 1, however many people the axes are of
-    z = inputs.response(torch.tensor(np.concatenate(people))).numpy()
+    z = coefficients(inputs, np.concatenate(people))
     assert_allclose(z.reshape(8, 20, 3).std(1, ddof=1).mean(0), 1.0, atol=0.15)
 
 
@@ -119,7 +123,7 @@ def test_untrained_axes_are_those_of_most_power(rng):
         overlap = np.abs(found.double().numpy().T @ truth)
         assert (overlap.argmax(1) == np.arange(found.shape[1])).all()
         assert overlap.max(1) == pytest.approx(1.0, abs=0.15)
-    z = inputs.response(torch.from_numpy(windows[..., :125])).numpy()
+    z = coefficients(inputs, windows[..., :125])
     assert_allclose(z.std(0), 1.0, rtol=1e-3)
     # six pairs of axes: the four of most power are kept, the most of all first
     expected = np.outer(np.exp(-np.arange(3) / 4.0), np.exp(-np.arange(2) / 10.0))
