@@ -99,7 +99,7 @@ class Cohort:
 
 COHORTS = {
     "A": Cohort(
-        seed=301,
+        seed=501,
         n_participants=100,
         arrays=("vectorview", "ctf", "4d", "kit"),
         sfreq=500.0,
@@ -115,7 +115,7 @@ COHORTS = {
         head_known=True,
     ),
     "B": Cohort(
-        seed=302,
+        seed=601,
         n_participants=90,
         arrays=("vectorview", "ctf"),
         sfreq=600.0,

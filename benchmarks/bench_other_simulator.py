@@ -122,7 +122,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cohort", choices=tuple(COHORTS), default="A")
     parser.add_argument("--participants", type=int, help="A: 100, B: 90")
-    parser.add_argument("--seed", type=int, help="A: 301, B: 302")
+    parser.add_argument("--seed", type=int, help="A: 501, B: 601")
     parser.add_argument(
         "--cohorts", type=int, default=1, help="with seeds SEED, SEED + 1, ..."
     )

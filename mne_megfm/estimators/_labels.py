@@ -1,4 +1,4 @@
-"""Checks of what comes with the recordings: labels, weights, groups, duplicates."""
+"""Checks of what comes with the recordings: labels, weights, groups."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import column_or_1d
-
-from ..inputs import Recordings
-from ..inputs._reading import read_rows
 
 
 def check_labels(y: Any, n_samples: int, unit: str) -> NDArray:
@@ -56,28 +53,6 @@ def check_groups(groups: Any, n_samples: int, unit: str) -> NDArray[np.int_]:
             f"{listed(missing)}; name the participant of each."
         )
     return np.unique(groups, return_inverse=True)[1]
-
-
-def check_duplicates(recordings: Recordings, groups: NDArray[np.int_]) -> None:
-    """Refuse participants that are there twice under different names.
-
-    Two elements are the same participant if a recording of both has the same object or
-    the same data in its first row. One of them in training and the other in a test
-    would make any result look good.
-    """
-    seen: dict[bytes, int] = {}
-    for recording in recordings:
-        element = int(recordings.elements[recording.index[0]])
-        first = recording.select(np.array([0]), recording.index[:1])
-        for _, pieces in read_rows(first):
-            key = np.ascontiguousarray(pieces[0].own).tobytes()
-        other = seen.setdefault(key, element)
-        if other != element and groups[other] != groups[element]:
-            raise ValueError(
-                "Expected each participant once, got the same recording in elements "
-                f"{other} and {element} of X; leave one of them out, or give both the "
-                "same group."
-            )
 
 
 def _check_length(name: str, values: NDArray, n_samples: int, unit: str) -> None:

@@ -23,13 +23,8 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from ..inputs import Recordings
 from ..models import ModelConfig, merge_adapters
 from ..plugins import get, resolve
-from ._labels import (
-    check_duplicates,
-    check_groups,
-    check_labels,
-    check_weights,
-    listed,
-)
+from ._duplicates import check_duplicates
+from ._labels import check_groups, check_labels, check_weights, listed
 from ._level_network import level_outputs, reads_trials
 from ._network import network_outputs, rows_of_samples
 from ._signals import describe_signals

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..estimators._labels import check_duplicates, check_groups
+from ..estimators._duplicates import check_duplicates
+from ..estimators._labels import check_groups
 from ..inputs import MEGSamples, as_recordings
 from ..inputs._reading import raw_windows
 

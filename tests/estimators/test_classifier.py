@@ -209,7 +209,7 @@ def test_weights_and_groups_that_do_not_do(probe, labelled, given, match):
 
 def test_a_participant_twice(probe, labelled):
     X, y = labelled
-    match = "same recording in elements 2 and 5"
+    match = "same recording, or parts of it, in elements 2 and 5"
     with pytest.raises(ValueError, match=match):
         probe.fit([*X[:5], X[2], *X[6:]], y)
     copied = {state: epochs.copy() for state, epochs in X[2].items()}

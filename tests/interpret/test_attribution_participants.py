@@ -195,7 +195,8 @@ def test_gradient_is_that_of_finite_differences(people, logistic, rng, state):
     up = mne.filter.filter_data(gradient * scale**2, 250.0, None, 40.0)
     fields = [1e-2 * up * scale.mean() / np.abs(up).max(), _average(epochs)]
     fields += [_smooth(rng, len(gradient), epochs.times, 1e-14) for _ in range(2)]
-    found = [_slope(logistic, person, state, field, 1e-1) for field in fields]
+    # within the smallest size, beyond which the decision has a bend
+    found = [_slope(logistic, person, state, field, 2e-2) for field in fields]
     expected = [(gradient * field).sum() for field in fields]
     assert_allclose(expected, found, rtol=0.02, atol=0.01 * np.abs(found).max())
 

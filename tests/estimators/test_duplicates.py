@@ -1,0 +1,94 @@
+"""Participants that are there twice, whole or in part."""
+
+import mne
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter1d
+
+from mne_megfm.estimators._duplicates import check_duplicates
+from mne_megfm.inputs import as_recordings
+
+SFREQ = 500.0
+
+
+@pytest.fixture
+def person(rng):
+    """People with the same response and noise of their own, as fields of T and T/m."""
+    info = mne.create_info(24, SFREQ, ["mag"] * 8 + ["grad"] * 16)
+    unit = np.repeat([1e-12, 4e-11], [8, 16])[:, None]
+    response = rng.standard_normal((24, 1)) * np.hanning(300)
+
+    def make(n=20):
+        noise = gaussian_filter1d(rng.standard_normal((n, 24, 300)), 3.0)
+        return mne.EpochsArray(unit * (noise + response), info, tmin=-0.1)
+
+    return make
+
+
+def scaled(epochs):
+    return epochs.apply_function(lambda values: 1e3 * values)
+
+
+def check(*people, groups=None):
+    X = [{"auditory": one} for one in people]
+    groups = np.arange(len(X)) if groups is None else np.array(groups)
+    check_duplicates(as_recordings(X, verbose="error"), groups)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda epochs: epochs,
+        lambda epochs: epochs[::-1],
+        lambda epochs: epochs[5:8],
+        lambda epochs: epochs.crop(0.0, 0.4),
+        lambda epochs: epochs.apply_baseline((None, 0)),
+        lambda epochs: epochs.drop_channels(epochs.ch_names[-3:]),
+        scaled,
+    ],
+    ids=["whole", "order", "some", "cropped", "baseline", "channels", "unit"],
+)
+def test_copies_are_found(person, changed):
+    people = [person() for _ in range(3)]
+    copy = changed(people[1].copy())
+    with pytest.raises(ValueError, match="elements 1 and 3 of X"):
+        check(*people, copy)
+    check(*people, copy, groups=[0, 1, 2, 1])
+
+
+def test_a_copy_on_disk_is_found(person, tmp_path):
+    """Saved with other rounding, and in other states."""
+    people = [person() for _ in range(2)]
+    people[0].save(tmp_path / "copy-epo.fif", fmt="single")
+    copy = mne.read_epochs(tmp_path / "copy-epo.fif", preload=False)[3:]
+    with pytest.raises(ValueError, match="elements 0 and 2 of X"):
+        check(*people, copy)
+    X = [{"auditory": people[0]}, {"somatosensory": copy}]
+    with pytest.raises(ValueError, match="elements 0 and 1 of X"):
+        check_duplicates(as_recordings(X, verbose="error"), np.arange(2))
+
+
+def test_a_piece_of_a_recording_is_found(rng):
+    info = mne.create_info(24, SFREQ, "mag")
+    data = 1e-12 * gaussian_filter1d(rng.standard_normal((2, 24, 10_000)), 3.0)
+    one, other = (mne.io.RawArray(values, info) for values in data)
+    check_duplicates(as_recordings([one, other]), np.arange(2))
+    piece = one.copy().crop(4.3, 11.2)
+    with pytest.raises(ValueError, match="elements 0 and 2 of X"):
+        check_duplicates(as_recordings([one, other, piece]), np.arange(3))
+
+
+@pytest.mark.parametrize("n_channels", [2, 24])
+def test_others_are_not_copies(person, n_channels):
+    """Not with the same response, few channels, or flat spans in common."""
+    people = [person(60) for _ in range(6)]
+    for one in people:
+        one.pick(one.ch_names[:n_channels])
+        one.get_data(copy=False)[::7, :, 100:] = 0.0
+    check(*people)
+
+
+def test_the_same_recording_twice_for_one_participant(person):
+    epochs = person()
+    X = [{"auditory": epochs, "somatosensory": epochs.copy()}, {"auditory": person()}]
+    check_duplicates(as_recordings(X, verbose="error"), np.arange(2))
