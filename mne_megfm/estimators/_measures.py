@@ -123,8 +123,14 @@ def measure_bands(log_spectrum: Tensor) -> Tensor:
     Returns
     -------
     measures : Tensor of float64, shape (3,)
-        See `BAND_MEASURES`: centre of alpha in Hz over all regions, and by how much
-        theta and beta exceed the background (log) where they are strongest.
+        See `BAND_MEASURES`: centre of gravity of 8 to 13 Hz over all regions [1]_, in
+        Hz, and by how much theta and beta exceed the background (log) where they are
+        strongest.
+
+    References
+    ----------
+    .. [1] Klimesch, Schimke & Pfurtscheller (1993), "Alpha frequency, cognitive load
+       and memory performance", Brain Topogr 5:241-251 (gravity frequency).
     """
     log_spectrum = torch.as_tensor(log_spectrum).double()
     design = torch.stack([torch.ones_like(_FREQS), _FREQS.log()], 1)
