@@ -25,6 +25,8 @@ _N_AXES = 16
 _LEAST = 0.5
 # spread over people of relative decline and recovery, to which few trials are shrunk
 _DECLINE, _RECOVERY = 0.25, 0.5
+# smallest mean strength, in standard deviations of the noise
+_WEAKEST = 0.5
 _FREQS = torch.tensor([(a + b) / 2 for a, b in BANDS], dtype=torch.float64)
 _THETA, _ALPHA, _BETA = (
     (low <= _FREQS) & (high >= _FREQS) for low, high in ((4, 6), (8, 13), (15, 30))
@@ -84,7 +86,7 @@ def measure_responses(
     fresh = (-2.0 * recent.nan_to_num(0.0)).exp()
     design = torch.stack([torch.ones_like(course), course, fresh - fresh.mean()], 1)
     spread = strength.std(correction=0).clamp(min=0.3)
-    base = strength.mean().clamp(min=0.3)
+    base = strength.mean().clamp(min=_WEAKEST)
     ridge = torch.stack(
         [base.new_tensor(1e-9), (_DECLINE * base) ** -2, (_RECOVERY * base) ** -2]
     )
@@ -94,7 +96,7 @@ def measure_responses(
     return torch.stack(
         [
             _log_size(components.flatten(1) @ joint, expected.flatten() @ joint),
-            fit[0].clamp(min=0.2).log(),
+            fit[0].clamp(min=_WEAKEST).log(),
             -fit[1] / base,
             fit[2] / base,
         ]

@@ -18,12 +18,13 @@ _AXES_WORTH = 10
 def trial_strengths(components: Tensor, expected: Tensor, joint: Tensor) -> Tensor:
     """Project each trial on the average of the others.
 
-    Noise is made white over space and time by the person's own trials, and the
+    Noise is made white over space and time by the person's other trials, and the
     projection is along the few directions in space in which their average is largest:
     denoising source separation [1]_ of one person. Where trials are few, their average
     is noise in part. So its share off the axes along which people of pretraining
-    respond is weighted as n to `_AXES_WORTH`, and what the level expects of the person
-    counts as one more trial.
+    respond is weighted as the number of trials to `_AXES_WORTH`, and what the level
+    expects of the person counts as one more trial. Nothing of a trial is in what it is
+    projected on, or strengths of few trials would be those of their noise.
 
     Parameters
     ----------
@@ -37,47 +38,50 @@ def trial_strengths(components: Tensor, expected: Tensor, joint: Tensor) -> Tens
     Returns
     -------
     strengths : Tensor of float64, shape (n_trials,)
-        In standard deviations of the noise.
+        In standard deviations of the noise; of a typical trial's for up to two trials.
 
     References
     ----------
     .. [1] de Cheveigné & Simon (2008), "Denoising based on spatial filtering",
        J Neurosci Methods 171:331-339, section 2.3.
     """
-    z, expected, joint = (
-        values[..., :_N_SPACE, :_N_TIME] for values in (components, expected, joint)
+    z, expected = (
+        values[..., :_N_SPACE, :_N_TIME] for values in (components, expected)
     )
     n, n_space, n_time = z.shape
-    axes = joint.reshape(n_space * n_time, -1)
-    on_axes = axes @ torch.linalg.pinv(axes)
-    own = n / (n + _AXES_WORTH)
+    axes = joint[:_N_SPACE, :_N_TIME].flatten(0, 1)
+    others = ((z.sum(0) + expected - z) / n).flatten(1)
+    known = others @ axes @ torch.linalg.pinv(axes)
+    own = (n - 1) / (n - 1 + _AXES_WORTH)
+    others = (known + own * (others - known)).unflatten(1, (n_space, n_time))
 
-    def denoise(mean: Tensor) -> Tensor:
-        flat = mean.flatten(-2)
-        known = flat @ on_axes.T
-        return (known + own * (flat - known)).unflatten(-1, (n_space, n_time))
-
-    rest = z - z.mean(0)
-    in_space = _whitener(rest)
-    in_time = _whitener((in_space @ rest).mT)
-
-    def whiten(values: Tensor) -> Tensor:
-        return in_space @ values @ in_time.mT
-
-    total = z.sum(0) + expected
-    average = whiten(denoise(total / (n + 1)))
-    directions = torch.linalg.svd(average, full_matrices=False)[0][:, :_N_DIRECTIONS]
-    template = (directions.mT @ whiten(denoise((total - z) / n))).flatten(1)
-    trials = (directions.mT @ whiten(z)).flatten(1)
+    in_space, in_time = _whiteners(z)
+    template = in_space @ others @ in_time.mT
+    directions = torch.linalg.svd(template, full_matrices=False)[0][..., :_N_DIRECTIONS]
+    template = (directions.mT @ template).flatten(1)
+    trials = (directions.mT @ in_space @ z @ in_time.mT).flatten(1)
     return (trials * template).sum(1) / template.norm(dim=1).clamp(min=1e-6)
 
 
-def _whitener(rest: Tensor) -> Tensor:
-    """Find the matrix that makes noise of shape (n, n_rows, n_columns) white."""
-    n, n_rows, n_columns = rest.shape
-    identity = torch.eye(n_rows, dtype=rest.dtype)
-    if n == 1:
-        return identity
-    noise = (rest @ rest.mT).sum(0) / ((n - 1) * n_columns)
-    white = (_WHITE * noise.trace() / n_rows).clamp(min=1e-6) * identity
+def _whiteners(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Find for each trial what makes the noise of the others white, (n, size, size)."""
+    n, n_space, n_time = z.shape
+    if n < 3:
+        identities = (torch.eye(size).to(z) for size in (n_space, n_time))
+        return tuple(one.expand(n, -1, -1) for one in identities)
+    mean = (z.sum(0) - z) / (n - 1)
+    # of the others around their mean: all, less the trial, less the mean
+    noise = (z @ z.mT).sum(0) - z @ z.mT - (n - 1) * (mean @ mean.mT)
+    in_space = _inverse_root(noise / ((n - 2) * n_time))
+    inner = in_space.mT @ in_space
+    pairs = torch.einsum("nst,nuv->sutv", z, z)
+    noise = torch.einsum("nsu,sutv->ntv", inner, pairs)
+    noise = noise - z.mT @ inner @ z - (n - 1) * (mean.mT @ inner @ mean)
+    return in_space, _inverse_root(noise / ((n - 2) * n_space))
+
+
+def _inverse_root(noise: Tensor) -> Tensor:
+    """Find the matrices that whiten noise of these covariances."""
+    level = noise.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+    white = (_WHITE * level).clamp(min=1e-6) * torch.eye(noise.shape[-1]).to(noise)
     return torch.linalg.inv(torch.linalg.cholesky(noise + white))
