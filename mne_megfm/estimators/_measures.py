@@ -16,7 +16,7 @@ BAND_MEASURES = ("alpha-frequency", "theta", "beta")
 
 #: Rough mean and spread over adults, along axes of most power, for levels that have
 #: seen nobody.
-USUAL_RESPONSES = (-0.5, 0.5, 0.0, 0.0), (0.7, 0.45, 0.12, 0.25)
+USUAL_RESPONSES = (-0.5, -0.15, 0.0, 0.0), (0.7, 0.65, 0.12, 0.2)
 USUAL_BANDS = (10.0, 0.25, 0.5), (0.8, 0.3, 0.4)
 
 # axes of the response that size is measured on: the others hold mostly noise
