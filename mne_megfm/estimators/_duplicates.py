@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from zlib import crc32
 
 import numpy as np
+from mne import channel_type
 from numpy.typing import NDArray
 
 from ..inputs import Recording, Recordings
 from ..inputs._reading import read_rows
 
-# a row is known by its steepest moment in each span of so many seconds
+# a group of channels is known by its steepest moment in each span of so many seconds
 _SPAN = 1.0
-# by the channels that change most then, and the course of the first of them
-_N_NAMES, _N_COURSES = 8, 4
-_AROUND = 25  # samples on either side
-# correlation of the courses: copies differ by rounding alone
+# and by its course so many seconds before and after
+_AROUND = 0.05
+# groups of one kind of channel that are looked at, and about how many are in each
+_N_GROUPS, _GROUP = 3, 8
+_FEWEST = 4
+# channels that changed most, in order: what is looked up
+_N_NAMES = 6
+# correlation of courses: copies differ by rounding alone
 _SAME = 0.9999
+# moments in common from which on it is no chance
+_ENOUGH = 2
 
 
-def check_duplicates(recordings: Recordings, groups: NDArray[np.int_]) -> None:
+def check_duplicates(
+    recordings: Recordings,
+    groups: NDArray[np.int_],
+    positions: Sequence[int] | None = None,
+) -> None:
     """Refuse participants that are there twice under different names.
 
     One of them in training and the other in a test would make any result look good.
     Two elements are the same participant if a recording of both has the same data in
-    its first row, or any moment in common: so copies are found that lack some epochs or
-    channels, are cropped, saved once more, in another unit, or have another baseline;
-    not those that were filtered or resampled.
+    its first row, or some moments in common. So copies are found that were saved once
+    more, in another unit or with another baseline, and as a rule those that lack
+    epochs, a few channels, all of one kind, or what was cropped. Those that were
+    filtered or resampled are not, nor parts of recordings with fewer than four channels
+    of a kind.
 
     Parameters
     ----------
@@ -34,6 +48,8 @@ def check_duplicates(recordings: Recordings, groups: NDArray[np.int_]) -> None:
         The recordings of all elements.
     groups : ndarray of int, shape (n_elements,)
         Numbers of the participants.
+    positions : sequence of int, optional
+        Where the elements are in the user's list; in that order by default.
 
     Raises
     ------
@@ -47,39 +63,66 @@ def check_duplicates(recordings: Recordings, groups: NDArray[np.int_]) -> None:
         first = recording.select(np.array([0]), recording.index[:1])
         for _, pieces in read_rows(first):
             key = np.ascontiguousarray(pieces[0].own).tobytes()
-        _compare(wholes.setdefault(key, element), element, groups)
+        shared: dict[int, set] = {}
         found = list(_moments(recording))
-        for names, courses in found:
-            for other, known in moments.get(names, ()):
-                if abs(np.vdot(known, courses)) > _SAME:
-                    _compare(other, element, groups)
+        for names, place, course in found:
+            for other, one in moments.get(names, ()):
+                if one.shape == course.shape and abs(np.vdot(one, course)) > _SAME:
+                    shared.setdefault(other, set()).add(place)
         # not its own: a state may be there twice
-        for names, courses in found:
-            moments.setdefault(names, []).append((element, courses))
+        for names, _, course in found:
+            moments.setdefault(names, []).append((element, course))
+        needed = min(_ENOUGH, len({place for _, place, _ in found}))
+        same = [other for other, places in shared.items() if len(places) >= needed]
+        for other in (wholes.setdefault(key, element), *same):
+            if groups[other] != groups[element]:
+                where = range(len(groups)) if positions is None else positions
+                raise ValueError(
+                    "Expected each participant once, got the same recording, or parts "
+                    f"of it, in elements {where[other]} and {where[element]} of X; "
+                    "leave one of them out, or give both the same group."
+                )
 
 
-def _moments(recording: Recording) -> Iterator[tuple[tuple[str, ...], NDArray]]:
-    """Give the steepest moments of the rows: names of channels, and their courses."""
-    names, span = np.array(recording.ch_names), max(round(_SPAN * recording.sfreq), 1)
-    for _, pieces in read_rows(recording):
-        for piece in pieces:
-            # of neither baseline nor offset
-            steps = np.diff(piece.own)
-            power = np.square(steps / (np.abs(steps).max() or 1.0)).sum(0)
-            for start in range(0, len(power), span):
-                at = start + int(power[start : start + span].argmax())
-                if power[at] == 0 or not _AROUND <= at < len(power) - _AROUND:
-                    continue
-                order = np.argsort(-np.abs(steps[:, at]), kind="stable")[:_N_NAMES]
-                courses = steps[order[:_N_COURSES], at - _AROUND : at + _AROUND + 1]
-                courses = courses / np.linalg.norm(courses)
-                yield tuple(names[order].tolist()), courses.astype(np.float32)
+def _channel_groups(recording: Recording) -> list[NDArray[np.int_]]:
+    """Give some groups of channels, which stay the same where others are missing."""
+    kinds: dict[str, list[int]] = {}
+    for pick in recording.picks:
+        kinds.setdefault(channel_type(recording.inst.info, pick), []).append(int(pick))
+    out = []
+    for picks in kinds.values():
+        # a power of two, which a few channels more or less seldom change
+        n_groups = 2 ** max(int(np.log2(len(picks) / _GROUP + 1e-9)), 0)
+        which = [crc32(recording.inst.ch_names[p].encode()) % n_groups for p in picks]
+        chosen = [
+            np.array(picks)[np.equal(which, group)]
+            for group in range(min(n_groups, _N_GROUPS))
+        ]
+        out += [picks for picks in chosen if len(picks) >= _FEWEST]
+    return out
 
 
-def _compare(one: int, other: int, groups: NDArray[np.int_]) -> None:
-    if one != other and groups[one] != groups[other]:
-        raise ValueError(
-            "Expected each participant once, got the same recording, or parts of it, "
-            f"in elements {one} and {other} of X; leave one of them out, or give both "
-            "the same group."
-        )
+def _moments(
+    recording: Recording,
+) -> Iterator[tuple[tuple[str, ...], tuple[int, int], NDArray]]:
+    """Give steepest moments: names of channels, row and span, courses of the group."""
+    span = max(round(_SPAN * recording.sfreq), 1)
+    around = max(round(_AROUND * recording.sfreq), 4)
+    for picks in _channel_groups(recording):
+        names = np.array(recording.inst.ch_names)[picks]
+        for positions, pieces in read_rows(recording, picks=picks):
+            for row, piece in zip(positions.tolist(), pieces, strict=True):
+                # of neither baseline nor offset
+                steps = np.diff(piece.own)
+                steps = steps / (np.abs(steps).max() or 1.0)
+                power, last = np.square(steps).sum(0), steps.shape[1] - around
+                for start in range(around, last, span):
+                    at = start + int(power[start : min(start + span, last)].argmax())
+                    course = steps[:, at - around : at + around + 1]
+                    size = np.linalg.norm(course)
+                    # nothing, or a jump, which looks the same in everybody
+                    if size == 0 or power[at] > 0.5 * size**2:
+                        continue
+                    order = np.argsort(-np.abs(steps[:, at]), kind="stable")[:_N_NAMES]
+                    key = tuple(names[order].tolist())
+                    yield key, (row, start), (course / size).astype(np.float32)

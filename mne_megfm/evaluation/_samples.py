@@ -125,7 +125,7 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
         np.array(y[kept].tolist()),
     )
     numbers = check_groups(samples.names, len(kept), "participant")
-    check_duplicates(as_recordings(samples.X, verbose="error"), numbers)
+    check_duplicates(as_recordings(samples.X, verbose="error"), numbers, kept)
     samples.groups = None if groups is None else numbers
     samples.sites = None if sites is None else np.array(sites[kept].tolist())
     return samples

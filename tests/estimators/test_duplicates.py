@@ -9,18 +9,19 @@ from mne_megfm.estimators._duplicates import check_duplicates
 from mne_megfm.inputs import as_recordings
 
 SFREQ = 500.0
+UNIT = np.repeat([1e-12, 4e-11], [8, 16])[:, None]
+STRENGTH = np.linspace(1, 2, 24)[:, None]
 
 
 @pytest.fixture
 def person(rng):
     """People with the same response and noise of their own, as fields of T and T/m."""
     info = mne.create_info(24, SFREQ, ["mag"] * 8 + ["grad"] * 16)
-    unit = np.repeat([1e-12, 4e-11], [8, 16])[:, None]
     response = rng.standard_normal((24, 1)) * np.hanning(300)
 
     def make(n=20):
         noise = gaussian_filter1d(rng.standard_normal((n, 24, 300)), 3.0)
-        return mne.EpochsArray(unit * (noise + response), info, tmin=-0.1)
+        return mne.EpochsArray(UNIT * (noise + response), info, tmin=-0.1)
 
     return make
 
@@ -44,9 +45,14 @@ def check(*people, groups=None):
         lambda epochs: epochs.crop(0.0, 0.4),
         lambda epochs: epochs.apply_baseline((None, 0)),
         lambda epochs: epochs.drop_channels(epochs.ch_names[-3:]),
+        lambda epochs: epochs[3:].pick("mag"),
+        lambda epochs: epochs[3:].pick("grad"),
         scaled,
     ],
-    ids=["whole", "order", "some", "cropped", "baseline", "channels", "unit"],
+    ids=[
+        *("whole", "order", "some", "cropped", "baseline", "channels"),
+        *("magnetometers", "gradiometers", "unit"),
+    ],
 )
 def test_copies_are_found(person, changed):
     people = [person() for _ in range(3)]
@@ -78,14 +84,53 @@ def test_a_piece_of_a_recording_is_found(rng):
         check_duplicates(as_recordings([one, other, piece]), np.arange(3))
 
 
-@pytest.mark.parametrize("n_channels", [2, 24])
-def test_others_are_not_copies(person, n_channels):
-    """Not with the same response, few channels, or flat spans in common."""
+@pytest.mark.parametrize("n_channels", [1, 2, 24])
+@pytest.mark.parametrize("band", [(1.0, 40.0), (8.0, 12.0)])
+def test_others_are_not_copies(person, n_channels, band):
+    """Not with the same response, few channels, rhythms, or flat spans in common."""
     people = [person(60) for _ in range(6)]
     for one in people:
-        one.pick(one.ch_names[:n_channels])
+        one.pick(one.ch_names[:n_channels]).filter(*band, verbose="error")
         one.get_data(copy=False)[::7, :, 100:] = 0.0
     check(*people)
+
+
+def together(epochs, course, at, size):
+    """Add what is in all channels at a time, in these relative sizes."""
+    data = epochs.get_data(copy=False)
+    data[:, :, at : at + len(course)] += size * UNIT * STRENGTH * course
+
+
+@pytest.mark.parametrize(
+    ("course", "size"),
+    [(np.ones(150), 1e4), (np.sin(2 * np.pi * 50 * np.arange(250) / SFREQ), 3.0)],
+    ids=["jump", "power line"],
+)
+def test_what_many_recordings_have_is_no_copy(person, course, size):
+    people = [person() for _ in range(4)]
+    for one in people:
+        together(one, course, 40, size)
+    check(*people)
+
+
+def test_one_moment_in_common_is_no_copy(person):
+    """Such as a pulse for calibration, which hides all else once."""
+    people = [person() for _ in range(4)]
+    for one in people:
+        data = one.get_data(copy=False)
+        pulse = 10 * UNIT * STRENGTH * np.hanning(300)
+        data[0] *= 1e-3  # not the same to the last digit
+        data[0] += pulse
+    check(*people)
+    with pytest.raises(ValueError, match="elements 0 and 4 of X"):
+        check(*people, people[0].copy())
+
+
+def test_positions_are_those_of_the_user(person):
+    people = [person() for _ in range(3)]
+    X = [*people, people[1].copy()]
+    with pytest.raises(ValueError, match="elements 5 and 9 of X"):
+        check_duplicates(as_recordings(X), np.arange(4), [4, 5, 7, 9])
 
 
 def test_the_same_recording_twice_for_one_participant(person):

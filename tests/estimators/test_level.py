@@ -21,7 +21,7 @@ from mne_megfm.estimators._measures import (
     measure_bands,
     measure_responses,
 )
-from mne_megfm.estimators._strengths import trial_strengths
+from mne_megfm.estimators._strengths import _whiteners, trial_strengths
 from mne_megfm.estimators._trials import read_trials, split_elements
 from mne_megfm.models import BANDS, TrialInputs
 from mne_megfm.pretraining import delete_level, load_level
@@ -139,18 +139,69 @@ def test_strengths_leave_the_noise_of_the_person_out(rng):
 
 
 def test_strengths_are_in_units_of_noise(rng):
-    """Of white noise of any size, and without a response they are not above it."""
+    """Whatever the unit, and without a response they are not above it."""
     response = np.zeros((16, 12))
     response[0, :5] = 3.0
     noise = rng.standard_normal((400, 16, 12))
     found = strengths(7.0 * (response + noise))
     assert found.mean() == pytest.approx(3 * np.sqrt(5), rel=0.15)
     assert found.std() == pytest.approx(1.0, rel=0.15)
-    assert abs(strengths(noise).mean()) < 0.5
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 20])
+def test_strengths_of_noise_are_zero_for_any_number_of_trials(rng, n):
+    """Nothing of a trial is in what it is projected on."""
+    found = [strengths(z).mean() for z in rng.standard_normal((200, n, 16, 12))]
+    error = np.std(found) / np.sqrt(200)
+    assert abs(np.mean(found)) < 4 * error
+    assert 4 * error < 0.8
+
+
+def test_noise_of_the_others_is_whitened(rng):
+    """Each trial has the whitening that NumPy finds of the other trials."""
+    z = rng.standard_normal((9, 16, 12)) @ rng.standard_normal((12, 12))
+    in_space, in_time = _whiteners(torch.as_tensor(z))
+
+    def whitener(rest):
+        cov = sum(one @ one.T for one in rest) / (7 * rest.shape[2])
+        cov += 0.1 * np.trace(cov) / len(cov) * np.eye(len(cov))
+        return np.linalg.inv(np.linalg.cholesky(cov))
+
+    for trial in (0, 4):
+        others = np.delete(z, trial, 0)
+        rest = others - others.mean(0)
+        assert_allclose(in_space[trial], own := whitener(rest), atol=1e-9)
+        rest = (own @ rest).transpose(0, 2, 1)
+        assert_allclose(in_time[trial], whitener(rest), atol=1e-9)
+
+
+def test_axes_of_pretraining_help_where_trials_are_few(rng):
+    """Strengths tell more of few trials if the response is on known axes."""
+    response = np.zeros((16, 12))
+    response[0, :4] = 1.5  # the first pairs of axes
+    elsewhere = np.roll(response, 8, 0)
+    on, off = (
+        np.mean(
+            [strengths(one + z).mean() for z in rng.standard_normal((100, 6, 16, 12))]
+        )
+        for one in (response, elsewhere)
+    )
+    assert on > off + 0.3
+
+
+def test_a_few_directions_leave_noise_out(rng):
+    """A response with three directions is found as by knowing them."""
+    response = np.zeros((16, 12))
+    response[[0, 5, 10], [2, 5, 8]] = 1.5
+    truth = rng.uniform(0.5, 1.5, 60)
+    z = truth[:, None, None] * response + rng.standard_normal((60, 16, 12))
+    known = np.corrcoef((z * response).sum((1, 2)), truth)[0, 1]
+    assert np.corrcoef(strengths(z), truth)[0, 1] > known - 0.12
 
 
 def test_one_trial_is_measured_on_what_is_expected(rng):
-    expected = rng.standard_normal((1, 16, 12))
+    expected = np.zeros((1, 16, 12))
+    expected[0, 0] = rng.standard_normal(12)  # on the axes of pretraining
     unit = expected / np.linalg.norm(expected)
     assert strengths(5.0 * unit, expected[0])[0] > 2.0
     assert np.isfinite(strengths(np.zeros((1, 16, 12)))).all()
