@@ -2,8 +2,8 @@
 
 Run as ``python benchmarks/bench_classification.py``; ``--help`` tells the settings. The
 cohort is drawn from another seed than the simulated recordings of pretraining, and than
-those that settings were chosen on (77, 9001, 9002, 9101, 9102, 9201 to 9205). Recordings
-are kept in a folder for the time of the run, not in memory.
+those that settings were chosen on (77, 9001, 9002, 9101, 9102, 9201 to 9205).
+Recordings are kept in a folder for the time of the run, not in memory.
 
 Folds of one cohort overlap, so that a test within it tells small differences of 120
 participants from chance only where they are large. ``--cohorts 8`` repeats all of it on
