@@ -13,11 +13,11 @@ from ..inputs import Recording, Recordings
 from ..inputs._reading import read_rows
 
 # a group of channels is known by its steepest moment in each span of so many seconds
-_SPAN = 1.0
-# and by its course so many seconds before and after
-_AROUND = 0.05
+_SPAN = 0.25
+# and by its course so many seconds, and about so many samples, before and after
+_AROUND, _N_AROUND = 0.05, 8
 # groups of one kind of channel that are looked at, and about how many are in each
-_N_GROUPS, _GROUP = 3, 8
+_N_GROUPS, _GROUP = 2, 8
 _FEWEST = 4
 # channels that changed most, in order: what is looked up
 _N_NAMES = 6
@@ -67,7 +67,7 @@ def check_duplicates(
         found = list(_moments(recording))
         for names, place, course in found:
             for other, one in moments.get(names, ()):
-                if one.shape == course.shape and abs(np.vdot(one, course)) > _SAME:
+                if one.shape == course.shape and abs(_correlation(one, course)) > _SAME:
                     shared.setdefault(other, set()).add(place)
         # not its own: a state may be there twice
         for names, _, course in found:
@@ -82,6 +82,11 @@ def check_duplicates(
                     f"of it, in elements {where[other]} and {where[element]} of X; "
                     "leave one of them out, or give both the same group."
                 )
+
+
+def _correlation(one: NDArray, other: NDArray) -> float:
+    one, other = (course.astype(float) for course in (one, other))
+    return np.vdot(one, other) / (np.linalg.norm(one) * np.linalg.norm(other))
 
 
 def _channel_groups(recording: Recording) -> list[NDArray[np.int_]]:
@@ -105,24 +110,34 @@ def _channel_groups(recording: Recording) -> list[NDArray[np.int_]]:
 def _moments(
     recording: Recording,
 ) -> Iterator[tuple[tuple[str, ...], tuple[int, int], NDArray]]:
-    """Give steepest moments: names of channels, row and span, courses of the group."""
-    span = max(round(_SPAN * recording.sfreq), 1)
-    around = max(round(_AROUND * recording.sfreq), 4)
+    """Give moments: names of channels, row and second, courses of their group."""
     for picks in _channel_groups(recording):
         names = np.array(recording.inst.ch_names)[picks]
         for positions, pieces in read_rows(recording, picks=picks):
             for row, piece in zip(positions.tolist(), pieces, strict=True):
-                # of neither baseline nor offset
-                steps = np.diff(piece.own)
-                steps = steps / (np.abs(steps).max() or 1.0)
-                power, last = np.square(steps).sum(0), steps.shape[1] - around
-                for start in range(around, last, span):
-                    at = start + int(power[start : min(start + span, last)].argmax())
-                    course = steps[:, at - around : at + around + 1]
-                    size = np.linalg.norm(course)
-                    # nothing, or a jump, which looks the same in everybody
-                    if size == 0 or power[at] > 0.5 * size**2:
-                        continue
-                    order = np.argsort(-np.abs(steps[:, at]), kind="stable")[:_N_NAMES]
-                    key = tuple(names[order].tolist())
-                    yield key, (row, start), (course / size).astype(np.float32)
+                for seconds, order, course in _steepest(piece.own, recording.sfreq):
+                    yield tuple(names[order].tolist()), (row, int(seconds)), course
+
+
+def _steepest(
+    values: NDArray, sfreq: float
+) -> Iterator[tuple[float, NDArray[np.intp], NDArray]]:
+    """Give when channels change most, which of them most, and their courses."""
+    span = max(round(_SPAN * sfreq), 1)
+    around = max(round(_AROUND * sfreq), 4)
+    thinned = max(around // _N_AROUND, 1)
+    # of neither baseline nor offset
+    steps = np.diff(values)
+    steps = steps / (np.abs(steps).max() or 1.0)
+    power, last = np.square(steps).sum(0), steps.shape[1] - around
+    for start in range(around, last, span):
+        at = start + int(power[start : min(start + span, last)].argmax())
+        course = steps[:, at - around : at + around + 1]
+        size = np.linalg.norm(course)
+        # nothing, or a jump, which looks the same in everybody
+        if size == 0 or power[at] > 0.5 * size**2:
+            continue
+        order = np.argsort(-np.abs(steps[:, at]), kind="stable")[:_N_NAMES]
+        # many are kept: in a few bytes, the moment itself among them
+        course = (course[:, around % thinned :: thinned] / size).astype("f2")
+        yield at / sfreq, order, course
