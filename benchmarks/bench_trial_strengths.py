@@ -1,0 +1,140 @@
+"""How much of single trials' strength is told, beside a filter that knows the person.
+
+Run as ``python benchmarks/bench_trial_strengths.py``; ``--help`` tells the settings.
+SIMULATED participants on three arrays give many trials in each state. The first of
+them are measured as participants' features measure them (`estimators/_strengths.py`),
+by the bundled weights and by the same network untrained. The other trials teach a
+filter what no one knows of a patient: the person's response and the covariance of noise
+over space and over time, from hundreds of trials (a matched filter). It bounds what any
+pretraining could still add to a linear measure of strength on these axes.
+
+Printed are mean over standard deviation of the strengths of the trials, which differ by
+themselves, and their correlation with the true size of the largest source.
+"""
+
+import argparse
+import warnings
+
+import mne
+import numpy as np
+import torch
+
+from mne_megfm import MEGFMTransformer
+from mne_megfm.datasets import simulate_participant
+from mne_megfm.estimators._strengths import trial_strengths
+from mne_megfm.estimators._trials import read_trials, split_elements
+from mne_megfm.inputs import as_recordings
+
+ARRAYS = ("neuromag306", "ctf275", "kit157")
+STATES = ("auditory", "somatosensory")
+N_SPACE, N_TIME = 16, 12
+# share of white noise, so that a covariance of many trials can be inverted
+WHITE = 1e-3
+
+
+def components(transformer, recordings):
+    """Give the trials of each state on the axes of space and time."""
+    [group] = split_elements(as_recordings([recordings]))
+    level = transformer.level_.inputs
+    states = read_trials(
+        group,
+        transformer.frontend_,
+        transformer.config_,
+        level,
+        transformer.batch_size,
+    )
+    unit = level.joint.double().square().sum(0).mean().rsqrt()
+    joint = level.joint.double() * unit
+    return {
+        state: (
+            one.components.double() / unit,
+            joint[:, :N_SPACE].unflatten(0, one.components.shape[1:]),
+        )
+        for state, one in states.items()
+    }
+
+
+def matched_filter(trials):
+    """Find the filter of these trials: their mean, by the inverse of their noise."""
+    mean = trials.mean(0)
+    noise = trials - mean
+    inverses = [torch.eye(size).double() for size in mean.shape]
+    for _ in range(3):
+        for axis, spec in enumerate(("nst,tu,nvu->sv", "nst,sv,nvu->tu")):
+            other = inverses[1 - axis]
+            size = len(noise) * len(other)
+            covariance = torch.einsum(spec, noise, other, noise) / size
+            white = WHITE * covariance.diagonal().mean()
+            covariance += white * torch.eye(len(covariance))
+            inverses[axis] = torch.linalg.inv(covariance)
+    return inverses[0] @ mean @ inverses[1]
+
+
+def figures(strengths, sizes):
+    """Give mean over standard deviation, and the correlation with true sizes."""
+    strengths = strengths.numpy()
+    return (
+        strengths.mean() / strengths.std(ddof=1),
+        np.corrcoef(strengths, sizes)[0, 1],
+    )
+
+
+def main():
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--participants", type=int, default=24)
+    parser.add_argument("--trials", type=int, default=50, help="that are measured")
+    parser.add_argument("--others", type=int, default=550, help="for the filter")
+    parser.add_argument("--seed", type=int, default=4322)
+    args = parser.parse_args()
+    mne.set_log_level("error")
+    warnings.simplefilter("ignore")
+    n = args.trials
+    print(
+        f"SIMULATED: {args.participants} participants, arrays {', '.join(ARRAYS)}, "
+        f"{n} trials a state, filter of {args.others} others, seed {args.seed}"
+    )
+    found = {}
+    networks = {"model": MEGFMTransformer(), "untrained": MEGFMTransformer(None)}
+    for number in range(args.participants):
+        person = simulate_participant(
+            number,
+            array=ARRAYS[number % len(ARRAYS)],
+            states=STATES,
+            n_epochs=dict.fromkeys(STATES, n + args.others),
+            filters=(1.0, 40.0),
+            random_state=args.seed,
+        )
+        for network, transformer in networks.items():
+            if not hasattr(transformer, "level_"):
+                transformer.fit([person.recordings])
+            known = components(transformer, person.recordings)
+            for state, (trials, joint) in known.items():
+                sources = person.truth["states"][state]["sources"]
+                largest = max(sources, key=lambda source: source.moment)
+                sizes = largest.trial_gain[:n]
+                expected = torch.zeros(trials.shape[1:]).double()
+                strengths = trial_strengths(trials[:n], expected, joint)
+                found.setdefault(network, []).append(figures(strengths, sizes))
+                if network == "model":
+                    few = trials[:, :N_SPACE, :N_TIME]
+                    for name, all_ in (
+                        (f"matched, {N_SPACE} x {N_TIME} axes", few),
+                        ("matched, all axes", trials),
+                    ):
+                        strengths = (all_[:n] * matched_filter(all_[n:])).sum((1, 2))
+                        found.setdefault(name, []).append(figures(strengths, sizes))
+    reference = np.array(found["model"])
+    print(f"{'':24} mean / SD   (SD)   r true   model ahead in, of {len(reference)}")
+    for name, rows in found.items():
+        rows = np.array(rows)
+        ahead = (reference > rows).sum(0)
+        mean, spread = rows.mean(0), rows[:, 0].std(ddof=1)
+        print(
+            f"{name:24} {mean[0]:9.2f} ({spread:.2f}) {mean[1]:7.2f}"
+            f"   {ahead[0]} and {ahead[1]}"
+        )
+
+
+if __name__ == "__main__":
+    main()
