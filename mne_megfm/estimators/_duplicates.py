@@ -92,7 +92,8 @@ def _correlation(one: NDArray, other: NDArray) -> float:
 def _channel_groups(recording: Recording) -> list[NDArray[np.int_]]:
     """Give some groups of channels, which stay the same where others are missing."""
     kinds: dict[str, list[int]] = {}
-    for pick in recording.picks:
+    # by name: a copy may have them in another order
+    for pick in sorted(recording.picks, key=recording.inst.ch_names.__getitem__):
         kinds.setdefault(channel_type(recording.inst.info, pick), []).append(int(pick))
     out = []
     for picks in kinds.values():

@@ -12,9 +12,9 @@ from sklearn.utils import column_or_1d
 
 def check_labels(y: Any, n_samples: int, unit: str) -> NDArray:
     """Check that there is one label a sample, and none missing."""
-    y = column_or_1d(y, warn=True)
+    given, y = y, column_or_1d(y, warn=True)
     _check_length("y", y, n_samples, unit)
-    missing = np.flatnonzero(pd.isna(y))
+    missing = find_missing(given)
     if len(missing):
         raise ValueError(
             f"Expected a label for each {unit}, got none (NaN) for "
@@ -44,15 +44,23 @@ def check_groups(groups: Any, n_samples: int, unit: str) -> NDArray[np.int_]:
     """Give groups numbers; None makes each sample a group of its own."""
     if groups is None:
         return np.arange(n_samples)
-    groups = column_or_1d(groups)
+    given, groups = groups, column_or_1d(groups)
     _check_length("groups", groups, n_samples, unit)
-    if pd.isna(groups).any():
-        missing = np.flatnonzero(pd.isna(groups))
+    missing = find_missing(given)
+    if len(missing):
         raise ValueError(
             f"Expected a group for each {unit}, got none (NaN) for "
             f"{listed(missing)}; name the participant of each."
         )
     return np.unique(groups, return_inverse=True)[1]
+
+
+def find_missing(values: Any) -> NDArray[np.int_]:
+    """Find the positions without a value (NaN, None), in whatever holds them."""
+    if not hasattr(values, "dtype"):
+        # NumPy would turn a NaN beside strings into a string
+        values = pd.Series(list(values), dtype=object)
+    return np.flatnonzero(pd.isna(np.ravel(values)))
 
 
 def _check_length(name: str, values: NDArray, n_samples: int, unit: str) -> None:

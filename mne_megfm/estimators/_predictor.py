@@ -339,9 +339,13 @@ class BaseMEGFMPredictor(BaseEstimator):
 
     @property
     def training_(self) -> dict:
-        """What the weights had seen before `fit`, from their checkpoint."""
+        """What the weights had seen before `fit`, and whether it tuned them."""
         check_is_fitted(self, "transformer_")
-        return self.transformer_.training_
+        if self.strategy == "probe":
+            return self.transformer_.training_
+        epochs = int(self.history_["valid_loss"].idxmin())
+        tuned = {"strategy": self.strategy, "epochs": epochs}
+        return self.transformer_.training_ | {"fine_tuned_on_labels": tuned}
 
     def save_pretrained(
         self, directory: str | os.PathLike, *, overwrite: bool = False
@@ -382,9 +386,7 @@ class BaseMEGFMPredictor(BaseEstimator):
                     "joblib.dump, or use strategy='probe'."
                 )
             transformer.model_ = merge_adapters(copy.deepcopy(self.network_.encoder))
-            epochs = int(self.history_["valid_loss"].idxmin())
-            tuned = {"strategy": self.strategy, "epochs": epochs}
-            transformer.training_ = self.training_ | {"fine_tuned_on_labels": tuned}
+            transformer.training_ = self.training_
         return transformer.save_pretrained(directory, overwrite=overwrite)
 
     def __getstate__(self) -> dict:

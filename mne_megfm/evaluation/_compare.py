@@ -8,6 +8,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from mne.utils import warn
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.multiclass import type_of_target
@@ -15,13 +16,23 @@ from sklearn.utils.multiclass import type_of_target
 from ..estimators import MEGFMClassifier, MEGFMRegressor, RidgeHead
 from ..estimators._given import check_count
 from ._comparison import Comparison
-from ._folds import Fold, default_cv, split_participants
+from ._folds import Fold, choose_cv, split_participants
 from ._frozen import FrozenFeatures, frozen_step
 from ._metrics import find_metrics
 from ._pipelines import default_pipelines
 from ._running import make_task, parallel, run
-from ._samples import Samples, exclude_rare_states, gather
+from ._samples import (
+    Samples,
+    exclude_rare_states,
+    find_states,
+    gather,
+    rare_states,
+)
+from ._seen import fitted_before
 from ._tables import fold_table, permutation_table, prediction_table
+
+# how often labels are dealt anew before that is given up
+_N_DEALS = 100
 
 
 def compare(
@@ -62,9 +73,9 @@ def compare(
     sites : array-like, shape (n_participants,) | None
         Site or device of each participant: one after the other is left out, unless
         ``cv`` is given.
-    cv : int | splitter | None
-        A splitter of scikit-learn, to which ``groups`` are handed. None repeats five
-        (stratified) folds four times.
+    cv : int | splitter | iterable | None
+        A splitter of scikit-learn, to which ``groups`` are handed, or pairs of places
+        in ``X`` for training and test. None repeats five (stratified) folds four times.
     scoring : str | list of str | None
         Metrics, the first of which pipelines are judged by. ``"roc_auc"``,
         ``"balanced_accuracy"``, ``"sensitivity"`` and ``"specificity"`` (of the last
@@ -103,8 +114,9 @@ def compare(
         If ``X``, ``pipelines`` or ``descriptions`` are of another kind.
     ValueError
         If lengths differ; if a recording is there under two names; if there are fewer
-        participants than folds or a single class; if a participant is on both sides of
-        a split; if ``descriptions`` are of no pipeline that describes, or not by it.
+        participants than folds, a single class or number, or no way to deal labels
+        anew; if a participant is on both sides of a split; if ``descriptions`` are of
+        no pipeline that describes, or not by it.
 
     See Also
     --------
@@ -123,6 +135,10 @@ def compare(
     ``strategy="probe"`` are parted in this way, too; they do not warn then of
     participants who are unlike those of training.
     Pretraining or adaptation inside ``fit`` is done anew in every training fold.
+    What was fitted before the call, on whomever, is beyond this: a pipeline with a
+    :class:`~sklearn.frozen.FrozenEstimator` leads to a warning and a note, and labels
+    that were used outside (to choose features or settings) are for you to keep apart.
+    Permuted labels show neither, as they are dealt only here.
 
     Participants without label or without usable epochs are left out and listed in
     ``excluded`` of the result.
@@ -154,8 +170,7 @@ def compare(
     classify = not is_regressor(next(iter(chosen.values())))
     n_classes = len(np.unique(samples.y)) if classify else 0
     metrics = find_metrics(scoring, n_classes)
-    if cv is None:
-        cv = default_cv(samples, classify, random_state)
+    cv = choose_cv(cv, samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
     exclude_rare_states(samples, [(fold.train, fold.test) for fold in folds])
     frozen = describe(samples, chosen, descriptions, n_jobs, memory, verbose)
@@ -178,10 +193,10 @@ def compare(
 
     work = tasks(samples.y, folds, metrics)
     permuted = []
+    states = find_states(samples)
     for number in range(n_permutations):
-        dealt = _deal_labels(samples, random_state, number)
-        first = split_participants(samples, dealt, cv, classify)
-        first = [fold for fold in first if fold.repeat == 0]
+        rng = np.random.default_rng([random_state, number])
+        dealt, first = _deal_labels(samples, states, cv, classify, rng)
         permuted += tasks(dealt, first, metrics[:1])
     results = parallel(
         (joblib.delayed(run)(task) for task in work + permuted),
@@ -205,9 +220,14 @@ def compare(
         settings={
             "n_participants": len(np.unique(samples.names)),
             "labels": pd.Series(samples.y).value_counts().to_dict() if classify else {},
-            "cv": str(cv),
+            "cv": f"{len(cv)} given folds" if isinstance(cv, list) else str(cv),
             "n_folds": len(folds),
             "random_state": random_state,
+            "fitted_before": {
+                name: found
+                for name, pipeline in chosen.items()
+                if (found := fitted_before(pipeline))
+            },
         },
     )
 
@@ -281,6 +301,13 @@ def choose_pipelines(
             f"{[name for name, kind in kinds.items() if kind]} beside classifiers; "
             "compare them apart."
         )
+    for name, pipeline in pipelines.items():
+        if found := fitted_before(pipeline):
+            warn(
+                f"The pipeline {name!r} holds {', '.join(found)} fitted before; if "
+                "that was on participants of test folds, results look better than they "
+                "are, and permuted labels do not tell."
+            )
     return {name: _part(pipeline) for name, pipeline in pipelines.items()}
 
 
@@ -312,12 +339,36 @@ def by_repeat(folds: list[Fold]) -> list[list[Fold]]:
     return [[fold for fold in folds if fold.repeat == repeat] for repeat in repeats]
 
 
-def _deal_labels(samples: Samples, random_state: int, number: int) -> NDArray:
-    """Deal labels anew; elements of a participant who has one label keep one."""
-    rng = np.random.default_rng([random_state, number])
-    if samples.groups is None:
-        return rng.permutation(samples.y)
-    _, first = np.unique(samples.groups, return_index=True)
-    if not np.array_equal(samples.y[first][samples.groups], samples.y):
-        return rng.permutation(samples.y)
-    return rng.permutation(samples.y[first])[samples.groups]
+def _deal_labels(
+    samples: Samples,
+    states: list[set[str]],
+    cv: Any,
+    classify: bool,
+    rng: np.random.Generator,
+) -> tuple[NDArray, list[Fold]]:
+    """Deal labels anew, until they can be learnt from on the first repeat of folds.
+
+    Folds follow labels where they are stratified. Elements of a participant who has one
+    label keep one.
+    """
+    y, groups = samples.y, np.arange(len(samples))
+    if samples.groups is not None:
+        _, first = np.unique(samples.groups, return_index=True)
+        if np.array_equal(y[first][samples.groups], y):
+            y, groups = y[first], samples.groups
+    why = None
+    for _ in range(_N_DEALS):
+        dealt = rng.permutation(y)[groups]
+        try:
+            folds = split_participants(samples, dealt, cv, classify)
+        except ValueError as error:  # a class is missing in training
+            why = error
+            continue
+        folds = [fold for fold in folds if fold.repeat == 0]
+        if not rare_states(states, [(fold.train, fold.test) for fold in folds]):
+            return dealt, folds
+    raise ValueError(
+        f"Expected labels that can be dealt anew, got none in {_N_DEALS} trials with "
+        "which each training fold has all classes and states; use fewer folds, or "
+        "n_permutations=0."
+    ) from why

@@ -30,7 +30,7 @@ class Comparison:
         One row a pipeline, fold and metric: ``pipeline``, ``repeat``, ``fold``,
         ``metric``, ``value``, ``n_train``, ``n_test``, and the participants in
         ``train`` and ``test``. A metric that is not defined on a fold (one class in
-        its test participants) is NaN.
+        its test participants) is NaN, is left out of means, and is named in the notes.
     predictions : DataFrame
         One row a pipeline, repeat and test participant: ``y_true``, ``y_pred``, and
         where there are any ``score``, ``proba`` (of the last class), or
@@ -49,7 +49,8 @@ class Comparison:
     reference : str
         The pipeline that others are tested against.
     settings : dict
-        Numbers of participants, labels and folds, cross-validation and seed.
+        Numbers of participants, labels and folds, cross-validation and seed, and
+        what pipelines hold that was fitted before.
 
     See Also
     --------
@@ -214,6 +215,12 @@ class Comparison:
                 f"{self.settings['n_folds']} folds); p_permuted = (1 + k) / (1 + {n}), "
                 f"where k are no worse, is {1 / (n + 1):.2g} at least."
             )
+        notes += self._undefined()
+        for name, found in self.settings.get("fitted_before", {}).items():
+            notes.append(
+                f"{name} holds {', '.join(found)} fitted before the comparison, "
+                "perhaps on test participants."
+            )
         if len(self.excluded):
             listed = "; ".join(
                 f"{row.kind} {row.name_}: {row.reason}"
@@ -223,6 +230,19 @@ class Comparison:
         for name, seen in self.weights_seen.items():
             if seen:
                 notes.append(f"Weights of {name} had seen: {_shorten(seen)}")
+        return notes
+
+    def _undefined(self) -> list[str]:
+        """Say of which metrics folds are left out, since no pipeline has a value."""
+        notes = []
+        for metric in self.metrics:
+            lacking = self.values(metric).isna().all(axis=1)
+            if lacking.any():
+                notes.append(
+                    f"{metric} is not defined on {lacking.sum()} of {len(lacking)} "
+                    "folds (a class is missing among their test participants, or there "
+                    "is one alone); its mean is over the others."
+                )
         return notes
 
 

@@ -14,12 +14,14 @@ from sklearn.model_selection import (
     BaseCrossValidator,
     GroupKFold,
     LeaveOneGroupOut,
+    PredefinedSplit,
     RepeatedKFold,
     RepeatedStratifiedKFold,
     StratifiedGroupKFold,
     check_cv,
 )
 
+from ..estimators._labels import find_missing, listed
 from ._samples import Samples
 
 _N_SPLITS, _N_REPEATS = 5, 4
@@ -64,6 +66,51 @@ def default_cv(samples: Samples, classify: bool, random_state: int) -> Any:
         return RepeatedGroups(classify, random_state)
     kind = RepeatedStratifiedKFold if classify else RepeatedKFold
     return kind(n_splits=_N_SPLITS, n_repeats=_N_REPEATS, random_state=random_state)
+
+
+def choose_cv(cv: Any, samples: Samples, classify: bool, random_state: int) -> Any:
+    """Take the cross-validation given, in places of the participants that are kept.
+
+    Raises
+    ------
+    ValueError
+        If folds are given that name other places than those of the participants, or
+        of which nothing is kept.
+    """
+    if cv is None:
+        return default_cv(samples, classify, random_state)
+    place = np.full(samples.n_given, -1)
+    place[samples.kept] = np.arange(len(samples.kept))
+    if isinstance(cv, PredefinedSplit):
+        if len(cv.test_fold) != len(place):
+            raise ValueError(
+                f"Expected a PredefinedSplit of {len(place)} participants, got one of "
+                f"{len(cv.test_fold)}; give a fold to each, in the order of X."
+            )
+        return PredefinedSplit(np.asarray(cv.test_fold)[samples.kept])
+    if isinstance(cv, Integral) or hasattr(cv, "split"):
+        return cv
+    folds = []
+    for number, sides in enumerate(cv):
+        kept = []
+        for side in sides:
+            side = np.asarray(side)
+            side = np.flatnonzero(side) if side.dtype == bool else side
+            if len(side) and not 0 <= side.min() <= side.max() < len(place):
+                raise ValueError(
+                    f"Expected folds of places from 0 to {len(place) - 1} in X, got "
+                    f"{side.min()} to {side.max()} in fold {number}; correct cv."
+                )
+            kept.append(place[side.astype(int)])
+        train, test = (side[side >= 0] for side in kept)
+        if not len(train) or not len(test):
+            raise ValueError(
+                "Expected participants on both sides of every fold, got "
+                f"{len(train)} for training and {len(test)} for test in fold {number} "
+                "(of those that were not left out); correct cv."
+            )
+        folds.append((train, test))
+    return folds
 
 
 def split_participants(
@@ -112,6 +159,11 @@ def _check_numbers(
         raise ValueError(
             f"Expected labels of two classes or more, got only {y.tolist()[0]!r} for "
             f"all {len(y)} participants; look at y."
+        )
+    if not classify and len(np.unique(y)) < 2:
+        raise ValueError(
+            f"Expected numbers that differ, got {y.tolist()[0]!r} for all {len(y)} "
+            "participants; look at y."
         )
     if isinstance(cv, LeaveOneGroupOut):
         n_groups = 0 if groups is None else len(np.unique(groups))
@@ -225,13 +277,19 @@ class ParticipantSplit:
         Raises
         ------
         ValueError
-            If groups are missing or not one for each row.
+            If groups are missing, in part, too, or not one for each row.
         """
         if groups is None or len(groups) != len(X):
             got = "none" if groups is None else len(groups)
             raise ValueError(
                 f"Expected groups with the participant of each of {len(X)} rows, got "
                 f"{got}; pass for instance groups=epochs.metadata['participant']."
+            )
+        missing = find_missing(groups)
+        if len(missing):
+            raise ValueError(
+                f"Expected groups without missing values, got none (NaN) for "
+                f"{listed(missing)}; name the participant of each row."
             )
         groups = np.asarray(groups)
         for train, test in _splits(self._splitter(), len(X), y, groups):

@@ -8,13 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import joblib
+import mne
 import numpy as np
 from mne.utils import use_log_level
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import FeatureUnion, Pipeline
 
+from .._version import __version__
 from ..estimators._given import check_maker
+from ..inputs import as_recordings
+from ..inputs._reading import read_rows
 from ._signals import shared_trials
 
 MISSING = ".*recordings are missing.*"
@@ -156,14 +160,15 @@ class FrozenFeatures:
 
 
 def _stamp(leaf: BaseEstimator) -> str:
-    """Tell apart transformers by their parameters and weights."""
+    """Tell apart transformers by their code, parameters and weights."""
     networks = (getattr(leaf, name, None) for name in ("model_", "level_"))
     arrays = [
         {name: array.cpu().numpy() for name, array in network.state_dict().items()}
         for network in networks
         if network is not None
     ]
-    return joblib.hash((type(leaf), leaf.get_params(), arrays))
+    versions = __version__, mne.__version__
+    return joblib.hash((versions, type(leaf), leaf.get_params(), arrays))
 
 
 def _describe(
@@ -175,14 +180,26 @@ def _describe(
     """Describe a participant by all transformers, in a worker."""
     one = _describe_by
     digest = None
-    if memory is not None:
+    if memory is not None and leaves:
         one = memory.cache(one, ignore=["leaf", "participant"])
-        digest = joblib.hash(participant)
+        digest = _digest(participant)
     with use_log_level("error"), shared_trials():
         return {
             key: one(leaf, participant, stamps[key], digest)
             for key, leaf in leaves.items()
         }
+
+
+def _digest(participant: Any) -> str:
+    """Tell apart participants by what their recordings hold, on disk, too."""
+    # of data not loaded there is the name of a file, which tells nothing of them
+    unread = [
+        joblib.hash([piece.own for piece in pieces])
+        for recording in as_recordings([participant], verbose="error")
+        if not getattr(recording.inst, "preload", True)
+        for _, pieces in read_rows(recording)
+    ]
+    return joblib.hash((participant, unread))
 
 
 def _describe_by(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
 from ._compare import applicable, by_repeat, choose_pipelines, describe
-from ._folds import Fold, default_cv, split_participants
+from ._folds import Fold, choose_cv, split_participants
 from ._metrics import bounds_of, find_metrics
 from ._running import make_task, parallel, run
 from ._samples import Samples, exclude_rare_states, gather
@@ -170,13 +170,15 @@ def learning_curve(
     classify = not is_regressor(next(iter(chosen.values())))
     n_classes = len(np.unique(samples.y)) if classify else 0
     metrics = find_metrics(scoring, n_classes)
-    if cv is None:
-        cv = default_cv(samples, classify, random_state)
+    cv = choose_cv(cv, samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
-    exclude_rare_states(samples, [(fold.train, fold.test) for fold in folds])
     subsets = {
         size: _subsets(folds, size, samples, classify, random_state) for size in sizes
     }
+    exclude_rare_states(
+        samples,
+        [(fold.train, fold.test) for part in subsets.values() for fold in part],
+    )
     frozen = describe(samples, chosen, descriptions, n_jobs, memory, verbose)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)

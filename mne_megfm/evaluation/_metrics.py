@@ -97,6 +97,7 @@ class Metric(NamedTuple):
     function: Callable[[Predictions], float]
     needs: str = "label"
     all_classes: bool = False  # whether it needs all classes in the test fold
+    of_class: int | None = None  # or one of them
     n_least: int = 1
     greater: bool = True  # whether more is better
     bounds: tuple[float, float] = (0.0, 1.0)  # values that it can have
@@ -105,8 +106,8 @@ class Metric(NamedTuple):
 BINARY = {
     "roc_auc": Metric(_roc_auc, "score", True),
     "balanced_accuracy": Metric(_balanced_accuracy, all_classes=True),
-    "sensitivity": Metric(_sensitivity, all_classes=True),
-    "specificity": Metric(_specificity, all_classes=True),
+    "sensitivity": Metric(_sensitivity, of_class=1),
+    "specificity": Metric(_specificity, of_class=0),
     "brier": Metric(_brier, "proba", greater=False),
 }
 MULTICLASS = {
@@ -156,6 +157,10 @@ def measure(predictions: Predictions, names: Sequence[str], n_classes: int) -> d
         defined = (
             getattr(predictions, metric.needs) is not None
             and (complete or not metric.all_classes)
+            and (
+                metric.of_class is None
+                or predictions.classes[metric.of_class] in predictions.y
+            )
             and len(predictions.y) >= metric.n_least
         )
         values[name] = float(metric.function(predictions)) if defined else np.nan

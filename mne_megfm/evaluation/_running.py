@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import joblib
 from mne.utils import use_log_level
 from numpy.typing import NDArray
+from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
@@ -18,6 +19,7 @@ from ._folds import Fold
 from ._frozen import MISSING, FrozenFeatures, frozen_step
 from ._metrics import Predictions, measure, predict
 from ._samples import Samples
+from ._seen import weights_seen
 
 
 class FoldResult(NamedTuple):
@@ -76,9 +78,8 @@ def _run_fold(task: Task, fold: Fold) -> FoldResult:
         else:
             step, pipeline = pipeline.steps[0][1], Pipeline(pipeline.steps[1:])
             known, others = task.frozen.features(step, train, test, y)
-        fitted = clone(pipeline).fit(
-            known, y[train], **_with_groups(pipeline, task, train)
-        )
+        fitted = clone(pipeline)
+        fitted.fit(known, y[train], **_with_groups(fitted, task, train))
         predictions = predict(fitted, others, y[test], task.n_classes)
     except Exception as error:
         error.add_note(
@@ -86,7 +87,9 @@ def _run_fold(task: Task, fold: Fold) -> FoldResult:
         )
         raise
     values = measure(predictions, task.metrics, task.n_classes)
-    return FoldResult(fold, values, predictions, _seen(fitted, task.frozen))
+    leaves = [] if task.frozen is None else list(task.frozen.leaves.values())
+    seen = weights_seen([*leaves, fitted])
+    return FoldResult(fold, values, predictions, seen)
 
 
 def _with_groups(pipeline: BaseEstimator, task: Task, train: NDArray) -> dict:
@@ -97,18 +100,12 @@ def _with_groups(pipeline: BaseEstimator, task: Task, train: NDArray) -> dict:
     while isinstance(last, Pipeline):
         name, last = last.steps[-1]
         prefix += f"{name}__"
-    takes = has_fit_parameter(last, "groups")
-    return {f"{prefix}groups": task.groups[train]} if takes else {}
-
-
-def _seen(fitted: BaseEstimator, frozen: FrozenFeatures | None) -> dict | None:
-    """Find what a pipeline's weights had seen, where it has any."""
-    parts = [] if frozen is None else list(frozen.leaves.values())
-    parts += [step for _, step in fitted.steps] if isinstance(fitted, Pipeline) else []
-    for part in [*parts, fitted]:
-        if getattr(part, "training_", None) is not None:
-            return part.training_
-    return None
+    if not has_fit_parameter(last, "groups"):
+        return {}
+    if get_config()["enable_metadata_routing"]:
+        last.set_fit_request(groups=True)
+        prefix = ""
+    return {f"{prefix}groups": task.groups[train]}
 
 
 def parallel(

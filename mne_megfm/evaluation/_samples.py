@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..estimators._duplicates import check_duplicates
-from ..estimators._labels import check_groups
+from ..estimators._labels import check_groups, find_missing
 from ..inputs import MEGSamples, as_recordings
 from ..inputs._reading import raw_windows
 
@@ -39,6 +39,8 @@ class Samples:
         How many participants were given.
     places : list of int | None
         Place of each among those given; None where recordings of theirs were left out.
+    kept : list of int
+        Place of each among those given, whatever was left out.
     """
 
     X: list
@@ -49,6 +51,7 @@ class Samples:
     excluded: list[dict]
     n_given: int
     places: list[int | None]
+    kept: list[int]
 
     def __len__(self) -> int:
         return len(self.X)
@@ -89,18 +92,14 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
                 f"Expected {name} with one value a participant ({len(X)}), got shape "
                 f"{np.shape(values)}; give one for each, in the order of X."
             )
+        if name != "y":
+            _check_complete(name, values)
         # NumPy would turn a NaN beside strings into a string
         columns[name] = pd.Series(values).to_numpy()
     y, groups, sites = columns.values()
-    for name in ("groups", "sites"):
-        if columns[name] is not None and pd.isna(columns[name]).any():
-            raise ValueError(
-                f"Expected {name} without missing values, got "
-                f"{int(pd.isna(columns[name]).sum())}; name one for each participant."
-            )
     names = np.arange(len(X)) if groups is None else groups
-    samples = Samples([], y, names, None, None, [], len(X), [])
-    kept = []
+    samples = Samples([], y, names, None, None, [], len(X), [], [])
+    kept = samples.kept
     for position, element in enumerate(X):
         name = names[position]
         if pd.isna(y[position]):
@@ -110,8 +109,8 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
         if element is None:
             samples.exclude("participant", name, "no usable epoch")
             continue
-        for state in empty:
-            samples.exclude("recording", name, f"no usable epoch in state {state!r}")
+        for reason in empty:
+            samples.exclude("recording", name, reason)
         samples.X.append(element)
         samples.places.append(None if empty else position)
         kept.append(position)
@@ -131,6 +130,27 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
     return samples
 
 
+def find_states(samples: Samples) -> list[set[str]]:
+    """Find the states of each participant."""
+    recordings = as_recordings(samples.X, verbose="error")
+    return [
+        set(recordings.states[recordings.elements == element].tolist())
+        for element in range(len(samples))
+    ]
+
+
+def rare_states(
+    states: Sequence[set[str]],
+    folds: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]],
+) -> set[str]:
+    """Find the states of test participants that nobody in training has."""
+    rare: set[str] = set()
+    for train, test in folds:
+        known = set.union(*(states[i] for i in train))
+        rare |= set.union(*(states[i] for i in test)) - known
+    return rare
+
+
 def exclude_rare_states(
     samples: Samples, folds: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]]
 ) -> None:
@@ -141,15 +161,8 @@ def exclude_rare_states(
     ValueError
         If a participant has no other state.
     """
-    recordings = as_recordings(samples.X, verbose="error")
-    states = [
-        set(recordings.states[recordings.elements == element].tolist())
-        for element in range(len(samples))
-    ]
-    rare = set()
-    for train, test in folds:
-        known = set.union(*(states[i] for i in train))
-        rare |= set.union(*(states[i] for i in test)) - known
+    states = find_states(samples)
+    rare = rare_states(states, folds)
     for position, own in enumerate(states):
         if not own & rare:
             continue
@@ -171,13 +184,32 @@ def exclude_rare_states(
         samples.X[position], samples.places[position] = kept, None
 
 
+def _check_complete(name: str, values: Any) -> None:
+    missing = find_missing(values)
+    if len(missing):
+        raise ValueError(
+            f"Expected {name} without missing values, got {len(missing)}; name one "
+            "for each participant."
+        )
+
+
 def _without_empty(element: Any) -> tuple[Any, list[str]]:
-    """Leave out recordings without rows; None if that leaves nothing."""
+    """Leave out recordings without rows, and say why; None if that leaves nothing."""
     if not isinstance(element, Mapping):
         return (element if _n_rows(element) else None), []
-    empty = [str(state) for state, inst in element.items() if not _n_rows(inst)]
-    full = {s: inst for s, inst in element.items() if str(s) not in empty}
-    return full or None, empty
+    full, reasons = {}, []
+    for state, inst in element.items():
+        if isinstance(inst, list | tuple):
+            runs = [run for run in inst if _n_rows(run)]
+            lost = len(inst) - len(runs)
+            inst, some = runs, f"no usable epoch in {lost} of {len(inst)} runs of state"
+        else:
+            lost, some = int(not _n_rows(inst)), "no usable epoch in state"
+        if lost:
+            reasons.append(f"{some} {str(state)!r}")
+        if not lost or (isinstance(inst, list) and inst):
+            full[state] = inst
+    return full or None, reasons
 
 
 def _n_rows(inst: Any) -> int:
@@ -197,16 +229,17 @@ def _part_epochs(epochs: mne.BaseEpochs, y: Any, groups: Any, sites: Any) -> tup
             "Expected groups with Epochs, to know whose they are, got None; pass for "
             "instance groups=epochs.metadata['participant']."
         )
-    table = {"y": np.asarray(y), "groups": np.asarray(groups)}
-    if sites is not None:
-        table["sites"] = np.asarray(sites)
+    table = {"y": y, "groups": groups} | ({} if sites is None else {"sites": sites})
     wrong = {name: len(v) for name, v in table.items() if len(v) != len(epochs)}
     if wrong:
         raise ValueError(
             f"Expected one value an epoch ({len(epochs)}), got lengths {wrong}; give "
             "one for each epoch that was not dropped."
         )
-    table = pd.DataFrame(table)
+    for name in ("groups", "sites"):
+        if name in table:
+            _check_complete(name, table[name])
+    table = pd.DataFrame({n: pd.Series(v).to_numpy() for n, v in table.items()})
     X, rows = [], []
     for name, part in table.groupby("groups", sort=False):
         if len(part.drop_duplicates()) > 1:

@@ -45,12 +45,13 @@ def check(*people, groups=None):
         lambda epochs: epochs.crop(0.0, 0.4),
         lambda epochs: epochs.apply_baseline((None, 0)),
         lambda epochs: epochs.drop_channels(epochs.ch_names[-3:]),
+        lambda epochs: epochs.reorder_channels(epochs.ch_names[::-1]),
         lambda epochs: epochs[3:].pick("mag"),
         lambda epochs: epochs[3:].pick("grad"),
         scaled,
     ],
     ids=[
-        *("whole", "order", "some", "cropped", "baseline", "channels"),
+        *("whole", "order", "some", "cropped", "baseline", "channels", "turned"),
         *("magnetometers", "gradiometers", "unit"),
     ],
 )

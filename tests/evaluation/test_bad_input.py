@@ -96,6 +96,22 @@ def test_numbers_that_are_missing(X):
     age = np.array([30.5, np.nan, 41.0, 50.0, 28.5, 33.0, 60.0, 47.0])
     result = compare(X, age, pipelines, cv=KFold(2), n_permutations=0)
     assert result.excluded["name"].to_list() == ["1"]
+    with pytest.raises(ValueError, match=r"numbers that differ, got 30.5 for all 8"):
+        compare(X, [30.5] * 8, pipelines, cv=KFold(2), n_permutations=0)
+
+
+def test_run_without_epochs(X, y):
+    """A run that nothing is left of does not cost the others."""
+    expected = compare(X, y, PIPELINES, **QUICK)
+    auditory = X[0]["auditory"]
+    X[0]["auditory"] = [_empty(auditory), auditory]
+    X[1]["noise"] = [_empty(auditory)]
+    result = compare(X, y, PIPELINES, **QUICK)
+    assert result.excluded["reason"].to_list() == [
+        "no usable epoch in 1 of 2 runs of state 'auditory'",
+        "no usable epoch in 1 of 1 runs of state 'noise'",
+    ]
+    np.testing.assert_array_equal(result.values(), expected.values())
 
 
 def test_state_that_one_participant_has(X, y):
@@ -133,6 +149,16 @@ def test_site_with_one_class(X):
     assert auc.isna().to_list() == [True, True, False]
     assert result.values("brier")["bands"].notna().all()
     assert result.summary().loc["bands", "mean"] == auc.iloc[2]
+    # the site of two patients tells of sensitivity, that of two controls does not
+    y[3], y[1] = "migraine", "control"
+    y[0], y[2] = "migraine", "control"
+    result = compare(X, y, PIPELINES, sites=sites, n_permutations=0)
+    for metric, lacking in (("sensitivity", "b"), ("specificity", "a")):
+        values = result.values(metric)["bands"]
+        assert values.isna().to_list() == [site == lacking for site in "abc"]
+    assert "roc_auc is not defined on 2 of 3 folds" in repr(result)
+    assert "sensitivity is not defined on 1 of 3 folds" in repr(result)
+    assert "brier is not defined" not in repr(result)
 
 
 def test_recordings_of_rest_alone(X, y):
@@ -173,6 +199,14 @@ def test_epochs_of_all_participants(cohort):
     expected = compare(X, y, PIPELINES, **QUICK)
     assert set(parted.predictions["participant"]) == set(names)
     np.testing.assert_allclose(parted.values(), expected.values())
+    # as lists, in which a missing label would become the word nan
+    lacking = [np.nan if n < 9 else str(v) for n, v in enumerate(np.repeat(y, 9))]
+    result = compare(epochs, lacking, PIPELINES, groups=names, **QUICK)
+    assert result.excluded["reason"].to_list() == ["no label (NaN)"]
+    assert result.settings["n_participants"] == len(people) - 1
+    nobody = [None if n < 9 else str(name) for n, name in enumerate(names)]
+    with pytest.raises(ValueError, match="groups without missing values, got 9"):
+        compare(epochs, np.repeat(y, 9), PIPELINES, groups=nobody, **QUICK)
     with pytest.raises(ValueError, match="Expected groups with Epochs"):
         compare(epochs, np.repeat(y, 9), PIPELINES)
     with pytest.raises(ValueError, match="one label and one site"):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from joblib import parallel_config
 from numpy.testing import assert_allclose
+from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -333,6 +334,9 @@ def test_sessions_stay_together(made):
     result = compare(X, y, pipelines, groups=names, n_permutations=1)
     for _, row in result.folds.iterrows():
         assert not set(row["train"]) & set(row["test"])
+    with config_context(enable_metadata_routing=True):
+        routed = compare(X, y, pipelines, groups=names, n_permutations=1)
+    pd.testing.assert_frame_equal(routed.folds, result.folds)
     with pytest.raises(ValueError, match="sub-02, .*both training and test"):
         cv = KFold(5, shuffle=True, random_state=0)
         compare(X, y, pipelines, groups=names, cv=cv)

@@ -1,5 +1,6 @@
 """Descriptions made before are taken as they are, and nobody is described again."""
 
+import mne
 import numpy as np
 import pandas as pd
 import pytest
@@ -131,6 +132,37 @@ def test_cache_knows_the_level():
     with torch.no_grad():
         transformer.level_.weight += 1
     assert _stamp(transformer) != before
+
+
+def test_cache_knows_what_is_in_files(participants, cohort, tmp_path):
+    """Files that are written anew, under the same names, are described anew."""
+    y = cohort.labels[:8]
+
+    def write(gain):
+        """Give rest as recordings that are read when they are needed."""
+        X = []
+        for number, participant in enumerate(participants[:8]):
+            rest = participant["rest"]
+            data = gain * np.hstack(rest.get_data(copy=True))
+            data[:, ::2] *= 1.5 - 0.5 * gain
+            path = tmp_path / f"{number}_raw.fif"
+            raw = mne.io.RawArray(data, rest.info, verbose="error")
+            raw.save(path, overwrite=True, verbose="error")
+            X.append({"rest": mne.io.read_raw(path, verbose="error")})
+        return X
+
+    def scores(memory):
+        return compare(
+            X, y, {"bands": linear(BandPower())}, memory=memory, **QUICK
+        ).predictions["score"]
+
+    X = write(1.0)
+    before = scores(tmp_path / "cache")
+    np.testing.assert_array_equal(scores(tmp_path / "cache"), before)
+    X = write(2.0)
+    after = scores(tmp_path / "cache")
+    np.testing.assert_array_equal(after, scores(None))
+    assert not np.allclose(after, before)
 
 
 def test_names_and_memory_maps_are_compared(tmp_path):

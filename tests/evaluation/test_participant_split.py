@@ -54,6 +54,13 @@ def test_silent_where_groups_are_kept(epochs):
     assert repr(cv) == "ParticipantSplit(2)"
 
 
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_groups_that_are_missing(missing):
+    groups = ["anna", "anna", missing, missing, "bert", "bert", "cleo", missing]
+    with pytest.raises(ValueError, match="got none .NaN. for position 2, 3, 7"):
+        next(ParticipantSplit(2).split(np.zeros(8), [0, 1] * 4, groups))
+
+
 @pytest.mark.parametrize("groups", [None, ["anna"] * 3])
 def test_needs_groups(epochs, groups):
     with pytest.raises(ValueError, match="participant of each of 24 rows"):
