@@ -324,8 +324,8 @@ class BaseMEGFMPredictor(BaseEstimator):
 
         Notes
         -----
-        Predicting warns of samples that lie far beyond all of at least 20 training
-        samples.
+        Predicting warns of samples that lie far beyond all of at least 8 training
+        samples; the fewer there are, the further.
 
         References
         ----------

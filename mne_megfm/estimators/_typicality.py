@@ -14,7 +14,8 @@ Parts = Sequence[NDArray[np.floating]]
 
 _N_FOLDS = 10
 _MOST_SAMPLES = 1000
-_LEAST_SAMPLES = 20
+# samples for any fence, and for one by quartiles
+_LEAST_SAMPLES, _QUARTILES_SAMPLES = 8, 20
 _MOST_AXES = 20
 
 
@@ -79,13 +80,18 @@ class Typicality:
 
         A share cannot be less than 1 / (n + 1), which one sample in so many has by
         chance; beyond three times the range of the middle half there is none. Of less
-        than 20 training samples the quartiles say too little.
+        than 20 training samples the quartiles say too little: the fence is as far
+        beyond the furthest as that is from the nearest. Of less than 8 nothing is said.
         """
-        if len(self.held_out_) < _LEAST_SAMPLES:
+        n = len(self.held_out_)
+        if n < _LEAST_SAMPLES:
             return np.zeros(len(parts[0]), dtype=bool)
-        distance = np.log(_distance(self.clouds_, parts))
-        low, high = np.quantile(np.log(self.held_out_), [0.25, 0.75])
-        return distance > max(high + 3.0 * (high - low), np.log(self.held_out_[-1]))
+        known = np.log(self.held_out_)
+        fence = 2.0 * known[-1] - known[0]
+        if n >= _QUARTILES_SAMPLES:
+            low, high = np.quantile(known, [0.25, 0.75])
+            fence = max(high + 3.0 * (high - low), known[-1])
+        return np.log(_distance(self.clouds_, parts)) > fence
 
 
 def _clouds(parts: Parts) -> list[_Cloud]:

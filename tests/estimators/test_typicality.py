@@ -89,9 +89,17 @@ def test_signals_in_plain_numbers(rng):
     np.testing.assert_allclose(numbers[1, 7], 1 / 8, rtol=0.1)
 
 
-def test_few_samples(rng):
-    typicality = Typicality().fit([draw(rng, 6)], np.arange(6))
-    assert not typicality.is_far([1e6 + draw(rng, 3)]).any()
+@pytest.mark.parametrize("n_train", [6, 8, 12, 19])
+def test_few_samples(rng, n_train):
+    """Nothing is said of others by six; eight know what is very far."""
+    for _ in range(20):
+        typicality = Typicality().fit([draw(rng, n_train)], np.arange(n_train))
+        assert not typicality.is_far([draw(rng, 50)]).any()
+    far = typicality.is_far([1e3 + draw(rng, 3)])
+    assert (far == (n_train >= 8)).all()
+
+
+def test_one_participant_tells_nothing(rng):
     with pytest.raises(ValueError, match="at least 2 participants"):
         Typicality().fit([draw(rng, 6)], np.zeros(6))
 
