@@ -95,7 +95,10 @@ def main():
         f"{n} trials a state, filter of {args.others} others, seed {args.seed}"
     )
     found = {}
-    networks = {"model": MEGFMTransformer(), "untrained": MEGFMTransformer(None)}
+    networks = {
+        "model": MEGFMTransformer(),
+        "untrained": MEGFMTransformer(None, random_state=args.seed),
+    }
     for number in range(args.participants):
         person = simulate_participant(
             number,

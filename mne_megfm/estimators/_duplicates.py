@@ -57,24 +57,31 @@ def check_duplicates(
         If elements of different groups share a recording.
     """
     wholes: dict[bytes, int] = {}
-    moments: dict[tuple[str, ...], list[tuple[int, NDArray]]] = {}
+    # by channels and shape: elements, and courses of theirs
+    moments: dict[tuple, list[tuple[int, NDArray]]] = {}
     for recording in recordings:
         element = int(recordings.elements[recording.index[0]])
         first = recording.select(np.array([0]), recording.index[:1])
         for _, pieces in read_rows(first):
             key = np.ascontiguousarray(pieces[0].own).tobytes()
         shared: dict[int, set] = {}
-        found = list(_moments(recording))
-        for names, place, course in found:
-            for other, one in moments.get(names, ()):
-                if one.shape == course.shape and abs(_correlation(one, course)) > _SAME:
-                    shared.setdefault(other, set()).add(place)
-        # not its own: a state may be there twice
-        for names, _, course in found:
-            moments.setdefault(names, []).append((element, course))
-        needed = min(_ENOUGH, len({place for _, place, _ in found}))
-        same = [other for other, places in shared.items() if len(places) >= needed]
-        for other in (wholes.setdefault(key, element), *same):
+        places: dict[tuple, list[tuple[int, int]]] = {}
+        courses: dict[tuple, list[NDArray]] = {}
+        for names, place, course in _moments(recording):
+            places.setdefault((names, course.shape), []).append(place)
+            courses.setdefault((names, course.shape), []).append(course.ravel())
+        # not with its own: a state may be there twice
+        own = {kind: np.stack(found) for kind, found in courses.items()}
+        for kind, found in own.items():
+            for other, known in moments.get(kind, ()):
+                same = np.abs(_correlations(found, known)).max(1) > _SAME
+                for number in np.flatnonzero(same):
+                    shared.setdefault(other, set()).add(places[kind][number])
+        for kind, found in own.items():
+            moments.setdefault(kind, []).append((element, found))
+        needed = min(_ENOUGH, len(set().union(*places.values())))
+        copies = [other for other, alike in shared.items() if len(alike) >= needed]
+        for other in (wholes.setdefault(key, element), *copies):
             if groups[other] != groups[element]:
                 where = range(len(groups)) if positions is None else positions
                 raise ValueError(
@@ -84,9 +91,13 @@ def check_duplicates(
                 )
 
 
-def _correlation(one: NDArray, other: NDArray) -> float:
-    one, other = (course.astype(float) for course in (one, other))
-    return np.vdot(one, other) / (np.linalg.norm(one) * np.linalg.norm(other))
+def _correlations(some: NDArray, others: NDArray) -> NDArray[np.float32]:
+    """Correlate courses in rows with others."""
+    some, others = (rows.astype("f4") for rows in (some, others))
+    some, others = (
+        rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (some, others)
+    )
+    return some @ others.T
 
 
 def _channel_groups(recording: Recording) -> list[NDArray[np.int_]]:

@@ -59,7 +59,7 @@ def find_missing(values: Any) -> NDArray[np.int_]:
     """Find the positions without a value (NaN, None), in whatever holds them."""
     if not hasattr(values, "dtype"):
         # NumPy would turn a NaN beside strings into a string
-        values = pd.Series(list(values), dtype=object)
+        values = np.asarray(values, dtype=object)
     return np.flatnonzero(pd.isna(np.ravel(values)))
 
 

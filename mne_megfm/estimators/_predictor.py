@@ -325,7 +325,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         Notes
         -----
         Predicting warns of samples that lie far beyond all of at least 8 training
-        samples; the fewer there are, the further.
+        samples.
 
         References
         ----------

@@ -8,7 +8,14 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from ._metrics import BINARY, MULTICLASS, REGRESSION, bounds_of
+from ._metrics import (
+    BINARY,
+    MULTICLASS,
+    REGRESSION,
+    bounds_of,
+    is_defined,
+    metrics_of,
+)
 from ._statistics import corrected_interval, corrected_t_test, sign_flip_test
 from ._tables import paired_differences
 
@@ -233,15 +240,20 @@ class Comparison:
         return notes
 
     def _undefined(self) -> list[str]:
-        """Say of which metrics folds are left out, since no pipeline has a value."""
+        """Say which metrics have no value on some folds, for their participants."""
         notes = []
-        for metric in self.metrics:
-            lacking = self.values(metric).isna().all(axis=1)
-            if lacking.any():
+        truth = self.predictions[self.predictions["pipeline"] == self.pipelines[0]]
+        folds = [part["y_true"] for _, part in truth.groupby(["repeat", "fold"])]
+        classes = np.unique(truth["y_true"]) if self.settings["labels"] else None
+        for name in self.metrics:
+            metric = metrics_of(0 if classes is None else len(classes))[name]
+            n = sum(not is_defined(metric, y.to_numpy(), classes) for y in folds)
+            mean = "its mean is over the others" if n < len(folds) else "it has no mean"
+            if n:
                 notes.append(
-                    f"{metric} is not defined on {lacking.sum()} of {len(lacking)} "
-                    "folds (a class is missing among their test participants, or there "
-                    "is one alone); its mean is over the others."
+                    f"{name} is not defined on {n} of {len(folds)} folds (a class is "
+                    "missing among their test participants, or there is one alone); "
+                    f"{mean}."
                 )
         return notes
 

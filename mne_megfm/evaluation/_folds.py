@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -87,15 +87,28 @@ def choose_cv(cv: Any, samples: Samples, classify: bool, random_state: int) -> A
                 f"Expected a PredefinedSplit of {len(place)} participants, got one of "
                 f"{len(cv.test_fold)}; give a fold to each, in the order of X."
             )
-        return PredefinedSplit(np.asarray(cv.test_fold)[samples.kept])
-    if isinstance(cv, Integral) or hasattr(cv, "split"):
+        kept = np.asarray(cv.test_fold)[samples.kept]
+        lost = np.setdiff1d(cv.test_fold, [*kept, -1])
+        if len(lost):
+            raise ValueError(
+                f"Expected participants in every fold, got none in {lost.tolist()} (of "
+                "those that were not left out); correct cv."
+            )
+        return PredefinedSplit(kept)
+    if not isinstance(cv, Iterable) or isinstance(cv, str) or hasattr(cv, "split"):
         return cv
     folds = []
     for number, sides in enumerate(cv):
         kept = []
         for side in sides:
             side = np.asarray(side)
-            side = np.flatnonzero(side) if side.dtype == bool else side
+            if side.dtype == bool:
+                if len(side) != len(place):
+                    raise ValueError(
+                        f"Expected masks of {len(place)} participants, got one of "
+                        f"{len(side)} in fold {number}; correct cv."
+                    )
+                side = np.flatnonzero(side)
             if len(side) and not 0 <= side.min() <= side.max() < len(place):
                 raise ValueError(
                     f"Expected folds of places from 0 to {len(place) - 1} in X, got "
@@ -133,6 +146,11 @@ def split_participants(
         "n_repeats", 1
     )
     per_repeat = max(len(folds) // n_repeats, 1)
+    if not folds:
+        raise ValueError(
+            "Expected one fold at least, got none; correct cv (a generator of folds "
+            "serves once)."
+        )
     out = []
     for number, (train, test) in enumerate(folds):
         shared = np.intersect1d(samples.names[train], samples.names[test])

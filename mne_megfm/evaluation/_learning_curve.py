@@ -141,8 +141,8 @@ def learning_curve(
     Raises
     ------
     ValueError
-        If a size leaves fewer than two participants of a class to learn from, and as
-        in `compare`.
+        If a size leaves fewer than two participants of a class to learn from, or
+        nobody with the only state of a test participant, and as in `compare`.
 
     See Also
     --------

@@ -151,17 +151,21 @@ def bounds_of(name: str) -> tuple[float, float]:
 def measure(predictions: Predictions, names: Sequence[str], n_classes: int) -> dict:
     """Compute metrics of a test fold; NaN where one is not defined."""
     values = {}
-    complete = len(np.unique(predictions.y)) == n_classes
     for name in names:
         metric = metrics_of(n_classes)[name]
-        defined = (
-            getattr(predictions, metric.needs) is not None
-            and (complete or not metric.all_classes)
-            and (
-                metric.of_class is None
-                or predictions.classes[metric.of_class] in predictions.y
-            )
-            and len(predictions.y) >= metric.n_least
+        defined = getattr(predictions, metric.needs) is not None and is_defined(
+            metric, predictions.y, predictions.classes
         )
         values[name] = float(metric.function(predictions)) if defined else np.nan
     return values
+
+
+def is_defined(metric: Metric, y: NDArray, classes: NDArray | None) -> bool:
+    """Say whether a metric has a value on test participants of these labels."""
+    return len(y) >= metric.n_least and (
+        classes is None
+        or (
+            (not metric.all_classes or len(np.unique(y)) == len(classes))
+            and (metric.of_class is None or classes[metric.of_class] in y)
+        )
+    )

@@ -170,9 +170,10 @@ def exclude_rare_states(
         can_part = isinstance(element, Mapping | mne.BaseEpochs)
         if not own - rare or not can_part:
             raise ValueError(
-                "Expected states that participants of every training fold have, got "
-                f"{sorted(own & rare)} for {name}; rename the states alike, or leave "
-                "that recording out."
+                "Expected states that participants of every training fold have (of "
+                f"every size, in a learning curve), got {sorted(own & rare)} for "
+                f"{name}; rename the states alike, leave that recording out, or use "
+                "fewer folds or larger train_sizes."
             )
         for state in sorted(own & rare):
             reason = f"too few participants have the state {state!r}"
@@ -199,15 +200,17 @@ def _without_empty(element: Any) -> tuple[Any, list[str]]:
         return (element if _n_rows(element) else None), []
     full, reasons = {}, []
     for state, inst in element.items():
+        where = "state"
         if isinstance(inst, list | tuple):
-            runs = [run for run in inst if _n_rows(run)]
-            lost = len(inst) - len(runs)
-            inst, some = runs, f"no usable epoch in {lost} of {len(inst)} runs of state"
+            n_runs, inst = len(inst), [run for run in inst if _n_rows(run)]
+            n_lost, usable = n_runs - len(inst), bool(inst)
+            where = f"{n_lost} of {n_runs} runs of state" if usable else where
         else:
-            lost, some = int(not _n_rows(inst)), "no usable epoch in state"
-        if lost:
-            reasons.append(f"{some} {str(state)!r}")
-        if not lost or (isinstance(inst, list) and inst):
+            usable = bool(_n_rows(inst))
+            n_lost = 0
+        if n_lost or not usable:
+            reasons.append(f"no usable epoch in {where} {str(state)!r}")
+        if usable:
             full[state] = inst
     return full or None, reasons
 
@@ -230,10 +233,11 @@ def _part_epochs(epochs: mne.BaseEpochs, y: Any, groups: Any, sites: Any) -> tup
             "instance groups=epochs.metadata['participant']."
         )
     table = {"y": y, "groups": groups} | ({} if sites is None else {"sites": sites})
-    wrong = {name: len(v) for name, v in table.items() if len(v) != len(epochs)}
+    shapes = {name: np.shape(values) for name, values in table.items()}
+    wrong = {name: s for name, s in shapes.items() if s != (len(epochs),)}
     if wrong:
         raise ValueError(
-            f"Expected one value an epoch ({len(epochs)}), got lengths {wrong}; give "
+            f"Expected one value an epoch ({len(epochs)}), got shapes {wrong}; give "
             "one for each epoch that was not dropped."
         )
     for name in ("groups", "sites"):

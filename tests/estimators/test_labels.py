@@ -25,6 +25,14 @@ def test_missing_among_strings(holder, missing, check):
         check(values, 4, "participant")
 
 
+@pytest.mark.filterwarnings("ignore:A column-vector y")
+@pytest.mark.parametrize("check", [check_labels, check_groups])
+def test_missing_in_a_column(check):
+    for values in (pd.DataFrame({"y": ["a", None, "b"]}), [["a"], [None], ["b"]]):
+        with pytest.raises(ValueError, match="got none .NaN. for position 1"):
+            check(values, 3, "participant")
+
+
 @pytest.mark.parametrize("check", [check_labels, check_groups])
 def test_missing_among_numbers(check):
     with pytest.raises(ValueError, match="got none .NaN. for position 2"):

@@ -3,8 +3,8 @@
 import mne
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.model_selection import KFold, LeaveOneOut, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm.evaluation import BandPower, TrialDynamics, compare, learning_curve
@@ -105,13 +105,18 @@ def test_run_without_epochs(X, y):
     expected = compare(X, y, PIPELINES, **QUICK)
     auditory = X[0]["auditory"]
     X[0]["auditory"] = [_empty(auditory), auditory]
-    X[1]["noise"] = [_empty(auditory)]
+    X[1] |= {"noise": [_empty(auditory)], "tones": [], "touch": ()}
     result = compare(X, y, PIPELINES, **QUICK)
     assert result.excluded["reason"].to_list() == [
         "no usable epoch in 1 of 2 runs of state 'auditory'",
-        "no usable epoch in 1 of 1 runs of state 'noise'",
+        "no usable epoch in state 'noise'",
+        "no usable epoch in state 'tones'",
+        "no usable epoch in state 'touch'",
     ]
     np.testing.assert_array_equal(result.values(), expected.values())
+    X[2] = {"auditory": [], "rest": (_empty(auditory),)}
+    left = compare(X, y, PIPELINES, **QUICK).excluded
+    assert left["name"].to_list() == ["0", "1", "1", "1", "2"]
 
 
 def test_state_that_one_participant_has(X, y):
@@ -159,6 +164,17 @@ def test_site_with_one_class(X):
     assert "roc_auc is not defined on 2 of 3 folds" in repr(result)
     assert "sensitivity is not defined on 1 of 3 folds" in repr(result)
     assert "brier is not defined" not in repr(result)
+
+
+def test_what_a_pipeline_does_not_give_is_no_fault_of_folds(X, y):
+    """Without probabilities there is no Brier score; r2 needs two to be tested on."""
+    pipelines = {"ridge": make_pipeline(BandPower(), RidgeClassifier())}
+    assert "not defined" not in repr(compare(X, y, pipelines, **QUICK))
+    pipelines = {"ridge": make_pipeline(BandPower(), Ridge())}
+    numbers = np.linspace(20.5, 60.0, 8)
+    result = compare(X, numbers, pipelines, cv=LeaveOneOut(), n_permutations=0)
+    assert "r2 is not defined on 8 of 8 folds" in repr(result)
+    assert "it has no mean" in repr(result)
 
 
 def test_recordings_of_rest_alone(X, y):

@@ -56,6 +56,13 @@ def test_a_generator_serves_permutations_too(participants):
         ),
         ([(np.arange(1, 12), np.array([0]))], r"got 11 .* and 0 for test in fold 0"),
         (PredefinedSplit([0, 1] * 5), "PredefinedSplit of 12 participants, got .* 10"),
+        (PredefinedSplit([0, *[1] * 5, *[2] * 6]), r"in every fold, got none in \[0\]"),
+        (
+            [(np.arange(11) < 6, np.arange(11) > 5)],
+            "masks of 12 .* got one of 11",
+        ),
+        ([], "one fold at least, got none"),
+        (2.5, "cv"),
     ],
 )
 def test_folds_that_name_others(participants, cv, message):
@@ -91,10 +98,10 @@ def test_states_of_few(participants):
     }
 
 
-def test_labels_that_cannot_be_dealt(participants):
-    """Two patients, both needed in every training fold."""
-    y = np.array(["control"] * 10 + ["migraine"] * 2)
-    folds = [(np.r_[0, 1, 10, 11], np.arange(2, 10))]
-    assert compare(participants, y, PIPELINES, cv=folds, n_permutations=0)
-    result = compare(participants, y, PIPELINES, cv=folds, n_permutations=3)
-    assert result.permutations["permutation"].nunique() == 3
+def test_labels_that_cannot_be_dealt(participants, monkeypatch):
+    """A single trial does not find a patient for each of three small sites."""
+    y = np.array(["control", "control", "control", "migraine"] * 3)
+    sites = np.repeat(["a", "b", "c"], 4)
+    monkeypatch.setattr("mne_megfm.evaluation._compare._N_DEALS", 1)
+    with pytest.raises(ValueError, match="dealt anew, got none in 1 trials"):
+        compare(participants, y, PIPELINES, sites=sites, n_permutations=40)
