@@ -79,6 +79,8 @@ def choose_cv(cv: Any, samples: Samples, classify: bool, random_state: int) -> A
     """
     if cv is None:
         return default_cv(samples, classify, random_state)
+    if isinstance(cv, ParticipantSplit):
+        return ParticipantSplit(choose_cv(cv.cv, samples, classify, random_state))
     place = np.full(samples.n_given, -1)
     place[samples.kept] = np.arange(len(samples.kept))
     if isinstance(cv, PredefinedSplit):

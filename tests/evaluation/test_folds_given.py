@@ -6,7 +6,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
-from mne_megfm.evaluation import BandPower, TrialDynamics, compare, learning_curve
+from mne_megfm.evaluation import (
+    BandPower,
+    ParticipantSplit,
+    TrialDynamics,
+    compare,
+    learning_curve,
+)
 
 PIPELINES = {"bands": make_pipeline(BandPower(), LogisticRegression(max_iter=1000))}
 Y = ["control", "migraine"] * 6
@@ -20,13 +26,21 @@ def masks(folds):
 
 
 @pytest.mark.parametrize(
-    "cv", [FOLDS, masks(FOLDS), PredefinedSplit(np.repeat([0, 1], 6))]
+    "cv",
+    [
+        FOLDS,
+        masks(FOLDS),
+        PredefinedSplit(np.repeat([0, 1], 6)),
+        ParticipantSplit(FOLDS),
+    ],
+    ids=["places", "masks", "predefined", "checked"],
 )
 def test_folds_name_places_in_what_was_given(participants, cv):
     """Whoever is left out, the others stay where the user had them."""
     y = [None, *Y[1:]]
     for call in (compare, learning_curve):
         settings = {"n_permutations": 0} if call is compare else {"train_sizes": [1.0]}
+        settings |= {"groups": range(12)}
         result = call(participants, y, PIPELINES, cv=cv, **settings)
         tests = result.folds.query("metric == 'roc_auc'")["test"].to_list()
         assert tests == [(1, 2, 3, 4, 5), (6, 7, 8, 9, 10, 11)]
