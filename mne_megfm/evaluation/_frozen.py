@@ -129,7 +129,7 @@ class FrozenFeatures:
 
     def part(self, step: BaseEstimator) -> FrozenFeatures:
         """Restrict to what one step needs, to send that to a worker."""
-        keys = {_key(leaf) for leaf in _leaves(step)}
+        keys = list(map(_key, _leaves(step)))
         part = FrozenFeatures(())
         part.leaves = {key: self.leaves[key] for key in keys}
         part.table = {key: self.table[key] for key in keys}
