@@ -21,14 +21,9 @@ from ._frozen import FrozenFeatures, frozen_step
 from ._metrics import find_metrics
 from ._pipelines import default_pipelines
 from ._running import make_task, parallel, run
-from ._samples import (
-    Samples,
-    exclude_rare_states,
-    find_states,
-    gather,
-    rare_states,
-)
+from ._samples import Samples, gather
 from ._seen import fitted_before
+from ._states import exclude_rare_states, find_states, rare_states
 from ._tables import fold_table, permutation_table, prediction_table
 
 # how often labels are dealt anew before that is given up
@@ -172,7 +167,7 @@ def compare(
     metrics = find_metrics(scoring, n_classes)
     cv = choose_cv(cv, samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
-    exclude_rare_states(samples, [(fold.train, fold.test) for fold in folds])
+    exclude_rare_states(samples, folds)
     frozen = describe(samples, chosen, descriptions, n_jobs, memory, verbose)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)
@@ -365,7 +360,7 @@ def _deal_labels(
             why = error
             continue
         folds = [fold for fold in folds if fold.repeat == 0]
-        if not rare_states(states, [(fold.train, fold.test) for fold in folds]):
+        if not rare_states(states, folds):
             return dealt, folds
     raise ValueError(
         f"Expected labels that can be dealt anew, got none in {_N_DEALS} trials with "

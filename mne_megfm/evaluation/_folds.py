@@ -81,43 +81,18 @@ def choose_cv(cv: Any, samples: Samples, classify: bool, random_state: int) -> A
         return default_cv(samples, classify, random_state)
     if isinstance(cv, ParticipantSplit):
         return ParticipantSplit(choose_cv(cv.cv, samples, classify, random_state))
-    place = np.full(samples.n_given, -1)
-    place[samples.kept] = np.arange(len(samples.kept))
     if isinstance(cv, PredefinedSplit):
-        if len(cv.test_fold) != len(place):
+        if len(cv.test_fold) != samples.n_given:
             raise ValueError(
-                f"Expected a PredefinedSplit of {len(place)} participants, got one of "
-                f"{len(cv.test_fold)}; give a fold to each, in the order of X."
+                f"Expected a PredefinedSplit of {samples.n_given} participants, got "
+                f"one of {len(cv.test_fold)}; give a fold to each, in the order of X."
             )
-        kept = np.asarray(cv.test_fold)[samples.kept]
-        lost = np.setdiff1d(cv.test_fold, [*kept, -1])
-        if len(lost):
-            raise ValueError(
-                f"Expected participants in every fold, got none in {lost.tolist()} (of "
-                "those that were not left out); correct cv."
-            )
-        return PredefinedSplit(kept)
+        cv = PredefinedSplit(cv.test_fold).split()
     if not isinstance(cv, Iterable) or isinstance(cv, str) or hasattr(cv, "split"):
         return cv
     folds = []
     for number, sides in enumerate(cv):
-        kept = []
-        for side in sides:
-            side = np.asarray(side)
-            if side.dtype == bool:
-                if len(side) != len(place):
-                    raise ValueError(
-                        f"Expected masks of {len(place)} participants, got one of "
-                        f"{len(side)} in fold {number}; correct cv."
-                    )
-                side = np.flatnonzero(side)
-            if len(side) and not 0 <= side.min() <= side.max() < len(place):
-                raise ValueError(
-                    f"Expected folds of places from 0 to {len(place) - 1} in X, got "
-                    f"{side.min()} to {side.max()} in fold {number}; correct cv."
-                )
-            kept.append(place[side.astype(int)])
-        train, test = (side[side >= 0] for side in kept)
+        train, test = (_kept_places(side, number, samples) for side in sides)
         if not len(train) or not len(test):
             raise ValueError(
                 "Expected participants on both sides of every fold, got "
@@ -126,6 +101,27 @@ def choose_cv(cv: Any, samples: Samples, classify: bool, random_state: int) -> A
             )
         folds.append((train, test))
     return folds
+
+
+def _kept_places(side: Any, number: int, samples: Samples) -> NDArray[np.intp]:
+    """Turn places in what was given, or a mask, to those among the kept."""
+    n, side = samples.n_given, np.asarray(side)
+    if side.dtype == bool:
+        if len(side) != n:
+            raise ValueError(
+                f"Expected masks of {n} participants, got one of {len(side)} in fold "
+                f"{number}; correct cv."
+            )
+        side = np.flatnonzero(side)
+    if len(side) and not 0 <= side.min() <= side.max() < n:
+        raise ValueError(
+            f"Expected folds of places from 0 to {n - 1} in X, got {side.min()} to "
+            f"{side.max()} in fold {number}; correct cv."
+        )
+    place = np.full(n, -1)
+    place[samples.kept] = np.arange(len(samples.kept))
+    side = place[side.astype(int)]
+    return side[side >= 0]
 
 
 def split_participants(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from ._compare import applicable, by_repeat, choose_pipelines, describe
 from ._folds import Fold, choose_cv, split_participants
 from ._metrics import bounds_of, find_metrics
 from ._running import make_task, parallel, run
-from ._samples import Samples, exclude_rare_states, gather
+from ._samples import Samples, gather
+from ._states import exclude_rare_states
 from ._statistics import corrected_interval
 from ._tables import fold_table
 
@@ -175,10 +177,7 @@ def learning_curve(
     subsets = {
         size: _subsets(folds, size, samples, classify, random_state) for size in sizes
     }
-    exclude_rare_states(
-        samples,
-        [(fold.train, fold.test) for part in subsets.values() for fold in part],
-    )
+    exclude_rare_states(samples, itertools.chain(*subsets.values()))
     frozen = describe(samples, chosen, descriptions, n_jobs, memory, verbose)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,61 +128,6 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
     samples.groups = None if groups is None else numbers
     samples.sites = None if sites is None else np.array(sites[kept].tolist())
     return samples
-
-
-def find_states(samples: Samples) -> list[set[str]]:
-    """Find the states of each participant."""
-    recordings = as_recordings(samples.X, verbose="error")
-    return [
-        set(recordings.states[recordings.elements == element].tolist())
-        for element in range(len(samples))
-    ]
-
-
-def rare_states(
-    states: Sequence[set[str]],
-    folds: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]],
-) -> set[str]:
-    """Find the states of test participants that nobody in training has."""
-    rare: set[str] = set()
-    for train, test in folds:
-        known = set.union(*(states[i] for i in train))
-        rare |= set.union(*(states[i] for i in test)) - known
-    return rare
-
-
-def exclude_rare_states(
-    samples: Samples, folds: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]]
-) -> None:
-    """Leave out states that some training fold lacks, where a test fold has them.
-
-    Raises
-    ------
-    ValueError
-        If a participant has no other state.
-    """
-    states = find_states(samples)
-    rare = rare_states(states, folds)
-    for position, own in enumerate(states):
-        if not own & rare:
-            continue
-        name, element = samples.names[position], samples.X[position]
-        can_part = isinstance(element, Mapping | mne.BaseEpochs)
-        if not own - rare or not can_part:
-            raise ValueError(
-                "Expected states that participants of every training fold have (of "
-                f"every size, in a learning curve), got {sorted(own & rare)} for "
-                f"{name}; rename the states alike, leave that recording out, or use "
-                "fewer folds or larger train_sizes."
-            )
-        for state in sorted(own & rare):
-            reason = f"too few participants have the state {state!r}"
-            samples.exclude("recording", name, reason)
-        if isinstance(element, Mapping):
-            kept = {s: inst for s, inst in element.items() if str(s) not in rare}
-        else:
-            kept = element[sorted(own - rare)]
-        samples.X[position], samples.places[position] = kept, None
 
 
 def _check_complete(name: str, values: Any) -> None:
