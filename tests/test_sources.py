@@ -34,7 +34,7 @@ def _texts():
 def test_length(path):
     """Modules stay short enough to be read at once."""
     n_lines = len(path.read_text("utf-8").splitlines())
-    assert n_lines <= 500, f"{n_lines} lines; part the module by what it does"
+    assert n_lines <= 700, f"{n_lines} lines; part the module by what it does"
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=_id)
