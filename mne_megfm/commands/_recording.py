@@ -19,7 +19,7 @@ from mne.io.constants import FIFF
 from mne.utils import use_log_level
 
 from .._version import __version__
-from ..inputs import as_recordings, iter_windows
+from ..inputs import as_recordings, centre_windows, iter_windows
 from ..sensors import compute_mapping
 from ..store import WindowStore
 from ._epochs import cut_epochs
@@ -269,10 +269,7 @@ def _windows(
     row = np.concatenate([block.row for block in blocks])
     # as users centre or baseline-correct theirs; the mean of a window would tell a
     # network the mean of what is hidden
-    mean = windows.sum((0, 2), dtype=float) / n_valid.sum()
-    windows -= mean[:, None].astype(np.float32)
-    for i in np.flatnonzero(n_valid < store.n_times):
-        windows[i, :, n_valid[i] :] = 0.0
+    centre_windows(windows, n_valid)
     return windows, n_valid, _starts(recordings[0], first_samp)[row], arrays[0]
 
 
@@ -280,9 +277,7 @@ def _starts(recording: Recording, first_samp: int) -> np.ndarray:
     """Time of each row's first sample from the beginning of the recording, in s."""
     if recording.kind == "raw":
         return recording.rows / recording.sfreq
-    epochs = recording.inst
-    samples = epochs.events[recording.rows, 0] - first_samp
-    return samples / recording.sfreq + epochs.times[0]
+    return recording.event_times - first_samp / recording.sfreq + recording.tmin
 
 
 def _files(path: Path) -> list[Path]:

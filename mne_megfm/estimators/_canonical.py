@@ -16,7 +16,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from ..inputs import Recording, Recordings, as_recordings
-from ..inputs._checks import check_rows
+from ..inputs._amplitudes import far_above
+from ..inputs._checks import check_rows, report_left_out
 from ..inputs._reading import read_rows
 from ..sensors import SensorMapping, canonical_array, compute_mapping
 
@@ -149,7 +150,7 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         shape = (recordings.n_rows, canonical_array().n_sensors, forms[0][0])
         data = np.empty(shape)
         for recording in recordings:
-            self._map_rows(recording, data)
+            self._map_rows(recording, data, recordings.reported)
         return data
 
     def inverse_transform(
@@ -209,10 +210,11 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         if isinstance(inst, BaseRaw):
             data = self._map_raw(inst)
         else:
-            recording = as_recordings(inst, verbose="error")[0]
+            recordings = as_recordings(inst)
+            recording = recordings[0]
             shape = (len(recording.rows), array.n_sensors, recording.n_samples)
             data = np.empty(shape)
-            self._map_rows(recording, data)
+            self._map_rows(recording, data, recordings.reported)
             data = data[0] if recording.kind == "evoked" else data
         return _rebuild(inst, data, array.info(inst.info["sfreq"]))
 
@@ -282,7 +284,6 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
             window=self.window,
             overlap=self.overlap,
             reject_by_annotation=self.reject_by_annotation,
-            verbose="error",
         )
 
     def _mapping(self, info: mne.Info) -> SensorMapping:
@@ -302,13 +303,15 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
             )
         return infos[0]
 
-    def _map_rows(self, recording: Recording, out: NDArray[np.float64]) -> None:
+    def _map_rows(
+        self, recording: Recording, out: NDArray[np.float64], reported: set[str]
+    ) -> None:
         """Map the rows of a recording into their places."""
         for positions, pieces in read_rows(recording):
             for position, piece in zip(positions, pieces, strict=True):
                 row = int(recording.index[position])
-                flat = check_rows(piece.own, recording, row)
-                matrix, used = self._matrix(recording, flat)
+                left_out = check_rows(piece.own, recording, row)
+                matrix, used = self._matrix(recording, *left_out, reported)
                 np.matmul(matrix, piece.own[used], out=out[row])
 
     def _map_raw(self, raw: BaseRaw) -> NDArray[np.float64]:
@@ -317,18 +320,19 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
             (start, min(start + _CHUNK, raw.n_times))
             for start in range(0, raw.n_times, _CHUNK)
         ]
-        recording = as_recordings(
-            raw,
-            window=raw.n_times / raw.info["sfreq"],
-            reject_by_annotation=False,
-            verbose="error",
-        )[0]
-        extremes = []
+        # rows are only for the checks; all samples are mapped
+        recordings = as_recordings(raw, reject_by_annotation=False)
+        recording = recordings[0]
+        extremes, far = [], []
         for start, stop in chunks:
             part = raw.get_data(recording.picks, start, stop, verbose="error")
             extremes += [part.min(1), part.max(1)]
-        flat = check_rows(np.array(extremes).T, recording, 0)
-        matrix, used = self._matrix(recording, flat)
+            far.append(far_above(part, recording))
+        flat, _ = check_rows(np.array(extremes).T, recording, 0)
+        # one matrix for all: what is wrong for half of the time is left out
+        matrix, used = self._matrix(
+            recording, flat, np.mean(far, axis=0) >= 0.5, recordings.reported
+        )
         picks = recording.picks[used]
         data = np.empty((len(matrix), raw.n_times))
         for start, stop in chunks:
@@ -337,14 +341,19 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return data
 
     def _matrix(
-        self, recording: Recording, flat: NDArray[np.bool_]
+        self,
+        recording: Recording,
+        flat: NDArray[np.bool_],
+        far: NDArray[np.bool_],
+        reported: set[str],
     ) -> tuple[NDArray[np.float64], NDArray[np.intp] | slice]:
         """Get the matrix, and which of the recording's good channels it takes."""
-        if not flat.any():
+        names = report_left_out(recording, flat, far, reported)
+        if not names:
             return self._mapping(recording.info).to_canonical, slice(None)
-        names = tuple(np.array(recording.ch_names)[flat].tolist())
-        without = replace(recording, flat=recording.flat + names)
-        return self._mapping(without.info).to_canonical, np.flatnonzero(~flat)
+        without = replace(recording, left_out=recording.left_out + names)
+        used = np.flatnonzero(~(flat | far))
+        return self._mapping(without.info).to_canonical, used
 
 
 def _rebuild(inst: Any, data: NDArray[np.float64], info: mne.Info) -> Any:
@@ -378,6 +387,7 @@ def _rebuild(inst: Any, data: NDArray[np.float64], info: mne.Info) -> Any:
         metadata=inst.metadata,
         selection=inst.selection,
         drop_log=inst.drop_log,
+        raw_sfreq=inst._raw_sfreq,  # the rate that events count in
         verbose="error",
     )
     epochs.baseline = inst.baseline  # said, not applied again

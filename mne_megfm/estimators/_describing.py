@@ -13,6 +13,7 @@ from ..inputs import Recordings
 from ._level import LevelDescription, describe_recordings
 from ._level_features import ParticipantLevel
 from ._participants import Description, ParticipantPooling
+from ._row_form import RowForm
 
 
 class DescribesParticipants:
@@ -34,11 +35,16 @@ class DescribesParticipants:
                 self.batch_size,
                 evoked=self.append_evoked,
             )
+        forms: list[RowForm | None] = [None] * recordings.n_rows
+        for recording in recordings:
+            form = RowForm.of(recording, self.config_)
+            for row in recording.index:
+                forms[row] = form
         parts = (
-            (part.row, part.tokens.shape[2], self._pool(part.tokens, part.recorded))
+            (part.row, self._pool(part.tokens, part.recorded))
             for part in self._row_tokens(recordings)
         )
-        return ParticipantPooling().describe(recordings, parts)
+        return ParticipantPooling().describe(recordings, forms, parts)
 
     def _fit_participants(self, descriptions: list[Description]) -> None:
         if self.level_ is not None:
@@ -47,7 +53,8 @@ class DescribesParticipants:
             self.n_patches_ = {}
         else:
             self._participants = ParticipantPooling().fit(descriptions)
-            self.n_patches_ = self._participants.n_patches
+            forms = self._participants.forms
+            self.n_patches_ = {state: form.n_patches for state, form in forms.items()}
         self.states_ = self._participants.states
 
     def _is_frozen(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..inputs import Recordings, WindowBlock, iter_windows
+from ..inputs import Recordings, WindowBlock, centre_windows, iter_windows
 from ..models import MaskedSignalTransformer, ModelConfig, valid_patches
 from ..pretraining import WindowArray
 
@@ -27,8 +27,14 @@ def window_blocks(
     frontend: Callable,
     config: ModelConfig,
     batch_size: int,
+    centre_rows: bool = True,
 ) -> Iterator[WindowBlock]:
-    """Stream the windows that a model of this configuration takes."""
+    """Stream the windows that a model of this configuration takes.
+
+    Rows are without their mean: an offset of the recording is no signal. Where parts
+    of a row are to be hidden, its mean would tell the mean of what is hidden: then
+    ``centre_rows=False``.
+    """
     return iter_windows(
         recordings,
         frontend,
@@ -38,6 +44,7 @@ def window_blocks(
         # half a window: each patch of a long row is seen with context on both sides
         overlap=config.n_patches // 2,
         batch_size=batch_size,
+        centre_rows=centre_rows,
     )
 
 
@@ -47,16 +54,27 @@ def gather_windows(
     config: ModelConfig,
     batch_size: int = 64,
 ) -> WindowArray:
-    """Read all windows into memory (192 kB each), to train on or to score."""
-    blocks = list(window_blocks(recordings, frontend, config, batch_size))
+    """Read all windows into memory (192 kB each), to train on or to score.
+
+    They are without the mean over their recording, as those of a window store are.
+    """
+    blocks = list(
+        window_blocks(recordings, frontend, config, batch_size, centre_rows=False)
+    )
     row = np.concatenate([block.row for block in blocks])
+    data = np.concatenate([block.data for block in blocks])
+    n_valid = np.concatenate([block.n_valid for block in blocks])
+    for recording in recordings:
+        if len(recording.rows) > 1:  # the mean of a single row tells what is hidden
+            mine = np.isin(row, recording.index)
+            centre_windows(data, n_valid, mine)
     # what may not be split between training and validation: a list element
     # (a participant), or else a row
     group = recordings.elements if recordings.is_list else np.arange(recordings.n_rows)
     return WindowArray(
-        np.concatenate([block.data for block in blocks]),
+        data,
         unit=1.0,
-        n_valid=np.concatenate([block.n_valid for block in blocks]),
+        n_valid=n_valid,
         recording=group[row],
     )
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from mne.utils import warn
 from numpy.typing import NDArray
 
 from ..inputs import Recordings
+from ._row_form import RowForm
 
 STATISTICS = ("mean", "spread")
 
-# from state to the length of its rows in patches and a vector
-Description = dict[str, tuple[int, NDArray[np.float32]]]
+# from state to the form of its rows and a vector
+Description = dict[str, tuple[RowForm, NDArray[np.float32]]]
 
 
 class ParticipantPooling:
@@ -27,21 +28,22 @@ class ParticipantPooling:
     ----------
     states : list of str
         States of the training data, sorted.
-    n_patches : dict
-        Length of the rows of each state, in patches.
+    forms : dict
+        Length and start of the rows of each state.
     fill : dict
         Mean description of each state over participants of the training data.
     """
 
     def __init__(self) -> None:
         self.states: list[str] = []
-        self.n_patches: dict[str, int] = {}
+        self.forms: dict[str, RowForm] = {}
         self.fill: dict[str, NDArray[np.float32]] = {}
 
     def describe(
         self,
         recordings: Recordings,
-        parts: Iterable[tuple[np.ndarray, int, np.ndarray]],
+        forms: Sequence[RowForm],
+        parts: Iterable[tuple[np.ndarray, np.ndarray]],
     ) -> list[Description]:
         """Describe each element of a list, by itself.
 
@@ -49,28 +51,29 @@ class ParticipantPooling:
         ----------
         recordings : Recordings
             The rows, their elements and states.
+        forms : sequence of RowForm
+            Length and start of each row.
         parts : iterable of tuple
-            Row numbers, length in patches and pooled tokens of some rows.
+            Row numbers and pooled tokens of some rows.
 
         Returns
         -------
         descriptions : list of dict
-            For each element, from state to the length of its rows in patches and a
-            vector.
+            For each element, from state to the form of its rows and a vector.
 
         Raises
         ------
         ValueError
-            If the rows of a state of an element differ in length.
+            If the rows of a state of an element differ in length or start.
         """
         sums: list[dict[str, list]] = [{} for _ in range(recordings.n_elements)]
-        for rows, n_patches, pooled in parts:
+        for rows, pooled in parts:
             for row, values in zip(rows, pooled.astype(np.float64), strict=True):
                 state = str(recordings.states[row])
                 entry = sums[recordings.elements[row]].setdefault(state, [])
                 if not entry:
-                    entry += [n_patches, 0, np.zeros_like(values), 0.0]
-                _check_length(entry[0], n_patches, state)
+                    entry += [forms[row], 0, np.zeros_like(values), 0.0]
+                entry[0].check(forms[row], f"state {state!r}")
                 # Welford (1962): exact also where the spread is small
                 entry[1] += 1
                 delta = values - entry[2]
@@ -79,10 +82,10 @@ class ParticipantPooling:
         return [
             {
                 state: (
-                    n_patches,
+                    form,
                     np.concatenate([mean, np.sqrt(square / n)]).astype(np.float32),
                 )
-                for state, (n_patches, n, mean, square) in entries.items()
+                for state, (form, n, mean, square) in entries.items()
             }
             for entries in sums
         ]
@@ -101,12 +104,12 @@ class ParticipantPooling:
             The fitted pooling.
         """
         self.states = sorted({state for entry in descriptions for state in entry})
-        self.n_patches, self.fill = {}, {}
+        self.forms, self.fill = {}, {}
         for state in self.states:
             known = [entry[state] for entry in descriptions if state in entry]
-            self.n_patches[state] = known[0][0]
-            for n_patches, _ in known:
-                _check_length(self.n_patches[state], n_patches, state)
+            self.forms[state] = known[0][0]
+            for form, _ in known:
+                self.forms[state].check(form, f"state {state!r}")
             self.fill[state] = np.mean([vector for _, vector in known], axis=0)
         return self
 
@@ -143,7 +146,7 @@ class ParticipantPooling:
                 known = state in entry
                 lacking += not known
                 if known:
-                    _check_length(self.n_patches[state], entry[state][0], state)
+                    self.forms[state].check(entry[state][0], f"state {state!r}")
                 row += [entry[state][1] if known else self.fill[state]]
                 row += [np.array([not known], np.float32)]
             out.append(np.concatenate(row))
@@ -171,15 +174,7 @@ class ParticipantPooling:
         """
         out = []
         for state in self.states:
-            of_row = names(self.n_patches[state])
+            of_row = names(self.forms[state].n_patches)
             out += [f"{state}_{s}_{name}" for s in STATISTICS for name in of_row]
             out.append(f"{state}_missing")
         return out
-
-
-def _check_length(expected: int, got: int, state: str) -> None:
-    if got != expected:
-        raise ValueError(
-            f"Expected rows of {expected} patches in state {state!r}, got {got}; crop "
-            "all epochs of a state to the same length."
-        )

@@ -24,6 +24,7 @@ from ..pretraining import (
 from ._base import BaseMEGFM
 from ._describing import DescribesParticipants
 from ._extraction import gather_windows
+from ._row_form import check_forms
 
 
 class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
@@ -125,7 +126,12 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     Values are in tesla at the edge. Epochs that are longer than a window are covered
     by windows that overlap by half, whose tokens are averaged patch by patch; those
     that are shorter are padded, and padding is masked in attention. `fit` fixes how
-    long rows are, `transform` takes rows of that length.
+    long rows are and when they begin; `transform` takes rows like these.
+
+    Rows are without their mean at each sensor, so that an offset of the recording
+    changes nothing. Channels that are flat, or more than ten times as strong as their
+    neighbours, are left out of the rows where they are, see
+    :func:`~mne_megfm.inputs.as_recordings`.
 
     Pooled tokens are centred on the mean token at their place in training.
 
@@ -268,8 +274,9 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
             descriptions = self._describe(recordings)
             self._fit_participants(descriptions)
             return self._participants.transform(descriptions)
+        self._form = check_forms(recordings, self.config_)
+        self.n_patches_ = self._form.n_patches
         first = next(self._row_tokens(_first_row(recordings)))
-        self.n_patches_ = first.tokens.shape[2]
         self._pool(first.tokens, first.recorded)
         return None
 
@@ -296,7 +303,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         Raises
         ------
         ValueError
-            If rows are not as long as in `fit`, or a list holds many-epoch elements
+            If rows are not as long as in `fit`, or begin at another time from their
+            event, or a list holds many-epoch elements
             where `fit` saw epochs, or the data do not look like MEG in tesla.
         """
         check_is_fitted(self, "model_")
@@ -333,16 +341,9 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
                 f"element {several[0]}; concatenate the epochs, or fit with "
                 "unit='participant' to get a row an element."
             )
+        check_forms(recordings, self.config_, self._form)
         out: NDArray[np.float32] | None = None
         for part in self._row_tokens(recordings):
-            n_patches = part.tokens.shape[2]
-            if n_patches != self.n_patches_:
-                step = self.config_.patch_length / self.config_.sfreq
-                raise ValueError(
-                    f"Expected rows of {self.n_patches_ * step:.1f} s as in fit, got "
-                    f"{n_patches * step:.1f} s in row {part.row[0]}; crop all epochs "
-                    "to the same length."
-                )
             pooled = self._pool(part.tokens, part.recorded)
             if out is None:
                 out = np.empty((recordings.n_rows, pooled.shape[1]), np.float32)

@@ -84,11 +84,11 @@ class Timing:
             and STATES[state_kind(state)] != "rest"
             and recorded >= _SHORTEST * sfreq
         )
-        times = np.zeros(len(rows.rows))
-        if rows.kind == "epochs":
-            times = rows.inst.events[rows.rows, 0] / rows.sfreq
-        recent = recent_stimuli(times) if responds else None
-        return cls(len(times), onset, n_after, recorded, responds, recent)
+        n_rows, times = len(rows.rows), rows.event_times
+        recent = None
+        if responds:
+            recent = recent_stimuli(np.zeros(n_rows) if times is None else times)
+        return cls(n_rows, onset, n_after, recorded, responds, recent)
 
 
 def split_elements(recordings: Recordings) -> Iterator[list[Recording]]:

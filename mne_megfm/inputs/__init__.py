@@ -9,7 +9,13 @@ from ._collect import as_recordings
 from ._recordings import Recording, Recordings
 from ._resampling import rate_ratio
 from ._samples import MEGSamples
-from ._windows import WindowBlock, iter_windows, window_starts
+from ._windows import (
+    WindowBlock,
+    centre_windows,
+    iter_windows,
+    row_length,
+    window_starts,
+)
 
 __all__ = [
     "MEGSamples",
@@ -17,7 +23,9 @@ __all__ = [
     "Recordings",
     "WindowBlock",
     "as_recordings",
+    "centre_windows",
     "iter_windows",
     "rate_ratio",
+    "row_length",
     "window_starts",
 ]

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from mne import Info, pick_types
+from mne.utils import logger, warn
+
+from ._amplitudes import FAR_ABOVE, far_above
 
 if TYPE_CHECKING:
     from ._recordings import Recording
@@ -65,8 +68,10 @@ def check_channels(info: Info, where: str) -> None:
     )
 
 
-def check_rows(data: np.ndarray, recording: Recording, row: int) -> np.ndarray:
-    """Check one row and find its flat channels.
+def check_rows(
+    data: np.ndarray, recording: Recording, row: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check one row and find channels to leave out of it.
 
     Parameters
     ----------
@@ -81,11 +86,13 @@ def check_rows(data: np.ndarray, recording: Recording, row: int) -> np.ndarray:
     -------
     flat : ndarray of bool, shape (n_channels,)
         Channels that do not change.
+    far : ndarray of bool, shape (n_channels,)
+        Channels that are far stronger than their neighbours, see `far_above`.
 
     Notes
     -----
-    Flatness is settled for each row by itself, so that a row comes out the same
-    whatever other rows are around.
+    Both are settled for each row by itself, so that a row comes out the same whatever
+    other rows are around.
     """
     if data.dtype.kind != "f":
         raise TypeError(
@@ -123,7 +130,29 @@ def check_rows(data: np.ndarray, recording: Recording, row: int) -> np.ndarray:
             f"{guess}. Pass the signals in SI units and not standardised, as MNE "
             "reads them."
         )
-    return flat
+    if data.shape[1] == 1:
+        return flat, np.zeros_like(flat)
+    return flat, far_above(data, recording)
+
+
+def report_left_out(
+    recording: Recording, flat: np.ndarray, far: np.ndarray, reported: set[str]
+) -> tuple[str, ...]:
+    """Name channels that are left out of some rows, each once; give all names."""
+    names = np.array(recording.ch_names)
+    for which, say, words in (
+        (flat, logger.info, "they are flat"),
+        (
+            far & ~flat,
+            warn,
+            f"they are more than {FAR_ABOVE:g} times as strong as their neighbours",
+        ),
+    ):
+        new = [name for name in names[which].tolist() if name not in reported]
+        reported.update(new)
+        if new:
+            say(f"Of the MEG, ignored in rows where {words}: {_shorten(np.array(new))}")
+    return tuple(names[flat | far].tolist())
 
 
 def unit_scale(info: Info, picks: np.ndarray) -> np.ndarray:

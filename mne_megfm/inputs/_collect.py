@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from mne import BaseEpochs, Evoked
 from mne.io import BaseRaw
-from mne.utils import logger, verbose
+from mne.utils import verbose, warn
 
-from ._checks import check_channels, check_rows, check_window
+from ._amplitudes import band_rms, check_units
+from ._checks import check_channels, check_rows, check_window, report_left_out
 from ._reading import raw_windows, read_rows
 from ._recordings import Recording, Recordings
 
@@ -201,10 +202,17 @@ def as_recordings(
     TypeError
         If ``X``, or an element of it, is none of the objects above.
     ValueError
-        If a recording has no rows or no good MEG channel, or if its first rows do
+        If a recording has no rows or no good MEG channel, or if some of its rows do
         not look like MEG in tesla (EEG relabelled, other units, z-scored values,
         NaN, all channels flat). The rest of the data is checked the same way when
         it is read, see `iter_windows`.
+
+    Warns
+    -----
+    RuntimeWarning
+        If single channels are more than ten times as strong as their neighbours,
+        which are left out of the rows where they are, or if magnetometers and planar
+        gradiometers do not fit together.
 
     Notes
     -----
@@ -238,22 +246,24 @@ def as_recordings(
     elements = np.empty(sum(len(part.rows) for part in recordings), int)
     for number, part in parts:
         elements[part.index] = number
-    _check_first_rows(recordings)
-    return Recordings(recordings, elements, n_elements, is_list)
-
-
-def _check_first_rows(recordings: Sequence[Recording], n_rows: int = 4) -> None:
-    """Refuse data that are not MEG before any work is done on them."""
-    flat: dict[str, int] = {}
+    collected = Recordings(recordings, elements, n_elements, is_list)
     for recording in recordings:
-        head = recording.select(slice(0, n_rows), recording.index[:n_rows])
-        for positions, pieces in read_rows(head):
-            for where, piece in zip(positions, pieces, strict=True):
-                bad = check_rows(piece.own, head, head.index[where])
-                for name in np.array(head.ch_names)[bad]:
-                    flat[name] = flat.get(name, 0) + 1
-    if flat:
-        logger.info(
-            f"Flat channels, ignored like bad ones in the rows where they are flat: "
-            f"{', '.join(flat)}"
-        )
+        _check_some_rows(recording, collected.reported)
+    return collected
+
+
+def _check_some_rows(recording: Recording, reported: set[str], n_rows: int = 4) -> None:
+    """Refuse data that are not MEG before any work is done on them."""
+    n_rows = min(n_rows, len(recording.rows))
+    some = np.linspace(0, len(recording.rows) - 1, n_rows).round().astype(int)
+    head = recording.select(some, recording.index[some])
+    left_out, rms = [], []
+    for positions, pieces in read_rows(head):
+        for where, piece in zip(positions, pieces, strict=True):
+            left_out.append(check_rows(piece.own, head, head.index[where]))
+            rms.append(band_rms(piece.own, head.sfreq))
+            rms[-1][left_out[-1][0]] = np.nan
+    report_left_out(head, *np.any(left_out, axis=0), reported)
+    message = check_units(np.array(rms), head)
+    if message:
+        warn(message)

@@ -33,8 +33,9 @@ class Recording:
     state : str | None
         Name of the state, where the user gave one; otherwise each row has its own,
         see `states`.
-    flat : tuple of str
-        Channels that are flat in these rows; `info` counts them as bad.
+    left_out : tuple of str
+        Channels that are flat, or far stronger than their neighbours, in these rows;
+        `info` counts them as bad.
     spans : ndarray of int, shape (n_spans, 2)
         First sample and end of the BAD spans of a Raw that rows keep clear of.
     """
@@ -45,7 +46,7 @@ class Recording:
     n_samples: int
     index: np.ndarray
     state: str | None = None
-    flat: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     spans: np.ndarray = field(default_factory=lambda: np.empty((0, 2), int))
 
     def __repr__(self) -> str:
@@ -64,13 +65,26 @@ class Recording:
         """Time of a row's first sample, in seconds; 0 for a Raw."""
         return 0.0 if self.kind == "raw" else float(self.inst.times[0])
 
+    @property
+    def event_times(self) -> np.ndarray | None:
+        """Times of the events of epochs, in s, shape (n_rows,); None for other rows.
+
+        MNE counts ``events`` in samples of the rate at which epochs were cut, also
+        after `mne.Epochs.resample` and `mne.Epochs.decimate`.
+        """
+        if self.kind != "epochs":
+            return None
+        # an array of one for epochs that were read from a file
+        cut_at = float(np.ravel(self.inst._raw_sfreq)[0])
+        return self.inst.events[self.rows, 0] / cut_at
+
     @cached_property
     def info(self) -> Info:
-        """Measurement info, in which flat channels count as bad."""
-        if not self.flat:
+        """Measurement info, in which channels left out count as bad."""
+        if not self.left_out:
             return self.inst.info
         info = self.inst.info.copy()
-        new = [name for name in self.flat if name not in info["bads"]]
+        new = [name for name in self.left_out if name not in info["bads"]]
         info["bads"] = info["bads"] + new
         return info
 
@@ -160,6 +174,8 @@ class Recordings(Sequence):
         is_list: bool,
     ) -> None:
         self._recordings = tuple(recordings)
+        # channels that the user has been told of
+        self.reported: set[str] = set()
         self.elements = elements
         self.n_elements = n_elements
         self.is_list = is_list

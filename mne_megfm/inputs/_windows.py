@@ -8,9 +8,9 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from mne.utils import logger, warn
+from mne.utils import warn
 
-from ._checks import check_rows
+from ._checks import check_rows, report_left_out
 from ._collect import as_recordings
 from ._reading import Piece, read_rows
 from ._recordings import Recording, Recordings
@@ -81,6 +81,29 @@ def window_starts(
     return np.append(np.arange(0, last, n_times // patch - overlap), last)
 
 
+def centre_windows(
+    data: np.ndarray, n_valid: np.ndarray, which: np.ndarray | None = None
+) -> None:
+    """Subtract the mean over some windows at each sensor, in place.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (n, n_sensors, n_times)
+        Windows, zero after their valid samples.
+    n_valid : ndarray of int, shape (n,)
+        Valid samples of each.
+    which : ndarray of bool, shape (n,) | None
+        Windows of one recording; None for all.
+    """
+    index = np.arange(len(data)) if which is None else np.flatnonzero(which)
+    total = np.zeros(data.shape[1])
+    for i in index:
+        total += data[i].sum(axis=1, dtype=np.float64)
+    mean = (total / n_valid[index].sum()).astype(np.float32)[:, None]
+    for i in index:
+        data[i, :, : n_valid[i]] -= mean
+
+
 def iter_windows(
     recordings: Recordings | Any,
     project: Projection,
@@ -90,6 +113,7 @@ def iter_windows(
     patch: int = 25,
     overlap: int = 0,
     batch_size: int = 64,
+    centre_rows: bool = False,
 ) -> Iterator[WindowBlock]:
     """Stream recordings as windows on the canonical array.
 
@@ -100,7 +124,7 @@ def iter_windows(
     project : callable
         ``project(recording)`` returns the matrix to the canonical array, shape
         (n_canonical, n_channels), and the names of those channels. It is given a
-        `Recording` whose ``info`` lists flat channels among the bad ones.
+        `Recording` whose ``info`` lists channels that are left out among the bad ones.
     sfreq : float
         Sampling rate of the windows, in Hz.
     n_times : int
@@ -111,6 +135,9 @@ def iter_windows(
         Patches that neighbouring windows of a long row share at least.
     batch_size : int
         Windows in a block; the last block may have fewer.
+    centre_rows : bool
+        Whether the mean of each row is subtracted at every canonical sensor, so that
+        a constant offset of the recording changes nothing.
 
     Returns
     -------
@@ -189,7 +216,9 @@ def iter_windows(
         raise ValueError(f"Expected sfreq to be a positive rate in Hz, got {sfreq!r}.")
     recordings = as_recordings(recordings)
     _warn_low_rate(recordings)
-    windows = _windows(recordings, project, float(sfreq), n_times, patch, overlap)
+    windows = _windows(
+        recordings, project, float(sfreq), n_times, patch, overlap, centre_rows
+    )
     return _blocks(windows, n_times, batch_size)
 
 
@@ -232,32 +261,50 @@ def _windows(
     n_times: int,
     patch: int,
     overlap: int,
+    centre_rows: bool,
 ) -> Iterator[tuple[np.ndarray, int, int, int]]:
     """Single windows (float32 signal, row, first patch, valid samples)."""
-    reported: set[str] = set()
     for recording in recordings:
         up, down, _ = rate_ratio(recording.sfreq, sfreq)
-        n_out = _row_length(recording, sfreq, up, down, patch)
+        n_out = row_length(recording, sfreq, patch)
         starts = window_starts(n_out, n_times, patch, overlap)
         context = context_length(up, down)
-        maps = _Projections(recording, project, reported)
+        maps = _Projections(recording, project, recordings.reported)
         for positions, pieces in read_rows(recording, context=context):
             for position, piece in zip(positions, pieces, strict=True):
                 row = int(recording.index[position])
                 signal = _canonical(maps, piece, row)
                 signal = resample_segment(
                     signal, up, down, offset=piece.offset, n_out=n_out
-                ).astype(np.float32)
+                )
+                if centre_rows:
+                    signal -= signal.mean(axis=1, keepdims=True)
+                signal = signal.astype(np.float32)
                 for start in starts:
                     first = start * patch
                     window = signal[:, first : first + n_times]
                     yield window, row, int(start), window.shape[1]
 
 
-def _row_length(
-    recording: Recording, sfreq: float, up: int, down: int, patch: int
-) -> int:
-    """Count the samples of a row at the model's rate."""
+def row_length(recording: Recording, sfreq: float = 250.0, patch: int = 25) -> int:
+    """Count the samples of a row at the model's rate.
+
+    Parameters
+    ----------
+    recording : Recording
+        The recording.
+    sfreq : float
+        Sampling rate of the model, in Hz.
+    patch : int
+        Length of a patch, in samples.
+
+    Returns
+    -------
+    n_samples : int
+        Samples of a row after resampling, without a rest of at most one sample of
+        the recording beyond whole patches, see `iter_windows`.
+    """
+    up, down, _ = rate_ratio(recording.sfreq, sfreq)
     if recording.kind == "raw":
         # The samples that follow are there, or missing by less than half a sample.
         n_out = max(round(recording.n_samples * sfreq / recording.sfreq), 1)
@@ -271,7 +318,7 @@ def _row_length(
 
 
 class _Projections:
-    """Matrices of a recording, one for each set of flat channels met."""
+    """Matrices of a recording, one for each set of channels left out."""
 
     def __init__(
         self, recording: Recording, project: Projection, reported: set[str]
@@ -281,22 +328,22 @@ class _Projections:
         self._known: dict[bytes, tuple[np.ndarray, np.ndarray | slice]] = {}
         self._reported = reported
 
-    def get(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray | slice]:
+    def get(
+        self, flat: np.ndarray, far: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | slice]:
         """Matrix, and which of the recording's good channels it takes."""
-        key = flat.tobytes()
+        key = (flat | far).tobytes()
         if key not in self._known:
-            self._known[key] = self._make(flat)
+            self._known[key] = self._make(flat, far)
         return self._known[key]
 
-    def _make(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray | slice]:
+    def _make(
+        self, flat: np.ndarray, far: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | slice]:
         recording, ch_names = self.recording, self.recording.ch_names
-        if flat.any():
-            names = tuple(np.array(ch_names)[flat].tolist())
-            new = [name for name in names if name not in self._reported]
-            if new:
-                self._reported.update(new)
-                logger.info(f"Ignoring channels where they are flat: {', '.join(new)}")
-            recording = replace(recording, flat=recording.flat + names)
+        names = report_left_out(recording, flat, far, self._reported)
+        if names:
+            recording = replace(recording, left_out=recording.left_out + names)
         matrix, used = self._project(recording)
         if list(used) == ch_names:
             return matrix, slice(None)
@@ -306,8 +353,7 @@ class _Projections:
 
 def _canonical(maps: _Projections, piece: Piece, row: int) -> np.ndarray:
     """One row, checked, with its context, on the canonical array."""
-    flat = check_rows(piece.own, maps.recording, row)
-    matrix, order = maps.get(flat)
+    matrix, order = maps.get(*check_rows(piece.own, maps.recording, row))
     signal = matrix @ piece.data[order]
     # The row itself has been checked; its context may belong to rows not asked for.
     if piece.data.shape[1] > piece.n_samples and not np.isfinite(signal).all():

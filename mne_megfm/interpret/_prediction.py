@@ -47,12 +47,13 @@ class SensorPredictor:
         #: where the good channels are among `names`
         self.at = np.array([self.names.index(name) for name in self.good])
 
-    def mapping(self, left_out: tuple[str, ...]) -> SensorMapping:
+    def mapping(self, names: tuple[str, ...]) -> SensorMapping:
         """Compute or look up the mapping without some channels."""
-        if left_out not in self._kept:
-            recording = replace(self.recording, flat=self.recording.flat + left_out)
-            self._kept[left_out] = self.transformer.frontend_.mapping(recording)
-        return self._kept[left_out]
+        if names not in self._kept:
+            left_out = self.recording.left_out + names
+            recording = replace(self.recording, left_out=left_out)
+            self._kept[names] = self.transformer.frontend_.mapping(recording)
+        return self._kept[names]
 
     def project(
         self, data: NDArray[np.float64], left_out: NDArray[np.bool_]
@@ -103,7 +104,7 @@ class SensorPredictor:
         self,
         data: NDArray[np.float64],
         tokens: NDArray[np.bool_],
-        flat: NDArray[np.bool_],
+        silent: NDArray[np.bool_],
         offset: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """Predict the hidden part of a row; give the rest as it is mapped.
@@ -114,8 +115,8 @@ class SensorPredictor:
             Good channels.
         tokens : ndarray of bool, shape (n_regions, n_patches)
             What to hide. Values there are not looked at.
-        flat : ndarray of bool, shape (n_good,)
-            Channels that do not change in this row, which are left out.
+        silent : ndarray of bool, shape (n_good,)
+            Channels that are left out of this row.
         offset : ndarray, shape (n_good,)
             Mean of each over what is visible in the recording; NaN if nothing is.
 
@@ -129,7 +130,7 @@ class SensorPredictor:
         up, down, _ = rate_ratio(self.recording.sfreq, config.sfreq)
         known = np.isfinite(offset)
         offset = np.where(known, offset, 0.0)
-        level = self.back @ self.project(offset[:, None], ~known | flat)
+        level = self.back @ self.project(offset[:, None], ~known | silent)
         # a channel's own mean where it has one, that of the field elsewhere
         level[self.at[known], 0] = offset[known]
         data = data - offset[:, None]
@@ -142,7 +143,7 @@ class SensorPredictor:
         unseen = tokens.copy()
         sets, which = np.unique(tokens, axis=1, return_inverse=True)
         for number, column in enumerate(sets.T):
-            left_out = column[self.region[self.at]] | flat
+            left_out = column[self.region[self.at]] | silent
             patches = which.ravel() == number
             if (~left_out).sum() < MIN_CHANNELS:
                 unseen[:, patches] = True

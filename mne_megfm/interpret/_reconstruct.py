@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..estimators import MEGFMTransformer
 from ..inputs import as_recordings
-from ..inputs._checks import check_rows
+from ..inputs._checks import check_rows, report_left_out
 from ._prediction import SensorPredictor
 
 # A Raw is worked on in pieces of so many s, each with that much around it.
@@ -110,7 +110,8 @@ def reconstruct(
             "TimeBlockMasking(0.3) of mne_megfm.pretraining."
         )
     window = len(inst.times) / inst.info["sfreq"]
-    recording = as_recordings(inst, window=window, reject_by_annotation=False)[0]
+    recordings = as_recordings(inst, window=window, reject_by_annotation=False)
+    recording = recordings[0]
     predictor = SensorPredictor(transformer, recording)
     out = inst.copy()
     if not isinstance(out, mne.Evoked):
@@ -130,13 +131,15 @@ def reconstruct(
     hidden = np.zeros(_data(out).shape, bool) if return_mask else None
     for row, token in zip(rows, tokens, strict=True):
         data = _read(source, row, predictor.good)
-        flat = check_rows(data, recording, row.index)
+        flat, far = check_rows(data, recording, row.index)
+        report_left_out(recording, flat, far, recordings.reported)
+        left_out = flat | far
         if token is None:
-            new = predictor.back @ predictor.project(data, flat)
+            new = predictor.back @ predictor.project(data, left_out)
             away = np.zeros(new.shape, bool)
             change = good[:, None] | away
         else:
-            new = predictor.predict(data, token, flat, offset)
+            new = predictor.predict(data, token, left_out, offset)
             change = away = predictor.spread(token, row.length) & good[:, None]
         if fill_bads:
             change = change | ~good[:, None]

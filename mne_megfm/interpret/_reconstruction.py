@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ..estimators import MEGFMTransformer
-from ..inputs import Recording, as_recordings, iter_windows
+from ..inputs import Recording, as_recordings, centre_windows, iter_windows
 from ..models import sample_mask
 from ..pretraining import (
     RandomMasking,
@@ -90,12 +90,10 @@ def _centred_windows(
             batch_size=transformer.batch_size,
         )
     )
-    data = torch.from_numpy(np.concatenate([block.data for block in blocks]))
-    n_valid = torch.from_numpy(np.concatenate([block.n_valid for block in blocks]))
-    inside = (torch.arange(config.n_times) < n_valid[:, None])[:, None]
-    count = int(n_valid.sum())
-    mean = (data * inside).sum((0, 2), keepdim=True, dtype=torch.float64) / count
-    return recordings[0], torch.where(inside, data - mean.float(), 0.0), n_valid
+    data = np.concatenate([block.data for block in blocks])
+    n_valid = np.concatenate([block.n_valid for block in blocks])
+    centre_windows(data, n_valid)
+    return recordings[0], torch.from_numpy(data), torch.from_numpy(n_valid)
 
 
 def score_reconstruction(

@@ -153,6 +153,7 @@ class RowNetwork(nn.Module):
             As the pipeline has them.
         """
         canonical = self.matrix @ signals
+        canonical = canonical - canonical.mean(-1, keepdim=True)  # as rows are centred
         config, row = self.config, self.row
         windows = []
         for start, n_valid in zip(row.starts, row.n_valid, strict=True):

@@ -1,0 +1,206 @@
+"""How strong channels are: units that cannot be right, channels far above others."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from mne import Info
+
+if TYPE_CHECKING:
+    from ._recordings import Recording
+
+#: A channel is left out if it is so many times as strong as its neighbours, ...
+FAR_ABOVE = 10.0
+# ... and that lies so many robust standard deviations above what is usual
+_ROBUST_Z = 6.0
+_N_NEIGHBOURS = 8
+# of fewer sensors of a kind nothing is known about what is usual
+_FEWEST = 10
+# above this share it is not single channels that are wrong
+_MOST = 0.25
+
+# Hz; below are drifts, above is the mains
+_BAND = (3.0, 45.0)
+#: RMS in that band, in T, above which the median channel is in no recording of a
+#: brain: strong alpha has 2e-12 T.
+STRONGEST = 3e-11
+#: Magnetometers to planar gradiometers (as differences over their baseline): both see
+#: the same brain, at ratios of about 1 to 3.
+LARGEST_RATIO = 50.0
+
+
+def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
+    """Find channels that are far stronger than their neighbours.
+
+    Parameters
+    ----------
+    data : ndarray, shape (n_channels, n_samples)
+        Good MEG channels of a row.
+    recording : Recording
+        Where the row comes from.
+
+    Returns
+    -------
+    far : ndarray of bool, shape (n_channels,)
+        Channels whose RMS about a straight line exceeds the median of the 8 nearest
+        sensors of the same kind more than ten times, where the logarithm of this
+        ratio is more than 6 robust standard deviations (median absolute deviation
+        [1]_) above its median over channels.
+
+    Raises
+    ------
+    ValueError
+        If more than a quarter of the channels are.
+
+    References
+    ----------
+    .. [1] Iglewicz & Hoaglin (1993), "How to detect and handle outliers", ASQC
+       Quality Press, section 3.3 (z-scores by median and median absolute deviation).
+    """
+    far = np.zeros(len(data), bool)
+    size = _rms_about_line(data)
+    for kind in _kinds(recording.info, recording.picks):
+        if len(kind) < _FEWEST:
+            continue
+        here = size[kind]
+        here = np.log(np.maximum(here, 1e-3 * np.median(here) + 1e-30))
+        around = _neighbours(recording.info, recording.picks[kind])
+        excess = here - np.median(here[around], axis=1)
+        middle = np.median(excess)
+        spread = 1.4826 * np.median(np.abs(excess - middle))
+        far[kind] = (excess > np.log(FAR_ABOVE)) & (
+            excess - middle > _ROBUST_Z * spread
+        )
+    if far.sum() > _MOST * len(far):
+        names = np.array(recording.ch_names)[far]
+        raise ValueError(
+            f"Expected channels of similar strength, got {far.sum()} of {len(far)} "
+            f"that are more than {FAR_ABOVE:g} times as strong as their neighbours "
+            f"({', '.join(names[:3])}, ...); look for channels in other units, or mark "
+            "them as bad."
+        )
+    return far
+
+
+def _rms_about_line(data: np.ndarray) -> np.ndarray:
+    """Compute the RMS of each row of an array about a straight line."""
+    n = data.shape[1]
+    data = data - data.mean(axis=1, keepdims=True)
+    power = np.einsum("ct,ct->c", data, data)
+    if n > 2:
+        time = np.linspace(-1, 1, n)
+        power = power - (data @ time) ** 2 / (time @ time)
+    return np.sqrt(np.maximum(power, 0.0) / n)
+
+
+def _kinds(info: Info, picks: np.ndarray) -> list[np.ndarray]:
+    """Group channels by type of coil and unit."""
+    kinds: dict[tuple[int, int], list[int]] = {}
+    for i, pick in enumerate(picks):
+        ch = info["chs"][pick]
+        # the upper bits are the gradient compensation
+        kind = int(ch["coil_type"]) & 0xFFFF, int(ch["unit"])
+        kinds.setdefault(kind, []).append(i)
+    return [np.array(members) for members in kinds.values()]
+
+
+def _neighbours(info: Info, picks: np.ndarray) -> np.ndarray:
+    """Give the nearest sensors of each of some channels, shape (n_picks, n)."""
+    pos = np.array([info["chs"][pick]["loc"][:3] for pick in picks])
+    return _nearest(pos.astype(float).tobytes())
+
+
+@lru_cache(maxsize=64)
+def _nearest(positions: bytes) -> np.ndarray:
+    from scipy.spatial.distance import cdist
+
+    pos = np.frombuffer(positions).reshape(-1, 3)
+    if not np.isfinite(pos).all() or np.allclose(pos, pos[0]):
+        everyone = np.arange(len(pos))  # where they are is not known
+        return np.array([np.delete(everyone, i) for i in everyone])
+    distance = cdist(pos, pos)
+    np.fill_diagonal(distance, np.inf)
+    return np.argsort(distance, axis=1, kind="stable")[:, :_N_NEIGHBOURS]
+
+
+def band_rms(data: np.ndarray, sfreq: float) -> np.ndarray:
+    """Compute the RMS of each channel from 3 to 45 Hz.
+
+    Parameters
+    ----------
+    data : ndarray, shape (n_channels, n_samples)
+        Channels of a row.
+    sfreq : float
+        Sampling rate in Hz.
+
+    Returns
+    -------
+    rms : ndarray, shape (n_channels,)
+        In the unit of the data; NaN if the row is too short to tell.
+    """
+    n = data.shape[1]
+    freqs = np.fft.rfftfreq(n, 1 / sfreq)
+    inside = (freqs >= _BAND[0]) & (freqs <= _BAND[1])
+    # the first two bins hold what the taper leaves of drifts
+    inside[:2] = False
+    if not inside.any():
+        return np.full(len(data), np.nan)
+    time = np.linspace(-1, 1, n)
+    data = data - data.mean(axis=1, keepdims=True)
+    data = data - np.outer(data @ time / (time @ time), time)
+    taper = np.hanning(n + 2)[1:-1]
+    spectrum = np.abs(np.fft.rfft(data * taper)[:, inside]) ** 2
+    return np.sqrt(2 * spectrum.sum(1) / (n * np.square(taper).sum()))
+
+
+def check_units(rms: np.ndarray, recording: Recording) -> str | None:
+    """Check the strength of a recording, over some of its rows.
+
+    Parameters
+    ----------
+    rms : ndarray, shape (n_rows, n_channels)
+        What `band_rms` gives for rows of the recording; NaN where nothing is known.
+    recording : Recording
+        The recording.
+
+    Returns
+    -------
+    message : str | None
+        A warning, where magnetometers and gradiometers do not fit together.
+
+    Raises
+    ------
+    ValueError
+        If signals are stronger than any brain's.
+    """
+    known = np.isfinite(rms).any(0)
+    if not known.any():
+        return None
+    channel = np.full(rms.shape[1], np.nan)
+    channel[known] = np.nanmedian(rms[:, known], axis=0) * recording.scale[known]
+    middle = float(np.nanmedian(channel))
+    if middle > STRONGEST:
+        raise ValueError(
+            f"Expected MEG in tesla, got a median RMS of {middle:.2g} T from "
+            f"{_BAND[0]:g} to {_BAND[1]:g} Hz, where the strongest rhythms of a brain "
+            "have 2e-12 T: this looks like another unit, or a factor of 1000. Pass the "
+            "signals in SI units, as MNE reads them; leave out recordings that are "
+            "artefact throughout."
+        )
+    planar = recording.scale != 1.0
+    if not (planar & known).any() or not (~planar & known).any():
+        return None
+    ratio = float(np.nanmedian(channel[~planar]) / np.nanmedian(channel[planar]))
+    if 1 / LARGEST_RATIO < ratio < LARGEST_RATIO:
+        return None
+    weak, guess = ("planar gradiometers", "T/cm instead of T/m")
+    if ratio < 1:
+        weak, guess = "magnetometers", "a unit other than T"
+    return (
+        f"From {_BAND[0]:g} to {_BAND[1]:g} Hz, magnetometers are {ratio:.2g} times as "
+        "strong as planar gradiometers (as differences over their baseline), where "
+        f"about 1 to 3 is usual: {weak} may be in {guess}, or the others full of "
+        "artefacts. Compare the units with MNE's, or leave one kind out."
+    )
