@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
+from mne.utils import warn
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import Recordings, as_recordings
-from ..plugins import resolve
+from ..plugins import get, resolve
 from ..pretraining import (
     delete_level,
     fit_token_axes,
@@ -24,6 +27,7 @@ from ..pretraining import (
     save_checkpoint,
     save_level,
 )
+from ..weights import weights_path
 from ._extraction import RowTokens, gather_windows, iter_row_tokens
 from ._start import (
     find_device,
@@ -34,6 +38,25 @@ from ._start import (
 )
 
 _AXES_WINDOWS = 2000
+#: Parameters that the model depends on, besides ``random_state``.
+_OF_MODEL = (
+    "weights",
+    "frontend",
+    "pooling",
+    "backbone",
+    "config",
+    "participants",
+    "device",
+    "max_epochs",
+)
+_OF_PRETRAINING = (
+    "masking",
+    "mask_ratio",
+    "objective",
+    "lr",
+    "valid_fraction",
+    "patience",
+)
 
 
 class BaseMEGFM(BaseEstimator):
@@ -45,6 +68,14 @@ class BaseMEGFM(BaseEstimator):
 
     def _fit_model(self, recordings: Recordings) -> None:
         """Load or draw weights, and pretrain where that is asked for."""
+        key = self._model_key()
+        for kind, part in (
+            ("backbones", self.backbone),
+            ("maskings", self.masking),
+            ("objectives", self.objective),
+        ):
+            # a wrong name is an error also where nothing uses it
+            (get if isinstance(part, str) else resolve)(kind, part)
         self.frontend_ = resolve("frontends", self.frontend)
         self.pooling_ = resolve("poolings", self.pooling)
         device = find_device(self.device)
@@ -79,6 +110,52 @@ class BaseMEGFM(BaseEstimator):
         if self.level_ is not None:
             training = training | {"level": seen}
         self.training_ = training
+        self._loaded_for = key
+
+    def _model_key(self) -> str:
+        """Hash what the model depends on, besides the data of pretraining."""
+        values = [getattr(self, name) for name in _OF_MODEL]
+        if isinstance(self.random_state, np.random.RandomState):
+            values.append(id(self.random_state))  # drawing from it changes it
+        else:
+            values.append(self.random_state)
+        if self.weights is not None:
+            try:
+                stat = (weights_path(self.weights) / "config.json").stat()
+                values += [stat.st_mtime_ns, stat.st_size]
+            except OSError:
+                pass  # loading will say what is wrong
+        return joblib.hash(values)
+
+    def _warn_unused(self, unit: str) -> None:
+        """Name parameters that were set and have no effect."""
+        has_encoder = unit == "participant" and self.level_ is not None
+        idle = {
+            "max_epochs=0": () if self.max_epochs else _OF_PRETRAINING,
+            "weights that bring their own": ("backbone",) if self.weights else (),
+            "participants described by the participant encoder, which reads signals "
+            "(participants='statistics' pools tokens)": ("pooling",)
+            if has_encoder
+            else (),
+            "rows that the participant encoder does not describe": ()
+            if has_encoder
+            else ("append_evoked",),
+            "a row an epoch": () if unit == "participant" else ("participants",),
+        }
+        defaults = inspect.signature(type(self)).parameters
+        found = [
+            f"{', '.join(changed)} with {reason}"
+            for reason, names in idle.items()
+            if (changed := [n for n in names if self._differs(n, defaults[n].default)])
+        ]
+        if found:
+            warn(f"Parameters that are set have no effect: {'; '.join(found)}.")
+
+    def _differs(self, name: str, default: Any) -> bool:
+        value = getattr(self, name)
+        return value is not default and not (
+            isinstance(value, type(default)) and value == default
+        )
 
     def _train(self, recordings: Recordings, seed: int) -> dict:
         windows = gather_windows(

@@ -20,6 +20,7 @@ from ..inputs._amplitudes import far_above
 from ..inputs._checks import check_rows, report_left_out
 from ..inputs._reading import read_rows
 from ..sensors import SensorMapping, canonical_array, compute_mapping
+from ._verbosity import use_verbose
 
 _CHUNK = 20_000  # samples of a Raw that are in memory at a time, beside the result
 
@@ -41,6 +42,8 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         Whether to leave out rows of a Raw that touch a BAD annotation.
     memory : path-like | joblib.Memory | None
         Where mappings are kept on disk. In memory they are kept in any case.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`; None takes MNE's log level.
 
     Attributes
     ----------
@@ -80,12 +83,15 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         overlap: float = 0.0,
         reject_by_annotation: bool = True,
         memory: str | PathLike[str] | joblib.Memory | None = None,
+        verbose: bool | str | int | None = None,
     ) -> None:
         self.window = window
         self.overlap = overlap
         self.reject_by_annotation = reject_by_annotation
         self.memory = memory
+        self.verbose = verbose
 
+    @use_verbose
     def fit(self, X: Any, y: Any = None) -> CanonicalSensors:
         """Check the recordings and remember their sensors for the way back.
 
@@ -120,6 +126,7 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         self.infos_ = list(infos.values())
         return self
 
+    @use_verbose
     def transform(self, X: Any) -> NDArray[np.float64]:
         """Map recordings to the canonical array.
 
@@ -186,6 +193,7 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
             )
         return self._mapping(self._target(info)).from_canonical @ X
 
+    @use_verbose
     def transform_inst(self, inst: Any) -> Any:
         """Map an MNE object to an MNE object on the canonical array.
 
@@ -348,12 +356,15 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         reported: set[str],
     ) -> tuple[NDArray[np.float64], NDArray[np.intp] | slice]:
         """Get the matrix, and which of the recording's good channels it takes."""
+        everyone = recording.ch_names
         names = report_left_out(recording, flat, far, reported)
-        if not names:
-            return self._mapping(recording.info).to_canonical, slice(None)
-        without = replace(recording, left_out=recording.left_out + names)
-        used = np.flatnonzero(~(flat | far))
-        return self._mapping(without.info).to_canonical, used
+        if names:
+            recording = replace(recording, left_out=recording.left_out + names)
+        mapping = self._mapping(recording.info)
+        if len(mapping.ch_names) == len(flat):
+            return mapping.to_canonical, slice(None)
+        used = np.isin(everyone, mapping.ch_names)
+        return mapping.to_canonical, np.flatnonzero(used)
 
 
 def _rebuild(inst: Any, data: NDArray[np.float64], info: mne.Info) -> Any:

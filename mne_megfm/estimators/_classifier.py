@@ -92,6 +92,8 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         Whether to compute in bfloat16 where that is safe.
     random_state : int | RandomState | None
         Seed of folds and untrained weights.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`; None takes MNE's log level.
 
     Attributes
     ----------
@@ -190,6 +192,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         device: str = "cpu",
         bf16: bool = False,
         random_state: int | np.random.RandomState | None = None,
+        verbose: bool | str | int | None = None,
     ) -> None:
         super().__init__(
             weights,
@@ -214,6 +217,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
             device=device,
             bf16=bf16,
             random_state=random_state,
+            verbose=verbose,
         )
         self.class_weight = class_weight
 

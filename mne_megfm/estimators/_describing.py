@@ -14,6 +14,7 @@ from ._level import LevelDescription, describe_recordings
 from ._level_features import ParticipantLevel
 from ._participants import Description, ParticipantPooling
 from ._row_form import RowForm
+from ._verbosity import use_verbose
 
 
 class DescribesParticipants:
@@ -61,6 +62,7 @@ class DescribesParticipants:
         return self.max_epochs == 0
 
     @available_if(_is_frozen)
+    @use_verbose
     def describe(self, X: Any) -> list[Description]:
         """Describe participants by frozen weights, each by itself.
 
@@ -85,8 +87,9 @@ class DescribesParticipants:
             `state_importance`.
         """
         recordings = self._recordings(X)
-        if not hasattr(self, "model_"):
+        if getattr(self, "_loaded_for", None) != self._model_key():
             self._fit_model(recordings)
+            self._warn_unused("participant")
         return self._describe(recordings)
 
     @available_if(_is_frozen)
@@ -106,8 +109,22 @@ class DescribesParticipants:
         -------
         self : DescribesParticipants
             The transformer, with states and fills of these participants.
+
+        Raises
+        ------
+        NotFittedError
+            If `describe` was not called before.
+        ValueError
+            If a parameter of the model was changed since.
         """
-        check_is_fitted(self, "model_")
+        check_is_fitted(
+            self, "model_", msg="Call describe(X), which loads the weights, first."
+        )
+        if self._loaded_for != self._model_key():
+            raise ValueError(
+                "Expected descriptions by the present parameters, got other parameters "
+                "of the model since describe(X) was called; call it again."
+            )
         self.unit_ = "participant"
         self._fit_participants(descriptions)
         return self

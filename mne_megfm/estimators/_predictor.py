@@ -31,6 +31,7 @@ from ._signals import describe_signals
 from ._tasks import ClassificationTask, RegressionTask
 from ._transformer import MEGFMTransformer
 from ._typicality import Typicality
+from ._verbosity import use_verbose
 
 # parameters that are those of the transformer under the same names
 _OF_TRANSFORMER = (
@@ -46,6 +47,7 @@ _OF_TRANSFORMER = (
     "batch_size",
     "device",
     "bf16",
+    "verbose",
 )
 
 
@@ -102,6 +104,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         device: str = "cpu",
         bf16: bool = False,
         random_state: int | np.random.RandomState | None = None,
+        verbose: bool | str | int | None = None,
     ) -> None:
         self.weights = weights
         self.strategy = strategy
@@ -125,6 +128,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         self.device = device
         self.bf16 = bf16
         self.random_state = random_state
+        self.verbose = verbose
 
     # -- what subclasses say ------------------------------------------------
     def _check_targets(self, y: NDArray) -> NDArray:
@@ -143,6 +147,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         raise NotImplementedError
 
     # -- fitting ------------------------------------------------------------
+    @use_verbose
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
         if y is None:
             raise ValueError(
@@ -186,7 +191,9 @@ class BaseMEGFMPredictor(BaseEstimator):
 
     def _make_transformer(self, seed: int) -> MEGFMTransformer:
         params = {name: getattr(self, name) for name in _OF_TRANSFORMER}
-        return MEGFMTransformer(**params, random_state=seed)
+        transformer = MEGFMTransformer(**params, random_state=seed)
+        # scikit-learn's setting for tables is for what users get, not for what is here
+        return transformer.set_output(transform="default")
 
     @available_if(_is_probe)
     def to_pipeline(self) -> Pipeline:
@@ -278,6 +285,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         )
 
     # -- predicting ---------------------------------------------------------
+    @use_verbose
     def _outputs(self, X: Any, method: str) -> NDArray:
         """Look at recordings, and give what the head or the network says of them."""
         check_is_fitted(self, "transformer_")
@@ -301,6 +309,7 @@ class BaseMEGFMPredictor(BaseEstimator):
             outputs = network_outputs(self.network_, recordings, self.transformer_)
         return getattr(self.task_, method)(outputs)
 
+    @use_verbose
     def typicality(self, X: Any) -> NDArray[np.float64]:
         """Say how much samples are like those of training.
 

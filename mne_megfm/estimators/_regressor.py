@@ -71,6 +71,8 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
         Whether to compute in bfloat16 where that is safe.
     random_state : int | RandomState | None
         Seed of folds and untrained weights.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`; None takes MNE's log level.
 
     Attributes
     ----------

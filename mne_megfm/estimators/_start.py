@@ -60,7 +60,7 @@ def start_model(
         )
     # load_checkpoint is strict: had any array not matched, it would have raised
     n_arrays = len(model.state_dict())
-    logger.info(f"Loaded {n_arrays} of {n_arrays} arrays from {path}.")
+    logger.debug(f"Loaded {n_arrays} of {n_arrays} arrays from {path}.")
     return model, read_config(path)["training"]
 
 

@@ -25,6 +25,7 @@ from ._base import BaseMEGFM
 from ._describing import DescribesParticipants
 from ._extraction import gather_windows
 from ._row_form import check_forms
+from ._verbosity import use_verbose
 
 
 class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
@@ -95,6 +96,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         hardware has it, and less exact.
     random_state : int | RandomState | None
         Seed of weights, splits and masks.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`; None takes MNE's log level.
 
     Attributes
     ----------
@@ -129,7 +132,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     long rows are and when they begin; `transform` takes rows like these.
 
     Rows are without their mean at each sensor, so that an offset of the recording
-    changes nothing. Channels that are flat, or more than ten times as strong as their
+    changes nothing. Channels that are flat, or more than five times as strong as their
     neighbours, are left out of the rows where they are, see
     :func:`~mne_megfm.inputs.as_recordings`.
 
@@ -186,6 +189,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         "device": [str],
         "bf16": ["boolean"],
         "random_state": ["random_state"],
+        "verbose": ["verbose", str, None],
     }
 
     def __init__(
@@ -213,6 +217,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         device: str = "cpu",
         bf16: bool = False,
         random_state: int | np.random.RandomState | None = None,
+        verbose: bool | str | int | None = None,
     ) -> None:
         self.weights = weights
         self.unit = unit
@@ -236,9 +241,11 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         self.device = device
         self.bf16 = bf16
         self.random_state = random_state
+        self.verbose = verbose
 
     # -- fitting ------------------------------------------------------------
     @_fit_context(prefer_skip_nested_validation=True)
+    @use_verbose
     def fit(self, X: Any, y: Any = None) -> MEGFMTransformer:
         """Load or pretrain the model, and settle what a row is.
 
@@ -270,6 +277,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         """Fit; give the features where finding them is part of it."""
         self._fit_model(recordings)
         self.unit_ = self._settle_unit(recordings)
+        self._warn_unused(self.unit_)
         if self.unit_ == "participant":
             descriptions = self._describe(recordings)
             self._fit_participants(descriptions)
@@ -287,6 +295,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         return "participant" if several else "epoch"
 
     # -- features -----------------------------------------------------------
+    @use_verbose
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Turn recordings into features.
 
@@ -311,6 +320,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         return self._transform(self._recordings(X))
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @use_verbose
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
         """Fit, then turn the same recordings into features.
 
@@ -386,6 +396,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         """Number of features."""
         return len(self.get_feature_names_out())
 
+    @use_verbose
     def score(self, X: Any, y: Any = None) -> float:
         """Compute minus the error of masked reconstruction.
 

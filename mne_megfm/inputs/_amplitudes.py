@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ._recordings import Recording
 
 #: A channel is left out if it is so many times as strong as its neighbours, ...
-FAR_ABOVE = 10.0
+FAR_ABOVE = 5.0
 # ... and that lies so many robust standard deviations above what is usual
 _ROBUST_Z = 6.0
 _N_NEIGHBOURS = 8
@@ -26,6 +26,8 @@ _BAND = (3.0, 45.0)
 #: RMS in that band, in T, above which the median channel is in no recording of a
 #: brain: strong alpha has 2e-12 T.
 STRONGEST = 3e-11
+#: And below which it is in none, nor in averages: noise of sensors has 2e-14 T.
+WEAKEST = 5e-16
 #: Magnetometers to planar gradiometers (as differences over their baseline): both see
 #: the same brain, at ratios of about 1 to 3.
 LARGEST_RATIO = 50.0
@@ -45,7 +47,7 @@ def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
     -------
     far : ndarray of bool, shape (n_channels,)
         Channels whose RMS about a straight line exceeds the median of the 8 nearest
-        sensors of the same kind more than ten times, where the logarithm of this
+        sensors of the same kind more than five times, where the logarithm of this
         ratio is more than 6 robust standard deviations (median absolute deviation
         [1]_) above its median over channels.
 
@@ -168,7 +170,8 @@ def check_units(rms: np.ndarray, recording: Recording) -> str | None:
     Returns
     -------
     message : str | None
-        A warning, where magnetometers and gradiometers do not fit together.
+        A warning, where signals are weaker than any sensor's noise, or magnetometers
+        and gradiometers do not fit together.
 
     Raises
     ------
@@ -188,6 +191,12 @@ def check_units(rms: np.ndarray, recording: Recording) -> str | None:
             "have 2e-12 T: this looks like another unit, or a factor of 1000. Pass the "
             "signals in SI units, as MNE reads them; leave out recordings that are "
             "artefact throughout."
+        )
+    if middle < WEAKEST:
+        return (
+            f"The median RMS from {_BAND[0]:g} to {_BAND[1]:g} Hz is {middle:.2g} T, "
+            "far below the noise of any sensor (2e-14 T): this looks like another "
+            "unit. Features of such signals mean nothing; pass them in SI units."
         )
     planar = recording.scale != 1.0
     if not (planar & known).any() or not (~planar & known).any():

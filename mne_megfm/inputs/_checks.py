@@ -151,7 +151,7 @@ def report_left_out(
         new = [name for name in names[which].tolist() if name not in reported]
         reported.update(new)
         if new:
-            say(f"Of the MEG, ignored in rows where {words}: {_shorten(np.array(new))}")
+            say(f"Ignored in rows where {words}: {_shorten(np.array(new))}")
     return tuple(names[flat | far].tolist())
 
 

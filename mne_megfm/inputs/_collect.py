@@ -210,9 +210,9 @@ def as_recordings(
     Warns
     -----
     RuntimeWarning
-        If single channels are more than ten times as strong as their neighbours,
-        which are left out of the rows where they are, or if magnetometers and planar
-        gradiometers do not fit together.
+        If single channels are more than five times as strong as their neighbours,
+        which are left out of the rows where they are, if signals are weaker than any
+        sensor's noise, or if magnetometers and planar gradiometers do not fit together.
 
     Notes
     -----

@@ -61,7 +61,7 @@ class SensorPredictor:
         """Map good channels, but for some, to the canonical array."""
         names = tuple(np.array(self.good)[left_out].tolist())
         mapping = self.mapping(names)
-        return mapping.to_canonical @ data[~left_out]
+        return mapping.to_canonical @ data[np.isin(self.good, mapping.ch_names)]
 
     # -- masks --------------------------------------------------------------
     def draw(

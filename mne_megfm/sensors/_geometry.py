@@ -13,6 +13,7 @@ from mne.io.constants import FIFF
 from mne.transforms import Transform, apply_trans, invert_transform
 from mne.utils import _validate_type, warn
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from ._array import ORIGIN
 
@@ -44,6 +45,11 @@ _AXIAL = {
     FIFF.FIFFV_COIL_COMPUMEDICS_ADULT_GRAD,
     FIFF.FIFFV_COIL_COMPUMEDICS_PEDIATRIC_GRAD,
 }
+#: Sensors nearer than this (m) are at one place: vector magnetometers and the triplets
+#: of Neuromag have up to three there, which look in different directions.
+_ONE_PLACE, _MOST_AT_ONE_PLACE = 1e-3, 3
+# more sensors at wrong places than this share cannot be left out
+_MOST_SHARED = 0.25
 #: Noise that makes sensors of different kinds comparable: T, but T/m for planar
 #: gradiometers (5 fT/cm).
 NOISE = {"planar gradiometer": 5e-13, "axial gradiometer": 2e-14, "magnetometer": 2e-14}
@@ -58,7 +64,7 @@ class Geometry:
     names : tuple of str
         MEG channels that have a position, references not among them.
     good : ndarray of bool, shape (n_names,)
-        Which of them are not marked as bad.
+        Which of them are not marked as bad, and have a place of their own.
     loc : ndarray, shape (n_channels, 12)
         MNE's ``loc`` in head coordinates, of ``picks``.
     picks : ndarray of int, shape (n_channels,)
@@ -70,6 +76,8 @@ class Geometry:
         Kind of coil of each of ``names``.
     key : str
         Hash of everything that a mapping depends on.
+    warning : str
+        What is to be said when a mapping is made for it, if anything.
     """
 
     names: tuple[str, ...]
@@ -79,6 +87,7 @@ class Geometry:
     is_reference: NDArray[np.bool_]
     kinds: list[str]
     key: str
+    warning: str = ""
 
     @property
     def pos(self) -> NDArray[np.float64]:
@@ -142,6 +151,10 @@ def read_geometry(info: mne.Info) -> Geometry:
     loc = _to_head(info, picks, is_reference)
     kinds = [_coil_kind(info["chs"][pick]) for pick in meg]
     _check_positions(loc[~is_reference][good], names[good])
+    shared, warning = _shared_places(
+        loc[~is_reference][good], names[good], np.array(kinds)[good]
+    )
+    good[good] = ~shared
     return Geometry(
         names=tuple(names.tolist()),
         good=good,
@@ -150,6 +163,7 @@ def read_geometry(info: mne.Info) -> Geometry:
         is_reference=is_reference,
         kinds=kinds,
         key=_key(info, picks, good),
+        warning=warning,
     )
 
 
@@ -228,6 +242,37 @@ def _check_positions(loc: NDArray[np.float64], names: NDArray[np.str_]) -> None:
             f"MEG sensor, got others for {_listed(names[skew])}; set the last nine "
             "numbers of ch['loc'] or mark the channels as bad."
         )
+
+
+def _shared_places(
+    loc: NDArray[np.float64], names: NDArray[np.str_], kinds: NDArray[np.str_]
+) -> tuple[NDArray[np.bool_], str]:
+    """Find sensors whose position cannot be theirs, since others have it; name them."""
+    apart = cdist(loc[:, :3], loc[:, :3])
+    together = apart < _ONE_PLACE
+    crowded = together.sum(1) > _MOST_AT_ONE_PLACE
+    turned = np.abs(loc[:, None, 3:] - loc[None, :, 3:]).max(-1)
+    # of magnetometers and axial gradiometers the normal alone tells the direction
+    turned_normal = np.abs(loc[:, None, 9:] - loc[None, :, 9:]).max(-1)
+    planar = kinds == "planar gradiometer"
+    same = together & (np.where(planar, turned, turned_normal) < 0.05)
+    same &= kinds[:, None] == kinds
+    np.fill_diagonal(same, False)
+    shared = crowded | same.any(1)
+    if not shared.any():
+        return shared, ""
+    n_places = len(np.unique(together[shared], axis=0))
+    found = f"{shared.sum()} at {n_places} places ({_listed(names[shared])})"
+    if shared.sum() > _MOST_SHARED * len(shared):
+        raise ValueError(
+            f"Expected a place of its own for every MEG sensor, got {found} of "
+            f"{len(shared)}; read the recording with MNE's own reader, or set "
+            "ch['loc'] in info['chs']."
+        )
+    return shared, (
+        f"MEG sensors share place and direction, which no two can: {found}. They are "
+        "left out like bad channels; correct ch['loc'] in info['chs'] if you know it."
+    )
 
 
 def _coil_kind(ch: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import joblib
 import mne
 import numpy as np
 from mne.transforms import Transform
-from mne.utils import _validate_type, logger
+from mne.utils import _validate_type, logger, warn
 from mne.utils import verbose as _verbose
 from numpy.typing import NDArray
 
@@ -140,6 +140,8 @@ def compute_mapping(
         if geometry.key in _kept:
             _kept.move_to_end(geometry.key)
             return _kept[geometry.key]
+    if geometry.warning:  # once for a geometry
+        warn(geometry.warning, RuntimeWarning)
     if memory is None:
         mapping = _solve(geometry.key, geometry, info)
     else:
@@ -186,7 +188,7 @@ def _solve(key: str, geometry: Geometry, info: mne.Info) -> SensorMapping:
     from_canonical[good] = _project(from_canonical[good], good_info)
 
     names = np.array(geometry.names)
-    logger.info(f"Mapped {geometry.system} (rank {rank}) to the canonical array.")
+    logger.debug(f"Mapped {geometry.system} (rank {rank}) to the canonical array.")
     return SensorMapping(
         ch_names=tuple(names[good].tolist()),
         to_canonical=to_canonical / noise[good].T,

@@ -70,7 +70,9 @@ def test_sampling_rate_does_not_matter(small, epochs):
 def test_other_length_than_fitted(small, epochs):
     small.fit(epochs)
     longer = mne.EpochsArray(np.tile(epochs.get_data(), (1, 1, 2)), epochs.info)
-    with pytest.raises(ValueError, match=r"rows of 1 s from -0.2 to 0.8 s as in fit, got rows of 2 s"):
+    with pytest.raises(
+        ValueError, match=r"rows of 1 s from -0.2 to 0.8 s as in fit, got rows of 2 s"
+    ):
         small.transform(longer)
 
 

@@ -125,7 +125,7 @@ def test_flat_channels_count_as_bad(make_epochs, rows_of, project):
     with mne.utils.catch_logging(verbose="INFO") as log:
         recordings = as_recordings(epochs)
     said = log.getvalue()
-    assert "ignored" in said and said.count("MEG 004") == 1
+    assert "Ignored" in said and said.count("MEG 004") == 1
     seen = []
 
     def remember(recording):
