@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from ..inputs import Recordings
 from ..models import ModelConfig, merge_adapters
 from ..plugins import get, resolve
-from ._duplicates import check_duplicates
+from ._duplicates import find_copies, warn_of_copies
 from ._labels import check_groups, check_labels, check_weights, listed
 from ._level_network import level_outputs, reads_trials
 from ._network import network_outputs, rows_of_samples
@@ -172,7 +172,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         weight = check_weights(sample_weight, n_samples, unit)
         groups = check_groups(groups, n_samples, unit)
         if whole:
-            check_duplicates(recordings, groups)
+            warn_of_copies(find_copies(recordings, groups), range(n_samples))
         features = transformer.fit_transform(recordings)
         self.transformer_ = transformer
         self.unit_ = unit

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..estimators._duplicates import check_duplicates
+from ..estimators._duplicates import find_copies, warn_of_copies
 from ..estimators._labels import check_groups, find_missing
 from ..inputs import MEGSamples, as_recordings
 from ..inputs._reading import raw_windows
@@ -124,7 +124,16 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
         np.array(y[kept].tolist()),
     )
     numbers = check_groups(samples.names, len(kept), "participant")
-    check_duplicates(as_recordings(samples.X, verbose="error"), numbers, kept)
+    copies = find_copies(as_recordings(samples.X, verbose="error"), numbers)
+    identical = [copy for copy in copies if copy.identical]
+    if identical:
+        one, other = kept[identical[0].one], kept[identical[0].other]
+        raise ValueError(
+            "Expected each participant once, got identical data in elements "
+            f"{one} and {other} of X; leave one of them out, or give both the same "
+            "group."
+        )
+    warn_of_copies(copies, kept)
     samples.groups = None if groups is None else numbers
     samples.sites = None if sites is None else np.array(sites[kept].tolist())
     return samples

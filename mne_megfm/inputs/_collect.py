@@ -11,7 +11,7 @@ from mne import BaseEpochs, Evoked
 from mne.io import BaseRaw
 from mne.utils import verbose, warn
 
-from ._amplitudes import band_rms, check_units
+from ._amplitudes import band_rms, check_units, rms_about_line
 from ._checks import check_channels, check_rows, check_window, report_left_out
 from ._reading import raw_windows, read_rows
 from ._recordings import Recording, Recordings
@@ -257,13 +257,17 @@ def _check_some_rows(recording: Recording, reported: set[str], n_rows: int = 4) 
     n_rows = min(n_rows, len(recording.rows))
     some = np.linspace(0, len(recording.rows) - 1, n_rows).round().astype(int)
     head = recording.select(some, recording.index[some])
-    left_out, rms = [], []
+    left_out, total, rms = [], [], []
     for positions, pieces in read_rows(head):
         for where, piece in zip(positions, pieces, strict=True):
             left_out.append(check_rows(piece.own, head, head.index[where]))
-            rms.append(band_rms(piece.own, head.sfreq))
-            rms[-1][left_out[-1][0]] = np.nan
+            flat = left_out[-1][0]
+            for values, found in (
+                (total, rms_about_line(piece.own)),
+                (rms, band_rms(piece.own, head.sfreq)),
+            ):
+                values.append(np.where(flat, np.nan, found))
     report_left_out(head, *np.any(left_out, axis=0), reported)
-    message = check_units(np.array(rms), head)
+    message = check_units(np.array(total), np.array(rms), head)
     if message:
         warn(message)

@@ -80,7 +80,7 @@ def iter_rows(recording: Recording, transformer: Any) -> Iterator[Row]:
         one = recording.select(np.array([position]), np.zeros(1, int))
         own = _OwnSensors(transformer.frontend_, recording.ch_names)
         single = Recordings([one], np.zeros(1, int), 1, False)
-        blocks = list(window_blocks(single, own, config, transformer.batch_size))
+        blocks = list(window_blocks(single, own, config, transformer.batch_size, False))
         data = np.concatenate([block.data for block in blocks])
         starts, n_valid = (
             tuple(np.concatenate([getattr(b, name) for b in blocks]).tolist())
