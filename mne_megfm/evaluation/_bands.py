@@ -92,3 +92,11 @@ class BandPower(ParticipantDescriber):
                 )
             columns.append(power[:, inside].mean(1))
         return np.log(np.concatenate(columns))
+
+    def _names(self, n_values: int) -> list[str]:
+        bands = BANDS if self.bands is None else self.bands
+        return [
+            f"region{region:02d}_{name}"
+            for name in bands
+            for region in range(canonical_array().n_regions)
+        ]

@@ -26,6 +26,8 @@ from ._seen import fitted_before
 from ._states import exclude_rare_states, find_states, rare_states
 from ._tables import fold_table, permutation_table, prediction_table
 
+# more classes than this are numbers to predict
+_MOST_CLASSES = 10
 # how often labels are dealt anew before that is given up
 _N_DEALS = 100
 
@@ -59,7 +61,9 @@ def compare(
         Labels, or numbers to predict; one for each epoch, if ``X`` is one Epochs.
     pipelines : dict | None
         From name to scikit-learn pipeline on participants. None for those of
-        `default_pipelines`, of regression where ``y`` has numbers with fractions.
+        `default_pipelines`, of regression where ``y`` has numbers with fractions;
+        for whole numbers, such as ages in years, pass
+        ``default_pipelines(RidgeHead())``.
         Networks of braindecode are not among them, unless asked for by
         ``default_pipelines(networks=["shallow-fbcsp", "eegnet"])``.
     groups : array-like, shape (n_participants,) | None
@@ -282,6 +286,8 @@ def choose_pipelines(
     """Check the pipelines given, or take those that suit the labels."""
     if pipelines is None:
         regress = type_of_target(samples.y) == "continuous"
+        if not regress:
+            _check_whole_numbers(samples.y)
         head = RidgeHead(random_state=random_state) if regress else None
         return default_pipelines(head, random_state=random_state)
     if not isinstance(pipelines, Mapping) or not pipelines:
@@ -304,6 +310,21 @@ def choose_pipelines(
                 "are, and permuted labels do not tell."
             )
     return {name: _part(pipeline) for name, pipeline in pipelines.items()}
+
+
+def _check_whole_numbers(y: NDArray) -> None:
+    """Refuse numbers that can only be meant for regression, such as ages in years."""
+    if y.dtype.kind not in "iuf":
+        return
+    values, counts = np.unique(y, return_counts=True)
+    if len(values) > _MOST_CLASSES or (len(values) > 2 and counts.min() < 2):
+        raise ValueError(
+            f"Expected classes in y, got {len(values)} different whole numbers from "
+            f"{values[0]:g} to {values[-1]:g}, the rarest of {counts.min()} "
+            "participants: whole numbers are taken as classes. For regression, as of "
+            "ages in years, pass pipelines=default_pipelines(RidgeHead()), with RidgeHead from "
+            "mne_megfm.estimators; names of classes can be strings."
+        )
 
 
 def _part(pipeline: BaseEstimator) -> BaseEstimator:

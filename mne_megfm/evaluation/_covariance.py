@@ -107,5 +107,9 @@ class CovarianceTangent(ParticipantDescriber):
         tangent = TangentSpace(metric=self.metric).fit(reference)
         return tangent.transform(self._matrices(values))
 
+    def _names(self, n_values: int) -> list[str]:
+        rows, columns = np.triu_indices(self.rank)
+        return [f"pattern{i:02d}_pattern{j:02d}" for i, j in zip(rows, columns)]  # noqa: B905
+
     def _matrices(self, values: Sequence[NDArray]) -> NDArray[np.floating]:
         return np.reshape(values, (len(values), self.rank, self.rank))

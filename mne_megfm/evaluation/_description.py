@@ -19,7 +19,7 @@ from ._signals import Trials, trials_by_state
 Description = dict[str, NDArray[np.floating]]
 
 
-class ParticipantDescriber(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class ParticipantDescriber(TransformerMixin, BaseEstimator):
     """Hand-made features of participants, state by state.
 
     `describe` depends on one participant alone; what is learnt from the training
@@ -180,6 +180,26 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator, auto_wrap_output_key
         descriptions = self.describe(X)
         return self.fit_described(descriptions, y).transform_described(descriptions)
 
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Name the features.
+
+        Parameters
+        ----------
+        input_features : None
+            Not used; here for scikit-learn.
+
+        Returns
+        -------
+        names : ndarray of str, shape (n_features,)
+            For each state ``<state>_<name>``, and ``<state>_missing``.
+        """
+        check_is_fitted(self, "fill_")
+        names = []
+        for state in self.states_:
+            names += [f"{state}_{name}" for name in self._names(len(self.fill_[state]))]
+            names.append(f"{state}_missing")
+        return np.array(names, dtype=object)
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
@@ -210,6 +230,10 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator, auto_wrap_output_key
     ) -> NDArray[np.floating]:
         """Turn the descriptions of one state into features."""
         return values
+
+    def _names(self, n_values: int) -> list[str]:
+        """Name the features of one state, whose descriptions have so many values."""
+        raise NotImplementedError
 
 
 def _check_lengths(values: list, expected: int, state: str) -> None:

@@ -132,3 +132,14 @@ class TrialDynamics(ParticipantDescriber):
         slope = np.polyfit(np.linspace(-0.5, 0.5, n_trials), strengths, 1)[0]
         relative = np.array([*early_middle_late(strengths), slope, spread]) / scale
         return np.append(relative, np.log([scale, size]))
+
+    def _names(self, n_values: int) -> list[str]:
+        return [
+            "amplitude_early",
+            "amplitude_middle",
+            "amplitude_late",
+            "slope",
+            "variability",
+            "log_amplitude",
+            "log_rms",
+        ]

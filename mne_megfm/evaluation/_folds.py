@@ -211,7 +211,7 @@ def _n_splits(cv: Any) -> int | None:
     return getattr(cv, "cvargs", {}).get("n_splits", own)
 
 
-class ParticipantSplit:
+class ParticipantSplit(BaseCrossValidator):
     """Check any splitter of scikit-learn: no participant in both training and test.
 
     For rows that are epochs or windows: the epochs of a participant are alike, so that
@@ -240,6 +240,9 @@ class ParticipantSplit:
     ['anna' 'dora']
     ['bert' 'cleo']
     """
+
+    # under metadata routing, groups come from whoever calls, as with GroupKFold
+    __metadata_request__split = {"groups": True}
 
     def __init__(self, cv: Any = 5) -> None:
         self.cv = cv

@@ -19,6 +19,7 @@ from .._version import __version__
 from ..estimators._given import check_maker
 from ..inputs import as_recordings
 from ..inputs._reading import read_rows
+from ._samples import Sendable
 from ._signals import shared_trials
 
 MISSING = ".*recordings are missing.*"
@@ -113,7 +114,7 @@ class FrozenFeatures:
                 if self.given[key][number] is None
             }
             # nothing is sent to workers where all is known
-            shown = participant if lacking else None
+            shown = Sendable(participant if lacking else None)
             yield joblib.delayed(_describe)(lacking, shown, stamps, memory)
 
     def keep(self, results: Iterable[dict]) -> None:
@@ -173,12 +174,12 @@ def _stamp(leaf: BaseEstimator) -> str:
 
 def _describe(
     leaves: dict[str, BaseEstimator],
-    participant: Any,
+    sent: Sendable,
     stamps: dict[str, str],
     memory: joblib.Memory | None,
 ) -> dict:
     """Describe a participant by all transformers, in a worker."""
-    one = _describe_by
+    one, participant = _describe_by, sent.recordings
     digest = None
     if memory is not None and leaves:
         one = memory.cache(one, ignore=["leaf", "participant"])

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..sensors import canonical_array
 from ._description import ParticipantDescriber
 from ._signals import PROJECTIONS, Trials
 
@@ -101,3 +102,20 @@ class OriginalSignals(ParticipantDescriber):
         n = parts.shape[-1] // self.decim * self.decim
         shape = (*parts.shape[:-1], n // self.decim, self.decim)
         return parts[..., :n].reshape(shape).mean(-1).ravel()
+
+    def _names(self, n_values: int) -> list[str]:
+        parts = {
+            "evoked": ["average"],
+            "thirds": ["early", "middle", "late"],
+            "epochs": ["mean", "sd"],
+        }[self.kind]
+        n_of_part = n_values // len(parts)
+        if self.space != "canonical":  # whose sensors they are is not known here
+            return [f"{part}_{i:05d}" for part in parts for i in range(n_of_part)]
+        sensors = canonical_array().ch_names
+        return [
+            f"{part}_{sensor}_t{step:03d}"
+            for part in parts
+            for sensor in sensors
+            for step in range(n_of_part // len(sensors))
+        ]

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ._folds import Fold
 from ._frozen import MISSING, FrozenFeatures, frozen_step
 from ._metrics import Predictions, measure, predict
-from ._samples import Samples
+from ._samples import Samples, Sendable
 from ._seen import weights_seen
 
 
@@ -37,7 +37,7 @@ class Task(NamedTuple):
     name: str
     pipeline: BaseEstimator
     frozen: FrozenFeatures | None
-    X: list | None  # None where frozen features are enough
+    X: list[Sendable] | None  # None where frozen features are enough
     y: NDArray
     groups: NDArray | None
     folds: Sequence[Fold]
@@ -58,7 +58,7 @@ def make_task(
     """Gather what a worker needs, and no more."""
     step = frozen_step(pipeline)
     part = None if step is None else frozen.part(step)
-    X = samples.X if step is None else None
+    X = list(map(Sendable, samples.X)) if step is None else None
     return Task(name, pipeline, part, X, y, samples.groups, folds, metrics, n_classes)
 
 
@@ -74,7 +74,9 @@ def _run_fold(task: Task, fold: Fold) -> FoldResult:
     pipeline = task.pipeline
     try:
         if task.frozen is None:
-            known, others = ([task.X[i] for i in side] for side in (train, test))
+            known, others = (
+                [task.X[i].recordings for i in side] for side in (train, test)
+            )
         else:
             step, pipeline = pipeline.steps[0][1], Pipeline(pipeline.steps[1:])
             known, others = task.frozen.features(step, train, test, y)

@@ -65,6 +65,37 @@ class Samples:
         return pd.DataFrame(self.excluded, columns=["kind", "name", "reason"])
 
 
+class Sendable:
+    """Recordings of a participant on their way to a worker.
+
+    MNE's epochs on disk hold an open file, which does not pickle: they are loaded when
+    they are sent to another process, and stay on disk otherwise.
+
+    Parameters
+    ----------
+    recordings : dict | Epochs | None
+        What an element of ``X`` is.
+    """
+
+    def __init__(self, recordings: Any) -> None:
+        self.recordings = recordings
+
+    def __reduce__(self) -> tuple:
+        return Sendable, (_loaded(self.recordings),)
+
+
+def _loaded(x: Any) -> Any:
+    """Copy recordings with epochs in memory, where they are on disk."""
+    if isinstance(x, Mapping):
+        return {state: _loaded(one) for state, one in x.items()}
+    if isinstance(x, list | tuple):
+        return [_loaded(one) for one in x]
+    if isinstance(x, mne.BaseEpochs) and not x.preload:
+        with mne.utils.use_log_level("error"):
+            return x[np.arange(len(x))].load_data()
+    return x
+
+
 def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
     """Check participants, and leave out those that cannot be used.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
 
 from ._description import Description, ParticipantDescriber
 from ._signals import SFREQ, Trials
@@ -15,7 +16,7 @@ from ._signals import SFREQ, Trials
 _UNIT = 1e-12  # in pT, half precision holds what MEG has
 
 
-class TrialSignals(ParticipantDescriber):
+class TrialSignals(ParticipantDescriber, auto_wrap_output_keys=None):
     """All trials of participants on the canonical array, for networks.
 
     Parameters
@@ -118,6 +119,37 @@ class TrialSignals(ParticipantDescriber):
             {state: trials for state, trials in entry.items() if state in self.states_}
             for entry in descriptions
         ]
+
+    def set_output(self, *, transform: str | None = None) -> TrialSignals:
+        """Leave the output as it is: trials are no table.
+
+        Parameters
+        ----------
+        transform : str | None
+            Not used.
+
+        Returns
+        -------
+        self : TrialSignals
+            The transformer.
+        """
+        return self
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Give the names of the states, which the dicts of trials have as keys.
+
+        Parameters
+        ----------
+        input_features : None
+            Not used; here for scikit-learn.
+
+        Returns
+        -------
+        names : ndarray of str, shape (n_states,)
+            The states seen in `fit`.
+        """
+        check_is_fitted(self, "states_")
+        return np.array(self.states_, dtype=object)
 
     def _describe_state(self, trials: Trials) -> NDArray[np.float16]:
         data = trials.data

@@ -18,8 +18,10 @@ _ROBUST_Z = 6.0
 _N_NEIGHBOURS = 8
 # of fewer sensors of a kind nothing is known about what is usual
 _FEWEST = 10
-# above this share it is not single channels that are wrong
+# above this share it is not single channels that are wrong: neither of those found, nor
+# of those so many times as strong as the weakest quarter
 _MOST = 0.25
+_MIXED = 30.0
 
 # Hz; below are drifts, above is the mains
 _BAND = (3.0, 45.0)
@@ -55,7 +57,8 @@ def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
     Raises
     ------
     ValueError
-        If more than a quarter of the channels are.
+        If more than a quarter of the channels are, or more than a quarter of a kind
+        exceeds its weakest quarter more than 30 times.
 
     References
     ----------
@@ -68,6 +71,10 @@ def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
         if len(kind) < _FEWEST:
             continue
         here = size[kind]
+        strong = here > _MIXED * np.quantile(here[here > 0], 0.25)
+        if strong.mean() > _MOST:
+            far[kind] = strong
+            continue
         here = np.log(np.maximum(here, 1e-3 * np.median(here) + 1e-30))
         around = _neighbours(recording.info, recording.picks[kind])
         excess = here - np.median(here[around], axis=1)
@@ -76,12 +83,11 @@ def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
         far[kind] = (excess > np.log(FAR_ABOVE)) & (
             excess - middle > _ROBUST_Z * spread
         )
-    if far.sum() > _MOST * len(far):
+    if far.mean() > _MOST:
         names = np.array(recording.ch_names)[far]
         raise ValueError(
             f"Expected channels of similar strength, got {far.sum()} of {len(far)} "
-            f"that are more than {FAR_ABOVE:g} times as strong as their neighbours "
-            f"({', '.join(names[:3])}, ...); look for channels in other units, or mark "
+            f"that are far stronger than others ({', '.join(names[:3])}, ...); look for channels in other units, or mark "
             "them as bad."
         )
     return far

@@ -147,7 +147,7 @@ def test_scikit_learn_around_it(probe, labelled):
     assert_array_equal(clone(probe).fit(X, y).predict_proba(X), probe.predict_proba(X))
     assert clone(probe).get_params() == probe.get_params()
     search = GridSearchCV(
-        probe, {"pooling": ["compact", "mean"]}, cv=2, n_jobs=2, error_score="raise"
+        probe, {"class_weight": ["balanced", None]}, cv=2, n_jobs=2, error_score="raise"
     ).fit(X, y)
     assert search.predict(X).shape == (len(X),)
     assert "MEGFMClassifier" in probe._repr_html_()

@@ -1,6 +1,5 @@
 """How much a sample is like those of training."""
 
-import mne
 import numpy as np
 import pytest
 from scipy.stats import kstest
@@ -138,6 +137,6 @@ def test_predicting_warns(labelled, strategy):
     )
     classifier.fit(X[:28], np.arange(28) // 4 % 2, groups=np.arange(28) // 4)
     classifier.predict(X[28:])  # no warning
-    louder = mne.EpochsArray(3000 * epochs[7].get_data(), epochs[7].info)
+    louder = epochs[7].copy().apply_function(lambda values: 30.0 * values)
     with pytest.warns(RuntimeWarning, match=r"4 of 4 epochs.*position 0, 1, 2, 3"):
         classifier.predict(louder)
