@@ -338,9 +338,11 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
             far.append(far_above(part, recording))
         flat, _ = check_rows(np.array(extremes).T, recording, 0)
         # one matrix for all: what is wrong for half of the time is left out
-        matrix, used = self._matrix(
-            recording, flat, np.mean(far, axis=0) >= 0.5, recordings.reported
+        throughout = np.mean(far, axis=0) >= 0.5
+        report_left_out(
+            recording, flat, throughout, recordings.reported, throughout=True
         )
+        matrix, used = self._matrix(recording, flat, throughout, recordings.reported)
         picks = recording.picks[used]
         data = np.empty((len(matrix), raw.n_times))
         for start, stop in chunks:

@@ -322,8 +322,8 @@ def _check_whole_numbers(y: NDArray) -> None:
             f"Expected classes in y, got {len(values)} different whole numbers from "
             f"{values[0]:g} to {values[-1]:g}, the rarest of {counts.min()} "
             "participants: whole numbers are taken as classes. For regression, as of "
-            "ages in years, pass pipelines=default_pipelines(RidgeHead()), with RidgeHead from "
-            "mne_megfm.estimators; names of classes can be strings."
+            "ages in years, pass pipelines=default_pipelines(RidgeHead()), with "
+            "RidgeHead from mne_megfm.estimators; names of classes can be strings."
         )
 
 

@@ -134,12 +134,4 @@ class TrialDynamics(ParticipantDescriber):
         return np.append(relative, np.log([scale, size]))
 
     def _names(self, n_values: int) -> list[str]:
-        return [
-            "amplitude_early",
-            "amplitude_middle",
-            "amplitude_late",
-            "slope",
-            "variability",
-            "log_amplitude",
-            "log_rms",
-        ]
+        return list(DYNAMICS)

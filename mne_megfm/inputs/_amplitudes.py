@@ -68,9 +68,9 @@ def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
     far = np.zeros(len(data), bool)
     size = rms_about_line(data)
     for kind in _kinds(recording.info, recording.picks):
-        if len(kind) < _FEWEST:
-            continue
         here = size[kind]
+        if len(kind) < _FEWEST or not here.any():
+            continue
         strong = here > _MIXED * np.quantile(here[here > 0], 0.25)
         if strong.mean() > _MOST:
             far[kind] = strong
@@ -87,8 +87,9 @@ def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
         names = np.array(recording.ch_names)[far]
         raise ValueError(
             f"Expected channels of similar strength, got {far.sum()} of {len(far)} "
-            f"that are far stronger than others ({', '.join(names[:3])}, ...); look for channels in other units, or mark "
-            "them as bad."
+            "that are far stronger than others "
+            f"({', '.join(names[:3])}, ...); look for "
+            "channels in other units, or mark them as bad."
         )
     return far
 

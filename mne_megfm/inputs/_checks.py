@@ -136,15 +136,22 @@ def check_rows(
 
 
 def report_left_out(
-    recording: Recording, flat: np.ndarray, far: np.ndarray, reported: set[str]
+    recording: Recording,
+    flat: np.ndarray,
+    far: np.ndarray,
+    reported: set[str],
+    throughout: bool = False,
 ) -> tuple[str, ...]:
-    """Name channels that are left out of some rows, each once; give all names."""
+    """Name channels that are left out of some rows, each once; give all names.
+
+    An artefact of a few rows is logged, a channel that is wrong throughout warned of.
+    """
     names = np.array(recording.ch_names)
     for which, say, words in (
         (flat, logger.info, "they are flat"),
         (
             far & ~flat,
-            warn,
+            warn if throughout else logger.info,
             f"they are more than {FAR_ABOVE:g} times as strong as their neighbours",
         ),
     ):

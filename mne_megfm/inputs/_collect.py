@@ -210,8 +210,9 @@ def as_recordings(
     Warns
     -----
     RuntimeWarning
-        If single channels are more than five times as strong as their neighbours,
-        which are left out of the rows where they are, if signals are weaker than any
+        If single channels are more than five times as strong as their neighbours
+        throughout (they are left out of the rows where they are; those of a few rows
+        are logged), if signals are weaker than any
         sensor's noise, or if magnetometers and planar gradiometers do not fit together.
 
     Notes
@@ -267,7 +268,10 @@ def _check_some_rows(recording: Recording, reported: set[str], n_rows: int = 4) 
                 (rms, band_rms(piece.own, head.sfreq)),
             ):
                 values.append(np.where(flat, np.nan, found))
-    report_left_out(head, *np.any(left_out, axis=0), reported)
+    flat, far = np.swapaxes(left_out, 0, 1)
+    throughout = far.mean(0) >= 0.5
+    report_left_out(head, flat.any(0), throughout, reported, throughout=True)
+    report_left_out(head, flat.any(0), far.any(0), reported)
     message = check_units(np.array(total), np.array(rms), head)
     if message:
         warn(message)

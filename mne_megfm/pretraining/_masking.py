@@ -47,9 +47,9 @@ def draw_masks(
 ) -> Tensor:
     """Draw masks over what was recorded.
 
-    Masks cover the whole patches of the longest window, so that they hide the same
-    share of short windows as of full ones. With full windows this is ``masking``
-    itself.
+    Masks cover the patches of the longest window, the last one in part if need be, so
+    that they hide the same share of short windows as of full ones. With full windows
+    this is ``masking`` itself.
 
     Parameters
     ----------
@@ -86,7 +86,8 @@ def draw_masks(
     """
     whole = config.n_patches
     if n_valid is not None:
-        whole = max(1, int(n_valid.max()) // config.patch_length)
+        # with the last patch in part: what is hidden in space is hidden to the end
+        whole = max(1, -(-int(n_valid.max()) // config.patch_length))
     masks = masking(n, whole, region_pos, generator)
     return F.pad(masks, (0, config.n_patches - whole))
 

@@ -15,6 +15,7 @@ from mne_megfm.evaluation import (
     CovarianceTangent,
     OriginalSignals,
     TrialDynamics,
+    TrialSignals,
     default_pipelines,
 )
 from mne_megfm.evaluation._covariance import leading_fields
@@ -258,3 +259,42 @@ def test_default_pipelines(participants, cohort):
     # 24 regions x 5 bands and a mark in two states; 7 numbers and a mark in one
     assert pipeline[:-1].transform(participants).shape == (12, 250)
     assert "own sensors" in list(default_pipelines(sensors=True))[-1]
+
+
+@every_baseline
+def test_names_of_features(baseline, participants):
+    """One a column, none twice; scikit-learn makes tables with them."""
+    X = participants[:4]
+    baseline = clone(baseline).set_output(transform="pandas")
+    table = baseline.fit_transform(X)
+    assert table.columns.tolist() == baseline.get_feature_names_out().tolist()
+    assert table.columns.is_unique
+    assert table.index.size == 4
+    assert table.filter(regex="_missing$").columns.size == len(baseline.states_)
+    plain = clone(baseline).set_output(transform="default").fit_transform(X)
+    assert isinstance(plain, np.ndarray)
+    assert_allclose(table.to_numpy(), plain)
+
+
+def test_names_are_where_their_values_are(participants):
+    X = participants[:2]
+    power = BandPower().set_output(transform="pandas").fit_transform(X)
+    alpha = BandPower({"alpha": (8.0, 13.0)}).fit_transform(X)
+    columns = [f"auditory_region{region:02d}_alpha" for region in range(24)]
+    assert_allclose(power[columns], alpha[:, :24])
+    evoked = OriginalSignals(decim=1).set_output(transform="pandas").fit_transform(X)
+    expected = CanonicalSensors().transform(X[1]["auditory"]).mean(0)
+    assert_allclose(
+        evoked.loc[1, "auditory_average_V017_t031"], expected[17, 31], rtol=1e-4
+    )
+    names = TrialDynamics().fit(X).get_feature_names_out()
+    assert names[: len(DYNAMICS)].tolist() == [f"auditory_{n}" for n in DYNAMICS]
+
+
+def test_trials_are_no_table(participants):
+    from sklearn.pipeline import FeatureUnion
+
+    trials = TrialSignals()
+    FeatureUnion([("trials", trials)]).set_output(transform="pandas")  # no error
+    assert isinstance(trials.fit_transform(participants[:2])[0], dict)
+    assert trials.get_feature_names_out().tolist() == ["auditory", "rest"]

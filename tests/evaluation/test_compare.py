@@ -16,6 +16,7 @@ from sklearn.metrics import brier_score_loss, make_scorer, recall_score
 from sklearn.model_selection import (
     KFold,
     RepeatedStratifiedKFold,
+    StratifiedGroupKFold,
     StratifiedKFold,
     cross_validate,
 )
@@ -355,8 +356,58 @@ def test_one_site_after_the_other(made):
 def test_duplicated_participant(made):
     X, y = made
     copies = [*X[:39], {"s": X[3]["s"].copy()}]
-    with pytest.raises(ValueError, match="same recording.* elements 3 and 39"):
+    with pytest.raises(ValueError, match="identical data in elements 3 and 39"):
         compare(copies, y, {"a": linear(Values())})
+
+
+def test_participant_that_looks_like_another(participants, cohort):
+    """A part of a recording under another name is warned of, and can be overruled."""
+    other = {"auditory": participants[0]["auditory"][2:]}
+    X, y = [*participants, other], [*cohort.labels, cohort.labels[0]]
+    pipelines = {"a": linear(TrialDynamics())}
+    with pytest.warns(RuntimeWarning, match="in elements 0 and 12 of X"):
+        compare(X, y, pipelines, cv=2, n_permutations=0)
+    groups = [*range(12), 0]
+    cv = StratifiedGroupKFold(2)
+    compare(X, y, pipelines, groups=groups, cv=cv, n_permutations=0)  # no warning
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_epochs_on_disk_reach_workers(participants, cohort, tmp_path, frozen):
+    """MNE's epochs on disk do not pickle; results are those of one process."""
+    X = []
+    for number, person in enumerate(participants):
+        person["auditory"].save(tmp_path / f"{number}-epo.fif", verbose="error")
+        with warnings.catch_warnings():  # of pandas, in MNE's reading of metadata
+            warnings.simplefilter("ignore")
+            epochs = mne.read_epochs(tmp_path / f"{number}-epo.fif", preload=False)
+        X.append({"auditory": [epochs] if number % 2 else epochs})
+    step = TrialDynamics() if frozen else MEGFMTransformer(max_epochs=1, batch_size=8)
+    if not frozen:
+        step.set_params(weights=None, config=SMALL, random_state=0)
+    values = [
+        compare(
+            X, cohort.labels, {"a": linear(step)}, cv=2, n_permutations=0, n_jobs=n_jobs
+        ).folds["value"]
+        for n_jobs in (1, 2)
+    ]
+    assert_allclose(*values, rtol=1e-5)
+    assert not any(
+        epochs.preload
+        for x in X
+        for epochs in np.ravel(np.array(x["auditory"], dtype=object))
+        if isinstance(epochs, mne.BaseEpochs)
+    )
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_ages_in_whole_years(made, kind):
+    """Numbers that can be no classes are not taken for classes without a word."""
+    X, _ = made
+    ages = np.linspace(20, 70, 40).round().astype(kind)
+    for y in (ages, np.repeat(ages[::2], 2)):  # also with two of each age
+        with pytest.raises(ValueError, match=r"whole numbers.*RidgeHead\(\)"):
+            compare(X, y, cv=2, n_permutations=0)
 
 
 # -- other labels ----------------------------------------------------------------------

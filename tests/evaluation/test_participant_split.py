@@ -65,3 +65,21 @@ def test_groups_that_are_missing(missing):
 def test_needs_groups(epochs, groups):
     with pytest.raises(ValueError, match="participant of each of 24 rows"):
         next(ParticipantSplit(2).split(epochs, groups=groups))
+
+
+def test_under_metadata_routing(epochs, rng):
+    """Groups reach it as they reach scikit-learn's GroupKFold."""
+    import sklearn
+    from sklearn.model_selection import GroupKFold
+    from sklearn.tree import DecisionTreeClassifier
+
+    groups = epochs.metadata["participant"].to_numpy()
+    y = epochs.metadata["label"].to_numpy()
+    X = rng.standard_normal((24, 3))
+    model = DecisionTreeClassifier(random_state=0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        found, expected = (
+            cross_val_score(model, X, y, cv=cv, params={"groups": groups})
+            for cv in (ParticipantSplit(GroupKFold(2)), GroupKFold(2))
+        )
+    np.testing.assert_array_equal(found, expected)

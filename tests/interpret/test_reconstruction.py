@@ -149,6 +149,16 @@ def test_short_epochs(epochs):
     ).all()
 
 
+def test_nothing_is_left_of_hidden_sensors(epochs):
+    """Hidden to the last sample, also where the last patch is recorded in part."""
+    short = epochs.copy().crop(tmax=epochs.tmin + 0.55)
+    transformer = MEGFMTransformer(weights=None, config=SMALL, random_state=0)
+    transformer.fit(short)
+    masks = {"space": SpaceBlockMasking()}
+    scores = score_reconstruction(transformer, short, masks=masks, n_draws=2)
+    assert scores.loc["space", "time"] == 0.0
+
+
 def test_long_epochs_are_cut_without_overlap(epochs):
     """Every moment of a long epoch is in one window."""
     data = np.concatenate(list(epochs.get_data(copy=True)), -1)

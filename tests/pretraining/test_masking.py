@@ -128,10 +128,17 @@ def test_masks_of_full_windows_are_the_maskings_own(kind):
 
 
 def test_masks_of_short_windows():
-    """Short windows are masked over their whole patches."""
+    """Short windows are masked over their patches, the last of which is in part there.
+
+    What is hidden in space is hidden to the last sample: nothing of it is left to
+    interpolate in time from.
+    """
     generator = torch.Generator().manual_seed(0)
     n_valid = torch.tensor([110, 80])
     mask = draw_masks(RandomMasking(0.5), 6, n_valid, ModelConfig(), POS, generator)
     assert mask.shape == (6, 24, 10)
-    assert not mask[:, :, 4:].any()
-    assert set(mask.sum((1, 2)).tolist()) == {48}
+    assert not mask[:, :, 5:].any()
+    assert set(mask.sum((1, 2)).tolist()) == {60}
+    mask = draw_masks(SpaceBlockMasking(), 6, n_valid, ModelConfig(), POS, generator)
+    assert torch.equal(mask[:, :, :5].all(-1), mask[:, :, :5].any(-1))
+    assert set(mask[:, :, 4].sum(1).tolist()) == {6}

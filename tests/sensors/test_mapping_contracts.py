@@ -455,3 +455,45 @@ def test_ctf_head_frame(kit):
         rtol=1e-3,
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize("array", ["ctf151", "4d248", "neuromag306", "opm64"])
+def test_sensors_that_share_a_place(array):
+    """All at one place are refused; single ones are left out like bad channels."""
+    info = make_array_info(array)
+    n = len(info["ch_names"])
+    for wrong in (range(n), range(n // 2)):
+        changed = info.copy()
+        for i in wrong:
+            changed["chs"][i]["loc"][:3] = info["chs"][9]["loc"][:3]
+        with pytest.raises(ValueError, match="place of its own"):
+            compute_mapping(changed)
+    changed, expected = info.copy(), info.copy()
+    one, other = (3, 9) if array != "neuromag306" else (2, 8)  # of one kind
+    assert info["chs"][one]["coil_type"] == info["chs"][other]["coil_type"]
+    changed["chs"][one]["loc"] = info["chs"][other]["loc"].copy()
+    left_out = [one, other] if array != "neuromag306" else [2, 6, 7, 8]  # four there
+    expected["bads"] = [info["ch_names"][i] for i in left_out]
+    with pytest.warns(RuntimeWarning, match="share place and direction"):
+        mapping = compute_mapping(changed)
+    assert set(expected["bads"]).isdisjoint(mapping.ch_names)
+    np.testing.assert_allclose(
+        mapping.to_canonical, compute_mapping(expected).to_canonical, rtol=1e-6,
+        atol=1e-9 * np.abs(mapping.to_canonical).max(),
+    )  # fmt: skip
+    compute_mapping(changed)  # said once
+
+
+def test_triaxial_sensors_share_places_rightly():
+    """Three magnetometers at one place look in three directions."""
+    info = make_array_info("opm64")
+    picks = np.repeat(np.arange(64), 3)
+    triaxial = mne.create_info(192, 250.0, "mag")
+    for number, (ch, pick) in enumerate(zip(triaxial["chs"], picks, strict=True)):
+        axes = info["chs"][pick]["loc"][3:].reshape(3, 3)
+        ch["loc"][:3] = info["chs"][pick]["loc"][:3]
+        ch["loc"][3:] = np.roll(axes, number % 3, axis=0).ravel()
+        ch["coil_type"] = info["chs"][pick]["coil_type"]
+        ch["coord_frame"] = info["chs"][pick]["coord_frame"]
+    triaxial["dev_head_t"] = info["dev_head_t"]
+    assert len(compute_mapping(triaxial).ch_names) == 192
