@@ -53,7 +53,7 @@ def _damage_to_store(folder: Path) -> dict[str, str]:
         n_whole += not names
         for name in names:
             damage[f"recordings/{file.name}"] = (
-                f"{name} cannot be read as it was written; delete the file, and prepare "
+                f"{name} is not as it was written; delete the file, and prepare "
                 "the recording again."
             )
     damage[f"{n_whole} recordings"] = ""

@@ -62,8 +62,10 @@ class Kind:
                         f"points cannot be read ({type(exc).__name__}: {exc})."
                     )
                 continue
-            # of two that are installed, the first on the path is the one in use
-            found.setdefault(name, entries)
+            # of a package that is there twice, the first on the path is the one in use
+            if name in found and dist.metadata["Name"]:
+                continue
+            found[name] = found.get(name, []) + entries
         return [entry for name in sorted(found) for entry in found[name]]
 
 

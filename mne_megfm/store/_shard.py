@@ -160,8 +160,9 @@ class Shard:
                     _fill(file, at, small[name])
                 notes = parse_json(str(header.metadata.get(_NOTES)))
                 check_seal(header.data, notes.pop(DIGEST, None), *small.values())
-                if path.name != file_name(notes["name"]):
-                    raise ValueError(f"it is the file of {notes['name']!r}")
+                name = str(notes.get("name"))
+                if path.name != file_name(name):
+                    raise ValueError(f"it is the file of {name!r}")
             except ValueError as error:
                 raise ValueError(
                     f"Expected a recording in {path}, got a damaged file: {error}; "
