@@ -75,6 +75,12 @@ def read_rates(store, batch_size, ahead):
     print(line)
 
 
+def check_rate(store):
+    """Print how fast all windows are compared with what was written."""
+    rates = [rate(store.damaged, len(store)) for _ in range(REPEATS)]
+    print(f"  checked     {np.mean(rates):8.0f} windows/s (SD {np.std(rates):.0f})")
+
+
 def make_step(device, batch_size):
     """Return a function that does one training step on a batch, in bfloat16."""
     torch.manual_seed(SEED)
@@ -161,6 +167,7 @@ def main():
     )
     with tempfile.TemporaryDirectory() as folder:
         store = fill(Path(folder) / "store")
+        check_rate(store)
         for ahead in sorted({0, options.ahead}):
             read_rates(store, options.batch_size, ahead)
             train_rates(store, options.device, options.batch_size, options.steps, ahead)

@@ -133,5 +133,5 @@ def _plugins() -> list[str]:
     return [
         f"{kind.singular} {entry.name!r} ({entry.value})"
         for kind in KINDS.values()
-        for entry in sorted(metadata.entry_points(group=kind.group))
+        for entry in kind.entry_points()
     ]

@@ -16,6 +16,7 @@ from .._version import __version__
 
 #: Name and summary of every command; the summaries serve ``--help`` without imports.
 COMMANDS = {
+    "check": "Find what of a store, of weights or of a run is damaged.",
     "classify": "Fit a classifier on a table of features, or use one.",
     "demo": "A tour: a simulated cohort and one recording.",
     "features": "Turn recordings into a table of features.",

@@ -41,13 +41,13 @@ from ._group import Command, run_as_module
 @click.option("--masking", help="mixed, random, time-block, space-block or a plug-in.")
 @click.option("--mask-ratio", type=float, help="Share that is hidden.")
 @click.option("--objective", help="huber+logspec or a plug-in.")
-@click.option("--epochs", type=click.IntRange(1))
-@click.option("--steps-per-epoch", type=click.IntRange(1), help="Default: a pass.")
-@click.option("--batch-size", type=click.IntRange(2), help="Over all processes.")
-@click.option("--accumulate", type=click.IntRange(1), help="Parts of a batch.")
+@click.option("--epochs", type=int)
+@click.option("--steps-per-epoch", type=int, help="Default: a pass.")
+@click.option("--batch-size", type=int, help="Over all processes.")
+@click.option("--accumulate", type=int, help="Parts of a batch.")
 @click.option("--lr", type=float, help="Highest learning rate.")
 @click.option("--valid-fraction", type=float, help="Share of participants held out.")
-@click.option("--patience", type=click.IntRange(1), help="Epochs without progress.")
+@click.option("--patience", type=int, help="Epochs without progress.")
 @click.option("--bf16/--fp32", default=None, help="bfloat16 autocast or not.")
 @click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile.")
 @click.option(
@@ -55,7 +55,7 @@ from ._group import Command, run_as_module
 )
 @click.option("--device", help="cpu, cuda or auto.")
 @click.option("--seed", type=int)
-@click.option("--save-minutes", type=click.FloatRange(0), help="Within an epoch.")
+@click.option("--save-minutes", type=float, help="Within an epoch.")
 @click.option("--name", help="Name of the weights, for their card.")
 @click.option("--licence", help="Licence of the weights, for their card.")
 @click.option("--overwrite", is_flag=True, help="Start anew where there is a run.")
@@ -79,16 +79,20 @@ def command(
 
     from ..pretraining import PretrainSettings, StoppedError, pretrain_store
 
-    settings = PretrainSettings() if config is None else PretrainSettings.read(config)
     changes = {name: value for name, value in flags.items() if value is not None}
-    if masking is not None:
-        changes["masking"] = {"name": masking}
-    if mask_ratio is not None:
-        base = changes.get("masking", settings.masking)
-        changes["masking"] = {**base, "mask_ratio": mask_ratio}
-    if objective is not None:
-        changes["objective"] = {"name": objective}
-    settings = settings.change(**changes)
+    for kind, name in (("masking", masking), ("objective", objective)):
+        if name is not None:
+            changes[kind] = {"name": name}
+    try:
+        if config is None:
+            settings = PretrainSettings(**changes)
+        else:
+            settings = PretrainSettings.read(config, **changes)
+        if mask_ratio is not None:
+            hidden = {**settings.masking, "mask_ratio": mask_ratio}
+            settings = settings.change(masking=hidden)
+    except ValueError as error:  # called wrongly
+        raise click.UsageError(str(error)) from error
     first = os.environ.get("RANK", "0") == "0"
     with _stopped_by_signals() as stop, use_log_level(None if first else "error"):
         try:

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+#: Least and largest value of each number. The largest are far above what is sensible,
+#: and keep damage and slips from asking for memory that no machine has.
+_LIMITS = {
+    "n_sensors": (1, 10_000),
+    "n_regions": (1, 10_000),
+    "sfreq": (1e-3, 1e6),
+    "patch_length": (1, 100_000),
+    "n_patches": (1, 10_000),
+    "d_model": (1, 65_536),
+    "n_layers": (1, 256),
+    "n_heads": (1, 1024),
+    "mlp_ratio": (1e-3, 64.0),
+    "n_decoder_layers": (0, 256),
+    "scale": (1e-30, 1.0),
+    "max_rms": (1e-6, 1e9),
+    "n_components": (1, 65_536),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +63,7 @@ class ModelConfig:
     Raises
     ------
     ValueError
-        If the sizes do not fit together.
+        If a number is out of range, or they do not fit together.
 
     Examples
     --------
@@ -68,23 +88,7 @@ class ModelConfig:
     n_components: int = 16
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            whole = field.type == "int"
-            least = 0 if field.name == "n_decoder_layers" else 1e-30
-            if isinstance(value, bool) or not isinstance(
-                value, int if whole else int | float
-            ):
-                raise ValueError(
-                    f"Expected {'a whole' if whole else 'a'} number for {field.name}, "
-                    f"got {value!r}; give every entry of the configuration as a plain "
-                    "number."
-                )
-            if not least <= value < float("inf"):
-                raise ValueError(
-                    f"Expected a positive {field.name}, got {value!r}; correct the "
-                    "configuration."
-                )
+        check_numbers(self, _LIMITS)
         for whole, part in (("n_sensors", "n_regions"), ("d_model", "n_heads")):
             if getattr(self, whole) % getattr(self, part):
                 raise ValueError(
@@ -92,6 +96,11 @@ class ModelConfig:
                     f"{getattr(self, whole)} and {getattr(self, part)}; change one "
                     "of them."
                 )
+        if int(self.d_model * self.mlp_ratio) < 1:
+            raise ValueError(
+                f"Expected mlp_ratio * d_model of at least 1, got {self.mlp_ratio} * "
+                f"{self.d_model}; raise mlp_ratio."
+            )
         if self.n_components > self.d_model:
             raise ValueError(
                 f"Expected n_components <= d_model, got {self.n_components} > "
@@ -160,3 +169,35 @@ class ModelConfig:
                 "from another version of mne-megfm."
             )
         return cls(**config)
+
+
+def check_numbers(config: Any, limits: Mapping[str, tuple[float, float]]) -> None:
+    """Check that every field of a configuration is a number in range.
+
+    Parameters
+    ----------
+    config : dataclass
+        The configuration; its fields are annotated as ``int`` or ``float``.
+    limits : dict of tuple of float
+        Least and largest value of each field.
+
+    Raises
+    ------
+    ValueError
+        If one is of another type, not finite, or out of range.
+    """
+    for field in fields(config):
+        value, whole = getattr(config, field.name), field.type == "int"
+        low, high = limits[field.name]
+        if isinstance(value, bool) or not isinstance(
+            value, int if whole else int | float
+        ):
+            raise ValueError(
+                f"Expected {'a whole' if whole else 'a'} number for {field.name}, got "
+                f"{value!r}; give every entry of the configuration as a plain number."
+            )
+        if not low <= value <= high:
+            raise ValueError(
+                f"Expected a positive {field.name}, got {value!r}; give one from "
+                f"{low:g} to {high:g}."
+            )

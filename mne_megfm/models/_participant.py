@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ._blocks import Block, initialize
+from ._config import check_numbers
 from ._trial_inputs import TrialInputs, Trials
 
 #: Kinds of states that the level tells apart; any other name is "other".
@@ -16,6 +17,17 @@ STATES = ("rest", "auditory", "somatosensory", "other")
 #: Time constants in s by which recent stimuli are counted.
 RECENT = (1.5, 8.0)
 _N_WHEN = 5 + len(RECENT)
+#: Least and largest value of each size; there are no more axes than `TrialInputs` has.
+_LIMITS = {
+    "n_response": (1, 1200),
+    "n_spectral": (1, 456),
+    "d_model": (2, 65_536),
+    "n_layers": (1, 256),
+    "n_heads": (1, 1024),
+    "mlp_ratio": (1e-3, 64.0),
+    "n_measures": (1, 1000),
+    "n_band_measures": (1, 1000),
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,11 @@ class ParticipantConfig:
         Measures of a state's responses and of a person's spectrum, whose mean and
         spread over participants are kept with the weights.
 
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or they do not fit together.
+
     Examples
     --------
     >>> from mne_megfm.models import ParticipantConfig
@@ -51,6 +68,15 @@ class ParticipantConfig:
     mlp_ratio: float = 3.0
     n_measures: int = 4
     n_band_measures: int = 3
+
+    def __post_init__(self) -> None:
+        check_numbers(self, _LIMITS)
+        if self.d_model % self.n_heads or int(self.d_model * self.mlp_ratio) < 1:
+            raise ValueError(
+                f"Expected d_model to be a multiple of n_heads, and mlp_ratio * "
+                f"d_model of at least 1, got {self.d_model}, {self.n_heads} and "
+                f"{self.mlp_ratio}; change one of them."
+            )
 
     def to_dict(self) -> dict:
         """Give the sizes as plain numbers.

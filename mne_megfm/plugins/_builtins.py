@@ -1,6 +1,9 @@
 """The table of kinds, what a part of each must offer, and the built-in parts."""
 
 from dataclasses import dataclass, field
+from importlib.metadata import Distribution, EntryPoint, distributions
+
+from mne.utils import warn
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,44 @@ class Kind:
     def one(self) -> str:
         """What one part of the kind is called in messages, with its article."""
         return f"{'an' if self.singular[0] in 'aeiou' else 'a'} {self.singular}"
+
+    def entry_points(self) -> list[EntryPoint]:
+        """List what installed packages offer, in the order of the packages' names.
+
+        Returns
+        -------
+        entries : list of EntryPoint
+            Nothing of them has been imported. A package whose metadata cannot be read
+            is left out with a warning.
+        """
+        found: dict[str, list[EntryPoint]] = {}
+        # one by one, since all of them together end at the first that is broken
+        for dist in distributions():
+            name = "a package without a name"
+            try:
+                name = dist.metadata["Name"] or name
+                entries = list(dist.entry_points.select(group=self.group))
+            except Exception as exc:
+                # also of packages that have nothing to do with this one
+                if self.group in _text(dist):
+                    warn(
+                        f"The plug-ins of {name} cannot be used: its list of entry "
+                        f"points cannot be read ({type(exc).__name__}: {exc})."
+                    )
+                continue
+            # of a package that is there twice, the first on the path is the one in use
+            if name in found and dist.metadata["Name"]:
+                continue
+            found[name] = found.get(name, []) + entries
+        return [entry for name in sorted(found) for entry in found[name]]
+
+
+def _text(dist: Distribution) -> str:
+    """Read the list of entry points of a package as it is."""
+    try:
+        return dist.read_text("entry_points.txt") or ""
+    except UnicodeDecodeError as error:
+        return str(error.object, "utf-8", "replace")
 
 
 KINDS = {

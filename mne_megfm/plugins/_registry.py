@@ -4,12 +4,13 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from mne.utils import warn
 
 from ._builtins import KINDS, Kind
+from ._probe import probe, watched_interrupts
 
 
 class Registry:
@@ -33,13 +34,22 @@ class Registry:
         }
         self._temporary: dict[str, Callable[..., Any]] = {}
         self._loaded: dict[str, Callable[..., Any]] = {}
-        self._failures: dict[str, Exception] = {}
+        self._failures: dict[str, tuple[str, BaseException]] = {}
+        self._tried: set[str] = set()
         self._found: dict[str, EntryPoint] | None = None
 
     def available(self) -> tuple[str, ...]:
         """List the names that can be used."""
-        # A name that is listed has to work, so the external ones are loaded
-        external = [name for name in self._external() if self._try(name) is not None]
+        # A name that is listed has to work, so the external ones are tried
+        known = {*self._loaded, *self._failures, *self._tried}
+        new = [name for name in self._external() if name not in known]
+        reasons = probe([self._external()[name] for name in new])
+        for name, reason in zip(new, reasons, strict=True):
+            if reason:
+                self._fail(name, reason, ImportError(reason))
+            else:
+                self._tried.add(name)
+        external = set(self._external()) - set(self._failures)
         return tuple(sorted({*self._builtins, *self._temporary, *external}))
 
     def get(self, name: str) -> Callable[..., Any]:
@@ -52,7 +62,8 @@ class Registry:
             return self._load(self._builtins[name])
         factory = self._try(name) if name in external else None
         if factory is None:
-            raise ValueError(self._unknown(name)) from self._failures.get(name)
+            cause = self._failures[name][1] if name in self._failures else None
+            raise ValueError(self._unknown(name)) from cause
         return factory
 
     def resolve(self, spec: Any, **params: Any) -> Any:
@@ -108,23 +119,34 @@ class Registry:
         """Load an external part; a failure is a warning, once, and gives None."""
         if name in self._failures:
             return None
+        with watched_interrupts() as interrupted:
+            try:
+                part = self._load(self._external()[name])
+                if not callable(part):
+                    raise TypeError(f"{part!r} cannot be called")
+                return part
+            # an import may also ask for the end of the process, or of a generator
+            except BaseException as exc:
+                if isinstance(exc, KeyboardInterrupt) and interrupted():
+                    raise
+                self._loaded.pop(name, None)
+                self._fail(name, f"{type(exc).__name__}: {exc}", exc)
+        return None
+
+    def _fail(self, name: str, reason: str, cause: BaseException) -> None:
+        self._failures[name] = reason, cause
         entry = self._external()[name]
-        try:
-            return self._load(entry)
-        except Exception as exc:
-            self._failures[name] = exc
-            warn(
-                f"The {self.kind.singular} {name!r} of {_origin(entry)} ({entry.value})"
-                f" cannot be used: {_reason(exc)}"
-            )
-            return None
+        warn(
+            f"The {self.kind.singular} {name!r} of {_origin(entry)} ({entry.value}) "
+            f"cannot be used: {reason}"
+        )
 
     def _external(self) -> dict[str, EntryPoint]:
         """Find the entry points of this kind, one for each name."""
         if self._found is None:
             self._found = {}
             # The order of sys.path is no reason to take one plug-in or another
-            for entry in sorted(entry_points(group=self.kind.group), key=_origin):
+            for entry in self.kind.entry_points():
                 taken = self._builtins.get(entry.name) or self._found.get(entry.name)
                 if taken is None:
                     self._found[entry.name] = entry
@@ -145,18 +167,16 @@ class Registry:
         if name in self._failures:
             return (
                 f"{message} A plug-in of this name is installed, but cannot be used: "
-                f"{_reason(self._failures[name])}"
+                f"{self._failures[name][0]}"
             )
         close = difflib.get_close_matches(name.lower(), names, n=3)
         return f"{message} Did you mean {_enumerate(close)}?" if close else message
 
 
 def _origin(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist is not None else "mne-megfm"
-
-
-def _reason(exc: Exception) -> str:
-    return f"{type(exc).__name__}: {exc}"
+    if entry.dist is None:
+        return "mne-megfm"
+    return entry.dist.metadata["Name"] or "a package without a name"
 
 
 def _enumerate(names: Iterable[str]) -> str:
@@ -187,7 +207,8 @@ def available(kind: str) -> tuple[str, ...]:
     -------
     names : tuple of str
         Sorted names that can be given to the estimators. External plug-ins are imported
-        for this; one that fails is left out with a warning that gives the reason.
+        for this, once, in processes of their own. One that fails, ends its process, or
+        takes longer than 30 s is left out with a warning that gives the reason.
 
     Raises
     ------
@@ -205,6 +226,8 @@ def available(kind: str) -> tuple[str, ...]:
 
 def get(kind: str, name: str) -> Callable[..., Any]:
     """Return what makes the part of this kind and name.
+
+    An external plug-in is imported for this in the process that asks.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from ._augmentation import NoiseAndCropping
 from ._axes import fit_token_axes
 from ._checkpoint import load_checkpoint, read_config, save_checkpoint
+from ._damage import find_damage
 from ._from_store import pretrain_store
 from ._history import History
 from ._level_checkpoint import delete_level, load_level, save_level
@@ -47,6 +48,7 @@ __all__ = [
     "collate",
     "delete_level",
     "draw_masks",
+    "find_damage",
     "fit_token_axes",
     "fit_trial_inputs",
     "fit_untrained_inputs",

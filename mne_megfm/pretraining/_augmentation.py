@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -31,6 +32,11 @@ class NoiseAndCropping:
     sfreq : float
         Sampling rate in Hz.
 
+    Raises
+    ------
+    ValueError
+        If a share is out of range.
+
     Examples
     --------
     >>> import torch
@@ -52,6 +58,12 @@ class NoiseAndCropping:
         filtered: float = 0.0,
         sfreq: float = 250.0,
     ) -> None:
+        for name, share in (("noisy", noisy), ("short", short), ("filtered", filtered)):
+            if not isinstance(share, Real) or not 0 <= share <= 1:
+                raise ValueError(
+                    f"Expected {name} to be a share from 0 to 1, got {share!r}; "
+                    "correct it."
+                )
         self.distance = torch.cdist(sensor_pos.float(), sensor_pos.float())
         smooth = torch.exp(-0.5 * (self.distance / 0.015) ** 2)
         self.smooth = smooth / smooth.square().sum(1, keepdim=True).sqrt()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
+from .._integrity import Header, parse_sealed_json, sealed_json
 from ..models import MaskedSignalTransformer, ModelConfig
-from ._files import find_together, sha256, write_together
+from ._files import find_together, write_together
 
 FORMAT = "mne-megfm 1"
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -89,7 +91,7 @@ def save_checkpoint(
     windows = _describe_windows(model.config) | (preprocessing or {})
     checked = {
         WEIGHTS: save(state, metadata={"format": FORMAT}),
-        PREPROCESSING: _json(windows),
+        PREPROCESSING: (json.dumps(windows, indent=2) + "\n").encode(),
     }
     config = {
         "format": FORMAT,
@@ -98,13 +100,9 @@ def save_checkpoint(
         "training": training or {},
     }
     card = card or "# A checkpoint of mne-megfm\n"
-    files = {**checked, CARD: card.encode(), CONFIG: _json(config)}
+    files = {**checked, CARD: card.encode(), CONFIG: sealed_json(config)}
     write_together(directory, files, last=CONFIG)
     return directory
-
-
-def _json(content: dict) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def _describe_windows(config: ModelConfig) -> dict:
@@ -171,39 +169,19 @@ def _read(directory: Path) -> tuple[dict, Path]:
             "save_pretrained or `mne-megfm pretrain`."
         )
     # what a crash left aside is the new checkpoint, or else the one in place counts
-    found = find_together(directory, CONFIG) or {}
-    path = found.get(CONFIG, directory / CONFIG)
-    try:
-        config = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    found = find_together(directory, CONFIG, (WEIGHTS, PREPROCESSING))
+    config = parse_sealed_json(found[CONFIG].read_bytes())
+    if config.get("format") != FORMAT:
         raise ValueError(
-            f"Expected JSON in {path}, got something else ({error}); the file is "
-            "damaged: copy the checkpoint again."
-        ) from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        got = config.get("format") if isinstance(config, dict) else config
-        raise ValueError(
-            f"Expected a checkpoint of format {FORMAT!r} at {directory}, got {got!r}; "
-            "use the version of mne-megfm that wrote it."
+            f"Expected a checkpoint of format {FORMAT!r} at {directory}, got "
+            f"{config.get('format')!r}; use the version of mne-megfm that wrote it."
         )
-    for part in ("sha256", "model", "training"):
+    for part in ("model", "training"):
         if not isinstance(config.get(part), dict):
             raise ValueError(
-                f"Expected a table {part!r} in {path}, got {config.get(part)!r}; the "
-                "file is damaged: copy the checkpoint again."
+                f"Expected a table {part!r} in {found[CONFIG]}, got "
+                f"{config.get(part)!r}; the file is damaged: copy the checkpoint again."
             )
-    if WEIGHTS not in found:
-        listed = {WEIGHTS: None} | config["sha256"]
-        wrong = [
-            name
-            for name, digest in listed.items()
-            if not (directory / name).is_file() or sha256(directory / name) != digest
-        ]
-        raise ValueError(
-            f"Expected in {directory} the files whose hashes {CONFIG} has, got other "
-            f"ones: {', '.join(wrong)}; damaged, or of another checkpoint: copy all "
-            "files again."
-        )
     return config, found[WEIGHTS]
 
 
@@ -232,58 +210,111 @@ def load_checkpoint(directory: str | os.PathLike) -> MaskedSignalTransformer:
     See :func:`save_checkpoint`.
     """
     config, path = _read(Path(directory).expanduser())
-    try:
-        with safe_open(path, "pt") as file:
-            kind = (file.metadata() or {}).get("format")
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"Expected safetensors in {path}, got something else ({error}); the file "
-            "is damaged or of another kind: copy the checkpoint again."
-        ) from error
-    if kind != FORMAT:
-        raise ValueError(
-            f"Expected weights of format {FORMAT!r} in {path}, got {kind!r}; the "
-            "folder mixes files of different programs."
-        )
+    sizes = ModelConfig.from_dict(config["model"])
+    state = read_arrays(path, FORMAT, lambda: MaskedSignalTransformer(sizes))
     # its random start is replaced, and must not cost the caller random numbers
     with torch.random.fork_rng(devices=[]):
-        model = MaskedSignalTransformer(ModelConfig.from_dict(config["model"]))
-    check_state(state, model.state_dict(), str(path))
+        model = MaskedSignalTransformer(sizes)
     model.load_state_dict(state, strict=True)
     return model.eval()
 
 
-def check_state(state: dict, expected: dict, source: str) -> None:
-    """Compare names and shapes of arrays, and say how many match.
+def read_arrays(
+    path: Path, kind: str, make: Callable[[], nn.Module]
+) -> dict[str, Tensor]:
+    """Read the arrays of a module, once their sizes are known to be right.
 
     Parameters
     ----------
+    path : Path
+        The file.
+    kind : str
+        Format that its header has to name.
+    make : callable
+        Makes the module. It is called without memory for arrays, so that sizes that
+        are not those of the file cost none.
+
+    Returns
+    -------
     state : dict of Tensor
-        What was read.
-    expected : dict of Tensor
-        What the configuration asks for.
-    source : str
-        Where it was read, for the message.
+        The arrays by name.
 
     Raises
     ------
     ValueError
-        If any array is missing, unknown, or of another shape, or not finite.
+        If the file is none, or its arrays are not those of the module, or not finite.
     """
-    matched = {
-        name
-        for name, array in expected.items()
-        if name in state and state[name].shape == array.shape
-    }
-    wrong = sorted((set(expected) | set(state)) - matched)
+    try:
+        with path.open("rb") as file:
+            header = Header.read(file, path.stat().st_size)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected safetensors in {path}, got something else: {error}; the file is "
+            "damaged or of another kind: copy the checkpoint again."
+        ) from error
+    found = header.metadata.get("format")
+    if found != kind:
+        raise ValueError(
+            f"Expected weights of format {kind!r} in {path}, got {found!r}; the "
+            "folder mixes files of different programs."
+        )
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        expected = {k: tuple(v.shape) for k, v in make().state_dict().items()}
+    check_names(
+        {k: shape for k, (_, shape, _) in header.arrays.items()}, expected, path
+    )
+    state = load_file(path)
+    check_finite(state, path)
+    return state
+
+
+def check_names(
+    shapes: Mapping[str, tuple[int, ...]],
+    expected: Mapping[str, tuple[int, ...]],
+    source: Path,
+) -> None:
+    """Compare names and shapes of arrays, and say how many match.
+
+    Parameters
+    ----------
+    shapes : dict of tuple of int
+        Shape of each array that is there.
+    expected : dict of tuple of int
+        What the configuration asks for.
+    source : Path
+        Where they are, for the message.
+
+    Raises
+    ------
+    ValueError
+        If any array is missing, unknown, or of another shape.
+    """
+    wrong = sorted(k for k in {*shapes, *expected} if shapes.get(k) != expected.get(k))
     if wrong:
+        matched = len(set(expected) - set(wrong))
         shown = ", ".join(wrong[:4]) + (", ..." if len(wrong) > 4 else "")
         raise ValueError(
             f"Expected {len(expected)} arrays as its configuration says in {source}, "
-            f"but only {len(matched)} match (not: {shown}); the weights and the "
+            f"but only {matched} match (not: {shown}); the weights and the "
             "configuration are not of one checkpoint."
         )
+
+
+def check_finite(state: Mapping[str, Tensor], source: Path) -> None:
+    """Check that arrays are finite.
+
+    Parameters
+    ----------
+    state : dict of Tensor
+        The arrays.
+    source : Path
+        Where they were read, for the message.
+
+    Raises
+    ------
+    ValueError
+        If one has NaN or infinity.
+    """
     damaged = [n for n, a in state.items() if not bool(torch.isfinite(a).all())]
     if damaged:
         raise ValueError(

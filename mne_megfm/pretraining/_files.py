@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+
+from .._integrity import parse_sealed_json
 
 PREFIX = ".writing-"
 
@@ -61,34 +62,75 @@ def sweep(directory: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def find_together(directory: Path, table: str) -> dict[str, Path] | None:
+def find_together(
+    directory: Path, table: str, names: Collection[str]
+) -> dict[str, Path]:
     """Find files that belong together by their hashes, as a table of them says.
 
-    The table is JSON with an entry ``"sha256"``. The one in place counts; if files
-    in place are not those it lists, so does one that a crash left aside.
+    The table is sealed JSON with an entry ``"sha256"``. The one in place counts; if it
+    is damaged, or files in place are not those it lists, so does one that a crash left
+    aside.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder.
+    table : str
+        Name of the table.
+    names : collection of str
+        The files that it lists. No other file is looked at, whatever it says.
 
     Returns
     -------
-    files : dict of Path | None
-        The table and the files it lists, by name; None if there are none such.
+    files : dict of Path
+        The table and the files it lists, by name.
+
+    Raises
+    ------
+    ValueError
+        What is wrong with those in place, if there are no such files.
     """
+    wrong = None
     for folder in (directory, *sorted(directory.glob(f"{PREFIX}*/"))):
-        found = {table: folder / table}
         try:
-            listed = json.loads((folder / table).read_bytes())["sha256"]
-        except (OSError, ValueError, TypeError, KeyError):
-            continue
-        if not isinstance(listed, dict):
-            continue
-        for name, digest in listed.items():
-            places = (place / name for place in (directory, folder))
-            at = next((p for p in places if p.is_file() and sha256(p) == digest), None)
-            if at is None:
-                break
-            found[name] = at
+            return _find(directory, folder, table, names)
+        except (OSError, ValueError) as error:
+            wrong = wrong or error
+    raise ValueError(str(wrong)) from wrong
+
+
+def _find(
+    directory: Path, folder: Path, table: str, names: Collection[str]
+) -> dict[str, Path]:
+    """Find the files that the table of one folder lists, there or in place."""
+    path = folder / table
+    again = "the file is damaged: copy the checkpoint again."
+    try:
+        listed = parse_sealed_json(path.read_bytes()).get("sha256")
+    except ValueError as error:
+        raise ValueError(
+            f"Expected JSON in {path}, got something else: {error}; {again}"
+        ) from error
+    if not isinstance(listed, dict) or set(listed) != set(names):
+        raise ValueError(
+            f"Expected the hashes of {' and '.join(names)} in {path}, got {listed!r}; "
+            f"{again}"
+        )
+    found, wrong = {table: path}, []
+    for name, digest in listed.items():
+        places = (place / name for place in (directory, folder))
+        at = next((p for p in places if p.is_file() and sha256(p) == digest), None)
+        if at is None:
+            wrong.append(name)
         else:
-            return found
-    return None
+            found[name] = at
+    if wrong:
+        raise ValueError(
+            f"Expected in {directory} the files whose hashes {table} has, got other "
+            f"ones: {', '.join(wrong)}; damaged, or of another checkpoint: copy all "
+            "files again."
+        )
+    return found
 
 
 def sha256(path: Path) -> str:

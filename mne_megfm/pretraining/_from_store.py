@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from mne.utils import ProgressBar
 
 from ..models import MaskedSignalTransformer, ModelConfig
 from ..plugins import resolve
@@ -21,7 +23,8 @@ from ._augmentation import NoiseAndCropping
 from ._checkpoint import load_checkpoint
 from ._files import sweep, write_whole
 from ._history import History
-from ._loop import pretrain
+from ._lock import LOCK, hold
+from ._loop import plan_batches, pretrain
 from ._product import Product
 from ._ranks import Ranks, join_ranks, local_device, whole
 from ._settings import PretrainSettings
@@ -67,28 +70,47 @@ def pretrain_store(
     FileExistsError
         If there are files other than a run's and ``overwrite`` is False.
     ValueError
-        If the store does not fit the model, or the run has other settings.
+        If the store does not fit the model or is damaged, or the run has other
+        settings or is damaged.
     RuntimeError
-        If training diverged, was stopped, or lost one of its processes.
+        If training diverged, was stopped, or lost one of its processes, or another run
+        is writing to the folder.
     """
     settings = PretrainSettings() if settings is None else settings
     store = store if isinstance(store, WindowStore) else WindowStore.open(store)
     directory = Path(directory).expanduser()
     device = local_device(_find_device(settings.device))
     model = _start(settings, store)
+    masking = _part("maskings", settings.masking)
+    objective = _part("objectives", settings.objective)
+    augmentation = _augmentation(settings, model.config)
     if settings.decoder_only:
         model.freeze_encoder()
-    with join_ranks(device):
+    with ExitStack() as stack:
+        stack.enter_context(join_ranks(device))
         ranks = Ranks()
+        # whatever is wrong with the settings is found before anything is written
+        plan_batches(
+            model,
+            store,
+            steps_per_epoch=settings.steps_per_epoch,
+            batch_size=settings.batch_size,
+            accumulate=settings.accumulate,
+            valid_fraction=settings.valid_fraction,
+            seed=settings.seed,
+        )
+        _check_folder(directory, overwrite, ranks)
+        stack.enter_context(hold(directory / RUN, ranks, device))
+        _check_store(store, ranks, device)
         _claim(directory, settings, overwrite, ranks)
         product = Product(store, directory, settings, model.config, ranks.size, device)
         history = pretrain(
             model.to(device),
             store,
             torch.from_numpy(np.array(canonical_array().region_pos)),
-            masking=_part("maskings", settings.masking),
-            objective=_part("objectives", settings.objective),
-            augmentation=_augmentation(settings, model.config),
+            masking=masking,
+            objective=objective,
+            augmentation=augmentation,
             max_epochs=settings.epochs,
             steps_per_epoch=settings.steps_per_epoch,
             batch_size=settings.batch_size,
@@ -115,9 +137,7 @@ def pretrain_store(
     return history
 
 
-def _claim(
-    directory: Path, settings: PretrainSettings, overwrite: bool, ranks: Ranks
-) -> None:
+def _check_folder(directory: Path, overwrite: bool, ranks: Ranks) -> None:
     """See that the folder may be written to, before any time is spent."""
     if directory.exists() and not directory.is_dir():
         raise FileExistsError(
@@ -132,10 +152,36 @@ def _claim(
         )
     if ranks.size > 1:
         dist.barrier()  # none looks when another has begun to write
+
+
+def _check_store(store: WindowStore, ranks: Ranks, device: torch.device) -> None:
+    """Read all windows once, shared out among the processes, to find damaged ones."""
+    files = store.files[ranks.number :: ranks.size]
+    if ranks.first:
+        files = ProgressBar(files, mesg="Checking the store")
+    damaged = store.damaged(files)
+    (n_damaged,) = ranks.sum([float(len(damaged))], device)
+    if n_damaged:
+        shown = ", ".join(damaged[:4]) or "seen by another process"
+        raise ValueError(
+            f"Expected the recordings that were written in {store.path}, got "
+            f"{n_damaged:.0f} damaged ones ({shown}); `mne-megfm check {store.path}` "
+            "lists their files: delete them, and prepare these recordings again."
+        )
+
+
+def _claim(
+    directory: Path, settings: PretrainSettings, overwrite: bool, ranks: Ranks
+) -> None:
+    """Make the folder this run's."""
+    run = directory / RUN
     if ranks.first:
         if overwrite:
-            shutil.rmtree(run, ignore_errors=True)
-        run.mkdir(parents=True, exist_ok=True)
+            for path in run.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != LOCK:
+                    path.unlink()
         sweep(directory)
         sweep(run)
         content = json.dumps(settings.to_dict(), indent=2) + "\n"
@@ -147,11 +193,6 @@ def _claim(
 def _start(settings: PretrainSettings, store: WindowStore) -> MaskedSignalTransformer:
     """Load the weights to go on from, or draw random ones; check against the data."""
     if settings.weights is not None:
-        if settings.model:
-            raise ValueError(
-                f"Expected no sizes with weights={settings.weights!r}, which have "
-                f"theirs, got {settings.model}; leave one of them out."
-            )
         model = load_checkpoint(weights_path(settings.weights))
     else:
         config = ModelConfig.from_dict(ModelConfig().to_dict() | settings.model)
@@ -192,6 +233,12 @@ def _augmentation(
 
 
 def _find_device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if available else "cpu")
+    if name != "cpu" and not available:
+        raise ValueError(
+            f"Expected a GPU that torch can use for device={name!r}, got none; take "
+            "device='cpu', or install torch for your GPU."
+        )
     return torch.device(name)

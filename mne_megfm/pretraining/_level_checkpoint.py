@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
+from .._integrity import parse_sealed_json, sealed_json
 from ..models import ParticipantConfig, ParticipantTransformer
-from ._checkpoint import check_state
-from ._files import write_whole
+from ._checkpoint import read_arrays
+from ._files import sha256, write_whole
 
 FORMAT = "mne-megfm participant 1"
 LEVEL, LEVEL_CONFIG = "participant.safetensors", "participant.json"
@@ -85,7 +84,7 @@ def save_level(
     # written aside, then moved, the configuration last: it vouches for the weights
     for name, data in (
         (LEVEL, content),
-        (LEVEL_CONFIG, (json.dumps(config, indent=2) + "\n").encode()),
+        (LEVEL_CONFIG, sealed_json(config)),
     ):
         write_whole(directory / name, data)
     return directory
@@ -138,7 +137,7 @@ def load_level(
         )
     again = "the file is damaged or of another checkpoint: copy the checkpoint again."
     try:
-        config = json.loads(config_path.read_text())
+        config = parse_sealed_json(config_path.read_bytes())
         kind = config["format"]
         sizes = ParticipantConfig(**config["level"])
         expected, fingerprint = config["sha256"], config["kernel"]
@@ -147,28 +146,19 @@ def load_level(
             f"Expected the description of a level over trials in {config_path}, got "
             f"something else ({error!r}); {again}"
         ) from error
-    content = path.read_bytes()
-    if kind != FORMAT or hashlib.sha256(content).hexdigest() != expected:
+    if kind != FORMAT or sha256(path) != expected:
         raise ValueError(
             f"Expected the level of format {FORMAT!r} that {config_path} describes in "
             f"{path}, got other contents; {again}"
         )
-    try:
-        with safe_open(path, "pt") as file:
-            kind = (file.metadata() or {}).get("format")
-        state = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(
-            f"Expected safetensors in {path}, got something else ({error}); {again}"
-        ) from error
-    if kind != FORMAT or fingerprint != kernel_hash(kernel):
+    if fingerprint != kernel_hash(kernel):
         raise ValueError(
             f"Expected a level over trials for the array of the weights in "
             f"{directory}, got one of another (fingerprint {fingerprint}); {again}"
         )
+    state = read_arrays(path, FORMAT, lambda: ParticipantTransformer(sizes))
     # its random start is replaced, and must not cost the caller random numbers
     with torch.random.fork_rng(devices=[]):
         level = ParticipantTransformer(sizes)
-    check_state(state, level.state_dict(), str(path))
     level.load_state_dict(state, strict=True)
     return level.eval(), config.get("training", {})

@@ -15,7 +15,10 @@ from torch.nn import functional as F
 
 from ..models import ParticipantTransformer, Trials
 from ._history import History
+from ._lock import hold
+from ._ranks import Ranks
 from ._run import FILE, Run
+from ._settings import check_settings
 from ._trials import PersonTrials, collate
 
 # share of people of whom a whole state is hidden, and of states left out altogether
@@ -162,10 +165,21 @@ def pretrain_level(
     Raises
     ------
     ValueError
-        If there are too few participants, or the folder holds another run.
+        If a number is out of range, there are too few participants, or the folder
+        holds another run or a damaged one.
     RuntimeError
-        If the loss is not finite.
+        If the loss is not finite, or another run is writing to the folder.
     """
+    check_settings(
+        max_epochs=max_epochs,
+        steps_per_epoch=steps_per_epoch,
+        batch_size=batch_size,
+        lr=lr,
+        weight_decay=weight_decay,
+        seed=seed,
+    )
+    if n_valid < 1:
+        raise ValueError(f"Expected n_valid of at least 1, got {n_valid}; raise it.")
     if len(people) <= n_valid:
         raise ValueError(
             f"Expected more than the {n_valid} participants that are held out, got "
@@ -187,53 +201,54 @@ def pretrain_level(
         "seed": seed,
         "level": level.config.to_dict(),
     }
-    run = Run(level, lr, weight_decay, settings)
     directory = None if directory is None else Path(directory).expanduser()
-    if directory is not None and (directory / FILE).is_file():
-        run.load(directory)
-    history = run.history
-    for epoch in range(len(history.epoch) + 1, max_epochs + 1):
-        # an epoch's stream depends on its number alone, so that runs can resume
-        rng = np.random.default_rng([seed, epoch])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        level.train()
-        total = 0.0
-        for _ in ProgressBar(range(steps_per_epoch), mesg=f"Epoch {epoch}"):
-            for group in run.optimizer.param_groups:
-                group["lr"] = lr * _rate(run.step, n_steps)
-            chosen = rng.integers(0, len(train), batch_size)
-            batch = collate([_thinned(train[i], rng) for i in chosen], level.inputs)
-            loss = level_loss(level, batch, hide_trials(batch, generator))
-            if not bool(torch.isfinite(loss)):
-                raise RuntimeError(
-                    f"Expected a finite loss, got {float(loss.detach())} in epoch "
-                    f"{epoch}; lower lr, or look for artefacts in the data."
-                )
-            run.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(level.parameters(), 1.0)
-            run.optimizer.step()
-            run.step += 1
-            total += float(loss.detach())
+    with hold(directory, Ranks(), torch.device("cpu")):
+        run = Run(level, lr, weight_decay, settings)
+        if directory is not None and (directory / FILE).is_file():
+            run.load(directory)
+        history = run.history
+        for epoch in range(len(history.epoch) + 1, max_epochs + 1):
+            # an epoch's stream depends on its number alone, so that runs can resume
+            rng = np.random.default_rng([seed, epoch])
+            generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            level.train()
+            total = 0.0
+            for _ in ProgressBar(range(steps_per_epoch), mesg=f"Epoch {epoch}"):
+                for group in run.optimizer.param_groups:
+                    group["lr"] = lr * _rate(run.step, n_steps)
+                chosen = rng.integers(0, len(train), batch_size)
+                batch = collate([_thinned(train[i], rng) for i in chosen], level.inputs)
+                loss = level_loss(level, batch, hide_trials(batch, generator))
+                if not bool(torch.isfinite(loss)):
+                    raise RuntimeError(
+                        f"Expected a finite loss, got {float(loss.detach())} in epoch "
+                        f"{epoch}; lower lr, or look for artefacts in the data."
+                    )
+                run.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(level.parameters(), 1.0)
+                run.optimizer.step()
+                run.step += 1
+                total += float(loss.detach())
+            level.eval()
+            with torch.inference_mode():
+                losses = [float(level_loss(level, held_out, mask)) for mask in masks]
+            valid_loss = float(np.mean(losses))
+            best = min(history.valid_loss, default=math.inf)
+            history.append(
+                epoch=epoch,
+                train_loss=total / steps_per_epoch,
+                valid_loss=valid_loss,
+                lr=run.optimizer.param_groups[0]["lr"],
+            )
+            if valid_loss < best:
+                run.best = run.weights()
+            logger.info(
+                f"Epoch {epoch}/{max_epochs}: train {total / steps_per_epoch:.4f}, "
+                f"valid {valid_loss:.4f}"
+            )
+            if directory is not None:
+                run.write(directory, run.state())
+        level.load_state_dict(run.best)
         level.eval()
-        with torch.inference_mode():
-            losses = [float(level_loss(level, held_out, mask)) for mask in masks]
-        valid_loss = float(np.mean(losses))
-        best = min(history.valid_loss, default=math.inf)
-        history.append(
-            epoch=epoch,
-            train_loss=total / steps_per_epoch,
-            valid_loss=valid_loss,
-            lr=run.optimizer.param_groups[0]["lr"],
-        )
-        if valid_loss < best:
-            run.best = run.weights()
-        logger.info(
-            f"Epoch {epoch}/{max_epochs}: train {total / steps_per_epoch:.4f}, "
-            f"valid {valid_loss:.4f}"
-        )
-        if directory is not None:
-            run.write(directory, run.state())
-    level.load_state_dict(run.best)
-    level.eval()
-    return history
+        return history

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from mne.utils import logger
 from torch import Tensor, nn
 
@@ -19,8 +20,10 @@ from ..models import MaskedSignalTransformer
 from ..store import WindowStore
 from ._batches import Batches
 from ._history import History
+from ._lock import hold
 from ._ranks import Ranks, replicate, shard
 from ._run import FILE, Run
+from ._settings import check_settings
 from ._step import Step
 from ._trainer import Trainer
 from ._validation import choose_windows
@@ -134,10 +137,11 @@ def pretrain(
     Raises
     ------
     ValueError
-        If there are too few windows, or the folder holds another run.
+        If a number is out of range, there are too few windows, some have changed since
+        they were written, or the folder holds another run or a damaged one.
     RuntimeError
-        If the loss is not finite, the run was asked to stop (`StoppedError`), or
-        another process is lost (`LostRankError`).
+        If the loss is not finite, the run was asked to stop (`StoppedError`), another
+        process is lost (`LostRankError`), or another run is writing to the folder.
 
     References
     ----------
@@ -167,10 +171,28 @@ def pretrain(
     [1, 2]
     """
     ranks = Ranks()
-    accumulate = ranks.size if accumulate is None else accumulate
-    _check(windows, model, accumulate, ranks)
-    train, valid = windows.split(valid_fraction, seed)
-    batches = Batches(windows, train, batch_size, accumulate, seed, ranks)
+    check_settings(
+        max_epochs=max_epochs,
+        lr=lr,
+        weight_decay=weight_decay,
+        clip=clip,
+        warmup=warmup,
+        max_valid=max_valid,
+        patience=patience,
+        bf16=bf16,
+        compiled=compiled,
+        sharded=sharded,
+        **({} if save_minutes is None else {"save_minutes": save_minutes}),
+    )
+    batches, valid = plan_batches(
+        model,
+        windows,
+        steps_per_epoch=steps_per_epoch,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        valid_fraction=valid_fraction,
+        seed=seed,
+    )
     n_batches = steps_per_epoch or batches.n_batches
     settings = {
         "n_windows": len(windows),
@@ -178,7 +200,7 @@ def pretrain(
         "max_epochs": max_epochs,
         "steps_per_epoch": n_batches,
         "batch_size": batch_size,
-        "accumulate": accumulate,
+        "accumulate": ranks.size if accumulate is None else accumulate,
         "lr": lr,
         "weight_decay": weight_decay,
         "clip": clip,
@@ -192,52 +214,92 @@ def pretrain(
         "augmentation": repr(augmentation),
         "model": model.config.to_dict(),
     }
-    step = _prepare(model, objective, compiled, sharded, ranks)
-    run = Run(model, lr, weight_decay, settings)
     directory = None if directory is None else Path(directory).expanduser()
-    if directory is not None and (directory / FILE).is_file():
-        run.load(directory)
-        logger.info(
-            f"Continuing in epoch {len(run.history.epoch) + 1} of {max_epochs}, after "
-            f"step {run.step}."
+    with hold(directory, ranks, model.kernel.device):
+        step = _prepare(model, objective, compiled, sharded, ranks)
+        run = Run(model, lr, weight_decay, settings)
+        if directory is not None and (directory / FILE).is_file():
+            run.load(directory)
+            logger.info(
+                f"Continuing in epoch {len(run.history.epoch) + 1} of {max_epochs}, "
+                f"after step {run.step}."
+            )
+        n_steps = n_batches * max_epochs
+        n_warmup = max(1, round(warmup * n_steps))
+        trainer = Trainer(
+            model=model,
+            step=step,
+            run=run,
+            ranks=ranks,
+            windows=windows,
+            batches=batches,
+            valid=choose_windows(valid, max_valid, seed),
+            region_pos=region_pos,
+            masking=masking,
+            augmentation=augmentation,
+            rate=lambda number: lr * _rate(number, n_steps, n_warmup),
+            n_batches=n_batches,
+            directory=directory,
+            save_minutes=save_minutes,
+            stop=stop,
         )
-    n_steps = n_batches * max_epochs
-    n_warmup = max(1, round(warmup * n_steps))
-    trainer = Trainer(
-        model=model,
-        step=step,
-        run=run,
-        ranks=ranks,
-        windows=windows,
-        batches=batches,
-        valid=choose_windows(valid, max_valid, seed),
-        region_pos=region_pos,
-        masking=masking,
-        augmentation=augmentation,
-        rate=lambda number: lr * _rate(number, n_steps, n_warmup),
-        n_batches=n_batches,
-        directory=directory,
-        save_minutes=save_minutes,
-        stop=stop,
-    )
-    history = run.history
-    while len(history.epoch) < max_epochs:
-        if patience is not None and len(history.epoch) - _best(history) >= patience:
-            break
-        trainer.train_epoch()
-        if after_epoch is not None and ranks.first:
-            after_epoch(history, run.best)
-    run.set_weights(run.best)
-    model.eval()
-    return history
+        history = run.history
+        while len(history.epoch) < max_epochs:
+            if patience is not None and len(history.epoch) - _best(history) >= patience:
+                break
+            trainer.train_epoch()
+            if after_epoch is not None and ranks.first:
+                after_epoch(history, run.best)
+        run.set_weights(run.best)
+        model.eval()
+        return history
 
 
-def _check(
-    windows: WindowArray | WindowStore,
+def plan_batches(
     model: MaskedSignalTransformer,
-    accumulate: int,
-    ranks: Ranks,
-) -> None:
+    windows: WindowArray | WindowStore,
+    *,
+    steps_per_epoch: int | None,
+    batch_size: int,
+    accumulate: int | None,
+    valid_fraction: float,
+    seed: int,
+) -> tuple[Batches, np.ndarray]:
+    """Split the data and plan the batches of a run; nothing is computed or written.
+
+    Parameters
+    ----------
+    model, windows, steps_per_epoch, batch_size, accumulate, valid_fraction, seed
+        See `pretrain`.
+
+    Returns
+    -------
+    batches : Batches
+        What this process trains on.
+    valid : array of int
+        Windows held out.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or they do not go with the data or the number of
+        processes.
+    """
+    ranks = Ranks()
+    check_settings(
+        steps_per_epoch=steps_per_epoch,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        valid_fraction=valid_fraction,
+        seed=seed,
+    )
+    n_parts = ranks.size if accumulate is None else accumulate
+    if n_parts % ranks.size or batch_size % n_parts:
+        raise ValueError(
+            f"Expected batch_size to be a multiple of accumulate, and that of the "
+            f"{ranks.size} processes (accumulate=None takes their number), got "
+            f"{batch_size} and {accumulate}; change one of them."
+        )
     if len(windows) < 2:
         raise ValueError(
             f"Expected at least 2 windows to pretrain on, got {len(windows)}; give "
@@ -249,11 +311,8 @@ def _check(
             f"{model.config.patch_length} samples at {model.config.sfreq:g} Hz, got at "
             f"most {max(windows.n_valid)} samples; give longer epochs."
         )
-    if accumulate < 1 or accumulate % ranks.size:
-        raise ValueError(
-            f"Expected accumulate to be a multiple of the {ranks.size} processes, got "
-            f"{accumulate}; change it, or the number of processes."
-        )
+    train, valid = windows.split(valid_fraction, seed)
+    return Batches(windows, train, batch_size, n_parts, seed, ranks), valid
 
 
 def _prepare(

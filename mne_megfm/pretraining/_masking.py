@@ -9,6 +9,7 @@ be filled by copying a neighbour; isolated tokens often can.
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from ..models import ModelConfig
 
 
 def _check_ratio(mask_ratio: float) -> float:
-    if not 0.0 < mask_ratio < 1.0:
+    if not isinstance(mask_ratio, Real) or not 0.0 < mask_ratio < 1.0:
         raise ValueError(
             f"Expected 0 < mask_ratio < 1, got {mask_ratio!r}; 0.5 hides half of the "
             "tokens."
@@ -156,7 +157,7 @@ class TimeBlockMasking(_Masking):
 
     def __init__(self, mask_ratio: float = 0.3, n_block_patches: int = 3) -> None:
         super().__init__(mask_ratio)
-        if not n_block_patches >= 1:
+        if not isinstance(n_block_patches, Integral) or n_block_patches < 1:
             raise ValueError(
                 f"Expected n_block_patches >= 1, got {n_block_patches!r}; 3 hides "
                 "blocks of 300 ms."

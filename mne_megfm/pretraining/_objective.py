@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+_LEAST, _MOST = 1e-6, 1e6
+
+
+def _check_number(name: str, value: float, least: float, usual: float) -> None:
+    if not isinstance(value, Real) or not least <= value <= _MOST:
+        raise ValueError(
+            f"Expected {name} to be a number from {least:g} to {_MOST:g}, got "
+            f"{value!r}; {usual:g} is usual."
+        )
 
 
 class SignalSpectrumLoss:
@@ -21,6 +33,11 @@ class SignalSpectrumLoss:
     delta : float
         Where the Huber loss turns from quadratic to linear, in units of the
         window's root mean square.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
 
     References
     ----------
@@ -39,6 +56,8 @@ class SignalSpectrumLoss:
     """
 
     def __init__(self, spectral_weight: float = 0.02, delta: float = 2.0) -> None:
+        _check_number("spectral_weight", spectral_weight, 0.0, 0.02)
+        _check_number("delta", delta, _LEAST, 2.0)
         self.spectral_weight = spectral_weight
         self.delta = delta
 
@@ -91,6 +110,11 @@ class LogErrorLoss:
         Share of the window's mean square that is added to the error, so that no window
         counts without limit.
 
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
     References
     ----------
     .. [1] Seber & Wild (1989), "Nonlinear regression", section 2.2 (the likelihood
@@ -108,6 +132,7 @@ class LogErrorLoss:
     """
 
     def __init__(self, floor: float = 0.01) -> None:
+        _check_number("floor", floor, 0.0, 0.01)
         self.floor = floor
 
     def __repr__(self) -> str:

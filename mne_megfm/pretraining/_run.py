@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
+from .._integrity import DIGEST, UNSEALED, Header, check_seal, parse_json, seal
 from ..models import MaskedSignalTransformer
-from ._checkpoint import check_state
+from ._checkpoint import check_finite, check_names
 from ._files import write_whole
 from ._history import History
 from ._ranks import Ranks, is_parted, parted_like, whole
 
 FILE = "run.safetensors"
+_NOTES = "run"  # key of the notes among the header's metadata
 
 
 class Run:
@@ -86,41 +90,41 @@ class Run:
         state = {k: v.cpu().contiguous() for k, v in state.items()}
         # one file holds all, so that what it holds belongs together
         notes = {
-            "settings": json.dumps(self.settings, sort_keys=True),
-            "history": json.dumps(asdict(self.history)),
-            "step": str(self.step),
-            "total": repr(self.total),
+            "settings": self.settings,
+            "history": asdict(self.history),
+            "step": self.step,
+            "total": self.total,
         }
-        write_whole(directory / FILE, save(state, metadata=notes))
+        text = json.dumps(UNSEALED | notes)
+        write_whole(directory / FILE, seal(save(state, metadata={_NOTES: text})))
         self.history.to_csv(directory / "history.csv")
 
     def load(self, directory: Path) -> None:
         """Take up a run of the same settings."""
         path = directory / FILE
-        try:
-            with safe_open(path, "pt") as file:
-                notes = file.metadata()
-            state = load_file(path)
-        except SafetensorError as error:
-            raise ValueError(
-                f"Expected a saved run in {path}, got something else ({error}); the "
-                "file is damaged: delete it to start the run again."
-            ) from error
-        if json.loads(notes["settings"]) != self.settings:
+        notes, state = read_run(path)
+        # as JSON has them: a tuple is a list there
+        here = json.loads(json.dumps(self.settings))
+        if notes["settings"] != here:
+            there = notes["settings"]
+            others = [
+                f'"{key}": {there.get(key)!r} there, {here.get(key)!r} here'
+                for key in sorted({*there, *here})
+                if there.get(key) != here.get(key)
+            ]
             raise ValueError(
                 f"Expected the settings of the run in {path} to continue it, got "
-                f"others: {notes['settings']} there, "
-                f"{json.dumps(self.settings, sort_keys=True)} here; use those, or "
-                "another folder."
+                f"others ({'; '.join(others)}); use those, or another folder."
             )
-        expected = self.model.state_dict()
+        expected = {k: tuple(v.shape) for k, v in self.model.state_dict().items()}
         for name in ("model", "best"):
             part = {
                 k[len(name) + 1 :]: v
                 for k, v in state.items()
                 if k.startswith(f"{name}.")
             }
-            check_state(part, expected, str(path))
+            check_names({k: tuple(v.shape) for k, v in part.items()}, expected, path)
+            check_finite(part, path)
             if name == "model":
                 self.set_weights(part)
             else:
@@ -134,6 +138,38 @@ class Run:
                     value = parted_like(value, parameters[int(number)])
                 adam["state"].setdefault(int(number), {})[slot] = value
         self.optimizer.load_state_dict(adam)
-        self.history = History(**json.loads(notes["history"]))
-        self.step = int(notes["step"])
-        self.total = float(notes["total"])
+        self.history = History(**notes["history"])
+        self.step, self.total = notes["step"], notes["total"]
+
+
+def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a saved run, and check that nothing of it has changed.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    notes : dict
+        Settings, history, steps done and the sum of their losses.
+    state : dict of Tensor
+        All tensors.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
+    """
+    data = path.read_bytes()
+    try:
+        header = Header.read(io.BytesIO(data), len(data))
+        notes = parse_json(str(header.metadata.get(_NOTES)))
+        check_seal(data, notes.pop(DIGEST, None))
+        return notes, load(data)
+    except (ValueError, SafetensorError) as error:
+        raise ValueError(
+            f"Expected a saved run in {path}, got something else: {error}; the file is "
+            "damaged: delete it to start the run again."
+        ) from error

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
+
+from ..models import ModelConfig
 
 NOT_STATED = "not stated"
 _TYPES = {
     "bool": bool,
-    "int": int,
-    "float": (int, float),
+    "int": Integral,
+    "float": Real,
     "str": str,
     "dict": dict,
     "None": type(None),
+}
+#: Where numbers may lie; brackets that are square include the end.
+_RANGES = {
+    "epochs": "[1, inf)",
+    "steps_per_epoch": "[1, inf)",
+    "batch_size": "[2, inf)",
+    "accumulate": "[1, inf)",
+    "lr": "(0, 1]",
+    "weight_decay": "[0, inf)",
+    "clip": "(0, inf)",
+    "warmup": "[0, 1]",
+    "valid_fraction": "(0, 1)",
+    "max_valid": "[1, inf)",
+    "patience": "[1, inf)",
+    "seed": "[0, 4294967295]",
+    "save_minutes": "[0, inf)",
 }
 
 
@@ -82,7 +103,7 @@ class PretrainSettings:
     Raises
     ------
     ValueError
-        If a value is of another type.
+        If a value is of another type, out of range, or does not go with another one.
 
     Examples
     --------
@@ -118,12 +139,26 @@ class PretrainSettings:
     licence: str = NOT_STATED
 
     def __post_init__(self) -> None:
+        check_settings(**{e.name: getattr(self, e.name) for e in fields(self)})
         for entry in fields(self):
-            _check_type(entry, getattr(self, entry.name))
+            value = getattr(self, entry.name)
+            if isinstance(value, Real) and hasattr(value, "item"):  # of NumPy
+                object.__setattr__(self, entry.name, value.item())
         if self.decoder_only and self.weights is None:
             raise ValueError(
                 "Expected weights to go on from with decoder_only=True, got None: "
                 "features of random weights would stay random; give weights."
+            )
+        if self.weights is not None and self.model:
+            raise ValueError(
+                f"Expected no sizes with weights={self.weights!r}, which have "
+                f"theirs, got {self.model}; leave one of them out."
+            )
+        ModelConfig.from_dict(ModelConfig().to_dict() | self.model)
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ValueError(
+                f"Expected device to be 'cpu', 'cuda' or 'auto', got {self.device!r}; "
+                "correct it."
             )
         for kind in ("masking", "objective"):
             if not isinstance(getattr(self, kind).get("name"), str):
@@ -133,7 +168,7 @@ class PretrainSettings:
                 )
 
     @classmethod
-    def read(cls, path: str | os.PathLike) -> PretrainSettings:
+    def read(cls, path: str | os.PathLike, **changes: Any) -> PretrainSettings:
         """Read settings from a TOML file.
 
         Parameters
@@ -142,6 +177,8 @@ class PretrainSettings:
             The file: a ``key = value`` for each setting that differs from the
             default, and tables ``[model]``, ``[masking]``, ``[objective]`` and
             ``[augmentation]``.
+        **changes
+            Settings that come before those of the file.
 
         Returns
         -------
@@ -151,16 +188,16 @@ class PretrainSettings:
         Raises
         ------
         ValueError
-            If it is not TOML, or has a setting that there is not.
+            If it is not TOML, or has a setting that there is not or a wrong value.
         """
         path = Path(path).expanduser()
         try:
             content = tomllib.loads(path.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # also of its encoding
             raise ValueError(
                 f"Expected TOML in {path}, got something else: {error}; correct it."
             ) from error
-        return cls().change(**content)
+        return cls().change(**content | changes)
 
     def change(self, **changes: Any) -> PretrainSettings:
         """Change some settings.
@@ -178,14 +215,16 @@ class PretrainSettings:
         Raises
         ------
         ValueError
-            If there is no such setting, or a value is of another type.
+            If there is no such setting, or a value is of another type or out of range.
         """
         known = [entry.name for entry in fields(self)]
         unknown = sorted(set(changes) - set(known))
         if unknown:
+            near = get_close_matches(unknown[0], known, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
             raise ValueError(
                 f"Expected settings among {', '.join(known)}; got "
-                f"{', '.join(unknown)}; correct the name."
+                f"{', '.join(unknown)}{meant}; correct the name."
             )
         return replace(self, **changes)
 
@@ -207,13 +246,52 @@ def _default(name: str) -> Any:
     return entry.default
 
 
-def _check_type(entry: Field, value: Any) -> None:
-    names = str(entry.type).split(" | ")
-    allowed = [_TYPES[name] for name in names]
-    fits = any(isinstance(value, kind) for kind in allowed)
-    # True is a whole number to Python, but not to those who write settings
-    if not fits or (isinstance(value, bool) and "bool" not in names):
+def check_settings(**settings: Any) -> None:
+    """Check types and ranges of settings, in whatever way they were given.
+
+    Parameters
+    ----------
+    **settings
+        Values by name. ``max_epochs`` is checked as ``epochs`` is.
+
+    Raises
+    ------
+    ValueError
+        If one is of another type, or out of range.
+    """
+    types = {entry.name: str(entry.type) for entry in fields(PretrainSettings)}
+    for called, value in settings.items():
+        name = called.removeprefix("max_") if called == "max_epochs" else called
+        names = types[name].split(" | ")
+        fits = any(isinstance(value, _TYPES[kind]) for kind in names)
+        # True is a whole number to Python, but not to those who write settings
+        if not fits or (isinstance(value, bool) and "bool" not in names):
+            raise ValueError(
+                f"Expected {called} to be {' or '.join(names)}, got {value!r}; "
+                "correct it."
+            )
+        interval = _RANGES.get(name)
+        if interval and value is not None and not _lies_in(value, interval):
+            raise ValueError(
+                f"Expected {called} to be in {interval}, got {value!r}; correct it."
+            )
+    rate, decay = settings.get("lr", 0.0), settings.get("weight_decay", 0.0)
+    if rate * decay >= 1:
         raise ValueError(
-            f"Expected {entry.name} to be {' or '.join(names)}, got {value!r}; "
-            "correct it."
+            f"Expected lr * weight_decay < 1, got {rate} * {decay}: each step would "
+            "turn the weights round; lower weight_decay."
         )
+    size, parts = settings.get("batch_size"), settings.get("accumulate")
+    if size and parts and size % parts:
+        raise ValueError(
+            f"Expected batch_size to be a multiple of accumulate, got {size} and "
+            f"{parts}: parts of a batch are of one size; change one of them."
+        )
+
+
+def _lies_in(value: float, interval: str) -> bool:
+    """Tell whether a number lies in an interval such as ``"[0, inf)"``."""
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = value >= low if interval[0] == "[" else value > low
+    below = value <= high if interval[-1] == "]" else value < high
+    return above and below

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from .. import viz
 from .._sys_info import sys_info
-from ..weights import weights_path
+from ..weights import read_card, weights_path
 from ._data import summarise
 from ._html import card, notice, paragraphs, preformatted, table
 
@@ -193,11 +193,11 @@ def model(estimator: Any, weights: str | None, history: History | None) -> Items
     if history is not None:
         yield "Training", viz.plot_training(history, show=False)
     if weights is not None:
-        path = weights_path(weights) / "README.md"
-        if path.is_file():
-            yield f"Model card of {path.parent.name}", card(path.read_text("utf-8"))
+        name, text = weights_path(weights).name, read_card(weights)
+        if text:
+            yield f"Model card of {name}", card(text)
         else:
-            text = f"The weights {path.parent.name} come without a model card."
+            text = f"The weights {name} come without a model card."
             yield "Model card", paragraphs(text)
 
 

@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
-import json
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from .._integrity import parse_json, parse_sealed_json, sealed_json
 from ._commit import commit
 
 #: Version of the layout on disk. Another one is refused.
-VERSION = 1
+VERSION = 2
 FILE = "store.json"
 _FORMAT = "mne-megfm window store"
+#: Kind and largest value of each number that makes the form of a window.
+_LIMITS = {
+    "n_sensors": (Integral, 100_000),
+    "n_times": (Integral, 1_000_000),
+    "sfreq": (Real, 1e6),
+}
+
+
+def check_form(n_sensors: Any, n_times: Any, sfreq: Any) -> dict[str, Any]:
+    """Check the form of windows.
+
+    Parameters
+    ----------
+    n_sensors, n_times : int
+        Sensors and samples of a window.
+    sfreq : float
+        Sampling rate in Hz.
+
+    Returns
+    -------
+    form : dict
+        The same as plain numbers.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not a number in range.
+    """
+    form = {"n_sensors": n_sensors, "n_times": n_times, "sfreq": sfreq}
+    for name, value in form.items():
+        kind, most = _LIMITS[name]
+        fits = isinstance(value, kind) and not isinstance(value, bool)
+        if not (fits and 0 < value <= most):
+            raise ValueError(
+                f"Expected {name} to be a {'whole ' if kind is Integral else ''}number "
+                f"above 0 and up to {most:g}, got {value!r}; correct it."
+            )
+    return {name: float(v) if name == "sfreq" else int(v) for name, v in form.items()}
 
 
 def write_settings(folder: Path, settings: dict[str, Any]) -> None:
@@ -25,7 +64,7 @@ def write_settings(folder: Path, settings: dict[str, Any]) -> None:
         Form of the windows.
     """
     content = {"format": _FORMAT, "version": VERSION} | settings
-    commit(folder / FILE, (json.dumps(content, indent=1) + "\n").encode())
+    commit(folder / FILE, sealed_json(content, indent=1))
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -54,18 +93,22 @@ def read_settings(folder: Path) -> dict[str, Any]:
             f"Expected a window store in {folder}, got no {FILE}; make one with "
             "`mne-megfm prepare` or WindowStore.create."
         )
+    data = file.read_bytes()
     try:
-        settings = json.loads(file.read_text("utf-8"))
-        found = settings["format"], settings["version"]
-    except (ValueError, KeyError, TypeError) as error:
+        content = parse_json(data)
+        found = content.get("format"), content.get("version")
+        if found == (_FORMAT, VERSION):
+            content = parse_sealed_json(data)
+    except ValueError as error:
         raise ValueError(
-            f"Expected the settings of a window store in {file}, got something else "
-            f"({error!r}); the file is damaged or not ours."
+            f"Expected the settings of a window store in {file}, got something else: "
+            f"{error}; the file is damaged or not ours. Copy {FILE} of an empty store "
+            "of the same form here."
         ) from error
     if found != (_FORMAT, VERSION):
         raise ValueError(
             f"Expected {_FORMAT!r} of version {VERSION} in {file}, got {found[0]!r} of "
             f"version {found[1]!r}; use the mne-megfm that wrote it, or prepare the "
-            "recordings again."
+            "recordings again (unless the file is damaged: then copy it again)."
         )
-    return settings
+    return check_form(*(content.get(name) for name in _LIMITS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -14,10 +15,24 @@ from urllib.parse import quote
 import numpy as np
 from safetensors.numpy import save
 
+from .._integrity import DIGEST, UNSEALED, Header, check_seal, parse_json, seal
 from ._coding import decode
 
 SUFFIX = ".safetensors"
 _NOTES = "recording"  # key of the notes among the header's metadata
+#: Type and number of axes of each array in a file.
+_ARRAYS: dict[str, tuple[str, int]] = {
+    "check": ("U32", 1),
+    "coding": ("F32", 3),
+    "n_valid": ("I32", 1),
+    "start": ("F64", 1),
+    "windows": ("I16", 3),
+}
+#: Arrays that are read when a file is opened; the hash in the header is of these, too.
+_SMALL = ("check", "n_valid", "start")
+_DTYPES = {"F64": "<f8", "I32": "<i4", "U32": "<u4"}
+_AGAIN = "delete it, and prepare the recording again."
+_BLOCK = 64  # windows that are looked at together
 
 
 def file_name(name: str) -> str:
@@ -55,20 +70,28 @@ def shard_bytes(
     content : bytes
         The file.
     """
-    notes = notes | {"checksum": _checksum(values, coding)}
     arrays = {
+        "check": np.array(
+            [_check(v, c) for v, c in zip(values, coding, strict=True)], np.uint32
+        ),
         "coding": coding,
         "n_valid": n_valid.astype(np.int32),
         "start": start.astype(np.float64),
         "windows": values,
     }
-    return save(arrays, metadata={_NOTES: json.dumps(notes)})
+    checksum = hashlib.blake2b(digest_size=16)
+    for name in ("windows", "coding", "n_valid", "start"):
+        checksum.update(np.ascontiguousarray(arrays[name]))
+    notes = UNSEALED | notes | {"checksum": checksum.hexdigest()}
+    content = save(arrays, metadata={_NOTES: json.dumps(notes)})
+    header = 8 + int.from_bytes(content[:8], "little")
+    sealed = seal(content[:header], *(arrays[name].tobytes() for name in _SMALL))
+    return sealed + content[header:]
 
 
-def _checksum(values: np.ndarray, coding: np.ndarray) -> str:
-    digest = hashlib.blake2b(np.ascontiguousarray(values), digest_size=16)
-    digest.update(np.ascontiguousarray(coding))
-    return digest.hexdigest()
+def _check(values: np.ndarray, coding: np.ndarray) -> int:
+    """Checksum of a window, quick enough to be compared at every reading."""
+    return zlib.crc32(coding, zlib.crc32(values))
 
 
 @dataclass(frozen=True)
@@ -81,6 +104,8 @@ class Shard:
         The file.
     notes : dict
         What is known of the recording.
+    check : ndarray of uint32, shape (n,)
+        Checksum of each window.
     n_valid : ndarray of int32, shape (n,)
         Recorded samples of each window.
     start : ndarray of float64, shape (n,)
@@ -93,6 +118,7 @@ class Shard:
 
     path: Path
     notes: dict[str, Any]
+    check: np.ndarray
     n_valid: np.ndarray
     start: np.ndarray
     shape: tuple[int, int]
@@ -119,32 +145,38 @@ class Shard:
             If the file is damaged.
         """
         with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
             try:
-                length = int.from_bytes(_read(file, 0, 8), "little")
-                if length > size:
-                    raise ValueError("its header goes beyond its end")
-                header = json.loads(_read(file, 8, length))
-                notes = json.loads(header.pop("__metadata__")[_NOTES])
-                at = {k: 8 + length + v["data_offsets"][0] for k, v in header.items()}
-                end = 8 + length + max(v["data_offsets"][1] for v in header.values())
-                if end != size:
-                    raise ValueError(f"it has {size} bytes where {end} belong")
-                n, *shape = header["windows"]["shape"]
-                return cls(
-                    path,
-                    notes,
-                    np.frombuffer(_read(file, at["n_valid"], 4 * n), "<i4"),
-                    np.frombuffer(_read(file, at["start"], 8 * n), "<f8"),
-                    tuple(shape),
-                    at["windows"],
-                    at["coding"],
-                )
-            except (KeyError, TypeError, ValueError) as error:
+                header = Header.read(file, os.fstat(file.fileno()).st_size)
+                kinds = {k: (kind, len(n)) for k, (kind, n, _) in header.arrays.items()}
+                if kinds != _ARRAYS:
+                    raise ValueError(f"it has the arrays {kinds}")
+                lengths = {shape[0] for _, shape, _ in header.arrays.values()}
+                if len(lengths) > 1:
+                    raise ValueError("its arrays are of several lengths")
+                small = {}
+                for name in _SMALL:
+                    kind, shape, at = header.arrays[name]
+                    small[name] = np.empty(shape, _DTYPES[kind])
+                    _fill(file, at, small[name])
+                notes = parse_json(str(header.metadata.get(_NOTES)))
+                check_seal(header.data, notes.pop(DIGEST, None), *small.values())
+                name = str(notes.get("name"))
+                if path.name != file_name(name):
+                    raise ValueError(f"it is the file of {name!r}")
+            except ValueError as error:
                 raise ValueError(
-                    f"Expected a recording in {path}, got a damaged file ({error}); "
-                    "delete it, and prepare the recording again."
+                    f"Expected a recording in {path}, got a damaged file: {error}; "
+                    f"{_AGAIN}"
                 ) from error
+        windows, coding = header.arrays["windows"], header.arrays["coding"]
+        return cls(
+            path=path,
+            notes=notes,
+            shape=windows[1][1:],
+            windows_at=windows[2],
+            coding_at=coding[2],
+            **small,
+        )
 
     def __len__(self) -> int:
         return len(self.n_valid)
@@ -160,6 +192,11 @@ class Shard:
             Where they go to, in T.
         rows : array of int, shape (n,)
             Which rows of ``out``.
+
+        Raises
+        ------
+        ValueError
+            If a window is not the one that was written.
         """
         # opened for each batch: no limit of open files is met, and any process or
         # thread can read; buffering would only copy once more
@@ -170,6 +207,7 @@ class Shard:
                 first, n = int(positions[run[0]]), len(run)
                 values, coding = self._read_run(file, first, n)
                 for i, j in enumerate(run):
+                    self._compare(first + i, values[i], coding[i])
                     n_valid = int(self.n_valid[first + i])
                     decode(values[i], coding[i], n_valid, out[rows[j]])
 
@@ -183,19 +221,27 @@ class Shard:
         _fill(file, self.coding_at + first * coding[0].nbytes, coding)
         return values, coding
 
-    def is_intact(self) -> bool:
-        """Tell whether the windows are those that were written."""
-        with open(self.path, "rb", buffering=0) as file:
-            return (
-                _checksum(*self._read_run(file, 0, len(self)))
-                == (self.notes["checksum"])
+    def _compare(self, number: int, values: np.ndarray, coding: np.ndarray) -> None:
+        if _check(values, coding) != self.check[number]:
+            raise ValueError(
+                f"Expected the windows that were written in {self.path}, got a damaged "
+                f"one (number {number}); {_AGAIN}"
             )
 
+    def verify(self) -> None:
+        """Read all windows and compare them with what was written.
 
-def _read(file: FileIO, at: int, size: int) -> bytes:
-    content = np.empty(size, np.uint8)
-    _fill(file, at, content)
-    return content.tobytes()
+        Raises
+        ------
+        ValueError
+            If one is damaged.
+        """
+        with open(self.path, "rb", buffering=0) as file:
+            for first in range(0, len(self), _BLOCK):
+                n = min(_BLOCK, len(self) - first)
+                values, coding = self._read_run(file, first, n)
+                for i in range(n):
+                    self._compare(first + i, values[i], coding[i])
 
 
 def _fill(file: FileIO, at: int, out: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ import numpy as np
 from ._checks import check_recording
 from ._coding import encode
 from ._commit import commit, sweep
-from ._settings import read_settings, write_settings
+from ._settings import check_form, read_settings, write_settings
 from ._shard import SUFFIX, Shard, file_name, shard_bytes
 from ._split import split_groups
 
@@ -66,6 +67,10 @@ class WindowStore:
     the range of its sensor in the window. Recordings are in the order of their names,
     whatever the order in which they were written.
 
+    Every window has a checksum, which is compared whenever the window is read. What
+    else is in a file is covered by a hash in its header, which is compared on opening.
+    So a changed bit is an error wherever it is.
+
     References
     ----------
     .. [1] The safetensors format, https://github.com/huggingface/safetensors
@@ -91,9 +96,9 @@ class WindowStore:
         self.path = Path(path).expanduser()
         self.mode = mode
         settings = read_settings(self.path)
-        self.n_sensors = int(settings["n_sensors"])
-        self.n_times = int(settings["n_times"])
-        self.sfreq = float(settings["sfreq"])
+        self.n_sensors: int = settings["n_sensors"]
+        self.n_times: int = settings["n_times"]
+        self.sfreq: float = settings["sfreq"]
         if mode == "a":
             sweep(self._folder)
 
@@ -128,7 +133,10 @@ class WindowStore:
         ------
         FileExistsError
             If there is something in the folder.
+        ValueError
+            If a number is out of range.
         """
+        settings = check_form(n_sensors, n_times, sfreq)
         path = Path(path).expanduser()
         (path / _FOLDER).mkdir(parents=True, exist_ok=True)
         # what a killed call of this function leaves does not count
@@ -142,7 +150,6 @@ class WindowStore:
                 f"{', '.join(sorted(found - {_FOLDER})[:3])}; choose another one, or "
                 "open the store that is there."
             )
-        settings = {"n_sensors": n_sensors, "n_times": n_times, "sfreq": sfreq}
         write_settings(path, settings)
         return cls(path, "a")
 
@@ -273,15 +280,22 @@ class WindowStore:
 
     @cached_property
     def _shards(self) -> list[Shard]:
-        paths = [p for p in self._folder.glob(f"*{SUFFIX}") if p.name[0] != "."]
-        shards = [Shard.open(path) for path in paths]
-        for shard in shards:
-            if shard.shape != (self.n_sensors, self.n_times):
-                raise ValueError(
-                    f"Expected windows of {self.n_sensors} sensors and {self.n_times} "
-                    f"samples in {shard.path}, got {shard.shape}; take it away."
-                )
+        shards = [self._open(path) for path in self.files]
         return sorted(shards, key=lambda shard: shard.notes["name"])
+
+    @property
+    def files(self) -> list[Path]:
+        """The file of each recording, in the order of their names."""
+        return sorted(p for p in self._folder.glob(f"*{SUFFIX}") if p.name[0] != ".")
+
+    def _open(self, path: Path) -> Shard:
+        shard = Shard.open(path)
+        if shard.shape != (self.n_sensors, self.n_times):
+            raise ValueError(
+                f"Expected windows of {self.n_sensors} sensors and {self.n_times} "
+                f"samples in {path}, got {shard.shape}; take it away."
+            )
+        return shard
 
     @cached_property
     def _first(self) -> np.ndarray:
@@ -366,12 +380,17 @@ class WindowStore:
         """
         if name not in self:
             raise KeyError(f"Expected a recording of the store, got {name!r}.")
-        return Shard.open(self._folder / file_name(name)).notes
+        return self._open(self._folder / file_name(name)).notes
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all windows and their names: equal for equal contents."""
-        lines = [f"{s.notes['name']} {s.notes['checksum']}" for s in self._shards]
+        """Hash of all windows, and of what tells whose they are.
+
+        Equal for equal contents: windows with their times, names, participants and
+        states of the recordings.
+        """
+        keys = ("name", "participant", "state", "checksum")
+        lines = [json.dumps([s.notes[key] for key in keys]) for s in self._shards]
         text = "\n".join([f"{self.n_sensors} {self.n_times} {self.sfreq}", *lines])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -394,6 +413,8 @@ class WindowStore:
         ------
         IndexError
             If there is no such window.
+        ValueError
+            If one has changed since it was written.
         """
         index = np.asarray(index, dtype=np.int64)
         if len(index) and not 0 <= index.min() <= index.max() < len(self):
@@ -474,15 +495,33 @@ class WindowStore:
         """
         return split_groups(self.participant, fraction, seed)
 
-    def damaged(self) -> list[str]:
+    def damaged(self, files: Iterable[Path] | None = None) -> list[str]:
         """Read everything and compare it with what was written.
+
+        A store can be opened for this with ``WindowStore(path)``, where
+        :meth:`open` finds that a header is damaged.
+
+        Parameters
+        ----------
+        files : iterable of Path, optional
+            Which of the :attr:`files` to read; all by default.
 
         Returns
         -------
-        names : list of str
-            Recordings whose windows have changed since.
+        damaged : list of str
+            Recordings that have changed since, or cannot be read: their names, and of
+            those whose header is damaged the file's name.
         """
-        return [s.notes["name"] for s in self._shards if not s.is_intact()]
+        damaged = []
+        for path in self.files if files is None else files:
+            name = path.name
+            try:
+                shard = self._open(path)
+                name = shard.notes["name"]
+                shard.verify()
+            except (OSError, ValueError):
+                damaged.append(name)
+        return damaged
 
 
 _SHAPE = ("n_sensors", "n_times", "sfreq")

@@ -34,7 +34,7 @@ def _wait_for(path, process):
 
 def _step(path):
     with safe_open(path / RUN, "pt") as file:
-        return int(file.metadata()["step"])
+        return json.loads(file.metadata()["run"])["step"]
 
 
 def _furthest(one, other):

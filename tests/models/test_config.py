@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+from mne_megfm.models import MaskedSignalTransformer, ModelConfig, ParticipantConfig
 
 
 def test_default_is_small():
@@ -46,6 +46,12 @@ def test_is_frozen():
         ({"scale": float("nan")}, "positive scale, got nan"),
         ({"max_rms": float("inf")}, "positive max_rms, got inf"),
         ({"n_decoder_layers": -1}, "positive n_decoder_layers"),
+        ({"d_model": 10**6}, "d_model, got 1000000; give one from 1 to 65536"),
+        ({"n_layers": 10**6}, "n_layers, got .* from 1 to 256"),
+        ({"n_patches": 10**400}, "n_patches, got .* from 1 to 10000"),
+        ({"sfreq": 10**400}, "sfreq, got .* from 0.001 to 1e\\+06"),
+        ({"sfreq": -250.0}, "positive sfreq"),
+        ({"mlp_ratio": 0.002}, "mlp_ratio \\* d_model of at least 1"),
         ({"n_regions": 23}, "n_sensors to be a multiple of n_regions"),
         ({"d_model": 30}, "d_model to be a multiple of n_heads"),
         ({"d_model": 8}, "n_components <= d_model"),
@@ -64,3 +70,22 @@ def test_from_dict_wants_all_fields():
     config["heads"] = 4
     with pytest.raises(ValueError, match=r"\['heads'\] too many.*\['n_heads'\] miss"):
         ModelConfig.from_dict(config)
+
+
+@pytest.mark.parametrize(
+    "given, match",
+    [
+        ({"d_model": 10**6}, "d_model, got .* from 2 to 65536"),
+        ({"n_layers": 2.0}, "whole number for n_layers, got 2.0"),
+        ({"n_heads": True}, "whole number for n_heads, got True"),
+        ({"mlp_ratio": float("nan")}, "positive mlp_ratio"),
+        ({"n_response": 1201}, "n_response, got 1201.* from 1 to 1200"),
+        ({"n_spectral": "32"}, "whole number for n_spectral, got '32'"),
+        ({"n_measures": -1}, "positive n_measures"),
+        ({"d_model": 30}, "d_model to be a multiple of n_heads"),
+    ],
+)
+def test_participant_sizes_that_are_none(given, match):
+    """So are those of the participant encoder."""
+    with pytest.raises(ValueError, match=match):
+        ParticipantConfig(**given)

@@ -1,11 +1,15 @@
 """Tests of the plug-in registry, with real entry points of fake packages."""
 
+import os
 import re
+import signal
 import sys
+import threading
+import warnings
 
 import pytest
 
-from mne_megfm.plugins import KINDS, available, get, resolve, temporary
+from mne_megfm.plugins import KINDS, _probe, available, get, resolve, temporary
 from mne_megfm.plugins._registry import Registry
 
 PART = """
@@ -103,11 +107,118 @@ def test_broken_by_name(install, maskings):
             maskings().resolve("broken")
 
 
-def test_exit_is_not_caught(install, maskings):
-    """Only exceptions count as failures: an interruption goes through."""
-    install("broken-masks", "broken", "raise KeyboardInterrupt")
-    with pytest.raises(KeyboardInterrupt):
-        maskings().available()
+HARMFUL = {
+    "exits": ("raise SystemExit(3)", "SystemExit: 3"),
+    "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "ends a generator": ("raise GeneratorExit", "GeneratorExit"),
+    "base exception": (
+        "class Own(BaseException): pass\nraise Own('own')",
+        "Own: own",
+    ),
+    "kills": ("import os\nos._exit(5)", "ended the process .exit code 5"),
+    "crashes": (
+        "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)",
+        "ended the process",
+    ),
+    "sleeps": ("import time\ntime.sleep(600)", "took more than 6 s"),
+    "spins": ("while True: pass", "took more than 6 s"),
+    "asks": ("input()", "EOFError"),
+    "no callable": ("Part = 3", "TypeError: 3 cannot be called"),
+}
+
+
+@pytest.mark.parametrize("code, reason", HARMFUL.values(), ids=HARMFUL)
+def test_harmful(install, maskings, monkeypatch, code, reason):
+    """Whatever an import does, others are listed, built-ins work, and it is named."""
+    monkeypatch.setattr(_probe, "SECONDS", 6.0)
+    install("harmful-masks", "harmful", code)
+    install("checker-masks", "checkerboard", PART)
+    registry = maskings()
+    assert callable(registry.get("random"))
+    with pytest.warns(RuntimeWarning, match=f"'harmful' of harmful-masks .*{reason}"):
+        with pytest.raises(ValueError, match="got 'randam'.*Did you mean 'random'"):
+            registry.get("randam")
+    names = registry.available()
+    assert "checkerboard" in names and "random" in names and "harmful" not in names
+    assert registry.resolve("checkerboard")() == 0.5
+    with pytest.raises(ValueError, match=f"is installed, but .*{reason}"):
+        registry.get("harmful")
+
+
+@pytest.mark.parametrize("name", ["exits", "interrupts", "ends a generator"])
+def test_harmful_by_name(install, maskings, name):
+    """Asked for by its name, such an import is an error as any other."""
+    code, reason = HARMFUL[name]
+    install("harmful-masks", "harmful", code)
+    with pytest.warns(RuntimeWarning, match=reason):
+        with pytest.raises(ValueError, match=f"is installed, but .*{reason}"):
+            maskings().get("harmful")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
+def test_interrupted_by_the_user(install, maskings):
+    """Ctrl-C during an import is the user's, goes through, and is no failure."""
+    code = "import os, signal, time\nif ready: os.kill(os.getpid(), signal.SIGINT)\n"
+    code = code.replace("ready", "not hasattr(signal, 'once')") + "signal.once = 1\n"
+    install("slow-masks", "slow", code + PART)
+    registry = maskings()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            registry.get("slow")
+        assert signal.getsignal(signal.SIGINT) is before
+        signal.once = 1
+        assert registry.resolve("slow")() == 0.5
+    finally:
+        del signal.once
+
+
+def test_threads(install, maskings):
+    """In another thread than the main one, where no signal comes, it is the same."""
+    install("harmful-masks", "harmful", "raise KeyboardInterrupt")
+    registry, caught = maskings(), []
+
+    def ask():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                registry.get("harmful")
+            except ValueError as error:
+                caught.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert "KeyboardInterrupt" in str(caught[0])
+
+
+def test_listing_imports_nothing_here(install, maskings):
+    """What is listed has been tried elsewhere: its import has no effect here."""
+    module = install("checker-masks", "checkerboard", PART)
+    assert "checkerboard" in maskings().available()
+    assert module not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[mne_megfm.maskings]\nno equals sign\n", b"[mne_megfm.maskings]\n\xff=1"],
+)
+def test_metadata_that_cannot_be_read(install, maskings, tmp_path, content):
+    """A package whose list of entry points is damaged is named; all others work."""
+    install("damaged-masks", "damaged", PART)
+    install("checker-masks", "checkerboard", PART)
+    (tmp_path / "damaged_masks-1.0.dist-info" / "entry_points.txt").write_bytes(content)
+    registry = maskings()
+    with pytest.warns(RuntimeWarning, match="plug-ins of damaged-masks cannot be used"):
+        assert callable(registry.get("random"))
+    assert registry.resolve("checkerboard")() == 0.5
+
+
+def test_package_without_a_name(install, maskings, tmp_path):
+    """A package that does not tell its name has plug-ins as any other."""
+    install("nameless", "checkerboard", PART)
+    (tmp_path / "nameless-1.0.dist-info" / "METADATA").write_text("Version: 1.0\n")
+    assert maskings().resolve("checkerboard")() == 0.5
 
 
 def test_unknown(maskings):

@@ -43,10 +43,24 @@ def _change(path, function, metadata=None):
 
 def _sign(path):
     """Give the configuration the hash of the weights as they are."""
-    config = json.loads((path / "config.json").read_text())
     data = (path / "model.safetensors").read_bytes()
-    config["sha256"]["model.safetensors"] = hashlib.sha256(data).hexdigest()
-    (path / "config.json").write_text(json.dumps(config))
+    _write(path, sha256=_read(path)["sha256"] | {"model.safetensors": _sha256(data)})
+
+
+def _sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read(path):
+    return json.loads((path / "config.json").read_text())
+
+
+def _write(path, **changes):
+    """Change entries of the configuration, and give it the hash of its own text."""
+    content = {"digest": "0" * 64} | {**_read(path), **changes, "digest": "0" * 64}
+    text = json.dumps(content)
+    text = text.replace("0" * 64, _sha256(text.encode()), 1)
+    (path / "config.json").write_text(text)
 
 
 def _content(path):
@@ -292,11 +306,10 @@ def test_arrays_must_be_finite(saved, value):
 def test_version(saved):
     """Another format, in either file, is refused by name."""
     path = saved[1]
-    config = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(config | {"format": "mne-megfm 9"}))
+    _write(path, format="mne-megfm 9")
     with pytest.raises(ValueError, match="format 'mne-megfm 1'.*got 'mne-megfm 9'"):
         load_checkpoint(path)
-    (path / "config.json").write_text(json.dumps(config))
+    _write(path, format=FORMAT)
     _change(path, lambda state: None, metadata={})
     with pytest.raises(ValueError, match="got None; the folder mixes"):
         load_checkpoint(path)
@@ -305,45 +318,66 @@ def test_version(saved):
 @pytest.mark.parametrize(
     "text, match",
     [
-        ("{", "Expected JSON"),
-        ("\udcff", "Expected JSON"),
-        ("[]", "got \\[\\]"),
-        ("{}", "got None"),
-        (json.dumps({"format": FORMAT}), "table 'sha256'.*got None"),
-        (json.dumps({"format": FORMAT, "sha256": {}}), "table 'model'.*got None"),
-        (
-            json.dumps({"format": FORMAT, "sha256": {}, "model": {}}),
-            "table 'training'",
-        ),
-        (
-            json.dumps({"format": FORMAT, "sha256": {}, "model": {}, "training": {}}),
-            "got other ones: model.safetensors",
-        ),
+        ("{", "it is not JSON"),
+        ("\udcff", "it is not JSON"),
+        ("[]", "not a JSON object, but list"),
+        ("{}", "have changed since it was written"),
+        (json.dumps({"format": FORMAT, "digest": 3}), "have changed"),
+        (json.dumps({"format": FORMAT, "digest": "é" * 64}), "have changed"),
+        ("[" * 100_000, "it is not JSON.*recursion"),
+        ('{"a":' * 100_000, "it is not JSON.*recursion"),
+        ("9" * 10_000, "it is not JSON"),
     ],
+    ids=range(9),
 )
 def test_damaged_config(saved, text, match):
     """A configuration that is none is refused with what is wrong."""
     data = text.encode("utf-8", "surrogateescape")
     (saved[1] / "config.json").write_bytes(data)
+    with pytest.raises(ValueError, match=f"config.json.*{match}.*copy the checkpoint"):
+        load_checkpoint(saved[1])
+
+
+@pytest.mark.parametrize(
+    "changes, match",
+    [
+        ({"sha256": None}, "Expected the hashes of .*got None"),
+        ({"sha256": {}}, "Expected the hashes of model.safetensors and preproc"),
+        ({"model": [1]}, "table 'model'.*got \\[1\\]"),
+        ({"training": "much"}, "table 'training'.*got 'much'"),
+    ],
+)
+def test_configuration_without_its_tables(saved, changes, match):
+    """A configuration that lacks what belongs into it is refused."""
+    _write(saved[1], **changes)
     with pytest.raises(ValueError, match=match):
         load_checkpoint(saved[1])
 
 
+@pytest.mark.parametrize("name", ["../secret", "{absolute}", "README.md", "run/x"])
+def test_no_other_file_is_hashed(saved, tmp_path, monkeypatch, name):
+    """Whatever files a configuration names, only a checkpoint's are looked at."""
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    name = name.format(absolute=secret)
+    _write(saved[1], sha256=_read(saved[1])["sha256"] | {name: _sha256(b"secret")})
+    opened = []
+    hash_of = _files.sha256
+    monkeypatch.setattr(_files, "sha256", lambda p: opened.append(p) or hash_of(p))
+    with pytest.raises(ValueError, match="Expected the hashes of"):
+        load_checkpoint(saved[1])
+    assert opened == []
+
+
 def test_configuration_of_other_fields(saved):
     """Sizes that this version does not know are refused."""
-    path = saved[1]
-    config = json.loads((path / "config.json").read_text())
-    config["model"] = {"a": 1}
-    (path / "config.json").write_text(json.dumps(config))
+    _write(saved[1], model={"a": 1})
     with pytest.raises(ValueError, match="fields of ModelConfig"):
-        load_checkpoint(path)
+        load_checkpoint(saved[1])
 
 
 def test_weights_of_other_sizes(saved):
     """Weights that are not those of the configuration are refused."""
-    path = saved[1]
-    config = json.loads((path / "config.json").read_text())
-    config["model"]["n_layers"] = 2
-    (path / "config.json").write_text(json.dumps(config))
+    _write(saved[1], model=_read(saved[1])["model"] | {"n_layers": 2})
     with pytest.raises(ValueError, match="blocks.1"):
-        load_checkpoint(path)
+        load_checkpoint(saved[1])

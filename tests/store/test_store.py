@@ -275,7 +275,7 @@ def test_no_store(tmp_path):
 @pytest.mark.parametrize(
     "change, match",
     [
-        ({"version": 2}, "version 1 .*got .*version 2; use"),
+        ({"version": 3}, "version 2 .*got .*version 3; use"),
         ({"format": "other"}, "got 'other'"),
         ({"version": None}, "version None"),
     ],

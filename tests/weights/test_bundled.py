@@ -13,7 +13,7 @@ from mne_megfm.interpret import MASKS
 from mne_megfm.models import ModelConfig
 from mne_megfm.pretraining import load_checkpoint, read_config, save_checkpoint
 from mne_megfm.sensors import canonical_kernel
-from mne_megfm.weights import available_weights, weights_path
+from mne_megfm.weights import available_weights, read_card, weights_path
 
 NAME = "megfm-tiny"
 
@@ -45,10 +45,47 @@ def test_unknown_name():
         weights_path("megfm-huge")
 
 
-def test_folder_of_a_checkpoint(tmp_path):
-    """A folder is taken as it is, also one below the home."""
+def test_folder_of_a_checkpoint(tmp_path, monkeypatch):
+    """A folder with a checkpoint is taken as it is, also the one that we are in."""
+    (tmp_path / "config.json").touch()
     assert weights_path(tmp_path) == tmp_path
     assert weights_path(str(tmp_path)) == tmp_path
+    monkeypatch.chdir(tmp_path)
+    assert weights_path(".").resolve() == tmp_path
+
+
+@pytest.mark.parametrize("weights", ["", ".", "..", "sub", "file", "~", "/"])
+def test_what_holds_no_checkpoint(tmp_path, monkeypatch, weights):
+    """A folder without one, or no name at all, is refused at once with what it is."""
+    folder = tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "file").touch()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    got = {"": "an empty name", "file": "a file"}.get(
+        weights, f"the folder {Path(weights).expanduser().resolve()}, which has neither"
+    )
+    with pytest.raises(FileNotFoundError, match=f"got {re.escape(got)}"):
+        weights_path(weights)
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("---\nlicense: other\ntags: [MEG]\n---\n\n# Mine\n", "# Mine\n"),
+        ("---\r\nlicense: other\r\n---\r\n# Mine\n", "# Mine\n"),
+        ("# Mine\n\n---\n\nbelow a line\n", "# Mine\n\n---\n\nbelow a line\n"),
+        ("---\nwithout an end\n", "---\nwithout an end\n"),
+        ("---\na: b\n---\n# Mine\n---\nc\n---\n", "# Mine\n---\nc\n---\n"),
+        (None, ""),
+    ],
+)
+def test_card_without_its_head(tmp_path, text, shown):
+    """The YAML for programs is no part of what is shown; lines in the text are."""
+    (tmp_path / "config.json").touch()
+    if text is not None:
+        (tmp_path / "README.md").write_bytes(text.encode())
+    assert read_card(tmp_path) == shown
 
 
 # -- what they are ----------------------------------------------------------------

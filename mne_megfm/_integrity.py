@@ -1,0 +1,227 @@
+"""Finding damage: hashes in the files that they are of, and headers read with care.
+
+A file that is *sealed* has the SHA-256 of its own contents in an entry ``"digest"``,
+made with zeros in the place of that entry. Any changed bit is found, in the entry, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from io import BufferedIOBase, RawIOBase
+from math import prod
+from typing import Any
+
+#: Entry of a sealed file with the hash of the rest. It has to come first.
+DIGEST = "digest"
+_BLANK = "0" * 64
+#: What stands for the hash until it is known.
+UNSEALED = {DIGEST: _BLANK}
+#: Bytes of a number, by its name in a safetensors header.
+_ITEMSIZE = {
+    **dict.fromkeys(("BOOL", "I8", "U8"), 1),
+    **dict.fromkeys(("BF16", "F16", "I16", "U16"), 2),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F64", "I64", "U64"), 8),
+}
+
+
+def seal(content: bytes, *more: bytes) -> bytes:
+    """Put the hash of some contents into them.
+
+    Parameters
+    ----------
+    content : bytes
+        What has `UNSEALED` as its first entries.
+    *more : bytes
+        What else the hash is of.
+
+    Returns
+    -------
+    sealed : bytes
+        The same with the hash.
+    """
+    at = content.index(_BLANK.encode())
+    digest = _hash(content, at, *more).encode()
+    return content[:at] + digest + content[at + len(_BLANK) :]
+
+
+def check_seal(content: bytes, digest: Any, *more: bytes) -> None:
+    """Compare contents with the hash in them.
+
+    Parameters
+    ----------
+    content : bytes
+        What `seal` gave.
+    digest : str
+        The entry with the hash, as read.
+    *more : bytes
+        What else the hash is of.
+
+    Raises
+    ------
+    ValueError
+        If they have changed since they were sealed.
+    """
+    fits = isinstance(digest, str) and len(digest) == len(_BLANK) and digest.isascii()
+    at = content.find(digest.encode()) if fits else -1
+    if at < 0 or _hash(content, at, *more) != digest:
+        raise ValueError(f"its contents have changed since it was written ({DIGEST})")
+
+
+def _hash(content: bytes, at: int, *more: bytes) -> str:
+    view = memoryview(content)
+    digest = hashlib.sha256(view[:at])
+    digest.update(_BLANK.encode())
+    for part in (view[at + len(_BLANK) :], *more):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def sealed_json(content: dict[str, Any], indent: int = 2) -> bytes:
+    """Write JSON with its own hash.
+
+    Parameters
+    ----------
+    content : dict
+        What to write.
+    indent : int
+        Spaces a level.
+
+    Returns
+    -------
+    data : bytes
+        The text.
+    """
+    text = json.dumps(UNSEALED | content, indent=indent) + "\n"
+    return seal(text.encode())
+
+
+def parse_sealed_json(data: bytes) -> dict[str, Any]:
+    """Read what `sealed_json` wrote.
+
+    Parameters
+    ----------
+    data : bytes
+        The text.
+
+    Returns
+    -------
+    content : dict
+        What was written, without the hash.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or has changed.
+    """
+    content = parse_json(data)
+    check_seal(data, content.pop(DIGEST, None))
+    return content
+
+
+def parse_json(data: bytes | str) -> dict[str, Any]:
+    """Read a JSON object, whatever may be there in its place.
+
+    Parameters
+    ----------
+    data : bytes | str
+        The text.
+
+    Returns
+    -------
+    content : dict
+        The object.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
+        content = json.loads(data.decode() if isinstance(data, bytes) else data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"it is not a JSON object, but {type(content).__name__}")
+    return content
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of a safetensors file says.
+
+    Attributes
+    ----------
+    data : bytes
+        The header with its length, as it is in the file.
+    metadata : dict of str
+        The notes in it.
+    arrays : dict
+        Type, shape and first byte (in the file) of each array, by name.
+    """
+
+    data: bytes
+    metadata: dict[str, str]
+    arrays: dict[str, tuple[str, tuple[int, ...], int]]
+
+    @classmethod
+    def read(cls, file: BufferedIOBase | RawIOBase, size: int) -> Header:
+        """Read the header, and check that it describes the file to its last byte.
+
+        Nothing is allocated that the header asks for: only what is in the file.
+
+        Parameters
+        ----------
+        file : file object
+            The file, open at its start.
+        size : int
+            Its size in bytes.
+
+        Returns
+        -------
+        header : Header
+            What it says.
+
+        Raises
+        ------
+        ValueError
+            If that does not fit the file.
+        """
+        length = file.read(8)
+        n = int.from_bytes(length, "little")
+        if len(length) < 8 or n > size - 8:
+            raise ValueError("its header goes beyond its end")
+        text = file.read(n)
+        content = parse_json(text)
+        metadata = content.pop("__metadata__", {})
+        if not isinstance(metadata, dict):
+            raise ValueError("its header has no table of notes")
+        arrays, pieces = {}, []
+        for name, entry in content.items():
+            dtype, shape, first, last = _parse_entry(name, entry)
+            arrays[name] = dtype, shape, 8 + n + first
+            pieces.append((8 + n + first, 8 + n + last))
+        end = 8 + n
+        for first, last in sorted(pieces):
+            if first != end:
+                raise ValueError("its arrays do not follow one another")
+            end = last
+        if end != size:
+            raise ValueError(f"it has {size} bytes where {end} belong")
+        return cls(length + text, metadata, arrays)
+
+
+def _parse_entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """Read what a header says of one array."""
+    try:
+        dtype, shape = entry["dtype"], tuple(entry["shape"])
+        first, last = entry["data_offsets"]
+        itemsize = _ITEMSIZE[dtype]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"its header does not describe {name!r}") from error
+    whole = all(type(n) is int and n >= 0 for n in (*shape, first, last))
+    if not whole or last - first != itemsize * prod(shape):
+        raise ValueError(f"the size of {name!r} is not that of its shape")
+    return dtype, shape, first, last

@@ -1,0 +1,36 @@
+"""`pretrain` itself refuses what the settings of a run refuse."""
+
+import numpy as np
+import pytest
+
+WRONG = {
+    "max_epochs": [0, -1, 1.5, "3", True],
+    "steps_per_epoch": [0, -2],
+    "batch_size": [1, 2.5],
+    "accumulate": [0, 7],
+    "lr": [0, -1.0, np.inf, np.nan, "0.1"],
+    "weight_decay": [-5, np.nan, 1e6],
+    "clip": [-1, 0, np.inf],
+    "warmup": [2, -0.1],
+    "valid_fraction": [1.5, 0, 1.0],
+    "max_valid": [0],
+    "patience": [0],
+    "seed": [-1, 0.5],
+    "save_minutes": [np.nan, -1.0],
+}
+
+
+@pytest.mark.parametrize(
+    "name, value", [(name, value) for name, values in WRONG.items() for value in values]
+)
+def test_refused(train, tmp_path, name, value):
+    """A value out of range is named before the folder of the run is made."""
+    with pytest.raises(ValueError, match=f"Expected .*{name}"):
+        train(directory=tmp_path / "run", **{name: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers_of_numpy(train):
+    """Numbers as NumPy has them will do."""
+    _, history = train(max_epochs=np.int64(1), lr=np.float32(1e-3), seed=np.uint32(3))
+    assert history.epoch == [1]
