@@ -235,7 +235,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         y : array-like, shape (n_samples,)
             A label for each participant, or for each row: numbers or strings.
         sample_weight : array-like, shape (n_samples,), optional
-            Weights, times those of ``class_weight``.
+            Weights, times those of ``class_weight``. A weight of 2
+            counts as the sample twice, as for scikit-learn's linear models, so that
+            larger weights for all make the penalty count for less.
         groups : array-like, shape (n_samples,), optional
             The participant that each sample is from.
 

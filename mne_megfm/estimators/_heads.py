@@ -49,7 +49,7 @@ def _take_weighted(
 
 
 def _prepare(
-    X: NDArray[np.floating], scaling: str
+    X: NDArray[np.floating], weight: NDArray[np.float64], scaling: str
 ) -> tuple[NDArray[np.float64], Callable]:
     """Scale features, and rotate them where they outnumber the samples.
 
@@ -58,7 +58,9 @@ def _prepare(
     that comes with the result expresses a solution in terms of the features as given.
     """
     X = np.asarray(X, dtype=np.float64)
-    mean, scale = X.mean(axis=0), X.std(axis=0)
+    # as of samples that are there as often as their weights say
+    mean = np.average(X, axis=0, weights=weight)
+    scale = np.sqrt(np.average(np.square(X - mean), axis=0, weights=weight))
     # a column that is constant tells nothing, and rounding is not a spread
     flat = scale <= 1e-6 * np.abs(mean)
     # rows get a norm near 1 whatever the number of features, so that one range of
@@ -161,7 +163,9 @@ class LogisticHead(ClassifierMixin, _LinearHead):
         y : ndarray, shape (n_samples,)
             Labels.
         sample_weight : ndarray, shape (n_samples,), optional
-            Weights.
+            Weights. As for scikit-learn's linear models, a weight of 2 counts as the
+            sample twice: larger weights for all make the penalty count for less, and
+            a weight of 0 leaves a sample out.
         groups : ndarray, shape (n_samples,), optional
             What must stay together in the inner folds; each sample for itself by
             default.
@@ -178,10 +182,10 @@ class LogisticHead(ClassifierMixin, _LinearHead):
         """
         X, y, weight, groups = _take_weighted(X, y, sample_weight, groups)
         self.classes_, codes = np.unique(y, return_inverse=True)
+        prepared = {scaling: _prepare(X, weight, scaling) for scaling in _SCALINGS}
         weight = balance(codes, y, weight, self.class_weight)
         folds = self._folds(codes, groups)
         held_out = np.concatenate([test for _, test in folds])
-        prepared = {scaling: _prepare(X, scaling) for scaling in _SCALINGS}
         best, self.scaling_ = np.finfo(float).max, _SCALINGS[0]
         for scaling, C in product(_SCALINGS, _STRENGTHS):
             X, _ = prepared[scaling]
@@ -343,7 +347,9 @@ class RidgeHead(RegressorMixin, _LinearHead):
         y : ndarray, shape (n_samples,)
             Targets.
         sample_weight : ndarray, shape (n_samples,), optional
-            Weights.
+            Weights. As for scikit-learn's linear models, a weight of 2 counts as the
+            sample twice: larger weights for all make the penalty count for less, and
+            a weight of 0 leaves a sample out.
         groups : ndarray, shape (n_samples,), optional
             What must stay together in the inner folds; each sample for itself by
             default.
@@ -370,7 +376,7 @@ class RidgeHead(RegressorMixin, _LinearHead):
             min(_N_FOLDS, n_groups), shuffle=True, random_state=self.random_state
         )
         folds = list(splitter.split(y, groups=groups))
-        prepared = {scaling: _prepare(X, scaling) for scaling in _SCALINGS}
+        prepared = {scaling: _prepare(X, weight, scaling) for scaling in _SCALINGS}
         best, self.scaling_ = np.finfo(float).max, _SCALINGS[0]
         for scaling, alpha in product(_SCALINGS, 1.0 / _STRENGTHS):
             X, _ = prepared[scaling]

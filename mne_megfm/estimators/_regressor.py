@@ -146,7 +146,9 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
         y : array-like, shape (n_samples,)
             A number for each participant, or for each row.
         sample_weight : array-like, shape (n_samples,), optional
-            Weights.
+            Weights. A weight of 2
+            counts as the sample twice, as for scikit-learn's linear models, so that
+            larger weights for all make the penalty count for less.
         groups : array-like, shape (n_samples,), optional
             The participant that each sample is from.
 

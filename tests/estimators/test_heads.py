@@ -31,7 +31,8 @@ def test_logistic_is_scikit_learns(rng, n_classes, n_features):
     X, y = make_data(rng, n_features=n_features, n_classes=n_classes)
     sample_weight = rng.uniform(0.5, 2.0, len(y))
     head = LogisticHead(random_state=0).fit(X, y, sample_weight)
-    Z = StandardScaler().fit_transform(X) / np.sqrt(n_features)
+    scaler = StandardScaler().fit(X, sample_weight=sample_weight)
+    Z = scaler.transform(X) / np.sqrt(n_features)
     plain = LogisticRegression(C=head.C_, class_weight="balanced", tol=1e-10)
     plain.set_params(solver="newton-cholesky").fit(Z, y, sample_weight)
     decision = plain.decision_function(Z) / head.temperature_
@@ -167,3 +168,28 @@ def test_too_few(rng, y, groups, match):
 def test_too_few_for_ridge(rng):
     with pytest.raises(ValueError, match="at least 2 participants"):
         RidgeHead().fit(rng.standard_normal((4, 4)), np.arange(4), groups=np.zeros(4))
+
+
+def test_a_weight_of_two_is_the_sample_twice(rng):
+    """Where folds are the same: with everybody twice, in a group of their own."""
+    X, _ = make_data(rng, n_features=12)
+    y = X[:, 0] + rng.standard_normal(60)
+    head = RidgeHead(random_state=0).fit(X, y, sample_weight=np.full(60, 2.0))
+    coef, intercept = head.coef_, head.intercept_
+    head.fit(np.repeat(X, 2, 0), np.repeat(y, 2), groups=np.repeat(np.arange(60), 2))
+    assert_allclose(coef, head.coef_, rtol=1e-6)
+    assert_allclose(intercept, head.intercept_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("head", [LogisticHead(random_state=0), RidgeHead(0)])
+def test_scales_see_the_weights(rng, head):
+    """A sample that weighs next to nothing does not set the scale of the others."""
+    X, labels = make_data(rng, n_features=12)
+    y = labels if isinstance(head, LogisticHead) else X[:, 0]
+    expected = head.fit(X[:-1], y[:-1])._decide(X[:-1]).ravel()
+    weight = np.ones(60)
+    weight[-1] = 1e-12
+    odd = X.copy()
+    odd[-1] *= 1e4
+    found = head.fit(odd, y, weight)._decide(X[:-1]).ravel()
+    assert np.corrcoef(found, expected)[0, 1] > 0.95
