@@ -137,6 +137,9 @@ def test_predicting_warns(labelled, strategy):
     )
     classifier.fit(X[:28], np.arange(28) // 4 % 2, groups=np.arange(28) // 4)
     classifier.predict(X[28:])  # no warning
-    louder = epochs[7].copy().apply_function(lambda values: 30.0 * values)
+    mains = 3e-9 * np.sin(2 * np.pi * 50.0 * epochs[7].times)
+    room = np.random.default_rng(0).standard_normal((len(epochs[7].ch_names), 1))
+    louder = epochs[7].copy()
+    louder._data += room * mains
     with pytest.warns(RuntimeWarning, match=r"4 of 4 epochs.*position 0, 1, 2, 3"):
         classifier.predict(louder)
