@@ -77,13 +77,28 @@ def test_learning_curve(rng):
         {
             "pipeline": name, "size": size, "repeat": 0, "fold": fold,
             "metric": "roc_auc", "n_train": int(40 * size), "n_test": 10,
-            "value": value,
+            "value": value, "train": tuple(range(int(40 * size))),
         }
         for name, level in (("a", 0.9), ("b", 0.6))
         for size in (0.5, 1.0)
         for fold, value in enumerate(np.clip(rng.normal(level, 0.1, 5), 0, 1))
     ]  # fmt: skip
-    curve = LearningCurve(pd.DataFrame(rows), pd.DataFrame(), ["roc_auc"])
+    people = np.arange(50)
+    tested = pd.DataFrame(
+        {
+            "participant": people, "repeat": 0, "fold": people // 10,
+            "y_true": np.where(people % 2, "migraine", "control"),
+        }
+    )  # fmt: skip
+    predictions = pd.concat(
+        tested.assign(pipeline=name, size=size)
+        for name in ("a", "b")
+        for size in (0.5, 1.0)
+    )
+    curve = LearningCurve(
+        pd.DataFrame(rows), predictions, pd.DataFrame(), ["roc_auc"],
+        {"control": 25, "migraine": 25}, ["control", "migraine"], {"roc_auc": 0.5},
+    )  # fmt: skip
     (ax,) = plot_learning_curve(curve, show=False).axes
     table = curve.summary()
     assert _legend(ax) == ["a", "b"]
