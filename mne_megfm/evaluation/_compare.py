@@ -88,8 +88,8 @@ def compare(
         ``"mae"`` and ``"pearson_r"``. None for all.
     positive : object
         Of two classes the one that scores, sensitivity and probabilities are about.
-        None takes that of the classifiers (their attribute ``positive``), or else the
-        last of the sorted labels.
+        None takes that of a :class:`~mne_megfm.MEGFMClassifier` among the pipelines,
+        or else the last of the sorted labels.
     reference : str | None
         The pipeline that others are tested against. None takes the first.
     n_permutations : int

@@ -272,8 +272,8 @@ class Comparison:
             notes.append(
                 f"Permuted labels: {n} times, on the first repeat alone ({n_folds} of "
                 f"{self.settings['n_folds']} folds); p_permuted = (1 + k) / (1 + {n}), "
-                f"where k are no worse, is {1 / (n + 1):.2g} at least. 95 % of them are "
-                "from null_low to null_high."
+                f"where k are no worse, is {1 / (n + 1):.2g} at least. 95 % of them "
+                "are from null_low to null_high."
             )
         notes += self._undefined()
         for name, found in self.settings.get("fitted_before", {}).items():

@@ -164,8 +164,8 @@ def cross_validate_participants(
         How often an integer ``cv`` is repeated, with other folds.
     positive : object
         Of two classes the one that scores, sensitivity and probabilities are about.
-        None takes that of the estimator (its attribute ``positive``), or else the last
-        of the sorted labels.
+        None takes that of a :class:`~mne_megfm.MEGFMClassifier`, or else the last of
+        the sorted labels.
     scoring : str | list of str | None
         Metrics as in `compare`, the first of which the verdict is about; None for all.
     n_permutations : int

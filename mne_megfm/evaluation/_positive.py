@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from ..estimators import MEGFMClassifier
+
 
 def order_classes(
     y: NDArray, positive: Any = None, estimators: Iterable[BaseEstimator] = ()
@@ -23,8 +25,7 @@ def order_classes(
         The positive class; None for the one that the estimators agree on, or else the
         last in sorted order.
     estimators : iterable of estimator
-        Classifiers, or pipelines that end with one, that may have an attribute
-        ``positive``.
+        Pipelines; those that end with a `MEGFMClassifier` may name the class.
 
     Returns
     -------
@@ -41,7 +42,8 @@ def order_classes(
         named = {
             last.positive: None
             for last in map(_last_step, estimators)
-            if getattr(last, "positive", None) is not None
+            # regressors and ridge classifiers of scikit-learn have a flag of that name
+            if isinstance(last, MEGFMClassifier) and last.positive is not None
         }
         if len(named) > 1:
             raise ValueError(

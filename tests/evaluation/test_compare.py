@@ -439,3 +439,41 @@ def test_pipelines_are_left_as_they_are(made):
     compare(X, y, {"a": pipeline}, n_permutations=0)
     assert str(before) == str(pipeline)
     assert not hasattr(pipeline[-1], "coef_")
+
+
+# -- who, and of what ------------------------------------------------------------------
+def test_named_participants(made):
+    """Exclusions and predictions have names, and numbers do not depend on them."""
+    X, y = made
+    names = [f"sub-{n:02d}" for n in range(40, 0, -1)]
+    labels = [*y[:39], None]
+    settings = {"cv": StratifiedKFold(2), "n_permutations": 0}
+    result = compare(X, labels, {"a": linear(Values())}, names=names, **settings)
+    assert result.excluded["name"].to_list() == ["sub-01"]
+    assert set(result.predictions["participant"]) == set(names[:39])
+    plain = compare(X, labels, {"a": linear(Values())}, **settings)
+    assert_allclose(result.values(), plain.values())
+    with pytest.raises(ValueError, match="some twice; pass them as groups"):
+        compare(X, y, {"a": linear(Values())}, names=["a"] * 40)
+
+
+def test_positive_class(made):
+    """Sensitivity is that of the class named, also by a classifier."""
+    X, y = made
+    settings = {"cv": StratifiedKFold(4), "n_permutations": 0}
+    last = compare(X, y, {"a": linear(Values())}, **settings)
+    first = compare(X, y, {"a": linear(Values())}, positive="control", **settings)
+    assert (last.positive, first.positive) == ("migraine", "control")
+    assert_allclose(first.values("sensitivity"), last.values("specificity"))
+    assert_allclose(first.values("roc_auc"), last.values("roc_auc"))
+    assert_allclose(first.values("brier"), last.values("brier"))
+    assert_allclose(first.predictions["proba"], 1.0 - last.predictions["proba"])
+    assert "sensitivity (control)" in repr(first)
+    assert "positive class: control" in repr(first)
+    for call in (compare, learning_curve):
+        with pytest.raises(ValueError, match="'control', 'migraine'., got 'x'"):
+            call(X, y, {"a": linear(Values())}, positive="x")
+    from mne_megfm.evaluation._positive import order_classes
+
+    model = MEGFMClassifier(positive="control")
+    assert order_classes(y, None, [model]).tolist() == ["migraine", "control"]
