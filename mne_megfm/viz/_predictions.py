@@ -144,8 +144,8 @@ def plot_reliability(
     -------
     fig : Figure
         Above, the share of the positive class among participants against the
-        probability that they were given, with the mean Brier score in the legend; below, how
-        probabilities are spread.
+        probability that they were given, with the mean Brier score in the legend;
+        below, how probabilities are spread.
 
     Raises
     ------
