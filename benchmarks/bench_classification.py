@@ -84,8 +84,6 @@ def run_cohort(options, seed):
         result = compare(X, y, pipelines, n_permutations=options.permutations, **shared)
         print(f"\nSeed {seed}, compared in {time.perf_counter() - started:.0f} s")
         print(result)
-        exchanged = result.summary(test="sign-flip")["p_value"].round(3)
-        print(f"p of exchanged participants: {exchanged.to_dict()}", flush=True)
         if options.learning_curve:
             curve = learning_curve(X, y, pipelines, scoring="roc_auc", **shared)
             print(curve, flush=True)

@@ -100,8 +100,6 @@ def run_cohort(data, cohort, options, seed):
         )
     print(f"\nSeed {seed}, compared in {time.perf_counter() - started:.0f} s")
     print(result)
-    exchanged = result.summary(test="sign-flip")["p_value"].round(3)
-    print(f"p of exchanged participants: {exchanged.to_dict()}")
     ceiling = cross_val_score(
         make_pipeline(StandardScaler(), LogisticRegression()),
         np.array(truth),

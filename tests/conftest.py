@@ -117,14 +117,15 @@ def comparison():
             columns=["pipeline", "permutation", "metric", "value"]
         ),
         excluded=pd.DataFrame(
-            [{"kind": "participant", "name": "<32>", "reason": "no label (NaN)"}]
+            [{"kind": "participant", "name": "<32>", "reason": "no label (n/a)"}]
         ),
         weights_seen={"<good>": {"name": "megfm-tiny"}, "poor": None},
         metrics=["roc_auc", "brier"],
         reference="poor",
+        labels={"control": 16, "migraine": 16},
+        classes=["control", "migraine"],
+        trivial={"roc_auc": 0.5, "brier": 0.25},
         settings={
-            "n_participants": 32,
-            "labels": {"control": 16, "migraine": 16},
             "cv": "made",
             "n_folds": 8,
             "random_state": 5,

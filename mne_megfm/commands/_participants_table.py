@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -69,3 +71,15 @@ def read_labels(path: Path, column: str) -> pd.Series:
             "take away all but one."
         )
     return labels
+
+
+def find_label(given: str | None, labels: Iterable[Any]) -> Any:
+    """Find the label that is written so, be it a number or a text; None for None."""
+    if given is None:
+        return None
+    known = {str(label): label for label in labels}
+    if given not in known:
+        raise ValueError(
+            f"Expected --positive among the labels {', '.join(known)}, got {given!r}."
+        )
+    return known[given]

@@ -58,6 +58,19 @@ def command() -> None:
 @reading_options
 @click.option("--jobs", **_JOBS)
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2))
+@click.option("--repeats", default=4, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--permutations",
+    default=40,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How often labels are permuted, to see what chance gives.",
+)
+@click.option(
+    "--positive",
+    metavar="LABEL",
+    help="Of two labels the one that sensitivity is of.  [default: the last, sorted]",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--overwrite", is_flag=True)
 def fit(
@@ -72,10 +85,13 @@ def fit(
     tmax: float,
     jobs: int,
     folds: int,
+    repeats: int,
+    permutations: int,
+    positive: str | None,
     seed: int,
     overwrite: bool,
 ) -> None:
-    """Fit on DATA, say how well held-out participants are told, and save.
+    """Fit on DATA, say how well held-out participants are classified, and save.
 
     DATA is a table of `mne-megfm features`, or recordings as that command takes them,
     with the bundled or other --weights. Saved is a file of skops, which holds no code;
@@ -83,12 +99,12 @@ def fit(
     """
     import numpy as np
     from sklearn.impute import SimpleImputer
-    from sklearn.model_selection import StratifiedKFold, cross_validate
     from sklearn.pipeline import make_pipeline
 
     from ..estimators import LogisticHead
+    from ..evaluation import cross_validate_participants
     from ._descriptions import describe
-    from ._participants_table import read_labels
+    from ._participants_table import find_label, read_labels
     from ._tables import check_target
 
     check_target(out, overwrite, (".skops",))
@@ -116,19 +132,20 @@ def fit(
         SimpleImputer(keep_empty_features=True), LogisticHead(random_state=seed)
     )
     X = described.to_numpy()
-    metrics = {"ROC AUC": "roc_auc_ovr", "balanced accuracy": "balanced_accuracy"}
-    scores = cross_validate(
+    scores = cross_validate_participants(
         pipeline,
         X,
         y,
-        cv=StratifiedKFold(folds, shuffle=True, random_state=seed),
-        scoring=metrics,
-        error_score="raise",
+        names=described.index,
+        cv=folds,
+        n_repeats=repeats,
+        positive=find_label(positive, counts),
+        n_permutations=permutations,
+        n_jobs=jobs,
+        random_state=seed,
+        verbose=True,
     )
-    click.echo(f"{len(y)} participants, {folds} folds over them, seed {seed}:")
-    for name in metrics:
-        values = scores[f"test_{name}"]
-        click.echo(f"  {name}: {values.mean():.3f} (SD over folds {values.std():.3f})")
+    click.echo(scores)
     content = {
         "format": FORMAT,
         "columns": described.columns.tolist(),

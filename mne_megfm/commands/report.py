@@ -40,6 +40,11 @@ _EXCERPT = 60.0
 )
 @click.option("--labels", type=_TABLE, help="Labels of participants, to compare on.")
 @click.option("--label", default="label", show_default=True, help="Their column.")
+@click.option(
+    "--positive",
+    metavar="LABEL",
+    help="Of two labels the one that sensitivity is of.  [default: the last, sorted]",
+)
 @reading_options
 @click.option("--weights", default="megfm-tiny", show_default=True)
 @click.option("--history", type=_TABLE, help="history.csv of a run of pretrain.")
@@ -55,6 +60,7 @@ def command(
     out: Path,
     labels: Path | None,
     label: str,
+    positive: str | None,
     states: dict[str, list[str]],
     events: dict[str, list[str]],
     tmin: float,
@@ -82,7 +88,7 @@ def command(
     from ..pretraining import History
     from ..report import make_report
     from ._level_rows import group_by_participant, read_participant
-    from ._participants_table import read_labels
+    from ._participants_table import find_label, read_labels
     from ._rows import check_events, list_recordings, read_source
     from ._tables import check_target
 
@@ -104,9 +110,11 @@ def command(
     y = None
     if told is not None:
         y = told.reindex(names).to_list()
+        positive = find_label(positive, told.dropna().unique())
         given |= _compare(
-            X, y, names, descriptions, weights, folds, repeats, permutations, seed, jobs
-        )
+            X, y, names, positive, descriptions, weights, folds, repeats, permutations,
+            seed, jobs,
+        )  # fmt: skip
     make_report(
         out,
         X,
@@ -140,6 +148,7 @@ def _compare(
     X: list,
     y: list,
     names: list[str],
+    positive: Any,
     descriptions: list,
     weights: str,
     folds: int,
@@ -161,6 +170,8 @@ def _compare(
         X,
         y,
         pipelines,
+        names=names,
+        positive=positive,
         cv=cv,
         n_permutations=permutations,
         descriptions={"model features": descriptions},
@@ -168,12 +179,6 @@ def _compare(
         random_state=seed,
         verbose=True,
     )
-    excluded = result.excluded
-    is_person = excluded["kind"].isin(["participant", "recording"])
-    # they are known by their place, and readers know them by name
-    excluded.loc[is_person, "name"] = [
-        names[int(place)] for place in excluded.loc[is_person, "name"]
-    ]
     found = {"comparison": result}
     # of one state there is nothing to share out
     if len({state for person in X for state in person}) > 1:

@@ -46,6 +46,10 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         Weights of the classes, as in scikit-learn. Probabilities are those of a
         population in which the classes are as frequent as weighted: with
         ``"balanced"`` all are equally frequent, with None they are as in training.
+    positive : object
+        Of two classes the one that sensitivity, scores and probabilities are reported
+        for, by :func:`~mne_megfm.evaluation.compare` among others. It does not change
+        the order of ``classes_``. None for the last of them.
     head : str | estimator
         What is fitted to the features: ``"logistic"`` is
         :class:`~mne_megfm.estimators.LogisticHead`; the name of a plug-in, made with
@@ -98,7 +102,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     Attributes
     ----------
     classes_ : ndarray, shape (n_classes,)
-        The labels.
+        The labels, sorted.
+    positive_ : object
+        Of two classes the positive one; None of several.
     transformer_ : MEGFMTransformer
         The fitted encoder, frozen.
     head_ : estimator
@@ -164,6 +170,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     _parameter_constraints: dict = {
         **BaseMEGFMPredictor._parameter_constraints,
         "class_weight": [StrOptions({"balanced"}), dict, None],
+        "positive": "no_validation",
     }
 
     def __init__(
@@ -172,6 +179,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         *,
         strategy: str = "probe",
         class_weight: str | dict | None = "balanced",
+        positive: Any = None,
         head: str | BaseEstimator = "logistic",
         unit: str = "auto",
         pooling: str | Callable = "compact",
@@ -220,6 +228,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
             verbose=verbose,
         )
         self.class_weight = class_weight
+        self.positive = positive
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -251,8 +260,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         TypeError
             If ``X`` is not made of MNE objects.
         ValueError
-            If labels are missing, too few or of one class only, if a participant is
-            there twice, or ``X`` does not look like MEG in tesla.
+            If labels are missing, too few or of one class only, if ``positive`` is none
+            of two labels, if a participant is there twice, or ``X`` does not look like
+            MEG in tesla.
         """
         self._fit(X, y, sample_weight, groups)
         return self
@@ -265,6 +275,16 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
                 f"Expected at least 2 classes in y, got one class: "
                 f"{self.classes_.tolist()[0]!r}; give participants of each."
             )
+        two = len(self.classes_) == 2
+        known = self.classes_.tolist()
+        if self.positive is not None and (not two or self.positive not in known):
+            raise ValueError(
+                f"Expected positive as one of two labels, got {self.positive!r} with "
+                f"the labels {known}; name one of two, or None."
+            )
+        self.positive_ = (
+            (known[1] if two else None) if self.positive is None else (self.positive)
+        )
         return y
 
     def _head_params(self, seed: int) -> dict[str, Any]:

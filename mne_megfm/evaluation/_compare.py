@@ -7,7 +7,6 @@ from typing import Any
 
 import joblib
 import numpy as np
-import pandas as pd
 from mne.utils import warn
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
@@ -19,17 +18,23 @@ from ._comparison import Comparison
 from ._folds import Fold, choose_cv, split_participants
 from ._frozen import FrozenFeatures, frozen_step
 from ._metrics import find_metrics
+from ._permuting import permute_labels
 from ._pipelines import default_pipelines
+from ._positive import order_classes
 from ._running import make_task, parallel, run
 from ._samples import Samples, gather
 from ._seen import fitted_before
-from ._states import exclude_rare_states, find_states, rare_states
-from ._tables import fold_table, permutation_table, prediction_table
+from ._states import exclude_rare_states, find_states
+from ._tables import (
+    count_participants,
+    fold_table,
+    permutation_table,
+    prediction_table,
+    trivial_table,
+)
 
 # more classes than this are numbers to predict
 _MOST_CLASSES = 10
-# how often labels are dealt anew before that is given up
-_N_DEALS = 100
 
 
 def compare(
@@ -38,9 +43,11 @@ def compare(
     pipelines: Mapping[str, BaseEstimator] | None = None,
     *,
     groups: Any = None,
+    names: Sequence | None = None,
     sites: Any = None,
     cv: Any = None,
     scoring: str | Sequence[str] | None = None,
+    positive: Any = None,
     reference: str | None = None,
     n_permutations: int = 10,
     descriptions: Mapping[str, list] | None = None,
@@ -69,6 +76,9 @@ def compare(
     groups : array-like, shape (n_participants,) | None
         Name of the participant of each element, where some have several (sessions);
         those stay together.
+    names : list of str | None
+        Names of the participants, for tables and exclusions. None takes ``groups``, or
+        else positions in ``X``.
     sites : array-like, shape (n_participants,) | None
         Site or device of each participant: one after the other is left out, unless
         ``cv`` is given.
@@ -77,14 +87,18 @@ def compare(
         in ``X`` for training and test. None repeats five (stratified) folds four times.
     scoring : str | list of str | None
         Metrics, the first of which pipelines are judged by. ``"roc_auc"``,
-        ``"balanced_accuracy"``, ``"sensitivity"`` and ``"specificity"`` (of the last
-        and the first of two classes, sorted) and ``"brier"``; for several classes the
+        ``"balanced_accuracy"``, ``"sensitivity"`` and ``"specificity"`` (of the
+        positive and of the other class) and ``"brier"``; for several classes the
         first two (AUC one against the rest) and the last; for regression ``"r2"``,
         ``"mae"`` and ``"pearson_r"``. None for all.
+    positive : object
+        Of two classes the one that scores, sensitivity and probabilities are about.
+        None takes that of a :class:`~mne_megfm.MEGFMClassifier` among the pipelines,
+        or else the last of the sorted labels.
     reference : str | None
         The pipeline that others are tested against. None takes the first.
     n_permutations : int
-        How often labels are dealt anew among participants, so that nothing can be
+        How often labels are permuted among participants, so that nothing can be
         found. To spare time this is done on the first repeat of the folds alone (5 of
         the 20 folds by default), and set beside the first repeat of the true labels.
         With the default of 10 a p-value cannot be below 1/11: it shows leaks, and is
@@ -113,9 +127,9 @@ def compare(
         If ``X``, ``pipelines`` or ``descriptions`` are of another kind.
     ValueError
         If lengths differ; if a recording is there under two names; if there are fewer
-        participants than folds, a single class or number, or no way to deal labels
-        anew; if a participant is on both sides of a split; if ``descriptions`` are of
-        no pipeline that describes, or not by it.
+        participants than folds, a single class or number, or no way to permute
+        labels; if ``positive`` is no label; if a participant is on both sides of a
+        split; if ``descriptions`` are of no pipeline that describes, or not by it.
 
     See Also
     --------
@@ -137,7 +151,7 @@ def compare(
     What was fitted before the call, on whomever, is beyond this: a pipeline with a
     :class:`~sklearn.frozen.FrozenEstimator` leads to a warning and a note, and labels
     that were used outside (to choose features or settings) are for you to keep apart.
-    Permuted labels show neither, as they are dealt only here.
+    Permuted labels show neither, as they are permuted only here.
 
     Participants without label or without usable epochs are left out and listed in
     ``excluded`` of the result.
@@ -164,11 +178,11 @@ def compare(
     >>> result.summary().index.to_list()
     ['band power', 'trial dynamics']
     """
-    samples = gather(X, y, groups, sites)
+    samples = gather(X, y, groups, sites, names)
     chosen = choose_pipelines(pipelines, samples, random_state)
     classify = not is_regressor(next(iter(chosen.values())))
-    n_classes = len(np.unique(samples.y)) if classify else 0
-    metrics = find_metrics(scoring, n_classes)
+    classes = choose_classes(samples, positive, pipelines, classify)
+    metrics = find_metrics(scoring, 0 if classes is None else len(classes))
     cv = choose_cv(cv, samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
     exclude_rare_states(samples, folds)
@@ -183,20 +197,19 @@ def compare(
             f"are {list(chosen)}."
         )
 
-    def tasks(y: NDArray, folds: list[Fold], metrics: list[str]) -> list:
+    def tasks(y: NDArray, folds: list[Fold]) -> list:
         return [
-            make_task(name, pipeline, frozen, samples, y, part, metrics, n_classes)
+            make_task(name, pipeline, frozen, samples, y, part, metrics, classes)
             for name, pipeline in chosen.items()
             for part in by_repeat(folds)
         ]
 
-    work = tasks(samples.y, folds, metrics)
+    work = tasks(samples.y, folds)
     permuted = []
     states = find_states(samples)
     for number in range(n_permutations):
         rng = np.random.default_rng([random_state, number])
-        dealt, first = _deal_labels(samples, states, cv, classify, rng)
-        permuted += tasks(dealt, first, metrics[:1])
+        permuted += tasks(*permute_labels(samples, states, cv, classify, rng))
     results = parallel(
         (joblib.delayed(run)(task) for task in work + permuted),
         len(work) + len(permuted),
@@ -216,9 +229,10 @@ def compare(
         },
         metrics=metrics,
         reference=reference,
+        labels=count_participants(samples.names, samples.y, classes),
+        classes=None if classes is None else classes.tolist(),
+        trivial=trivial_table(samples.y, folds, classes),
         settings={
-            "n_participants": len(np.unique(samples.names)),
-            "labels": pd.Series(samples.y).value_counts().to_dict() if classify else {},
             "cv": f"{len(cv)} given folds" if isinstance(cv, list) else str(cv),
             "n_folds": len(folds),
             "random_state": random_state,
@@ -229,6 +243,23 @@ def compare(
             },
         },
     )
+
+
+def choose_classes(
+    samples: Samples,
+    positive: Any,
+    pipelines: Mapping[str, BaseEstimator] | None,
+    classify: bool,
+) -> NDArray | None:
+    """Put the positive class last; None for regression, which has none."""
+    if classify:
+        return order_classes(samples.y, positive, (pipelines or {}).values())
+    if positive is not None:
+        raise ValueError(
+            f"Expected positive=None with numbers to predict, got {positive!r}; leave "
+            "it out."
+        )
+    return None
 
 
 def describe(
@@ -353,38 +384,3 @@ def by_repeat(folds: list[Fold]) -> list[list[Fold]]:
     """Part folds into what one worker does at a time."""
     repeats = sorted({fold.repeat for fold in folds})
     return [[fold for fold in folds if fold.repeat == repeat] for repeat in repeats]
-
-
-def _deal_labels(
-    samples: Samples,
-    states: list[set[str]],
-    cv: Any,
-    classify: bool,
-    rng: np.random.Generator,
-) -> tuple[NDArray, list[Fold]]:
-    """Deal labels anew, until they can be learnt from on the first repeat of folds.
-
-    Folds follow labels where they are stratified. Elements of a participant who has one
-    label keep one.
-    """
-    y, groups = samples.y, np.arange(len(samples))
-    if samples.groups is not None:
-        _, first = np.unique(samples.groups, return_index=True)
-        if np.array_equal(y[first][samples.groups], y):
-            y, groups = y[first], samples.groups
-    why = None
-    for _ in range(_N_DEALS):
-        dealt = rng.permutation(y)[groups]
-        try:
-            folds = split_participants(samples, dealt, cv, classify)
-        except ValueError as error:  # a class is missing in training
-            why = error
-            continue
-        folds = [fold for fold in folds if fold.repeat == 0]
-        if not rare_states(states, folds):
-            return dealt, folds
-    raise ValueError(
-        f"Expected labels that can be dealt anew, got none in {_N_DEALS} trials with "
-        "which each training fold has all classes and states; use fewer folds, or "
-        "n_permutations=0."
-    ) from why

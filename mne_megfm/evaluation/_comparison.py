@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ._metrics import (
-    BINARY,
-    MULTICLASS,
-    REGRESSION,
-    bounds_of,
-    is_defined,
-    metrics_of,
-)
-from ._statistics import corrected_interval, corrected_t_test, sign_flip_test
-from ._tables import paired_differences
+from ._chance import judge, listed_counts, null_summary
+from ._intervals import mean_and_interval
+from ._metrics import is_defined, label_of, metrics_of
+from ._statistics import corrected_interval, corrected_t_test
 
-TESTS = ("corrected-t", "sign-flip")
 _NOTE = (
-    "Intervals and p-values of the corrected resampled t-test (Nadeau & Bengio 2003); "
-    "intervals are cut where the metric ends, p-values are not corrected for the "
-    "number of pipelines. Not for diagnosis."
+    "Intervals of means are the wider of those of folds and of participants; those of "
+    "differences, and p-values, are of the corrected resampled t-test (Nadeau & Bengio "
+    "2003), p-values not corrected for the number of pipelines. Not for diagnosis."
 )
 
 
@@ -40,24 +35,32 @@ class Comparison:
         its test participants) is NaN, is left out of means, and is named in the notes.
     predictions : DataFrame
         One row a pipeline, repeat and test participant: ``y_true``, ``y_pred``, and
-        where there are any ``score``, ``proba`` (of the last class), or
+        where there are any ``score``, ``proba`` (of the positive class), or
         ``proba_<class>`` with more than two classes.
     permutations : DataFrame
-        The first metric with labels dealt anew: ``pipeline``, ``permutation``,
-        ``metric``, ``value``.
+        Metrics with permuted labels: ``pipeline``, ``permutation``, ``metric``,
+        ``value``.
     excluded : DataFrame
         What was left out: ``kind`` (participant, recording or pipeline), ``name``
         and ``reason``.
     weights_seen : dict
-        From pipeline to what its weights had seen before and in ``fit``; None for
-        pipelines without weights.
+        From pipeline to what its weights had seen before and in ``fit``: a dict of
+        all that is known, which shows the main things when printed. None for pipelines
+        without weights.
     metrics : list of str
         Metrics; pipelines are judged by the first.
     reference : str
         The pipeline that others are tested against.
+    labels : dict
+        Participants of each class; of all, in regression.
+    classes : list | None
+        The classes, of two the positive one last; None for regression.
+    trivial : dict
+        From metric to what is reached without looking at features: the mean of the
+        training participants, or the share of each class among them, for everybody.
     settings : dict
-        Numbers of participants, labels and folds, cross-validation and seed, and
-        what pipelines hold that was fitted before.
+        Number of folds, cross-validation and seed, and what pipelines hold that was
+        fitted before.
 
     See Also
     --------
@@ -71,12 +74,54 @@ class Comparison:
     weights_seen: dict
     metrics: list[str]
     reference: str
+    labels: dict[str, int]
+    classes: list | None
+    trivial: dict[str, float]
     settings: dict = field(default_factory=dict)
 
     @property
     def pipelines(self) -> list[str]:
         """Names of the pipelines, in the order given."""
         return self.folds["pipeline"].unique().tolist()
+
+    @property
+    def positive(self) -> Any:
+        """The class that scores and sensitivity are about; None unless of two."""
+        two = self.classes is not None and len(self.classes) == 2
+        return self.classes[1] if two else None
+
+    @property
+    def n_participants(self) -> int:
+        """How many participants were tested."""
+        return self.predictions["participant"].nunique()
+
+    def label(self, metric: str | None = None) -> str:
+        """Name a metric for people, with the class that it is of.
+
+        Parameters
+        ----------
+        metric : str | None
+            Which metric; None for the first.
+
+        Returns
+        -------
+        label : str
+            Such as "sensitivity (migraine)".
+        """
+        return label_of(self._metric(metric), self._classes)
+
+    @property
+    def _classes(self) -> NDArray | None:
+        return None if self.classes is None else np.array(self.classes)
+
+    def _metric(self, metric: str | None) -> str:
+        metric = self.metrics[0] if metric is None else metric
+        if metric not in self.metrics:
+            raise ValueError(
+                f"Expected a metric of this comparison, one of {self.metrics}, got "
+                f"{metric!r}."
+            )
+        return metric
 
     def values(self, metric: str | None = None) -> pd.DataFrame:
         """Arrange the results of folds.
@@ -96,97 +141,102 @@ class Comparison:
         ValueError
             If the metric was not computed.
         """
-        metric = self.metrics[0] if metric is None else metric
-        if metric not in self.metrics:
-            raise ValueError(
-                f"Expected a metric of this comparison, one of {self.metrics}, got "
-                f"{metric!r}."
-            )
-        table = self.folds[self.folds["metric"] == metric]
+        table = self.folds[self.folds["metric"] == self._metric(metric)]
         table = table.pivot(
             index=["repeat", "fold"], columns="pipeline", values="value"
         )
         return table[self.pipelines]
 
-    def summary(
-        self, metric: str | None = None, *, test: str = "corrected-t"
-    ) -> pd.DataFrame:
+    def summary(self, metric: str | None = None) -> pd.DataFrame:
         """Summarise pipelines, and test them against the reference.
 
         Parameters
         ----------
         metric : str | None
             Which metric; None for the first.
-        test : {"corrected-t", "sign-flip"}
-            Where p-values come from: the corrected resampled t-test on folds, or
-            exchanging, participant by participant, what the two pipelines say (for
-            ``"roc_auc"`` their ranks in the fold). The latter takes pipelines as they
-            were trained, and says nothing of other training participants.
 
         Returns
         -------
         summary : DataFrame
             One row a pipeline: ``mean`` and ``sd`` over folds, a 95 % confidence
             interval from ``low`` to ``high``, the ``difference`` to the reference
-            with its interval and ``p_value``; and, for the first metric, the mean
-            with permuted labels, ``permuted``, and the p-value ``p_permuted`` = (1 + k)
-            / (1 + n), where k of the n permutations are no worse than the true labels.
-            Both are of the first repeat of the folds alone, and so is the mean that
-            they are set beside, which ``mean`` is not.
+            with its interval and ``p_value`` by the corrected resampled t-test, NaN
+            where it cannot be tested; and, with permuted labels, the mean
+            ``permuted``, the range from ``null_low`` to ``null_high`` that holds 95 %,
+            and the p-value ``p_permuted`` = (1 + k) / (1 + n), where k of the n
+            permutations are no worse than the true labels. These are of the first
+            repeat of the folds alone, and so is the mean that they are set beside,
+            which ``mean`` is not.
 
         Raises
         ------
         ValueError
-            If the metric or test is not known.
+            If the metric is not known.
+
+        Notes
+        -----
+        The interval is the wider of that of the folds (`corrected_interval`) and one
+        that comes from the number of participants, as described in
+        `cross_validate_participants`.
         """
-        if test not in TESTS:
-            raise ValueError(f"Expected test among {TESTS}, got {test!r}.")
+        metric = self._metric(metric)
         values = self.values(metric)
-        metric = self.metrics[0] if metric is None else metric
         ratio = float((self.folds["n_test"] / self.folds["n_train"]).mean())
-        bounds = bounds_of(metric)
+        n_repeats = values.index.get_level_values("repeat").nunique()
+        # differences that are rounding alone are none
+        rounding = 1e-9 * values.abs().max(axis=None)
         rows = {}
         for name in self.pipelines:
-            mean, low, high = corrected_interval(values[name], ratio, bounds=bounds)
-            row = {"mean": mean, "sd": values[name].std(), "low": low, "high": high}
+            folds = self._part(self.folds, name, metric)
+            predictions = self._part(self.predictions, name)
+            row = mean_and_interval(folds, predictions, metric, self._classes)
             gain = values[name] - values[self.reference]
+            gain = gain.mask(gain.abs() <= rounding, 0.0)
             row["difference"], row["difference_low"], row["difference_high"] = (
-                corrected_interval(gain, ratio)
+                corrected_interval(gain, ratio, n_repeats=n_repeats)
             )
-            row["p_value"] = np.nan
-            if name != self.reference:
-                row["p_value"] = self._p_value(name, metric, test, gain, ratio)
+            row["p_value"] = corrected_t_test(gain, ratio, n_repeats)[1]
+            permuted = self._part(self.permutations, name, metric)["value"]
+            if len(permuted):
+                row |= null_summary(metric, folds, permuted)
             rows[name] = row
-        table = pd.DataFrame(rows).T.rename_axis("pipeline")
-        if metric == self.metrics[0] and len(self.permutations):
-            table = table.join(self._chance(values))
-        return table
+        return pd.DataFrame(rows).T.rename_axis("pipeline")
 
-    def _p_value(
-        self, name: str, metric: str, test: str, gain: pd.Series, ratio: float
-    ) -> float:
-        if test == "corrected-t":
-            return corrected_t_test(gain.to_numpy(), ratio)[1]
-        own, other = (
-            self.predictions[self.predictions["pipeline"] == which]
-            for which in (name, self.reference)
-        )
-        return sign_flip_test(paired_differences(own, other, metric).to_numpy())
+    def verdicts(self, metric: str | None = None) -> pd.Series:
+        """Say in words which pipelines are told from chance.
 
-    def _chance(self, values: pd.DataFrame) -> pd.DataFrame:
-        """Compare the first repeat with results on permuted labels."""
-        known = BINARY | MULTICLASS | REGRESSION
-        sign = 1.0 if known[self.metrics[0]].greater else -1.0
-        observed = values.loc[values.index.get_level_values("repeat") == 0].mean()
-        rows = {}
-        for name, part in self.permutations.groupby("pipeline"):
-            found = part["value"].dropna()
-            n_reached = int((sign * found >= sign * observed[name]).sum())
-            rows[name] = {
-                "permuted": found.mean(),
-                "p_permuted": (n_reached + 1) / (len(found) + 1),
-            }
-        return pd.DataFrame(rows).T
+        Parameters
+        ----------
+        metric : str | None
+            Which metric; None for the first.
+
+        Returns
+        -------
+        verdicts : Series of str
+            One for each pipeline: better or worse than chance, or too few participants
+            to tell. With 19 permutations or more it is better if both the interval and
+            the permutations say so.
+
+        Raises
+        ------
+        ValueError
+            If the metric is not known.
+        """
+        metric = self._metric(metric)
+        chance = self.trivial.get(metric, np.nan)
+        found = {}
+        for name, row in self.summary(metric).iterrows():
+            permuted = self._part(self.permutations, name, metric)
+            found[name] = judge(
+                metric, row["low"], row["high"], chance, self.labels,
+                row.get("p_permuted", np.nan), len(permuted),
+            )  # fmt: skip
+        return pd.Series(found, dtype=object).rename_axis("pipeline")
+
+    @staticmethod
+    def _part(table: pd.DataFrame, name: str, metric: str | None = None) -> Any:
+        table = table[table["pipeline"] == name]
+        return table if metric is None else table[table["metric"] == metric]
 
     def __repr__(self) -> str:
         return "\n".join([self._header(), self._main().to_string(), *self._notes()])
@@ -197,30 +247,33 @@ class Comparison:
         return f"<p><b>{escape(self._header())}</b></p>{table}{notes}"
 
     def _header(self) -> str:
-        n, labels = self.settings["n_participants"], self.settings["labels"]
-        counts = ", ".join(f"{count} {label}" for label, count in labels.items())
-        return (
-            f"Comparison of {len(self.pipelines)} pipelines by {self.metrics[0]}, "
-            f"{n} participants{f' ({counts})' if counts else ''}, "
-            f"{self.settings['n_folds']} folds"
+        text = (
+            f"Comparison of {len(self.pipelines)} pipelines by {self.label()}, "
+            f"{self.n_participants} participants"
         )
+        if self.classes is not None:
+            text += f" ({listed_counts(self.labels)})"
+        if self.positive is not None:
+            text += f", positive class: {self.positive}"
+        return f"{text}, {self.settings['n_folds']} folds"
 
     def _main(self) -> pd.DataFrame:
         """Summary of the first metric, and means of the others."""
         table = self.summary()
         for metric in self.metrics[1:]:
-            table[metric] = self.values(metric).mean()
+            table[self.label(metric)] = self.values(metric).mean()
         return table.round(3)
 
     def _notes(self) -> list[str]:
-        notes = [f"Reference: {self.reference}. {_NOTE}"]
+        notes = [self._judged(), f"Reference: {self.reference}. {_NOTE}"]
         if len(self.permutations):
             n = self.permutations["permutation"].nunique()
             n_folds = (self.values().index.get_level_values("repeat") == 0).sum()
             notes.append(
                 f"Permuted labels: {n} times, on the first repeat alone ({n_folds} of "
                 f"{self.settings['n_folds']} folds); p_permuted = (1 + k) / (1 + {n}), "
-                f"where k are no worse, is {1 / (n + 1):.2g} at least."
+                f"where k are no worse, is {1 / (n + 1):.2g} at least. 95 % of them "
+                "are from null_low to null_high."
             )
         notes += self._undefined()
         for name, found in self.settings.get("fitted_before", {}).items():
@@ -236,28 +289,32 @@ class Comparison:
             notes.append(f"Left out: {listed}.")
         for name, seen in self.weights_seen.items():
             if seen:
-                notes.append(f"Weights of {name} had seen: {_shorten(seen)}")
+                notes.append(f"Weights of {name} had seen: {seen!r}")
         return notes
+
+    def _judged(self) -> str:
+        """Put pipelines with the same verdict together."""
+        found = self.verdicts()
+        texts = [
+            f"{', '.join(part.index)}: {verdict}"
+            for verdict, part in found.groupby(found, sort=False)
+        ]
+        return f"By {self.label()}: {'; '.join(texts)}."
 
     def _undefined(self) -> list[str]:
         """Say which metrics have no value on some folds, for their participants."""
         notes = []
         truth = self.predictions[self.predictions["pipeline"] == self.pipelines[0]]
         folds = [part["y_true"] for _, part in truth.groupby(["repeat", "fold"])]
-        classes = np.unique(truth["y_true"]) if self.settings["labels"] else None
+        classes = self._classes
         for name in self.metrics:
             metric = metrics_of(0 if classes is None else len(classes))[name]
             n = sum(not is_defined(metric, y.to_numpy(), classes) for y in folds)
             mean = "its mean is over the others" if n < len(folds) else "it has no mean"
             if n:
                 notes.append(
-                    f"{name} is not defined on {n} of {len(folds)} folds (a class is "
-                    "missing among their test participants, or there is one alone); "
-                    f"{mean}."
+                    f"{self.label(name)} is not defined on {n} of {len(folds)} folds "
+                    "(a class is missing among their test participants, or there is "
+                    f"one alone); {mean}."
                 )
         return notes
-
-
-def _shorten(seen: dict, limit: int = 300) -> str:
-    text = ", ".join(f"{key} {value}" for key, value in seen.items())
-    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -39,33 +39,42 @@ class Fold(NamedTuple):
 class RepeatedGroups(BaseCrossValidator):
     """K-fold over participants with several elements each, repeated, shuffled."""
 
-    def __init__(self, stratified: bool, random_state: int) -> None:
-        self.n_repeats = _N_REPEATS
+    def __init__(
+        self, stratified: bool, n_splits: int, n_repeats: int, random_state: int
+    ) -> None:
+        self.n_splits = n_splits
+        self.n_repeats = n_repeats
         self.stratified = stratified
         self.random_state = random_state
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Count the splits."""
-        return _N_SPLITS * self.n_repeats
+        return self.n_splits * self.n_repeats
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple]:
         """Give training and test indices."""
         kind = StratifiedGroupKFold if self.stratified else GroupKFold
         for repeat in range(self.n_repeats):
             seed = self.random_state + repeat
-            yield from kind(_N_SPLITS, shuffle=True, random_state=seed).split(
-                X, y, groups
-            )
+            splitter = kind(self.n_splits, shuffle=True, random_state=seed)
+            yield from splitter.split(X, y, groups)
 
 
 def default_cv(samples: Samples, classify: bool, random_state: int) -> Any:
     """Choose the cross-validation: by site where there are sites, else repeated."""
     if samples.sites is not None:
         return LeaveOneGroupOut()
+    return repeated_folds(samples, classify, _N_SPLITS, _N_REPEATS, random_state)
+
+
+def repeated_folds(
+    samples: Samples, classify: bool, n_splits: int, n_repeats: int, random_state: int
+) -> BaseCrossValidator | RepeatedKFold:
+    """Make repeated folds, stratified by class, that keep groups together."""
     if samples.groups is not None:
-        return RepeatedGroups(classify, random_state)
+        return RepeatedGroups(classify, n_splits, n_repeats, random_state)
     kind = RepeatedStratifiedKFold if classify else RepeatedKFold
-    return kind(n_splits=_N_SPLITS, n_repeats=_N_REPEATS, random_state=random_state)
+    return kind(n_splits=n_splits, n_repeats=n_repeats, random_state=random_state)
 
 
 def choose_cv(cv: Any, samples: Samples, classify: bool, random_state: int) -> Any:
@@ -206,7 +215,7 @@ def _check_numbers(
 def _n_splits(cv: Any) -> int | None:
     """Folds of one repeat, where a splitter is of the K-fold kind."""
     if isinstance(cv, RepeatedGroups):
-        return _N_SPLITS
+        return cv.n_splits
     own = cv.n_splits if hasattr(cv, "shuffle") else None  # random splits have none
     return getattr(cv, "cvargs", {}).get("n_splits", own)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import joblib
@@ -13,14 +14,26 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
-from ._compare import applicable, by_repeat, choose_pipelines, describe
+from ._chance import judge, listed_counts
+from ._compare import (
+    applicable,
+    by_repeat,
+    choose_classes,
+    choose_pipelines,
+    describe,
+)
 from ._folds import Fold, choose_cv, split_participants
-from ._metrics import bounds_of, find_metrics
+from ._intervals import mean_and_interval
+from ._metrics import find_metrics, label_of
 from ._running import make_task, parallel, run
 from ._samples import Samples, gather
 from ._states import exclude_rare_states
-from ._statistics import corrected_interval
-from ._tables import fold_table
+from ._tables import (
+    count_participants,
+    fold_table,
+    prediction_table,
+    trivial_table,
+)
 
 
 @dataclass(repr=False)
@@ -32,10 +45,18 @@ class LearningCurve:
     folds : DataFrame
         One row a pipeline, size, fold and metric, as in `Comparison`, with ``size``:
         the share of the training participants whose labels were used.
+    predictions : DataFrame
+        One row a pipeline, size, repeat and test participant, as in `Comparison`.
     excluded : DataFrame
         What was left out: ``kind``, ``name`` and ``reason``.
     metrics : list of str
         The metrics.
+    labels : dict
+        Participants of each class; of all, in regression.
+    classes : list | None
+        The classes, of two the positive one last; None for regression.
+    trivial : dict
+        From metric to what is reached without looking at features, with all labels.
 
     See Also
     --------
@@ -43,8 +64,43 @@ class LearningCurve:
     """
 
     folds: pd.DataFrame
+    predictions: pd.DataFrame
     excluded: pd.DataFrame
     metrics: list[str]
+    labels: dict[str, int]
+    classes: list | None
+    trivial: dict[str, float]
+
+    @property
+    def positive(self) -> Any:
+        """The class that scores and sensitivity are about; None unless of two."""
+        two = self.classes is not None and len(self.classes) == 2
+        return self.classes[1] if two else None
+
+    def label(self, metric: str | None = None) -> str:
+        """Name a metric for people, with the class that it is of.
+
+        Parameters
+        ----------
+        metric : str | None
+            Which metric; None for the first.
+
+        Returns
+        -------
+        label : str
+            Such as "sensitivity (migraine)".
+        """
+        return label_of(self._metric(metric), self._classes)
+
+    @property
+    def _classes(self) -> NDArray | None:
+        return None if self.classes is None else np.array(self.classes)
+
+    def _metric(self, metric: str | None) -> str:
+        metric = self.metrics[0] if metric is None else metric
+        if metric not in self.metrics:
+            raise ValueError(f"Expected a metric among {self.metrics}, got {metric!r}.")
+        return metric
 
     def summary(self, metric: str | None = None) -> pd.DataFrame:
         """Summarise each pipeline at each size.
@@ -58,42 +114,61 @@ class LearningCurve:
         -------
         summary : DataFrame
             One row a pipeline and size: mean number of training participants
-            ``n_train``, ``mean`` and ``sd`` over folds, and a 95 % confidence interval
-            from ``low`` to ``high``, corrected as in `corrected_interval`.
+            ``n_train``, ``mean`` and ``sd`` over folds, a 95 % confidence interval
+            from ``low`` to ``high``, as in `Comparison.summary`, and the ``verdict``:
+            whether that is told from chance. Of few training participants the interval
+            is wide, since they are less alike from fold to fold.
 
         Raises
         ------
         ValueError
             If the metric was not computed.
         """
-        metric = self.metrics[0] if metric is None else metric
-        if metric not in self.metrics:
-            raise ValueError(f"Expected a metric among {self.metrics}, got {metric!r}.")
+        metric = self._metric(metric)
+        chance = self.trivial.get(metric, np.nan)
         rows = []
         table = self.folds[self.folds["metric"] == metric]
+        tested = dict(iter(self.predictions.groupby(["pipeline", "size"], sort=False)))
         for (name, size), part in table.groupby(["pipeline", "size"], sort=False):
-            ratio = float((part["n_test"] / part["n_train"]).mean())
-            mean, low, high = corrected_interval(
-                part["value"].to_numpy(), ratio, bounds=bounds_of(metric)
+            found = mean_and_interval(part, tested[name, size], metric, self._classes)
+            row = {"pipeline": name, "size": size, "n_train": part["n_train"].mean()}
+            row |= found
+            row["verdict"] = judge(
+                metric, found["low"], found["high"], chance, self.labels
             )
-            rows.append(
-                {
-                    "pipeline": name,
-                    "size": size,
-                    "n_train": part["n_train"].mean(),
-                    "mean": mean,
-                    "sd": part["value"].std(),
-                    "low": low,
-                    "high": high,
-                }
-            )
+            rows.append(row)
         return pd.DataFrame(rows).set_index(["pipeline", "size"])
 
+    def _header(self) -> str:
+        text = f"{self.label()} by number of labelled participants"
+        text += f"; tested on {listed_counts(self.labels)}"
+        if self.positive is not None:
+            text += f"; positive class: {self.positive}"
+        return text
+
     def __repr__(self) -> str:
-        return self.summary().round(3).to_string()
+        table = self.summary().round(3)
+        return f"{self._header()}\n{table.drop(columns='verdict').to_string()}\n" + (
+            "\n".join(self._notes())
+        )
 
     def _repr_html_(self) -> str:
-        return self.summary().to_html(float_format="{:.3f}".format)
+        table = self.summary().to_html(float_format="{:.3f}".format)
+        return f"<p>{escape(self._header())}</p>{table}"
+
+    def _notes(self) -> list[str]:
+        """Say with how many labels each pipeline is better than chance."""
+        notes = []
+        for name, part in self.summary().groupby("pipeline", sort=False):
+            better = part["verdict"].str.startswith("better than chance")
+            if better.all():
+                notes.append(f"{name}: better than chance at all sizes.")
+            elif better.any():
+                n = ", ".join(f"{n:g}" for n in part["n_train"][better])
+                notes.append(f"{name}: better than chance with {n} labelled alone.")
+            else:
+                notes.append(f"{name}: {part['verdict'].iloc[-1]}.")
+        return notes
 
 
 def learning_curve(
@@ -103,9 +178,11 @@ def learning_curve(
     *,
     train_sizes: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
     groups: Any = None,
+    names: Sequence | None = None,
     sites: Any = None,
     cv: Any = None,
     scoring: str | Sequence[str] | None = None,
+    positive: Any = None,
     descriptions: Mapping[str, list] | None = None,
     n_jobs: int | None = None,
     memory: str | joblib.Memory | None = None,
@@ -124,7 +201,7 @@ def learning_curve(
         From name to pipeline; None for those of `default_pipelines`.
     train_sizes : sequence of float
         Shares of the training participants of each fold, above 0 and at most 1.
-    groups, sites, cv, scoring, descriptions : object
+    groups, names, sites, cv, scoring, positive, descriptions : object
         As in `compare`.
     n_jobs : int | None
         Processes, as joblib has it.
@@ -167,11 +244,11 @@ def learning_curve(
     [4.0, 8.0]
     """
     sizes = _check_sizes(train_sizes)
-    samples = gather(X, y, groups, sites)
+    samples = gather(X, y, groups, sites, names)
     chosen = choose_pipelines(pipelines, samples, random_state)
     classify = not is_regressor(next(iter(chosen.values())))
-    n_classes = len(np.unique(samples.y)) if classify else 0
-    metrics = find_metrics(scoring, n_classes)
+    classes = choose_classes(samples, positive, pipelines, classify)
+    metrics = find_metrics(scoring, 0 if classes is None else len(classes))
     cv = choose_cv(cv, samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
     subsets = {
@@ -185,7 +262,7 @@ def learning_curve(
         (
             size,
             make_task(
-                name, pipeline, frozen, samples, samples.y, part, metrics, n_classes
+                name, pipeline, frozen, samples, samples.y, part, metrics, classes
             ),
         )
         for name, pipeline in chosen.items()
@@ -199,14 +276,22 @@ def learning_curve(
         "Fitting",
         verbose,
     )
-    tables = [
-        fold_table([task], [found], samples).assign(size=size)
-        for (size, task), found in zip(work, results, strict=True)
-    ]
+
+    def by_size(table: Callable) -> pd.DataFrame:
+        tables = [
+            table([task], [found], samples).assign(size=size)
+            for (size, task), found in zip(work, results, strict=True)
+        ]
+        return pd.concat(tables, ignore_index=True)
+
     return LearningCurve(
-        folds=pd.concat(tables, ignore_index=True),
+        folds=by_size(fold_table),
+        predictions=by_size(prediction_table),
         excluded=samples.excluded_table(),
         metrics=metrics,
+        labels=count_participants(samples.names, samples.y, classes),
+        classes=None if classes is None else classes.tolist(),
+        trivial=trivial_table(samples.y, folds, classes),
     )
 
 
@@ -246,6 +331,9 @@ def _nested_order(
 ) -> NDArray:
     """Shuffle participants so that classes have their share in each beginning."""
     names, first = np.unique(samples.names[train], return_index=True)
+    # in the order of X, so that results do not depend on how participants are called
+    first = np.sort(first)
+    names = samples.names[train][first]
     labels = samples.y[train][first] if classify else np.zeros(len(names))
     rng = np.random.default_rng(seed)
     place = rng.permutation(len(names)).astype(float)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import pearsonr
-from sklearn.base import BaseEstimator, is_regressor
+from sklearn.base import BaseEstimator
 from sklearn.metrics import (
     balanced_accuracy_score,
     mean_absolute_error,
@@ -24,31 +24,38 @@ class Predictions(NamedTuple):
     label: NDArray  # (n,), predicted labels or numbers
     score: NDArray | None  # (n,) with two classes, (n, n_classes) with more
     proba: NDArray | None  # (n, n_classes)
-    classes: NDArray | None  # in the order of the columns
+    classes: NDArray | None  # in the order of the columns; of two, positive last
 
 
 def predict(
-    estimator: BaseEstimator, features: object, y: NDArray, n_classes: int
+    estimator: BaseEstimator, features: object, y: NDArray, classes: NDArray | None
 ) -> Predictions:
-    """Ask a fitted pipeline for all that metrics take."""
+    """Ask a fitted pipeline for all that metrics take.
+
+    Scores and probabilities come in the order of `classes`, whatever the estimator's.
+    """
     label = estimator.predict(features)
-    if is_regressor(estimator):
+    if classes is None:
         return Predictions(y, label, None, None, None)
-    proba = None
+    known = list(estimator.classes_)
+    if set(known) != set(classes.tolist()):
+        raise ValueError(
+            f"Expected {len(classes)} classes among the training participants of each "
+            f"fold, got {known}; use fewer folds, or join classes."
+        )
+    order = [known.index(name) for name in classes.tolist()]
+    proba = score = None
     if hasattr(estimator, "predict_proba"):
-        proba = estimator.predict_proba(features)
+        proba = estimator.predict_proba(features)[:, order]
     if hasattr(estimator, "decision_function"):
         score = estimator.decision_function(features)
+        if score.ndim == 2:
+            score = score[:, order]
+        elif order == [1, 0]:
+            score = -score
     elif proba is not None:
-        score = proba[:, 1] if proba.shape[1] == 2 else proba
-    else:
-        score = None
-    if len(estimator.classes_) != n_classes:
-        raise ValueError(
-            f"Expected {n_classes} classes among the training participants of each "
-            f"fold, got {list(estimator.classes_)}; use fewer folds, or join classes."
-        )
-    return Predictions(y, label, score, proba, estimator.classes_)
+        score = proba[:, 1] if len(order) == 2 else proba
+    return Predictions(y, label, score, proba, classes)
 
 
 def _roc_auc(p: Predictions) -> float:
@@ -143,14 +150,61 @@ def metrics_of(n_classes: int) -> dict[str, Metric]:
     return {0: REGRESSION, 2: BINARY}.get(n_classes, MULTICLASS)
 
 
+def trivial_values(
+    y: NDArray, train: NDArray, test: NDArray, classes: NDArray | None
+) -> dict[str, float]:
+    """Measure what is said without looking at features, on one fold.
+
+    That is the mean of the training participants, or the share of each class among
+    them, for everybody. It has no sensitivity and no specificity.
+    """
+    n = len(test)
+    if classes is None:
+        trivial = Predictions(y[test], np.full(n, y[train].mean()), None, None, None)
+        return measure(trivial, list(REGRESSION))
+    shares = np.array([np.mean(y[train] == label) for label in classes])
+    label = np.full(n, classes[np.argmax(shares)])
+    score = np.zeros(n)
+    proba = np.tile(shares, (n, 1))
+    names = [
+        name
+        for name, metric in metrics_of(len(classes)).items()
+        if metric.of_class is None
+    ]
+    return measure(Predictions(y[test], label, score, proba, classes), names)
+
+
 def bounds_of(name: str) -> tuple[float, float]:
     """Give the least and greatest value of a metric, whatever the task."""
     return (BINARY | MULTICLASS | REGRESSION)[name].bounds
 
 
-def measure(predictions: Predictions, names: Sequence[str], n_classes: int) -> dict:
+_LABELS = {
+    "roc_auc": "ROC AUC",
+    "balanced_accuracy": "balanced accuracy",
+    "brier": "Brier score",
+    "r2": "R²",
+    "mae": "mean absolute error",
+    "pearson_r": "Pearson r",
+}
+
+
+def label_of(name: str, classes: NDArray | None) -> str:
+    """Name a metric for people, with the class that it is of."""
+    metric = metrics_of(0 if classes is None else len(classes))[name]
+    label = _LABELS.get(name, name)
+    return label if metric.of_class is None else f"{label} ({classes[metric.of_class]})"
+
+
+def greater_is_better(name: str) -> bool:
+    """Say whether more of a metric is better, whatever the task."""
+    return (BINARY | MULTICLASS | REGRESSION)[name].greater
+
+
+def measure(predictions: Predictions, names: Sequence[str]) -> dict[str, float]:
     """Compute metrics of a test fold; NaN where one is not defined."""
     values = {}
+    n_classes = 0 if predictions.classes is None else len(predictions.classes)
     for name in names:
         metric = metrics_of(n_classes)[name]
         defined = getattr(predictions, metric.needs) is not None and is_defined(

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import joblib
+import numpy as np
+import pandas as pd
 from mne.utils import use_log_level
 from numpy.typing import NDArray
 from sklearn import get_config
@@ -37,12 +39,12 @@ class Task(NamedTuple):
     name: str
     pipeline: BaseEstimator
     frozen: FrozenFeatures | None
-    X: list[Sendable] | None  # None where frozen features are enough
+    X: Any  # list, array or DataFrame; None where frozen features are enough
     y: NDArray
     groups: NDArray | None
     folds: Sequence[Fold]
     metrics: Sequence[str]
-    n_classes: int
+    classes: NDArray | None  # of two, the positive one last; None for regression
 
 
 def make_task(
@@ -53,13 +55,15 @@ def make_task(
     y: NDArray,
     folds: Sequence[Fold],
     metrics: Sequence[str],
-    n_classes: int,
+    classes: NDArray | None,
 ) -> Task:
     """Gather what a worker needs, and no more."""
     step = frozen_step(pipeline)
     part = None if step is None else frozen.part(step)
-    X = list(map(Sendable, samples.X)) if step is None else None
-    return Task(name, pipeline, part, X, y, samples.groups, folds, metrics, n_classes)
+    X = samples.X if step is None else None
+    if isinstance(X, list):
+        X = list(map(Sendable, X))
+    return Task(name, pipeline, part, X, y, samples.groups, folds, metrics, classes)
 
 
 def run(task: Task) -> list[FoldResult]:
@@ -74,24 +78,31 @@ def _run_fold(task: Task, fold: Fold) -> FoldResult:
     pipeline = task.pipeline
     try:
         if task.frozen is None:
-            known, others = (
-                [task.X[i].recordings for i in side] for side in (train, test)
-            )
+            known, others = (_rows(task.X, side) for side in (train, test))
         else:
             step, pipeline = pipeline.steps[0][1], Pipeline(pipeline.steps[1:])
             known, others = task.frozen.features(step, train, test, y)
         fitted = clone(pipeline)
         fitted.fit(known, y[train], **_with_groups(fitted, task, train))
-        predictions = predict(fitted, others, y[test], task.n_classes)
+        predictions = predict(fitted, others, y[test], task.classes)
     except Exception as error:
         error.add_note(
             f"In pipeline {task.name!r}, repeat {fold.repeat}, fold {fold.number}."
         )
         raise
-    values = measure(predictions, task.metrics, task.n_classes)
+    values = measure(predictions, task.metrics)
     leaves = [] if task.frozen is None else list(task.frozen.leaves.values())
     seen = weights_seen([*leaves, fitted])
     return FoldResult(fold, values, predictions, seen)
+
+
+def _rows(X: Any, side: NDArray) -> Any:
+    """Take some participants."""
+    if isinstance(X, pd.DataFrame):
+        return X.iloc[side]
+    if isinstance(X, np.ndarray):
+        return X[side]
+    return [getattr(X[i], "recordings", X[i]) for i in side]
 
 
 def _with_groups(pipeline: BaseEstimator, task: Task, train: NDArray) -> dict:

@@ -28,7 +28,7 @@ class Samples:
     y : ndarray, shape (n,)
         Their labels or numbers.
     names : ndarray, shape (n,)
-        Who each is: their group, or else the position in what was given.
+        Who each is: their name, their group, or else the position in what was given.
     groups : ndarray of int, shape (n,) | None
         What must stay together; None where each element is a participant.
     sites : ndarray, shape (n,) | None
@@ -96,7 +96,9 @@ def _loaded(x: Any) -> Any:
     return x
 
 
-def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
+def gather(
+    X: Any, y: Any, groups: Any = None, sites: Any = None, names: Any = None
+) -> Samples:
     """Check participants, and leave out those that cannot be used.
 
     Left out, and said so: participants without a label and those without any usable
@@ -107,6 +109,10 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
     ValueError
         If lengths differ, or the same recording is there under two names.
     """
+    if names is not None and groups is not None:
+        raise ValueError(
+            "Expected names or groups, got both; groups name the participants."
+        )
     if isinstance(X, mne.BaseEpochs):
         X, y, groups, sites = _part_epochs(X, y, groups, sites)
     if not isinstance(X, Sequence | np.ndarray) or isinstance(X, str | bytes):
@@ -114,7 +120,7 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
             "Expected X to be a list of participants (dicts from state to recording, "
             f"or Epochs), or Epochs with groups, got a {type(X).__name__}."
         )
-    columns = {"y": y, "groups": groups, "sites": sites}
+    columns = {"y": y, "groups": groups, "sites": sites, "names": names}
     for name, values in columns.items():
         if values is None and name != "y":
             continue
@@ -127,14 +133,20 @@ def gather(X: Any, y: Any, groups: Any = None, sites: Any = None) -> Samples:
             _check_complete(name, values)
         # NumPy would turn a NaN beside strings into a string
         columns[name] = pd.Series(values).to_numpy()
-    y, groups, sites = columns.values()
-    names = np.arange(len(X)) if groups is None else groups
+    y, groups, sites, names = columns.values()
+    if names is None:
+        names = np.arange(len(X)) if groups is None else groups
+    elif len(np.unique(names)) < len(names):
+        raise ValueError(
+            "Expected names with one participant each, got some twice; pass them as "
+            "groups, which stay together."
+        )
     samples = Samples([], y, names, None, None, [], len(X), [], [])
     kept = samples.kept
     for position, element in enumerate(X):
         name = names[position]
         if pd.isna(y[position]):
-            samples.exclude("participant", name, "no label (NaN)")
+            samples.exclude("participant", name, "no label (n/a)")
             continue
         element, empty = _without_empty(element)
         if element is None:

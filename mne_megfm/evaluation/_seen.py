@@ -13,7 +13,56 @@ _FITTED = ("best_estimator_", "estimator_", "estimator")
 _LISTS = ("steps", "transformer_list", "estimators_", "calibrated_classifiers_")
 
 
-def weights_seen(parts: Iterable[BaseEstimator]) -> dict | None:
+#: What `WeightsSeen` shows of other entries, in characters.
+_SHOWN = 60
+
+
+class WeightsSeen(dict):
+    """What weights had seen: all of it as a dict, the main things when printed."""
+
+    def __repr__(self) -> str:
+        rest = dict(self)
+        parts = []
+        if "data" in rest:
+            parts.append(_data_set(rest))
+        for key, name in (("level", "participant encoder"), ("fitted_on", "then")):
+            if isinstance(own := rest.pop(key, None), dict):
+                parts.append(f"{name}: {WeightsSeen(own)!r}")
+            elif own is not None:
+                parts.append(f"{key} {_cut(own)}")
+        if "untrained" in rest:
+            seed = rest.pop("untrained").get("seed")
+            parts.append(f"nothing (random weights, seed {seed})")
+        if tuned := rest.pop("fine_tuned_on_labels", None):
+            parts.append(f"labels of training folds ({_cut(tuned)})")
+        if not parts:
+            parts = [f"{key} {_cut(value)}" for key, value in rest.items()]
+        return "; ".join(parts)
+
+
+def _data_set(training: dict) -> str:
+    """Name a data set, with participants, hours and states."""
+    last = (training.get("stages") or [{}])[-1]
+    counts = training.get("counts") or last.get("counts") or []
+    states = training.get("states") or sorted({one["state"] for one in counts})
+    hours = training.get("hours", last.get("hours"))
+    texts = [str(training["data"])]
+    if "participants" in training:
+        texts.append(f"{training['participants']} participants")
+    if hours is not None:
+        texts.append(f"{hours:g} hours")
+    if states:
+        texts.append(f"states {', '.join(map(str, states))}")
+    name = training.get("name")
+    return f"{name} ({', '.join(texts)})" if name else ", ".join(texts)
+
+
+def _cut(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def weights_seen(parts: Iterable[BaseEstimator]) -> WeightsSeen | None:
     """Find what the weights in these estimators had seen; None without weights.
 
     Of several weights that had seen different things, there is an entry each, by the
@@ -25,8 +74,9 @@ def weights_seen(parts: Iterable[BaseEstimator]) -> dict | None:
             if all(training != other for _, other in found):
                 found.append((name, training))
     if len(found) < 2:
-        return found[0][1] if found else None
-    return {f"{name} {number}": one for number, (name, one) in enumerate(found, 1)}
+        return WeightsSeen(found[0][1]) if found else None
+    named = enumerate(found, 1)
+    return WeightsSeen({f"{name} {n}": WeightsSeen(one) for n, (name, one) in named})
 
 
 def fitted_before(pipeline: BaseEstimator) -> list[str]:

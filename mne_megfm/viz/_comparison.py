@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,17 +15,6 @@ from ._style import COLORS, bare, finish, look, open_axes
 
 if TYPE_CHECKING:
     from ..evaluation import Comparison, LearningCurve
-
-NAMES = {
-    "roc_auc": "ROC AUC",
-    "balanced_accuracy": "balanced accuracy",
-    "brier": "Brier score",
-    "r2": "R²",
-    "mae": "mean absolute error",
-    "pearson_r": "Pearson r",
-}
-#: Where a metric lies when nothing is known; Brier scores depend on the classes.
-CHANCE = {"roc_auc": 0.5, "r2": 0.0, "pearson_r": 0.0}
 
 
 def plot_comparison(
@@ -65,7 +55,9 @@ def plot_comparison(
     Notes
     -----
     Intervals are those of ``comparison.summary(metric)``. Folds overlap, so that points
-    lie closer together than new participants would.
+    lie closer together than new participants would. Grey bars are what 95 % of
+    permutations of the labels have; beneath are the participants of each class, and
+    whether the first pipeline is told from chance.
 
     Examples
     --------
@@ -73,7 +65,8 @@ def plot_comparison(
     """
     table, values = comparison.summary(metric), comparison.values(metric)
     metric = comparison.metrics[0] if metric is None else metric
-    name = NAMES.get(metric, metric)
+    name = comparison.label(metric)
+    chance = comparison.trivial.get(metric, np.nan)
     n = len(table)
     fig, (left, right) = open_axes(
         axes, 2, figsize=(9, 1.4 + 0.5 * n), sharey=True, width_ratios=[1.5, 1]
@@ -88,6 +81,11 @@ def plot_comparison(
             alpha=0.35, mec="none", zorder=2,
         )  # fmt: skip
         found = table.loc[pipeline]
+        if not np.isnan(found.get("null_low", np.nan)):
+            left.barh(
+                row, found["null_high"] - found["null_low"], 0.5, found["null_low"],
+                color="0.9", zorder=0,
+            )  # fmt: skip
         _interval(left, row, found["mean"], found["low"], found["high"], color)
         if kind == "reference":
             right.text(0, row, " reference", color=color, va="center")
@@ -98,12 +96,16 @@ def plot_comparison(
             _p_text(found["p_value"]), (1, row), (4, 0), color="0.3", va="center",
             xycoords=right.get_yaxis_transform(), textcoords="offset points",
         )  # fmt: skip
-    if metric in CHANCE:
-        left.axvline(CHANCE[metric], color="0.5", lw=1, ls=":", zorder=0)
+    if not np.isnan(chance):
+        left.axvline(chance, color="0.5", lw=1, ls=":", zorder=0)
     right.axvline(0, color=COLORS[1], lw=1, ls=":", zorder=0)
     left.set_yticks(rows, table.index)
     left.set_ylim(n - 0.5, -0.5)
-    left.set_xlabel(f"{name} (folds; mean and 95 % interval)")
+    verdict = comparison.verdicts(metric).iloc[0]
+    left.set_xlabel(
+        f"{name} (folds; mean and 95 % interval)\nn = {_counts(comparison)}\n"
+        + fill(f"{table.index[0]}: {verdict}", 60)
+    )
     right.set_xlabel("difference to the reference")
     for ax in (left, right):
         bare(ax)
@@ -158,7 +160,7 @@ def plot_learning_curve(
     'ROC AUC'
     """
     table = curve.summary(metric)
-    metric = curve.metrics[0] if metric is None else metric
+    chance = curve.trivial.get(curve.metrics[0] if metric is None else metric, np.nan)
     fig, (ax,) = open_axes(axes, 1, figsize=(7, 4.2))
     names = table.index.get_level_values("pipeline").unique()
     sizes = table["n_train"].to_numpy()
@@ -172,13 +174,23 @@ def plot_learning_curve(
             x, part["mean"], yerr=spread, label=name, lw=1.5, ms=5, elinewidth=0.8,
             **look(number),
         )  # fmt: skip
-    if metric in CHANCE:
-        ax.axhline(CHANCE[metric], color="0.5", lw=1, ls=":", zorder=0)
-    ax.set(xlabel="Labelled participants", ylabel=NAMES.get(metric, metric))
+    if not np.isnan(chance):
+        ax.axhline(chance, color="0.5", lw=1, ls=":", zorder=0)
+    verdict = table.loc[names[0]]["verdict"].iloc[-1]
+    ax.set(
+        xlabel=f"Labelled participants (tested on {_counts(curve)})\n"
+        + fill(f"{names[0]}, all labels: {verdict}", 80),
+        ylabel=curve.label(metric),
+    )
     ax.set_xticks(sorted({round(size) for size in sizes}))
     _legend_beside(ax, len(names))
     bare(ax)
     return finish(fig, show, title)
+
+
+def _counts(result: Comparison | LearningCurve) -> str:
+    """List participants of each class."""
+    return ", ".join(f"{n} {label}" for label, n in result.labels.items())
 
 
 def _interval(
@@ -192,7 +204,7 @@ def _interval(
 
 def _p_text(p: float) -> str:
     if pd.isna(p):
-        return ""
+        return "cannot be tested"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 

@@ -20,8 +20,6 @@ from ._style import bare, finish, look, open_axes
 if TYPE_CHECKING:
     from ..evaluation import Comparison
 
-_GRID = np.linspace(0.0, 1.0, 101)
-
 
 def plot_roc(
     comparison: Comparison,
@@ -49,8 +47,9 @@ def plot_roc(
     Returns
     -------
     fig : Figure
-        A curve a pipeline. The legend has mean and standard deviation of the area
-        over folds; of a single pipeline, curves of folds are shown as well.
+        A curve a pipeline, whose area is the mean AUC of the legend, with its 95 %
+        interval if the AUC is a metric of the comparison; of a single pipeline, curves
+        of folds are shown as well.
 
     Raises
     ------
@@ -61,7 +60,8 @@ def plot_roc(
     -----
     Decisions of different folds come from different models and are not on one scale, so
     curves are averaged over folds at each false positive rate [1]_, not decisions
-    pooled.
+    pooled. They are steps, with slopes where decisions tie, and are averaged as such: a
+    mean curve jumps where one of a fold does.
 
     References
     ----------
@@ -76,36 +76,38 @@ def plot_roc(
 
     names = _names(comparison, pipelines)
     table, positive = _binary(comparison, "score")
+    intervals = comparison.summary("roc_auc") if "roc_auc" in comparison.metrics else {}
     fig, (ax,) = open_axes(axes, 1, figsize=(5.2, 5.2))
     for number, name in enumerate(names):
-        rates, areas = [], []
+        curves, areas = [], []
         part = table[table["pipeline"] == name].dropna(subset=["score"])
         for _, fold in part.groupby(["repeat", "fold"]):
             if fold["y_true"].nunique() < 2:  # no curve is defined
                 continue
             fpr, tpr, _ = roc_curve(fold["y_true"] == positive, fold["score"])
             areas.append(auc(fpr, tpr))
-            rates.append(_step_up(fpr, tpr))
+            curves.append((fpr, tpr))
             if len(names) == 1:
                 ax.plot(fpr, tpr, color="0.8", lw=0.7, zorder=1)
-        if not rates:
+        if not curves:
             raise ValueError(
                 "Expected decisions and test folds with both classes, got none for "
                 f"{name!r}; use stratified folds and a classifier that decides."
             )
-        mean = np.concatenate([[0.0], np.mean(rates, axis=0)])
-        label = f"{name}: {np.mean(areas):.2f} (SD {np.std(areas, ddof=1):.2f})"
-        if len(areas) == 1:
-            label = f"{name}: {areas[0]:.2f}"
-        display = RocCurveDisplay(
-            fpr=np.concatenate([[0.0], _GRID]), tpr=mean, pos_label=positive
-        )
+        label = f"{name}: {np.mean(areas):.2f}"
+        if len(intervals) and not np.isnan(intervals.loc[name, "low"]):
+            low, high = intervals.loc[name, ["low", "high"]]
+            label += f" ({low:.2f} to {high:.2f})"
+        fpr, tpr = _mean_curve(curves)
+        display = RocCurveDisplay(fpr=fpr, tpr=tpr, pos_label=positive)
         display.plot(ax=ax, name=label)
         display.line_.set(color=look(number)["color"], label=label, lw=1.8)
     ax.plot([0, 1], [0, 1], color="0.5", lw=1, ls=":", zorder=0)
     ax.set(xlabel="False positive rate", ylabel=f"True positive rate ({positive})")
+    counts = ", ".join(f"{n} {label}" for label, n in comparison.labels.items())
     ax.legend(
-        frameon=False, fontsize="small", title="area under the curve", loc="upper left",
+        frameon=False, fontsize="small", loc="upper left",
+        title=f"area under the curve (95 % interval); n = {counts}",
         bbox_to_anchor=(0.0, -0.13),
     )  # fmt: skip
     bare(ax)
@@ -141,9 +143,9 @@ def plot_reliability(
     Returns
     -------
     fig : Figure
-        Above, the share of the last class among participants against the probability
-        that they were given, with the mean Brier score in the legend; below, how
-        probabilities are spread.
+        Above, the share of the positive class among participants against the
+        probability that they were given, with the mean Brier score in the legend;
+        below, how probabilities are spread.
 
     Raises
     ------
@@ -195,16 +197,37 @@ def plot_reliability(
     ax.plot([0, 1], [0, 1], color="0.5", lw=1, ls=":", zorder=0)
     ax.set(xlabel="", ylabel=f"Share of {positive} found", xlim=(0, 1), ylim=(0, 1))
     ax.legend(frameon=False, fontsize="small", title="Brier score", loc="upper left")
-    below.set(xlabel=f"Probability of {positive} told", ylabel="Predictions")
+    below.set(xlabel=f"Probability of {positive}", ylabel="Predictions")
     for one in (ax, below):
         bare(one)
     return finish(fig, show, title)
 
 
-def _step_up(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Read a ROC curve on the common grid, at the top of vertical steps."""
-    last = np.r_[fpr[1:] != fpr[:-1], True]
-    return np.interp(_GRID, fpr[last], tpr[last])
+def _mean_curve(
+    curves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Average ROC curves at each false positive rate, without rounding off steps.
+
+    Between the rates at which one of the curves has a corner all are straight, so that
+    means of the heights just before and just after these rates say all.
+    """
+    grid = np.unique(np.concatenate([fpr for fpr, _ in curves]))
+    ends = [[], []]
+    for fpr, tpr in curves:
+        first, last = np.r_[True, np.diff(fpr) > 0], np.r_[np.diff(fpr) > 0, True]
+        # before a rate the lower end of a vertical step, after it the upper one;
+        # between corners, on the line from an upper end to the next lower one
+        rise = np.searchsorted(fpr[first], grid, side="left")
+        left, x = np.maximum(rise - 1, 0), fpr[first]
+        corner = x[np.minimum(rise, len(x) - 1)] == grid
+        width = np.maximum(x[np.minimum(rise, len(x) - 1)] - x[left], 1e-300)
+        low, high = tpr[first], tpr[last]
+        to = low[np.minimum(rise, len(x) - 1)]
+        between = high[left] + (to - high[left]) * (grid - x[left]) / width
+        ends[0].append(np.where(corner, to, between))
+        ends[1].append(np.where(corner, high[np.minimum(rise, len(x) - 1)], between))
+    before, after = (np.mean(side, axis=0) for side in ends)
+    return np.repeat(grid, 2), np.column_stack([before, after]).ravel()
 
 
 def _names(comparison: Comparison, pipelines: Sequence[str] | None) -> list[str]:
@@ -222,11 +245,11 @@ def _names(comparison: Comparison, pipelines: Sequence[str] | None) -> list[str]
 def _binary(comparison: Comparison, column: str) -> tuple[pd.DataFrame, object]:
     """Give the predictions of two classes, and the class that scores speak of."""
     table = comparison.predictions
-    classes = sorted(table["y_true"].unique())
+    classes = table["y_true"].unique()
     if column not in table or table[column].isna().all() or len(classes) != 2:
         what = {"score": "decisions", "proba": "probabilities"}[column]
         raise ValueError(
             f"Expected {what} about two classes, got {len(classes)} classes and "
             f"columns {list(table.columns)}; compare classifiers of two classes."
         )
-    return table, classes[-1]
+    return table, comparison.positive

@@ -101,6 +101,7 @@ def classifiers(people, tables):
     """Return classifiers fitted on recordings, and on a table of them."""
     path = people[0]
     labels = ["--labels", path / "labels.csv", "--label", "group", "--folds", 2]
+    labels += ["--repeats", 1, "--permutations", 0]
     by_recordings, by_table = path / "recordings.skops", path / "table.skops"
     with pytest.warns(RuntimeWarning, match="1 recordings are missing"):
         result = run("classify", "fit", path / "all.csv", *labels, "-o", by_recordings)
@@ -309,6 +310,7 @@ def test_weights_without_level(people, tmp_path):
     assert result.exit_code == 1
     assert "Expected weights with a level over trials" in result.output
     labels = ["--labels", path / "labels.csv", "--label", "group", "--folds", 2]
+    labels += ["--repeats", 1, "--permutations", 0]
     out = tmp_path / "model.skops"
     result = run("classify", "fit", *args, *labels, "-o", out)
     assert result.exit_code == 0, result.output

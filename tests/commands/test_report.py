@@ -74,7 +74,7 @@ def test_report(folder, tmp_path, monkeypatch):
         assert f"<td class=word>sub-{number}</td>" in text
     assert "sounds" in text
     assert [f">{n}<" in text for n in (3, 6)] == [True, True]
-    left_out = "<td class=word>sub-8</td><td class=word>no label (NaN)</td>"
+    left_out = "<td class=word>sub-8</td><td class=word>no label (n/a)</td>"
     assert left_out in text
     for section in ("Reconstruction", "Attention", "Comparison", "Calibration"):
         assert f'id="{section}"' in text

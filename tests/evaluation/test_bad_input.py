@@ -85,7 +85,7 @@ def test_what_is_left_out_is_listed(X, y):
             "reason": "no usable epoch in state 'auditory'",
         },
         {"kind": "participant", "name": "2", "reason": "no usable epoch"},
-        {"kind": "participant", "name": "3", "reason": "no label (NaN)"},
+        {"kind": "participant", "name": "3", "reason": "no label (n/a)"},
     ]
     assert set(result.predictions["participant"]) == {0, 1, 4, 5, 6, 7}
     np.testing.assert_array_equal(result.values(), expected.values())
@@ -161,9 +161,9 @@ def test_site_with_one_class(X):
     for metric, lacking in (("sensitivity", "b"), ("specificity", "a")):
         values = result.values(metric)["bands"]
         assert values.isna().to_list() == [site == lacking for site in "abc"]
-    assert "roc_auc is not defined on 2 of 3 folds" in repr(result)
-    assert "sensitivity is not defined on 1 of 3 folds" in repr(result)
-    assert "brier is not defined" not in repr(result)
+    assert "ROC AUC is not defined on 2 of 3 folds" in repr(result)
+    assert "sensitivity (migraine) is not defined on 1 of 3 folds" in repr(result)
+    assert "Brier score is not defined" not in repr(result)
 
 
 def test_what_a_pipeline_does_not_give_is_no_fault_of_folds(X, y):
@@ -173,7 +173,7 @@ def test_what_a_pipeline_does_not_give_is_no_fault_of_folds(X, y):
     pipelines = {"ridge": make_pipeline(BandPower(), Ridge())}
     numbers = np.linspace(20.5, 60.0, 8)
     result = compare(X, numbers, pipelines, cv=LeaveOneOut(), n_permutations=0)
-    assert "r2 is not defined on 8 of 8 folds" in repr(result)
+    assert "R² is not defined on 8 of 8 folds" in repr(result)
     assert "it has no mean" in repr(result)
 
 
@@ -218,8 +218,8 @@ def test_epochs_of_all_participants(cohort):
     # as lists, in which a missing label would become the word nan
     lacking = [np.nan if n < 9 else str(v) for n, v in enumerate(np.repeat(y, 9))]
     result = compare(epochs, lacking, PIPELINES, groups=names, **QUICK)
-    assert result.excluded["reason"].to_list() == ["no label (NaN)"]
-    assert result.settings["n_participants"] == len(people) - 1
+    assert result.excluded["reason"].to_list() == ["no label (n/a)"]
+    assert result.n_participants == len(people) - 1
     nobody = [None if n < 9 else str(name) for n, name in enumerate(names)]
     with pytest.raises(ValueError, match="groups without missing values, got 9"):
         compare(epochs, np.repeat(y, 9), PIPELINES, groups=nobody, **QUICK)

@@ -32,7 +32,6 @@ from mne_megfm.evaluation import (
     compare,
     learning_curve,
 )
-from mne_megfm.evaluation._tables import paired_differences
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
 
@@ -223,11 +222,6 @@ def test_summary_by_hand(made):
     assert_allclose(table.loc["all", "difference"], gain.mean())
     assert_allclose(table.loc["all", "difference_high"], gain.mean() + half, rtol=1e-5)
     assert np.isnan(table.loc["five", "p_value"])
-    # participants' shares of the AUC add up to it
-    flips = result.summary(test="sign-flip")
-    assert 0.0 < flips.loc["all", "p_value"] <= 1.0
-    with pytest.raises(ValueError, match="sign-flip"):
-        result.summary(test="t")
     with pytest.raises(ValueError, match="roc_auc"):
         result.summary("r2")
 
@@ -246,22 +240,6 @@ def test_intervals_stay_within_the_metric(rng):
     curve = learning_curve(X, y, {"a": linear(Values())}, train_sizes=[1.0], cv=cv)
     assert curve.summary()["high"].to_list() == [1.0]
     assert curve.summary("brier")["low"].min() >= 0.0
-
-
-@pytest.mark.parametrize("metric", ["roc_auc", "balanced_accuracy", "brier"])
-def test_differences_of_participants_add_up(made, metric):
-    """With folds of equal make-up, their mean is the difference of the metric."""
-    X, y = made
-    pipelines = {"a": linear(Values()), "b": linear(Values(), SelectKBest(k=1))}
-    result = compare(X, y, pipelines, n_permutations=0)
-    own, other = (
-        result.predictions[result.predictions["pipeline"] == name] for name in "ab"
-    )
-    values = result.values(metric).mean()
-    assert values["a"] != values["b"]
-    assert_allclose(
-        paired_differences(own, other, metric).mean(), values["a"] - values["b"]
-    )
 
 
 # -- leaks -----------------------------------------------------------------------------
@@ -499,8 +477,10 @@ def test_shown(made):
     assert "&lt;a&gt;" in html and "<a>" not in html
     for text in (html, repr(result)):
         assert "39 participants" in text
-        assert "participant 39: no label (NaN)" in text
-        assert "roc_auc" in text
+        assert "participant 39: no label (n/a)" in text
+        assert "by ROC AUC" in text
+        assert "sensitivity (migraine)" in text
+        assert "(20 control, 19 migraine), positive class: migraine" in text
 
 
 def test_pipelines_are_left_as_they_are(made):
@@ -510,3 +490,41 @@ def test_pipelines_are_left_as_they_are(made):
     compare(X, y, {"a": pipeline}, n_permutations=0)
     assert str(before) == str(pipeline)
     assert not hasattr(pipeline[-1], "coef_")
+
+
+# -- who, and of what ------------------------------------------------------------------
+def test_named_participants(made):
+    """Exclusions and predictions have names, and numbers do not depend on them."""
+    X, y = made
+    names = [f"sub-{n:02d}" for n in range(40, 0, -1)]
+    labels = [*y[:39], None]
+    settings = {"cv": StratifiedKFold(2), "n_permutations": 0}
+    result = compare(X, labels, {"a": linear(Values())}, names=names, **settings)
+    assert result.excluded["name"].to_list() == ["sub-01"]
+    assert set(result.predictions["participant"]) == set(names[:39])
+    plain = compare(X, labels, {"a": linear(Values())}, **settings)
+    assert_allclose(result.values(), plain.values())
+    with pytest.raises(ValueError, match="some twice; pass them as groups"):
+        compare(X, y, {"a": linear(Values())}, names=["a"] * 40)
+
+
+def test_positive_class(made):
+    """Sensitivity is that of the class named, also by a classifier."""
+    X, y = made
+    settings = {"cv": StratifiedKFold(4), "n_permutations": 0}
+    last = compare(X, y, {"a": linear(Values())}, **settings)
+    first = compare(X, y, {"a": linear(Values())}, positive="control", **settings)
+    assert (last.positive, first.positive) == ("migraine", "control")
+    assert_allclose(first.values("sensitivity"), last.values("specificity"))
+    assert_allclose(first.values("roc_auc"), last.values("roc_auc"))
+    assert_allclose(first.values("brier"), last.values("brier"))
+    assert_allclose(first.predictions["proba"], 1.0 - last.predictions["proba"])
+    assert "sensitivity (control)" in repr(first)
+    assert "positive class: control" in repr(first)
+    for call in (compare, learning_curve):
+        with pytest.raises(ValueError, match="'control', 'migraine'., got 'x'"):
+            call(X, y, {"a": linear(Values())}, positive="x")
+    from mne_megfm.evaluation._positive import order_classes
+
+    model = MEGFMClassifier(positive="control")
+    assert order_classes(y, None, [model]).tolist() == ["migraine", "control"]

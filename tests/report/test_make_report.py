@@ -138,7 +138,7 @@ def test_what_readers_must_know(full):
     assert "Simulated &lt;note&gt;." in about
     assert "Without explanations: neither maps" in about
     text = "".join(report.html)
-    assert "no label (NaN)" in text and "&lt;32&gt;" in text
+    assert "no label (n/a)" in text and "&lt;32&gt;" in text
     assert "Nadeau" in text and "mne-megfm" in text
     assert "random_state=7300000" in text  # the card of the bundled weights
 
@@ -212,13 +212,13 @@ def test_data_are_counted(cohort):
     X = [person.recordings for person in cohort]
     found = describe_data(X, [*cohort.labels[:3], None], cohort.names)
     assert found.index.to_list() == cohort.names.tolist()
-    assert found["label"].to_list() == [*cohort.labels[:3], "not known"]
+    assert found["label"].to_list() == [*cohort.labels[:3], "n/a"]
     assert set(found["array"]) == {"64 magnetometers"}
     assert found["auditory"].to_list() == [3, 3, 3, 3]
     assert found["rest"].to_list() == [3, 3, 3, 0]
     np.testing.assert_allclose(found["minutes"] * 60.0, [6.0, 6.0, 6.0, 3.0])
     counts = summarise(found).set_index("label")
-    assert counts.loc["not known", "rest: participants"] == 0
+    assert counts.loc["n/a", "rest: participants"] == 0
     assert counts["participants"].sum() == 4
     assert counts.loc["control", "rest: rows, median"] == 3
     with pytest.raises(ValueError, match=r"names with one value a participant \(4\)"):

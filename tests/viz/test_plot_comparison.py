@@ -77,17 +77,33 @@ def test_learning_curve(rng):
         {
             "pipeline": name, "size": size, "repeat": 0, "fold": fold,
             "metric": "roc_auc", "n_train": int(40 * size), "n_test": 10,
-            "value": value,
+            "value": value, "train": tuple(range(int(40 * size))),
         }
         for name, level in (("a", 0.9), ("b", 0.6))
         for size in (0.5, 1.0)
         for fold, value in enumerate(np.clip(rng.normal(level, 0.1, 5), 0, 1))
     ]  # fmt: skip
-    curve = LearningCurve(pd.DataFrame(rows), pd.DataFrame(), ["roc_auc"])
+    people = np.arange(50)
+    tested = pd.DataFrame(
+        {
+            "participant": people, "repeat": 0, "fold": people // 10,
+            "y_true": np.where(people % 2, "migraine", "control"),
+        }
+    )  # fmt: skip
+    predictions = pd.concat(
+        tested.assign(pipeline=name, size=size)
+        for name in ("a", "b")
+        for size in (0.5, 1.0)
+    )
+    curve = LearningCurve(
+        pd.DataFrame(rows), predictions, pd.DataFrame(), ["roc_auc"],
+        {"control": 25, "migraine": 25}, ["control", "migraine"], {"roc_auc": 0.5},
+    )  # fmt: skip
     (ax,) = plot_learning_curve(curve, show=False).axes
     table = curve.summary()
     assert _legend(ax) == ["a", "b"]
     assert ax.get_ylabel() == "ROC AUC"
+    assert "tested on 25 control, 25 migraine" in ax.get_xlabel()
     for name, bars in zip(["a", "b"], ax.containers, strict=True):
         line, _, (ends,) = bars
         assert_allclose(line.get_ydata(orig=False), table.loc[name]["mean"])
@@ -102,27 +118,50 @@ def test_learning_curve(rng):
 
 
 # -- ROC curves ------------------------------------------------------------------------
-def test_roc_is_the_mean_over_folds(comparison):
-    """At each false positive rate, the mean of what scikit-learn gives for folds."""
+def test_roc_has_the_area_that_it_states(comparison):
+    """The area under the curve drawn is the mean of scikit-learn's AUCs of folds."""
     (ax,) = plot_roc(comparison, show=False).axes
     lines = {x.get_label().partition(":")[0]: x for x in ax.get_lines()}
     table = comparison.predictions
     for name in comparison.pipelines:
-        part = table[table["pipeline"] == name]
         areas, heights = [], []
-        for _, fold in part.groupby(["repeat", "fold"]):
+        for _, fold in table[table["pipeline"] == name].groupby(["repeat", "fold"]):
             truth = fold["y_true"] == "migraine"
             fpr, tpr, _ = roc_curve(truth, fold["score"], drop_intermediate=False)
             areas.append(roc_auc_score(truth, fold["score"]))
             # with four controls a fold, 0.1 is on a flat stretch of all curves
             heights.append(tpr[fpr <= 0.1 * np.ones(len(fpr))].max())
         x, y = lines[name].get_data()
-        at_zero = y[np.flatnonzero(x == 0)[-1]]
-        assert_allclose(at_zero, np.mean(heights))
-        text = f"{name}: {np.mean(areas):.2f} (SD {np.std(areas, ddof=1):.2f})"
+        assert_allclose(np.trapezoid(y, x), np.mean(areas), atol=1e-12)
+        assert_allclose(y[np.flatnonzero(x == 0)[-1]], np.mean(heights))
+        low, high = comparison.summary().loc[name, ["low", "high"]]
+        text = f"{name}: {np.mean(areas):.2f} ({low:.2f} to {high:.2f})"
         assert text in _legend(ax)
         assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
         assert (np.diff(y) >= 0).all()
+    assert "16 control, 16 migraine" in ax.get_legend().get_title().get_text()
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_mean_roc_of_unequal_folds(comparison, tied):
+    """Five of a class in a fold or three, with ties or none: the area is the mean."""
+    rng = np.random.default_rng(1)
+    table = comparison.predictions.query("pipeline == 'poor'").copy()
+    table["score"] = rng.standard_normal(len(table))
+    if tied:
+        table["score"] = table["score"].round()
+    table["fold"] = np.arange(len(table)) % 3
+    other = type(comparison)(**{**vars(comparison), "predictions": table})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(other, "metrics", ["brier"])
+        (ax,) = plot_roc(other, ["poor"], show=False).axes
+    line = next(x for x in ax.get_lines() if x.get_label().startswith("poor"))
+    areas = [
+        roc_auc_score(fold["y_true"] == "migraine", fold["score"])
+        for _, fold in table.groupby(["repeat", "fold"])
+    ]
+    x, y = line.get_data()
+    assert_allclose(np.trapezoid(y, x), np.mean(areas), atol=1e-12)
 
 
 def test_roc_of_one_pipeline_has_its_folds(comparison):
