@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import mne
 import numpy as np
 from joblib import Parallel, delayed
@@ -70,13 +71,15 @@ def check_events(
 
     Raises
     ------
+    click.UsageError
+        If there are no recordings of a state.
     ValueError
-        If there are no recordings of a state, or none of them has one of its events.
+        If none of them has one of its events.
     """
     states = {source.task for source in sources if source.task}
     unknown = sorted(set(reading.events) - states)
     if unknown:
-        raise ValueError(
+        raise click.UsageError(
             f"Expected --events of states that there are ({', '.join(sorted(states))}"
             f"), got {', '.join(unknown)}."
         )
