@@ -192,7 +192,8 @@ def reading_as_before(reading: Reading, before: dict[str, Any]) -> Reading:
     source = click.get_current_context().get_parameter_source
     default = click.core.ParameterSource.DEFAULT
     given = {part.name: getattr(reading, part.name) for part in fields(Reading)}
-    kept = {name: before[name] for name in given if source(name) is default}
+    earlier = vars(Reading(**before))
+    kept = {name: earlier[name] for name in given if source(name) is default}
     return _reading(given | kept)
 
 
