@@ -26,7 +26,8 @@ _SAMPLES = 9
 def complete(raw: BaseRaw, path: Path, bids: Any = None) -> None:
     """Set where the head was in a recording of a KIT system, if it is one.
 
-    What it tells itself stays; where nothing tells, ``dev_head_t`` becomes ``None``.
+    What it tells itself stays; where nothing tells, ``dev_head_t`` is the identity,
+    which :func:`mne_megfm.sensors.device_to_head` knows for what it is.
 
     Parameters
     ----------
@@ -47,7 +48,6 @@ def complete(raw: BaseRaw, path: Path, bids: Any = None) -> None:
     _check_length(raw, path)
     if raw.info["dig"]:
         return
-    raw.info["dev_head_t"] = None
     if bids is None:
         return
     markers = _markers(bids)

@@ -19,8 +19,9 @@ from ..models import STATES
 from ..pretraining import state_kind
 from ..pretraining._level_checkpoint import LEVEL
 from ..weights import weights_path
+from ._epochs import check_events
 from ._options import PLAIN, Reading
-from ._rows import check_events, read_source
+from ._rows import read_source
 from ._sources import Source
 
 _MISSING, _MAP = "_missing", "_response_region"
@@ -124,7 +125,7 @@ def describe_by_level(
             "without; take rows of epochs or windows, by which `mne-megfm classify` "
             "describes participants, too."
         )
-    check_events(sources, reading)
+    check_events(sources, reading, n_jobs)
     by_name = group_by_participant(sources)
     transformer = MEGFMTransformer(**params, unit="participant", participants="level")
     log_level = get_config("MNE_LOGGING_LEVEL", "WARNING")

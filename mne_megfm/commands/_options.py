@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import click
 
 
-@dataclass(frozen=True)
-class Reading:
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """What continuous recordings go through.
+
+    Attributes
+    ----------
+    highpass, lowpass : float | None
+        Edges of the filter in Hz.
+    notch : float | None
+        Frequency of the mains in Hz; its harmonics are filtered as well.
+    maxwell : bool
+        Whether to use signal-space separation.
+    st_duration : float | None
+        Length of its temporal extension in s.
+    """
+
+    highpass: float | None = None
+    lowpass: float | None = None
+    notch: float | None = None
+    maxwell: bool = False
+    st_duration: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(Filters):
     """How recordings are read.
 
     Attributes
@@ -22,6 +47,8 @@ class Reading:
         states stay in one piece.
     tmin, tmax : float
         Start and end of an epoch from its event, in s; the end is not part of it.
+    highpass, lowpass, notch, maxwell, st_duration
+        See `Filters`.
     """
 
     states: dict[str, list[str]] = field(default_factory=dict)
@@ -52,8 +79,57 @@ def parse_groups(
     return groups
 
 
+def filter_options(highpass: float) -> Callable[[Callable], Callable]:
+    """Add the fields of a `Filters` to a command, with this high-pass by default."""
+    options = [
+        click.option(
+            "--highpass",
+            default=highpass,
+            show_default=True,
+            help="Lower edge of the filter in Hz; 0 for none.",
+        ),
+        click.option("--lowpass", type=float, help="Upper edge of the filter in Hz."),
+        click.option(
+            "--notch",
+            type=float,
+            help="Frequency of the mains in Hz; harmonics go with it.",
+        ),
+        click.option("--maxwell", is_flag=True, help="Use signal-space separation."),
+        click.option("--st-duration", type=float, help="Its temporal extension in s."),
+    ]
+    return functools.partial(_add, options)
+
+
+def check_filters(
+    highpass: float | None,
+    lowpass: float | None,
+    notch: float | None,
+    maxwell: bool,
+    st_duration: float | None,
+) -> Filters:
+    """Check what was given for a `Filters`; a high-pass of 0 is none."""
+    highpass = highpass or 0.0
+    if st_duration is not None and not maxwell:
+        raise click.UsageError("Expected --maxwell with --st-duration.")
+    values = {"lowpass": lowpass, "notch": notch, "st-duration": st_duration}
+    for name, value in values.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise click.UsageError(f"Expected --{name} to be above 0, got {value}.")
+    if not 0 <= highpass < (float("inf") if lowpass is None else lowpass):
+        raise click.UsageError(
+            f"Expected --highpass from 0 Hz to less than --lowpass, got {highpass}."
+        )
+    return Filters(
+        highpass=highpass or None,
+        lowpass=lowpass,
+        notch=notch,
+        maxwell=maxwell,
+        st_duration=st_duration,
+    )
+
+
 def reading_options(function: Callable) -> Callable:
-    """Add the fields of a `Reading` to a command."""
+    """Add the fields of a `Reading` to a command, which gets one as ``reading``."""
     options = [
         click.option(
             "--state",
@@ -69,8 +145,12 @@ def reading_options(function: Callable) -> Callable:
             multiple=True,
             metavar="STATE=EVENT,...",
             callback=parse_groups,
-            help="Cut continuous recordings of a state around these events (* for "
-            "all); without, they have no responses.",
+            help="Cut continuous recordings of a state around these events: names of "
+            "annotations (events.tsv), parts of such names between slashes, else "
+            "numbers of the trigger channel; * for all, of annotations alone if there "
+            "is an events.tsv. Annotations that begin with BAD or EDGE are no events. "
+            "Of recordings that are epochs already, these are taken. Without, "
+            "continuous recordings have no responses.",
         ),
         click.option(
             "--tmin",
@@ -85,6 +165,50 @@ def reading_options(function: Callable) -> Callable:
             help="End of such an epoch from its event, in s.",
         ),
     ]
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> Any:
+        given = {part.name: kwargs.pop(part.name) for part in fields(Reading)}
+        return function(*args, reading=_reading(given), **kwargs)
+
+    return _add(options, filter_options(0.0)(command))
+
+
+def reading_as_before(reading: Reading, before: dict[str, Any]) -> Reading:
+    """Take what no option of the present command says from an earlier reading.
+
+    Parameters
+    ----------
+    reading : Reading
+        What the options of the present command say.
+    before : dict
+        The fields of the earlier one.
+
+    Returns
+    -------
+    reading : Reading
+        What to do.
+    """
+    source = click.get_current_context().get_parameter_source
+    default = click.core.ParameterSource.DEFAULT
+    given = {part.name: getattr(reading, part.name) for part in fields(Reading)}
+    earlier = vars(Reading(**before))
+    kept = {name: earlier[name] for name in given if source(name) is default}
+    return _reading(given | kept)
+
+
+def _reading(given: dict[str, Any]) -> Reading:
+    names = [part.name for part in fields(Filters)]
+    filters = check_filters(**{name: given.pop(name) for name in names})
+    if not given["tmin"] < given["tmax"]:
+        raise click.UsageError(
+            f"Expected --tmin to be less than --tmax, got {given['tmin']} and "
+            f"{given['tmax']}."
+        )
+    return Reading(**given, **vars(filters))
+
+
+def _add(options: list[Callable], function: Callable) -> Callable:
     for option in reversed(options):
         function = option(function)
     return function

@@ -15,24 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 import mne
 import numpy as np
-from mne.io.constants import FIFF
 from mne.utils import use_log_level
 
 from .._version import __version__
 from ..inputs import as_recordings, centre_windows, iter_windows
-from ..sensors import compute_mapping
+from ..sensors import compute_mapping, device_to_head
 from ..store import WindowStore
 from ._epochs import cut_epochs
+from ._files import is_fif
+from ._filtering import clean
+from ._options import Filters
 from ._sources import Source
 
 if TYPE_CHECKING:
-    from mne.io import BaseRaw
-
     from ..inputs import Recording
 
 WRITTEN, THERE, LEFT_OUT, FAILED = "written", "there", "left out", "failed"
-#: Centre of the expansion without a head shape, in head coordinates (m).
-HEAD_ORIGIN = (0.0, 0.0, 0.04)
 #: Order of the columns of the log.
 COLUMNS = (
     "outcome",
@@ -50,32 +48,21 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Parameters:
+@dataclass(frozen=True, kw_only=True)
+class Parameters(Filters):
     """How recordings are prepared.
 
     Attributes
     ----------
-    highpass, lowpass : float | None
-        Edges of the filter in Hz.
-    notch : float | None
-        Frequency of the mains in Hz; its harmonics are filtered as well.
-    maxwell : bool
-        Whether to use signal-space separation.
-    st_duration : float | None
-        Length of its temporal extension in s.
     events : dict
         Events that windows are cut around, for each state; without, windows follow
         each other.
     tmin : float
         Start of such a window from its event in s.
+    highpass, lowpass, notch, maxwell, st_duration
+        See `Filters`.
     """
 
-    highpass: float | None = 0.5
-    lowpass: float | None = None
-    notch: float | None = None
-    maxwell: bool = False
-    st_duration: float | None = None
     events: dict[str, list[str]] | None = None
     tmin: float = -0.2
 
@@ -159,7 +146,12 @@ def _prepare(source: Source, params: Parameters, path: Path) -> dict[str, Any]:
                 )
         return {"outcome": THERE}
     raw = source.read()
-    if source.path.suffix == ".fif":
+    if not isinstance(raw, mne.io.BaseRaw):
+        raise ValueError(
+            f"Expected a continuous recording, got {raw!r}; the store takes no epochs "
+            "or averages."
+        )
+    if is_fif(source.path):
         files = [Path(file) for file in raw.filenames]  # all parts of it
     facts = {
         "file": source.relative,
@@ -171,14 +163,17 @@ def _prepare(source: Source, params: Parameters, path: Path) -> dict[str, Any]:
         "parameters": settings,
         "software": _software(),
     }
-    raw = _clean(raw, source, params)
+    raw = clean(raw, params, source.calibration())
     rows = raw
     if settings["events"] is not None:
         tmin = settings["tmin"]
         length = store.n_times / store.sfreq
-        rows = cut_epochs(raw, settings["events"], tmin, tmin + length)
+        own = source.has_events_table()
+        rows = cut_epochs(
+            raw, settings["events"], tmin, tmin + length, only_annotations=own
+        )
     windows, n_valid, start, array = _windows(rows, raw.first_samp, store)
-    head = raw.info["dev_head_t"]
+    head = device_to_head(raw.info)
     try:
         store.append(
             windows,
@@ -204,53 +199,8 @@ def _prepare(source: Source, params: Parameters, path: Path) -> dict[str, Any]:
     }
 
 
-def _clean(raw: BaseRaw, source: Source, params: Parameters) -> BaseRaw:
-    """Filter a recording as asked for."""
-    info = raw.info
-    was_separated = any(
-        record.get("max_info", {}).get("sss_info") for record in info["proc_history"]
-    )
-    if info.get("maxshield") and not was_separated and not params.maxwell:
-        raise ValueError(
-            "Expected a recording without internal active shielding, got one that "
-            "Maxwell filtering has not cleaned yet; pass --maxwell."
-        )
-    picks = mne.pick_types(info, meg=True, ref_meg=True, stim=True, exclude=())
-    raw.pick(picks)
-    if params.maxwell and not was_separated:
-        in_head = info["dev_head_t"] is not None
-        raw = mne.preprocessing.maxwell_filter(
-            raw.load_data(),
-            origin="auto" if not in_head or _has_headshape(info) else HEAD_ORIGIN,
-            coord_frame="head" if in_head else "meg",
-            st_duration=params.st_duration,
-            ignore_ref=not raw.compensation_grade,
-            **source.calibration(),
-        )
-    good = mne.pick_types(raw.info, meg=True, ref_meg=False, exclude="bads")
-    half = raw.info["sfreq"] / 2
-    highpass, lowpass = params.highpass, params.lowpass
-    # what the recording went through already is not to be done again
-    if highpass is not None and raw.info["highpass"] >= highpass:
-        highpass = None
-    if lowpass is not None and min(raw.info["lowpass"], half) <= lowpass:
-        lowpass = None
-    if params.notch is not None and params.notch < half:
-        harmonics = np.arange(params.notch, half, params.notch)
-        raw.load_data().notch_filter(harmonics, good)
-    if highpass is not None or lowpass is not None:
-        raw.load_data().filter(highpass, lowpass, good)
-    return raw
-
-
-def _has_headshape(info: mne.Info) -> bool:
-    """Tell whether there are points on the head to fit a sphere to."""
-    kinds = [int(point["kind"]) for point in info["dig"] or ()]
-    return kinds.count(FIFF.FIFFV_POINT_EXTRA) > 10
-
-
 def _windows(
-    rows: BaseRaw | mne.Epochs, first_samp: int, store: WindowStore
+    rows: mne.io.BaseRaw | mne.Epochs, first_samp: int, store: WindowStore
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     """Bring rows to canonical windows, centred over the recording."""
     arrays = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,14 @@ from mne.utils import get_config, logger, use_log_level
 
 from ..estimators import MEGFMTransformer
 from ..inputs import as_recordings
-from . import _kit
-from ._epochs import cut_epochs
+from ._epochs import check_events, cut_epochs, select_epochs
+from ._filtering import check_unfiltered, clean
 from ._options import PLAIN, Reading
-from ._sources import Source, find_sources, name_states
+from ._sources import Source, find_sources, list_files, name_states
 from ._tables import SUFFIXES
 
 #: Columns of a table of features that are no features.
 KEYS = ["participant", "state", "file", "row"]
-
-
-def read_recording(path: Path) -> Any:
-    """Read whatever MNE reads: epochs and averages by their names, else a Raw."""
-    name = path.name.removesuffix(".gz")
-    if name.endswith(("-epo.fif", "_epo.fif")):
-        return mne.read_epochs(path)
-    if name.endswith(("-ave.fif", "_ave.fif")):
-        return mne.read_evokeds(path)
-    raw = mne.io.read_raw(path)
-    _kit.complete(raw, path)
-    return raw
 
 
 def list_recordings(
@@ -48,18 +35,8 @@ def list_recordings(
     if len(paths) == 1 and (
         paths[0].suffix in SUFFIXES or any(paths[0].glob("sub-*/"))
     ):
-        return _usable(find_sources(paths[0], states))
-    sources = [
-        Source(
-            name=path.name,
-            participant=_entity(path.name, "sub") or path.stem,
-            task=_entity(path.name, "task"),
-            path=path,
-            relative=path.as_posix(),
-        )
-        for path in paths
-    ]
-    return _usable(name_states(sources, states))
+        return _usable(find_sources(paths[0], states, epochs=True))
+    return _usable(name_states(list_files(paths), states))
 
 
 def _usable(sources: list[Source]) -> list[Source]:
@@ -75,15 +52,8 @@ def _usable(sources: list[Source]) -> list[Source]:
     return usable
 
 
-def _entity(name: str, key: str) -> str:
-    found = re.search(rf"(?:^|_){key}-([^_.]+)", name)
-    if not found:
-        return ""
-    return f"sub-{found[1]}" if key == "sub" else found[1]
-
-
 def read_source(source: Source, reading: Reading) -> Any:
-    """Read a recording, with the bad channels of its table, and cut it.
+    """Read a recording, with the bad channels of its table, filter and cut it.
 
     Parameters
     ----------
@@ -100,30 +70,29 @@ def read_source(source: Source, reading: Reading) -> Any:
     Raises
     ------
     ValueError
-        If what is to be cut has been cut already, or has no such events.
+        If what is to be filtered or cut has been cut already, or has no such events.
     """
-    inst = read_recording(source.path) if source.bids is None else source.read()
-    for one in inst if isinstance(inst, list) else [inst]:
-        one.info["bads"] = sorted({*one.info["bads"], *source.bads})
-    if source.task not in reading.events:
+    inst = source.read()
+    is_raw = isinstance(inst, mne.io.BaseRaw)
+    with use_log_level("warning"):
+        if is_raw:
+            inst = clean(inst, reading, source.calibration())
+        else:
+            check_unfiltered(inst, reading)
+    wanted = reading.events.get(source.task)
+    if wanted is None:
         return inst
-    if not isinstance(inst, mne.io.BaseRaw):
+    if isinstance(inst, list):
         raise ValueError(
-            f"Expected a continuous recording to cut around events, got {inst!r}; "
+            f"Expected a continuous recording or epochs for --events, got {inst!r}; "
             f"leave {source.task} out of --events."
         )
-    return cut_epochs(inst, reading.events[source.task], reading.tmin, reading.tmax)
-
-
-def check_events(sources: list[Source], reading: Reading) -> None:
-    """See that there are recordings of the states that are to be cut."""
-    states = {source.task for source in sources if source.task}
-    unknown = sorted(set(reading.events) - states)
-    if unknown:
-        raise ValueError(
-            f"Expected --events of states that there are ({', '.join(sorted(states))}"
-            f"), got {', '.join(unknown)}."
+    if is_raw:
+        own = source.has_events_table()
+        return cut_epochs(
+            inst, wanted, reading.tmin, reading.tmax, only_annotations=own
         )
+    return select_epochs(inst, wanted)
 
 
 def extract_rows(
@@ -158,7 +127,7 @@ def extract_rows(
     ValueError
         If rows of one recording are longer than those of another.
     """
-    check_events(sources, reading)
+    check_events(sources, reading, n_jobs)
     level = get_config("MNE_LOGGING_LEVEL", "WARNING")
     frames = Parallel(n_jobs=n_jobs)(
         delayed(_rows)(source, params, reading, level) for source in sources

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mne
 import pandas as pd
+from mne.utils import use_log_level
 
 from . import _kit
+from ._files import identify, later_parts, part_before, read_recording
 
 if TYPE_CHECKING:
     from mne.io import BaseRaw
@@ -20,6 +24,10 @@ _BTI = ".pdf"  # mne-bids' name for a folder of a BTi/4D system
 _BESIDE = {"markers", "headshape", "digitizer", "electrodes"}
 _CALIBRATION = {"calibration", "crosstalk"}
 _CONTINUED = "read with the first part of the recording"
+#: What recordings went through, by proc or desc in their names, best first; others are
+#: better than none, and what was made to fit an ICA is worst.
+_PROCESSED = ("clean", "ica", "ssp", "filt", "tsss", "sss")
+_FOR_ICA = "icafit"
 _INSTALL = "pip install 'mne-megfm[archive]'"
 
 
@@ -47,6 +55,12 @@ class Source:
         Bad channels beyond those that the recording names.
     left_out : str
         Why it is not to be prepared, if so.
+    broken : str
+        Why it cannot be read, if that is known before.
+    line : str
+        Where a table lists it.
+    is_guess : bool
+        Whether the participant is the file itself, since nothing names one.
     """
 
     name: str
@@ -58,33 +72,59 @@ class Source:
     bids: Any = None
     bads: tuple[str, ...] = ()
     left_out: str = ""
+    broken: str = ""
+    line: str = ""
+    is_guess: bool = False
 
-    def read(self) -> BaseRaw:
+    def __str__(self) -> str:
+        return f"{self.relative} ({self.line})" if self.line else self.relative
+
+    def read(self) -> Any:
         """Open the recording, without its data.
 
         Returns
         -------
-        raw : Raw
+        inst : Raw | Epochs | list of Evoked
             The recording, with bad channels, events and bad spans.
-        """
-        if self.bids is None:
-            # whether MaxShield data can be used is settled by who prepares them
-            extra = {"allow_maxshield": True} if self.path.suffix == ".fif" else {}
-            raw = mne.io.read_raw(self.path, **extra)
-        else:
-            from mne_bids import read_raw_bids
 
+        Raises
+        ------
+        ValueError
+            If it cannot be read, or has no channels that are to be bad.
+        """
+        if self.broken:
+            raise ValueError(self.broken)
+        if self.bids is None:
+            inst = read_recording(self.path)
+        else:
+            inst = self._read_bids()
+        for one in inst if isinstance(inst, list) else [inst]:
+            missing = [name for name in self.bads if name not in one.ch_names]
+            if missing:
+                raise ValueError(
+                    f"Expected bad channels that the recording has, got {missing[:3]}; "
+                    "correct the table."
+                )
+            one.info["bads"] = sorted({*one.info["bads"], *self.bads})
+        return inst
+
+    def _read_bids(self) -> BaseRaw:
+        from mne_bids import read_raw_bids
+
+        with use_log_level("warning"), warnings.catch_warnings():
+            # it writes out what participants.tsv says of a person, a diagnosis perhaps
+            warnings.filterwarnings("ignore", "Unable to map the following column")
             raw = read_raw_bids(self.bids)
             _restore_bad_spans(raw, self.path)
         _kit.complete(raw, self.path, self.bids)
-        missing = [name for name in self.bads if name not in raw.ch_names]
-        if missing:
-            raise ValueError(
-                f"Expected bad channels that the recording has, got {missing[:3]}; "
-                "correct the table."
-            )
-        raw.info["bads"] = sorted({*raw.info["bads"], *self.bads})
         return raw
+
+    def has_events_table(self) -> bool:
+        """Tell whether there is an events.tsv, which lists all events."""
+        if self.bids is None:
+            return False
+        found = self.bids.find_matching_sidecar("events", ".tsv", on_error="ignore")
+        return found is not None
 
     def calibration(self) -> dict[str, Path]:
         """Find fine calibration and cross-talk files, for Maxwell filtering.
@@ -104,7 +144,12 @@ class Source:
 
 
 def find_sources(
-    root: Path, states: dict[str, list[str]], *, prefix: str = "", site: str = ""
+    root: Path,
+    states: dict[str, list[str]],
+    *,
+    prefix: str = "",
+    site: str = "",
+    epochs: bool = False,
 ) -> list[Source]:
     """List the recordings of a BIDS data set or of a table.
 
@@ -119,6 +164,9 @@ def find_sources(
         What is put before the names of participants and recordings.
     site : str
         Site of recordings whose data set does not tell.
+    epochs : bool
+        Whether epochs of a data set of derivatives are taken, which are then preferred
+        to continuous data of the same recording.
 
     Returns
     -------
@@ -128,10 +176,11 @@ def find_sources(
     Raises
     ------
     ValueError
-        If there are none, or states are not told clearly.
+        If there are none, states are not told clearly, or a table lists a recording
+        as of different participants.
     """
     if root.is_dir():
-        sources = _in_bids(root, site)
+        sources = _in_bids(root, site, epochs)
     elif root.is_file():
         sources = _in_table(root, site)
     else:
@@ -144,6 +193,7 @@ def find_sources(
             f"Expected MEG recordings in {root}, got none; a BIDS data set has them in "
             "sub-*/meg or sub-*/ses-*/meg."
         )
+    sources = read_once(sources)
     sources = [
         replace(s, name=prefix + s.name, participant=prefix + s.participant)
         for s in sources
@@ -181,7 +231,113 @@ def name_states(sources: list[Source], states: dict[str, list[str]]) -> list[Sou
     return named
 
 
-def _in_bids(root: Path, site: str) -> list[Source]:
+def list_files(paths: list[Path]) -> list[Source]:
+    """List recordings by their files, whose names tell participant and task."""
+    sources = []
+    for path in paths:
+        participant, task = _entity(path.name, "sub"), _entity(path.name, "task")
+        sources.append(
+            Source(
+                name=path.name,
+                participant=participant or _stem(path),
+                task=task,
+                path=path,
+                relative=path.as_posix(),
+                is_guess=not participant,
+            )
+        )
+    return read_once(sources)
+
+
+def read_once(sources: list[Source]) -> list[Source]:
+    """Leave out files listed twice, and those that are read with another one.
+
+    Parameters
+    ----------
+    sources : list of Source
+        Recordings by their files.
+
+    Returns
+    -------
+    sources : list of Source
+        The same, some with a reason to leave them out. Later parts of a recording
+        whose first part is not among them cannot be read.
+
+    Raises
+    ------
+    ValueError
+        If a file, or the parts of a recording, are of different participants or tasks.
+    """
+    listed: dict[Any, Source] = {}
+    once = []
+    for source in sources:
+        twin = listed.setdefault(identify(source.path), source)
+        if twin is not source and not source.left_out:
+            _check_same(twin, source, "is the same file")
+            source = replace(source, left_out=f"the same file as {twin}")
+        once.append(source)
+    read_with = {
+        identify(part): source
+        for source in reversed(once)  # first ones stay
+        for part in later_parts(source.path)
+    }
+    joined = []
+    for source in once:
+        first = read_with.get(identify(source.path))
+        folder = next(
+            (
+                listed[k]
+                for k in map(identify, source.path.absolute().parents)
+                if k in listed
+            ),
+            None,
+        )
+        if source.left_out:
+            if source.left_out == _CONTINUED and first is None:
+                reason = "by its name a later part, to which no file leads"
+                source = replace(source, left_out=reason)
+        elif first is not None:
+            _check_same(first, source, "is read with it")
+            source = replace(source, left_out=_CONTINUED)
+        elif folder is not None:
+            source = replace(source, left_out=f"a file of {folder}")
+        elif (before := part_before(source.path)) is not None:
+            source = replace(
+                source,
+                broken=f"Expected a recording with its first file, got a later part "
+                f"that goes on from {before.name}; give the first file, with which MNE "
+                "reads the others.",
+            )
+        joined.append(source)
+    return joined
+
+
+def _check_same(first: Source, other: Source, relation: str) -> None:
+    """Refuse one recording under different participants or tasks."""
+    guessed = first.is_guess or other.is_guess
+    for what, one, two, unknown in (
+        ("participant", first.participant, other.participant, guessed),
+        ("state", first.task, other.task, not (first.task and other.task)),
+    ):
+        if one != two and not unknown:
+            raise ValueError(
+                f"Expected a recording to be of one {what}, got {first} of {one}, and "
+                f"{other}, which {relation}, of {two}; correct one, or leave it out."
+            )
+
+
+def _entity(name: str, key: str) -> str:
+    found = re.search(rf"(?:^|_){key}-([^_.]+)", name)
+    if not found:
+        return ""
+    return f"sub-{found[1]}" if key == "sub" else found[1]
+
+
+def _stem(path: Path) -> str:
+    return Path(path.name.removesuffix(".gz")).stem
+
+
+def _in_bids(root: Path, site: str, epochs: bool) -> list[Source]:
     try:
         import mne_bids
     except ImportError as error:
@@ -189,7 +345,7 @@ def _in_bids(root: Path, site: str) -> list[Source]:
             f"Expected mne-bids to read BIDS data sets, got none ({error}); {_INSTALL}."
         ) from error
     sites = _participants_sites(root)
-    sources = []
+    sources, entities = [], []
     folders = [*root.glob("sub-*/meg"), *root.glob("sub-*/ses-*/meg")]
     for path in sorted(path for folder in folders for path in folder.iterdir()):
         extension = path.suffix.lower()
@@ -209,6 +365,7 @@ def _in_bids(root: Path, site: str) -> list[Source]:
             sources.append(
                 Source(path.stem, subject, "", path, relative, left_out=reason)
             )
+            entities.append(None)
             continue
         if bids.suffix in _BESIDE or bids.acquisition in _CALIBRATION:
             continue
@@ -222,11 +379,41 @@ def _in_bids(root: Path, site: str) -> list[Source]:
                 path=path,
                 relative=relative,
                 site=sites.get(subject, site),
-                bids=bids,
-                left_out=_reason(bids, subject),
+                bids=bids if bids.suffix == "meg" else None,
+                left_out=_reason(bids, subject, epochs),
             )
         )
-    return _with_first_parts(sources)
+        entities.append(bids)
+    return _with_first_parts(_choose_versions(sources, entities))
+
+
+def _choose_versions(sources: list[Source], entities: list[Any]) -> list[Source]:
+    """Take one version of each recording: epochs, then what is processed most."""
+    keys = ("subject", "session", "task", "acquisition", "recording")
+    candidates: dict[tuple, list[tuple[int, tuple, Any]]] = {}
+    for number, (source, bids) in enumerate(zip(sources, entities, strict=True)):
+        if bids is not None and not source.left_out:
+            process = bids.processing or bids.description or ""
+            ranks = {name: rank for rank, name in enumerate(_PROCESSED)}
+            rank = ranks.get(process, len(ranks) + (not process))
+            rank = len(ranks) + 2 if process == _FOR_ICA else rank
+            order = (bids.suffix != "epo", rank, process, bids.suffix)
+            key = tuple(getattr(bids, key) for key in keys)
+            candidates.setdefault(key, []).append((number, order, bids.run))
+    chosen = list(sources)
+    for versions in candidates.values():
+        for number, order, run in versions:
+            better = [
+                (other_order, other)
+                for other, other_order, other_run in versions
+                # epochs of all runs stand for each of them
+                if other_order < order and other_run in (run, None)
+            ]
+            if better:
+                taken = sources[min(better)[1]].relative
+                reason = f"{taken} is taken, a later version of the same recording"
+                chosen[number] = replace(sources[number], left_out=reason)
+    return chosen
 
 
 def _with_first_parts(sources: list[Source]) -> list[Source]:
@@ -234,7 +421,7 @@ def _with_first_parts(sources: list[Source]) -> list[Source]:
     begun = {source.name for source in sources if source.left_out != _CONTINUED}
     complete = []
     for source in sources:
-        if source.name not in begun:
+        if source.name not in begun and source.bids is not None:
             begun.add(source.name)
             first = source.bids.copy().update(split="1".zfill(len(source.bids.split)))
             relative = Path(source.relative).with_name(first.basename).as_posix()
@@ -245,11 +432,13 @@ def _with_first_parts(sources: list[Source]) -> list[Source]:
     return complete
 
 
-def _reason(bids: Any, subject: str) -> str:
+def _reason(bids: Any, subject: str, epochs: bool) -> str:
     """Say why a file of a BIDS data set is no recording to prepare."""
     if f"sub-{bids.subject}" != subject:
         return f"its name says sub-{bids.subject} in the folder of {subject}"
-    if bids.suffix != "meg":
+    if bids.suffix == "epo" and not epochs:
+        return "epochs, not a continuous recording"
+    if bids.suffix not in {"meg", "raw", "epo"}:
         return f"a file of kind {bids.suffix!r}, not a recording"
     if bids.subject == "emptyroom" or bids.task in {"noise", "emptyroom"}:
         return "empty room"
@@ -289,17 +478,17 @@ def _in_table(path: Path, site: str) -> list[Source]:
                 f"{row['file']!r}, {row['participant']!r} and {row['state']!r}."
             )
         file = path.parent / row["file"]
+        bads = map(str.strip, row.get("bads", "").split(";"))
         sources.append(
             Source(
-                name=row.get("name") or f"{row['participant']}_{file.stem}",
+                name=row.get("name") or f"{row['participant']}_{_stem(file)}",
                 participant=row["participant"],
                 task=row["state"],
                 path=file,
                 relative=row["file"],
                 site=row.get("site") or site,
-                bads=tuple(
-                    filter(None, map(str.strip, row.get("bads", "").split(";")))
-                ),
+                bads=tuple(filter(None, bads)),
+                line=f"line {number} of {path.name}",
             )
         )
     return sources

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ._group import Command, run_as_module
-from ._options import Reading, reading_options
+from ._options import Reading, reading_as_before, reading_options
 
 FORMAT = "mne-megfm classifier 2"
 #: What a saved classifier is made of, beyond the types that skops trusts by itself.
@@ -79,10 +79,7 @@ def fit(
     label: str,
     out: Path,
     weights: str | None,
-    states: dict[str, list[str]],
-    events: dict[str, list[str]],
-    tmin: float,
-    tmax: float,
+    reading: Reading,
     jobs: int,
     folds: int,
     repeats: int,
@@ -108,7 +105,7 @@ def fit(
     from ._tables import check_target
 
     check_target(out, overwrite, (".skops",))
-    told = describe(data, weights, Reading(states, events, tmin, tmax), jobs)
+    told = describe(data, weights, reading, jobs)
     click.echo(told.summary())
     described = told.frame
     y = read_labels(labels, label)
@@ -171,16 +168,11 @@ def fit(
 @reading_options
 @click.option("--jobs", **_JOBS)
 @click.option("--overwrite", is_flag=True)
-@click.pass_context
 def predict(
-    context: click.Context,
     classifier: Path,
     data: Path,
     out: Path,
-    states: dict[str, list[str]],
-    events: dict[str, list[str]],
-    tmin: float,
-    tmax: float,
+    reading: Reading,
     jobs: int,
     overwrite: bool,
 ) -> None:
@@ -198,11 +190,8 @@ def predict(
     check_target(out, overwrite, SUFFIXES)
     content = _load(classifier)
     pipeline = content["pipeline"]
-    given = {"states": states, "events": events, "tmin": tmin, "tmax": tmax}
-    for name in given:
-        if context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT:
-            given[name] = content["reading"][name]
-    X = describe_as(data, content, Reading(**given), jobs)
+    reading = reading_as_before(reading, content["reading"])
+    X = describe_as(data, content, reading, jobs)
     frame = pd.DataFrame(
         {"participant": X.index, "prediction": pipeline.predict(X.to_numpy())}
     )

@@ -138,10 +138,14 @@ def find_recording(path: Path | None) -> tuple[Any, str]:
     import mne
 
     from ..datasets import simulate_cohort
-    from ._rows import read_recording
+    from ._files import read_recording
+    from ._filtering import clean
+    from ._options import Filters
 
     if path is not None:
-        return read_recording(path), f"your recording {path.name}"
+        inst = read_recording(path)
+        inst = clean(inst, Filters()) if isinstance(inst, mne.io.BaseRaw) else inst
+        return inst, f"your recording {path.name}"
     folder = os.environ.get("MNE_MEGFM_TEST_DATA")
     found = Path(folder or ".") / "kit157-auditory_raw.fif"
     if folder and found.is_file():

@@ -60,10 +60,7 @@ def command(
     recordings: tuple[Path, ...],
     out: Path,
     participants: bool,
-    states: dict[str, list[str]],
-    events: dict[str, list[str]],
-    tmin: float,
-    tmax: float,
+    reading: Reading,
     weights: str,
     pooling: str | None,
     device: str,
@@ -93,8 +90,7 @@ def command(
             "Expected --pooling without --participants, got both; the level over "
             "trials does not pool tokens."
         )
-    reading = Reading(states, events, tmin, tmax)
-    sources = list_recordings(list(recordings), states)
+    sources = list_recordings(list(recordings), reading.states)
     params = {"weights": weights, "device": device}
     with ExitStack() as stack:
         if dask is not None:

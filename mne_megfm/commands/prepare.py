@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from ._group import Command, run_as_module
-from ._options import parse_groups
+from ._options import Reading, check_filters, filter_options, parse_groups
 
 
 @click.command(
@@ -44,8 +44,10 @@ from ._options import parse_groups
     multiple=True,
     metavar="STATE=EVENT,...",
     callback=parse_groups,
-    help="Cut the windows of a state around these events (* for all) instead of one "
-    "after the other.",
+    help="Cut the windows of a state around these events instead of one after the "
+    "other: names of annotations (events.tsv), parts of such names between slashes, "
+    "else numbers of the trigger channel; * for all, of annotations alone if there is "
+    "an events.tsv. Annotations that begin with BAD or EDGE are no events.",
 )
 @click.option(
     "--tmin",
@@ -53,18 +55,7 @@ from ._options import parse_groups
     show_default=True,
     help="Start of a window from its event, in s.",
 )
-@click.option(
-    "--highpass",
-    default=0.5,
-    show_default=True,
-    help="Lower edge of the filter in Hz; 0 for none.",
-)
-@click.option("--lowpass", type=float, help="Upper edge of the filter in Hz.")
-@click.option(
-    "--notch", type=float, help="Frequency of the mains in Hz; harmonics go with it."
-)
-@click.option("--maxwell", is_flag=True, help="Use signal-space separation.")
-@click.option("--st-duration", type=float, help="Its temporal extension in s.")
+@filter_options(highpass=0.5)
 @click.option("--site", default="", help="Where it was recorded, if nothing else says.")
 @click.option(
     "--prefix",
@@ -100,35 +91,18 @@ def command(
     is missing and changes nothing that is there. STORE/logs tells the outcome of every
     recording.
     """
+    from ._epochs import check_events
     from ._recording import Parameters
     from ._sources import find_sources
 
-    if st_duration is not None and not maxwell:
-        raise click.UsageError("Expected --maxwell with --st-duration.")
+    filters = check_filters(highpass, lowpass, notch, maxwell, st_duration)
     if jobs == 0:
         raise click.UsageError("Expected --jobs to be other than 0.")
-    for name, value in (("--lowpass", lowpass), ("--notch", notch)):
-        if value is not None and value <= 0:
-            raise click.UsageError(f"Expected {name} to be above 0 Hz, got {value}.")
-    if highpass < 0 or (lowpass is not None and lowpass <= highpass):
-        raise click.UsageError(
-            f"Expected --highpass from 0 Hz to less than --lowpass, got {highpass}."
-        )
-    params = Parameters(
-        highpass=highpass or None,
-        lowpass=lowpass,
-        notch=notch,
-        maxwell=maxwell,
-        st_duration=st_duration,
-        events=events or None,
-        tmin=tmin,
-    )
+    params = Parameters(**vars(filters), events=events or None, tmin=tmin)
     sources = find_sources(source, states, prefix=prefix, site=site)
-    unknown = set(events) - {s.task for s in sources if not s.left_out}
-    if unknown:
-        raise click.UsageError(
-            f"Expected --events for states that there are, got {sorted(unknown)}."
-        )
+    usable = [source for source in sources if not source.left_out]
+    if events:
+        check_events(usable, Reading(events=events), jobs)
     outcomes = _run(sources, params, store, jobs)
     _report(outcomes, strict)
 

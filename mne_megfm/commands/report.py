@@ -61,10 +61,7 @@ def command(
     labels: Path | None,
     label: str,
     positive: str | None,
-    states: dict[str, list[str]],
-    events: dict[str, list[str]],
-    tmin: float,
-    tmax: float,
+    reading: Reading,
     weights: str,
     history: Path | None,
     folds: int,
@@ -87,18 +84,18 @@ def command(
     from ..estimators import MEGFMTransformer
     from ..pretraining import History
     from ..report import make_report
+    from ._epochs import check_events
     from ._level_rows import group_by_participant, read_participant
     from ._participants_table import find_label, read_labels
-    from ._rows import check_events, list_recordings, read_source
+    from ._rows import list_recordings, read_source
     from ._tables import check_target
 
     check_target(out, overwrite, (".html",))
     matplotlib.use("Agg")
     given = {"history": None if history is None else History.from_csv(history)}
     told = None if labels is None else read_labels(labels, label)
-    reading = Reading(states, events, tmin, tmax)
-    sources = list_recordings(list(recordings), states)
-    check_events(sources, reading)
+    sources = list_recordings(list(recordings), reading.states)
+    check_events(sources, reading, jobs)
     by_name = group_by_participant(sources)
     names = list(by_name)
     X = [read_participant(own, reading) for own in by_name.values()]

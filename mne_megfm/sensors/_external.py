@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._array import ORIGIN
+from ._geometry import is_maxwell_filtered
 
 #: Uniform fields and their gradients: what sources metres away leave near a head.
 ORDER = 2
@@ -36,7 +37,7 @@ def external_patterns(info: mne.Info) -> NDArray[np.float64]:
        data: the signal space separation method. J Appl Phys 97, 124905.
        doi:10.1063/1.1935742
     """
-    if any(record.get("max_info") for record in info["proc_history"]):
+    if is_maxwell_filtered(info):
         return np.empty((len(info["chs"]), 0))
     # without its references a recording is mapped as if it were not compensated
     grade = max(int(ch["coil_type"]) >> 16 for ch in info["chs"])

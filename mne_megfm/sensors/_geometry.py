@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +13,7 @@ import mne
 import numpy as np
 from mne.io.constants import FIFF
 from mne.transforms import Transform, apply_trans, invert_transform
-from mne.utils import _validate_type, warn
+from mne.utils import _validate_type, logger, warn
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
@@ -50,9 +52,18 @@ _AXIAL = {
 _ONE_PLACE, _MOST_AT_ONE_PLACE = 1e-3, 3
 # more sensors at wrong places than this share cannot be left out
 _MOST_SHARED = 0.25
+# With nothing to tell where the head was, MNE's readers of these systems give the
+# identity, which no measurement gives.
+_IDENTITY_IF_UNKNOWN = {
+    FIFF.FIFFV_COIL_KIT_GRAD,
+    FIFF.FIFFV_COIL_MAGNES_MAG,
+    FIFF.FIFFV_COIL_MAGNES_GRAD,
+}
 #: Noise that makes sensors of different kinds comparable: T, but T/m for planar
 #: gradiometers (5 fT/cm).
 NOISE = {"planar gradiometer": 5e-13, "axial gradiometer": 2e-14, "magnetometer": 2e-14}
+
+_warned: dict[str, Any] = {"filters": None, "recordings": set()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +176,77 @@ def read_geometry(info: mne.Info) -> Geometry:
         key=_key(info, picks, good),
         warning=warning,
     )
+
+
+def device_to_head(info: mne.Info) -> Transform | None:
+    """Get the head position of a recording, where it is known.
+
+    Parameters
+    ----------
+    info : mne.Info
+        Measurement info of the recording.
+
+    Returns
+    -------
+    trans : Transform | None
+        ``info["dev_head_t"]``. None if the head position is not known: there is none,
+        or it is the identity that MNE's readers of KIT and BTi/4D recordings give when
+        there are no marker coils or no head shape (such a recording has no digitised
+        points either).
+
+    Examples
+    --------
+    >>> from mne_megfm.datasets import make_array_info
+    >>> from mne_megfm.sensors import device_to_head
+    >>> info = make_array_info("kit160")
+    >>> device_to_head(info) is info["dev_head_t"]
+    True
+    >>> info["dev_head_t"] = None
+    >>> device_to_head(info) is None
+    True
+    """
+    trans = info["dev_head_t"]
+    if trans is None or info["dig"] or not np.array_equal(trans["trans"], np.eye(4)):
+        return trans
+    meg = mne.pick_types(info, meg=True, ref_meg=False, exclude=())
+    coils = {int(info["chs"][pick]["coil_type"]) & 0xFFFF for pick in meg}
+    return None if coils & _IDENTITY_IF_UNKNOWN else trans
+
+
+def is_maxwell_filtered(info: mne.Info) -> bool:
+    """Tell whether signal-space separation has been applied to a recording.
+
+    Parameters
+    ----------
+    info : mne.Info
+        Measurement info of the recording.
+
+    Returns
+    -------
+    filtered : bool
+        Whether a record of ``info["proc_history"]`` has the expansion of a signal-space
+        separation. The record without content that internal active shielding leaves
+        is none, nor is that of the temporal extension alone (``st_only=True``).
+
+    Examples
+    --------
+    >>> from mne_megfm.datasets import make_array_info
+    >>> from mne_megfm.sensors import is_maxwell_filtered
+    >>> is_maxwell_filtered(make_array_info("neuromag306"))
+    False
+    """
+    return bool(_separations(info))
+
+
+def _separations(info: mne.Info) -> list[dict[str, Any]]:
+    """List the ``sss_info`` of each signal-space separation that has been applied.
+
+    Recordings made with internal active shielding carry a record without content
+    before any separation, and MaxFilter 3 writes one beside that of the separation.
+    """
+    records = [record.get("max_info", {}) for record in info["proc_history"]]
+    separations = [record.get("sss_info", {}) for record in records]
+    return [separation for separation in separations if "in_order" in separation]
 
 
 def active_projs(info: mne.Info) -> list[mne.Projection]:
@@ -313,8 +395,9 @@ def _to_head(
         if frame == FIFF.FIFFV_COORD_HEAD:
             continue
         if frame in (FIFF.FIFFV_COORD_DEVICE, FIFF.FIFFV_COORD_UNKNOWN):
-            trans = info["dev_head_t"]
+            trans = device_to_head(info)
             if trans is None:
+                _warn_unknown_position(info)
                 trans = _guess_head_position(loc[at & ~is_reference, :3])
         elif frame == FIFF.FIFFV_MNE_COORD_CTF_HEAD and info["ctf_head_t"] is not None:
             trans = info["ctf_head_t"]
@@ -331,6 +414,34 @@ def _to_head(
     return loc
 
 
+def _warn_unknown_position(info: mne.Info) -> None:
+    """Warn of an unknown head position, once for each recording.
+
+    Mappings are asked for in fit and transform, and for each set of flat channels.
+    """
+    if logger.level > logging.WARNING:
+        return
+    if _warned["filters"] is not warnings.filters:  # as Python's own registries do
+        _warned.update(filters=warnings.filters, recordings=set())
+    places = [ch["loc"] for ch in info["chs"]]
+    ids = [info[key] for key in ("meas_date", "meas_id", "file_id", "subject_info")]
+    recording = joblib.hash((info["ch_names"], places, [str(one) for one in ids]))
+    if recording in _warned["recordings"]:
+        return
+    _warned["recordings"].add(recording)
+    is_none = info["dev_head_t"] is None
+    reason = (
+        "is None" if is_none else "is the identity, and there are no digitised points"
+    )
+    warn(
+        f"The head position is not known (info['dev_head_t'] {reason}): the sphere "
+        f"through the sensors is put around {ORIGIN} m in head coordinates, without "
+        "turning it. Set info['dev_head_t'] if you have it; for KIT recordings pass "
+        "mrk, elp and hsp to mne.io.read_raw_kit.",
+        RuntimeWarning,
+    )
+
+
 def _guess_head_position(pos: NDArray[np.float64]) -> Transform:
     """Put the helmet's centre where the centre of a head is."""
     # sphere through the sensors by linear least squares: 2 p.c + (r^2 - c^2) = p^2
@@ -338,12 +449,6 @@ def _guess_head_position(pos: NDArray[np.float64]) -> Transform:
     centre = np.linalg.lstsq(system, (pos**2).sum(1), rcond=None)[0][:3]
     shift = np.eye(4)
     shift[:3, 3] = np.array(ORIGIN) - centre
-    warn(
-        "The head position is not known (info['dev_head_t'] is None): the sphere "
-        f"through the sensors is put around {ORIGIN} m in head coordinates, without "
-        "turning it. Set info['dev_head_t'] if you have it.",
-        RuntimeWarning,
-    )
     return Transform("meg", "head", shift)
 
 
@@ -351,11 +456,6 @@ def _key(info: mne.Info, picks: NDArray[np.intp], good: NDArray[np.bool_]) -> st
     """Hash what the mapping depends on, and nothing else."""
     chs = [info["chs"][pick] for pick in picks]
     transforms = [info["dev_head_t"], info["ctf_head_t"]]
-    sss = [
-        record["max_info"]["sss_info"]
-        for record in info["proc_history"]
-        if record.get("max_info")
-    ]
     # FIF files keep single precision: what is read back is the same geometry
     return joblib.hash(
         (
@@ -374,6 +474,9 @@ def _key(info: mne.Info, picks: NDArray[np.intp], good: NDArray[np.bool_]) -> st
                 (int(comp["kind"]), np.float32(comp["data"]["data"]))
                 for comp in info["comps"]
             ],
-            [(int(record["nfree"]), int(record["in_order"])) for record in sss],
+            [
+                (int(record["in_order"]), np.asarray(record["components"], int))
+                for record in _separations(info)
+            ],
         )
     )

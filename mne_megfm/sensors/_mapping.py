@@ -83,8 +83,9 @@ def compute_mapping(
     info : mne.Info
         Measurement info of the recording. Bad channels are left out. Projectors that
         have been applied (``active``) and gradient compensation are applied to the
-        lead field too. Without ``dev_head_t`` the helmet is put around an average
-        head, with a warning.
+        lead field too. Where the head position is not known (see
+        :func:`~mne_megfm.sensors.device_to_head`) the helmet is put around an average
+        head, with a warning, one for each recording.
     memory : path-like | joblib.Memory | None
         Where mappings are kept on disk. In memory the last 64 are kept in any case.
     verbose : bool | str | int | None

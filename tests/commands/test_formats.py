@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from mne.io.constants import FIFF
 
-from mne_megfm.commands._rows import read_recording
+from mne_megfm.commands._files import read_recording
+from mne_megfm.sensors import device_to_head
 from mne_megfm.store import WindowStore
 
 from ._archives import (
@@ -173,7 +174,7 @@ def test_kit_head_of_plain_files(tmp_path, head):
     """MNE's stand-in for a head position that is not known is none for features."""
     raw = simulate(array="kit160")
     write_kit(raw, tmp_path / "a.con", head=head)
-    found = read_recording(tmp_path / "a.con").info["dev_head_t"]
+    found = device_to_head(read_recording(tmp_path / "a.con").info)
     if head is None:
         assert found is None
     else:

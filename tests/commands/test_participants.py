@@ -180,17 +180,20 @@ def test_continuous_recordings(continuous, tmp_path):
     assert "No responses in auditory of 1 participants" in result.output
     assert not any("response" in column for column in read(out).columns)
     result = run(*args, "--participants", "--events", "pain=tone")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--events of states that there are (tones), got pain" in result.output
 
 
 def test_what_is_cut_already(people, tmp_path):
-    """Epochs cannot be cut once more; nor are tokens pooled by the level."""
+    """Epochs are selected, not filtered; nor are tokens pooled by the level."""
     file = next(people[0].glob("sub-01_task-auditory*"))
     args = ["features", file, "--participants", "-o", tmp_path / "x.csv"]
-    result = run(*args, "--events", "auditory=*")
+    result = run(*args, "--events", "auditory=tone")
     assert result.exit_code == 1
-    assert "leave auditory out of --events" in result.output
+    assert "there are auditory" in result.output
+    result = run(*args, "--highpass", 1)
+    assert result.exit_code == 1
+    assert "Expected a continuous recording for --highpass" in result.output
     result = run(*args, "--pooling", "mean")
     assert result.exit_code == 2
     assert "does not pool tokens" in result.output
@@ -253,6 +256,7 @@ def test_recordings_are_read_as_for_fit(continuous, classifiers, fitted, tmp_pat
         "events": {"auditory": ["tone"]},
         "tmin": -0.1,
         "tmax": 0.5,
+        "lowpass": 30.0,
     }
     skops.io.dump(content, tmp_path / "model.skops")
     args = ["classify", "predict", tmp_path / "model.skops", continuous, "-o"]
@@ -261,7 +265,7 @@ def test_recordings_are_read_as_for_fit(continuous, classifiers, fitted, tmp_pat
         options = ["--events", "auditory=click"] if event == "click" else []
         result = run(*args, out, *options)
         assert result.exit_code == 0, result.output
-        raw = mne.io.read_raw(continuous)
+        raw = mne.io.read_raw(continuous).load_data().filter(None, 30.0)
         events, event_id = mne.events_from_annotations(raw)
         tmax = 0.5 - 1 / raw.info["sfreq"]
         epochs = mne.Epochs(raw, events, event_id[event], -0.1, tmax, baseline=None)

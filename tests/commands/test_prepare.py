@@ -158,8 +158,10 @@ def test_events(tmp_path):
     assert_stored(store, "sub-01_task-tones", expected(epochs))
     prepare(root, tmp_path / "all", "--events", "tones=*")
     assert len(WindowStore.open(tmp_path / "all")) == 3 + 4
-    prepare(root, tmp_path / "none", "--events", "tones=none", "--strict", code=1)
-    assert "tone/low" in read_log(tmp_path / "none").reason["sub-01_task-tones"]
+    output = prepare(root, tmp_path / "none", "--events", "tones=tone,flush", code=1)
+    assert "got flush, which are in none of 1" in output
+    assert "flash?" in output
+    assert not (tmp_path / "none").exists()
 
 
 def test_maxwell(tmp_path):

@@ -221,7 +221,7 @@ def test_wrong_sources(bids, tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("file,who\na.fif,p\n")
     assert "add participant, state" in prepare(table, path, code=1)
-    table.write_text("file,participant,state\na.fif,p,rest\na.fif,p,rest\n")
+    table.write_text("file,participant,state\na.fif,p,rest\nb/a.fif,p,rest\n")
     assert "'p_a' twice" in prepare(table, path, code=1)
     table.write_text("file,participant,state\na.fif,,rest\n")
     assert "line 2" in prepare(table, path, code=1)

@@ -10,7 +10,13 @@ from mne.io.constants import FIFF
 from mne.transforms import Transform
 
 from mne_megfm.datasets import make_array_info
-from mne_megfm.sensors import _mapping, canonical_array, compute_mapping
+from mne_megfm.sensors import (
+    _mapping,
+    canonical_array,
+    compute_mapping,
+    device_to_head,
+    is_maxwell_filtered,
+)
 
 VECTORVIEW = "vectorview306-left-auditory-right-visual-ave.fif"
 
@@ -243,6 +249,71 @@ def test_signal_space_separation(physics, rng):
     assert np.linalg.matrix_rank(scaled, tol=1e-8) <= mapping.rank
 
 
+EMPTY = {"max_info": {"sss_info": {}, "max_st": {}, "sss_ctc": {}, "sss_cal": {}}}
+
+
+def _written_and_read(info, folder):
+    """Give an info as a FIF file with active shielding holds it, by MNE's own hand."""
+    with info._unlock():
+        info["maxshield"] = True
+    raw = mne.io.RawArray(np.zeros((len(info["ch_names"]), 100)), info)
+    raw.save(folder / "a_raw.fif", overwrite=True)
+    return mne.io.read_raw_fif(folder / "a_raw.fif", allow_maxshield="yes").info
+
+
+@pytest.mark.parametrize("n_records", [1, 2])
+def test_active_shielding(neuromag, tmp_path, n_records):
+    """The empty record of internal active shielding says that nothing was filtered."""
+    plain = compute_mapping(neuromag)
+    with neuromag._unlock():
+        neuromag["proc_history"] = [EMPTY] * n_records
+    info = _written_and_read(neuromag, tmp_path)
+    assert [record["max_info"] for record in info["proc_history"]] == [
+        EMPTY["max_info"]
+    ] * n_records
+    assert not is_maxwell_filtered(info)
+    mapping = compute_mapping(info)
+    assert mapping.rank == plain.rank == 306
+    np.testing.assert_allclose(
+        mapping.to_canonical, plain.to_canonical, rtol=1e-3, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_active_shielding_and_separation(neuromag, tmp_path, where):
+    """An empty record beside that of a separation (MaxFilter 3) changes nothing."""
+    raw = mne.io.RawArray(np.zeros((306, 100)), neuromag)
+    clean = mne.preprocessing.maxwell_filter(raw, origin=(0, 0, 0.04)).info
+    mapping = compute_mapping(clean)
+    with clean._unlock():
+        records = clean["proc_history"]
+        clean["proc_history"] = (
+            [EMPTY, *records] if where == "before" else [*records, EMPTY]
+        )
+    info = _written_and_read(clean, tmp_path)
+    assert len(info["proc_history"]) == 2
+    assert is_maxwell_filtered(info)
+    same = compute_mapping(info)
+    assert same.rank == mapping.rank < 100
+    np.testing.assert_allclose(
+        same.to_canonical, mapping.to_canonical, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_temporal_extension_alone(neuromag, rng):
+    """Data that had the temporal extension alone keep rank and outside fields."""
+    raw = mne.io.RawArray(1e-13 * rng.standard_normal((306, 1000)), neuromag)
+    extended = mne.preprocessing.maxwell_filter(
+        raw, origin=(0, 0, 0.04), st_duration=1.0, st_only=True
+    )
+    assert len(extended.info["proc_history"]) == 1
+    assert not is_maxwell_filtered(extended.info)
+    np.testing.assert_array_equal(
+        compute_mapping(extended.info).to_canonical,
+        compute_mapping(neuromag).to_canonical,
+    )
+
+
 # -- coordinates --------------------------------------------------------------------
 
 
@@ -292,6 +363,52 @@ def test_missing_head_position(physics, rng):
     dipoles = physics.make_dipoles(rng, known)
     canonical = mapping.to_canonical @ physics.coil_field(known, dipoles)
     assert np.median(physics.correlation(canonical, _truth(physics, dipoles))) > 0.85
+
+
+@pytest.mark.parametrize("system", ["kit160", "4d248"])
+def test_identity_is_no_head_position(system):
+    """The identity that MNE gives these systems for an unknown position is none."""
+    info = make_array_info(system)
+    info["dev_head_t"] = None
+    assert device_to_head(info) is None
+    with pytest.warns(RuntimeWarning, match="is None"):
+        unknown = compute_mapping(info)
+    info["dev_head_t"] = Transform("meg", "head")
+    assert device_to_head(info) is None
+    with pytest.warns(RuntimeWarning, match="is the identity"):
+        mapping = compute_mapping(info)
+    np.testing.assert_array_equal(mapping.to_canonical, unknown.to_canonical)
+    # one nearly so has been measured, and digitised points say that somebody looked
+    moved = info.copy()
+    moved["dev_head_t"]["trans"][2, 3] = 1e-3
+    assert device_to_head(moved) is moved["dev_head_t"]
+    points = mne.channels.make_dig_montage(
+        nasion=[0, 0.1, 0], lpa=[-0.08, 0, 0], rpa=[0.08, 0, 0], coord_frame="head"
+    )
+    with info._unlock():
+        info["dig"] = points.dig
+    assert device_to_head(info) is info["dev_head_t"]
+    # sensors of other systems may well be given in head coordinates
+    for other in ("neuromag306", "ctf151", "opm64"):
+        info = make_array_info(other)
+        info["dev_head_t"] = Transform("meg", "head")
+        assert device_to_head(info) is info["dev_head_t"]
+
+
+def test_unknown_head_position_is_warned_of_once():
+    """A recording is warned of once, whatever is asked of it; the next one again."""
+    info = make_array_info("kit160")
+    info["dev_head_t"] = None
+    other = info.copy()
+    other.set_meas_date(1_000_000)
+    with pytest.warns(RuntimeWarning, match="head position") as caught:
+        for one in (info, other):
+            compute_mapping(one)
+            compute_mapping(one)
+            bad = one.copy()
+            bad["bads"] = one["ch_names"][3:4]
+            compute_mapping(bad)
+    assert len(caught) == 2
 
 
 # -- cache --------------------------------------------------------------------------

@@ -1,0 +1,188 @@
+"""Files of recordings: what is in them, and which of them are one recording."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import mne
+
+# what follows a file, MNE tells where it reads it, but not for epochs, nor what
+# precedes one
+from mne._fiff.open import _get_next_fname, fiff_open
+from mne._fiff.tag import read_tag
+from mne._fiff.tree import dir_tree_find
+from mne.io.constants import FIFF
+from mne.utils import use_log_level
+
+from . import _kit
+
+RAW, EPOCHS, AVERAGES = "raw", "epochs", "averages"
+_BLOCKS = {
+    EPOCHS: (FIFF.FIFFB_MNE_EPOCHS,),
+    RAW: (
+        FIFF.FIFFB_RAW_DATA,
+        FIFF.FIFFB_CONTINUOUS_DATA,
+        FIFF.FIFFB_IAS_RAW_DATA,
+    ),
+    AVERAGES: (FIFF.FIFFB_EVOKED,),
+}
+_LATER = re.compile(r"(?:_split-(?P<split>\d+)_[^-]*|-(?P<number>\d+))\.fif(?:\.gz)?$")
+
+
+def is_fif(path: Path) -> bool:
+    """Tell whether a file is FIF, by its name."""
+    return path.name.lower().endswith((".fif", ".fif.gz"))
+
+
+def read_recording(path: Path) -> Any:
+    """Open whatever MNE reads; data are not read.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder. What FIF files hold is told by their content.
+
+    Returns
+    -------
+    inst : Raw | Epochs | list of Evoked
+        The recording. Data of internal active shielding are opened, too.
+
+    Raises
+    ------
+    ValueError
+        If there is no recording in it, or MNE does not know the format by the name.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a recording in {path}, got no such file.")
+    with use_log_level("warning"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This filename .* does not conform")
+        if not is_fif(path):
+            return _read_other(path)
+        kind = _kind(path)
+        if kind == EPOCHS:
+            return mne.read_epochs(path, preload=False)
+        if kind == AVERAGES:
+            return mne.read_evokeds(path)
+        return mne.io.read_raw_fif(path, allow_maxshield="yes")
+
+
+def _read_other(path: Path) -> Any:
+    if path.is_dir() and not path.suffix:
+        advice = "save the recording as FIF by MNE, or give the files in it"
+        if any(path.glob("config")):
+            advice = (
+                "it looks like one of BTi/4D: save the recording by "
+                "mne.io.read_raw_bti(...).save('x_raw.fif')"
+            )
+        raise ValueError(f"Expected a recording, got the folder {path}; {advice}.")
+    try:
+        raw = mne.io.read_raw(path)
+    except ValueError as error:
+        if "supported file type" not in str(error).lower():
+            raise
+        raise ValueError(
+            f"Expected a file whose format MNE knows by its name (.fif, .ds, .con, "
+            f".sqd, ...), got {path.name}; save the recording as FIF by MNE."
+        ) from error
+    _kit.complete(raw, path)
+    return raw
+
+
+def _kind(path: Path) -> str:
+    """Tell what a FIF file holds."""
+    try:
+        file, tree, _ = fiff_open(path.absolute())
+    except OSError:
+        raise
+    except Exception as error:  # MNE fails in many ways on what is no FIF file
+        raise ValueError(
+            f"Expected a FIF file, got something else in {path.name} ({error}); save "
+            "it again."
+        ) from error
+    file.close()
+    for kind, blocks in _BLOCKS.items():
+        if any(dir_tree_find(tree, block) for block in blocks):
+            return kind
+    raise ValueError(
+        f"Expected a recording, epochs or averages, got none in {path.name}; give the "
+        "file that has the data."
+    )
+
+
+def identify(path: Path) -> Hashable:
+    """Give what is equal of two names of one file or folder, links among them."""
+    try:
+        status = path.stat()
+    except OSError:  # not there; that is said when it is read
+        return str(path.absolute())
+    return status.st_dev, status.st_ino
+
+
+def later_parts(path: Path) -> list[Path]:
+    """List the files in which a recording goes on, as MNE reads them with the first."""
+    parts: list[Path] = []
+    while path is not None and path not in parts:
+        parts.append(path)
+        path = _neighbours(path)[0]
+    return parts[1:]
+
+
+def part_before(path: Path) -> Path | None:
+    """Find the file that one goes on from, which need not be there.
+
+    Raw files name it. Epochs do not: there it is the one whose name has the number
+    before.
+    """
+    before = _neighbours(path)[1]
+    found = _LATER.search(path.name)
+    if before is not None or found is None:
+        return before
+    name, place = path.name, "split" if found["split"] else "number"
+    start, end = found.span(place)
+    number = int(found[place]) - 1
+    if place == "split" or number > 0:
+        name = f"{name[:start]}{number:0{end - start}d}{name[end:]}"
+    else:
+        name = name[: start - 1] + name[end:]
+    before = path.absolute().with_name(name)
+    following = _neighbours(before)[0]
+    is_next = following is not None and identify(following) == identify(path)
+    return before if is_next or _is_later(found) else None
+
+
+def _is_later(found: re.Match[str]) -> bool:
+    """Tell whether a name says so much, as those of split files by MNE do."""
+    if found["split"]:
+        return int(found["split"]) > 1
+    return found.string[: found.start()].endswith(("-epo", "_epo"))
+
+
+def _neighbours(path: Path) -> tuple[Path | None, Path | None]:
+    """Read which files a FIF file names as the next one and the one before."""
+    if not (is_fif(path) and path.is_file()):
+        return None, None
+    with warnings.catch_warnings(), use_log_level("error"):
+        warnings.simplefilter("ignore")  # said when it is read
+        try:
+            file, tree, _ = fiff_open(path.absolute())
+            with file:
+                following = _get_next_fname(file, path.absolute(), tree)
+                before = _name_before(file, tree)
+        except Exception:  # whatever it is, reading the file will say so
+            return None, None
+    return following, None if before is None else path.absolute().with_name(before)
+
+
+def _name_before(file: Any, tree: dict[str, Any]) -> str | None:
+    for node in dir_tree_find(tree, FIFF.FIFFB_REF):
+        tags = {entry.kind: entry.pos for entry in node["directory"]}
+        if not {FIFF.FIFF_REF_ROLE, FIFF.FIFF_REF_FILE_NAME} <= set(tags):
+            continue
+        role = read_tag(file, tags[FIFF.FIFF_REF_ROLE]).data.item()
+        if role == FIFF.FIFFV_ROLE_PREV_FILE:
+            return Path(read_tag(file, tags[FIFF.FIFF_REF_FILE_NAME]).data).name
+    return None
