@@ -4,8 +4,9 @@ Names, states and labels are text, as they stand in the file, but for blanks aro
 them. What is missing is the empty cell and BIDS's ``n/a``, and nothing else: ``NA`` and
 ``None`` are names like others. Features are numbers.
 
-A spreadsheet runs cells that look like formulas. In CSV and TSV such text gets an
-apostrophe in front, which is taken away when a table is read here.
+A spreadsheet runs cells that look like formulas: text that begins with =, @, a tab or a
+carriage return, or with + or - and goes on with more than a number or a name. In CSV
+and TSV such text gets an apostrophe in front, which is taken away when it is read here.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ MISSING = ("n/a", "")
 _TEXT_KEYS = ("participant", "state", "file")
 # a number with a sign is no formula
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-_FORMULA = re.compile(r"'*[=@+\-\t\r]", re.DOTALL)
+# nor is a name such as -control or +46, while -2+3 and +f(x) are
+_SIGNED_NAME = re.compile(r"[+-][\w.\- ]*")
 
 
 def check_target(path: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None:
@@ -305,9 +307,16 @@ def _escape_all(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _escape(text: object) -> str:
     text = str(text)
-    is_formula = _FORMULA.match(text) and not _NUMBER.fullmatch(text)
-    return f"'{text}" if is_formula else text
+    return f"'{text}" if _is_formula(text) else text
 
 
 def _undo_escape(text: str) -> str:
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+    return text[1:] if text.startswith("'") and _is_formula(text) else text
+
+
+def _is_formula(text: str) -> bool:
+    """Tell whether a spreadsheet would run a text, after any apostrophes before it."""
+    text = text.lstrip("'")
+    if text[:1] in ("+", "-"):
+        return not (_NUMBER.fullmatch(text) or _SIGNED_NAME.fullmatch(text))
+    return text[:1] in ("=", "@", "\t", "\r")
