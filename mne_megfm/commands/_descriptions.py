@@ -11,9 +11,10 @@ import pandas as pd
 
 from ._level_rows import describe_by_level, find_states, has_level
 from ._options import Reading
-from ._participants_table import describe_participants
-from ._rows import KEYS, extract_rows, list_recordings
-from ._tables import SUFFIXES, read_table
+from ._participants_table import describe_participants, is_of_rows
+from ._rows import extract_rows, list_recordings
+from ._sources import Source
+from ._tables import KEYS, SUFFIXES, read_features, read_names
 
 #: What participants are described by: one row each, as it is; or statistics of rows.
 PARTICIPANTS, ROWS = "participants", "rows"
@@ -21,6 +22,10 @@ DEFAULT_WEIGHTS = "megfm-tiny"
 _WORDS = {
     PARTICIPANTS: "one row of features each",
     ROWS: "mean and spread of rows of epochs or windows",
+}
+_FROM_RECORDINGS = {
+    PARTICIPANTS: "the participant encoder, from recordings",
+    ROWS: "from recordings, since these weights have no participant encoder",
 }
 
 
@@ -57,7 +62,11 @@ class Described:
 
 
 def describe(
-    data: Path, weights: str | None, reading: Reading, n_jobs: int = 1
+    data: Path,
+    weights: str | None,
+    reading: Reading,
+    n_jobs: int = 1,
+    strict: bool = False,
 ) -> Described:
     """Describe participants, from a table of features or from recordings.
 
@@ -71,6 +80,8 @@ def describe(
         How recordings are read.
     n_jobs : int
         Recordings or participants at a time.
+    strict : bool
+        Whether a recording that fails is an error.
 
     Returns
     -------
@@ -82,18 +93,57 @@ def describe(
         return _describe_table(table, weights)
     weights = weights or DEFAULT_WEIGHTS
     sources = list_recordings([data], reading.states)
-    params = {"weights": weights}
-    if has_level(weights):
-        frame = describe_by_level(sources, params, n_jobs, reading).to_rows()
-        source = "the level over trials, from recordings"
-        return Described(frame, PARTICIPANTS, source, weights, reading)
-    frame = describe_participants(extract_rows(sources, params, n_jobs, reading))
-    source = "from recordings, since these weights have no level over trials"
-    return Described(frame, ROWS, source, weights, reading)
+    frame, kind = describe_sources(
+        sources, {"weights": weights}, n_jobs, reading, strict
+    )
+    return Described(frame, kind, _FROM_RECORDINGS[kind], weights, reading)
+
+
+def describe_sources(
+    sources: list[Source],
+    params: dict[str, Any],
+    n_jobs: int,
+    reading: Reading,
+    strict: bool,
+) -> tuple[pd.DataFrame, str]:
+    """Describe the participants of recordings, a row each.
+
+    By the participant encoder where one comes with the weights, else, and that is
+    said, by mean and spread of rows.
+
+    Parameters
+    ----------
+    sources : list of Source
+        The recordings.
+    params : dict
+        Parameters of :class:`~mne_megfm.estimators.MEGFMTransformer`.
+    n_jobs : int
+        Recordings or participants at a time.
+    reading : Reading
+        How recordings are read.
+    strict : bool
+        Whether a recording that fails is an error.
+
+    Returns
+    -------
+    frame : DataFrame
+        Features by name of the participant.
+    kind : {"participants", "rows"}
+        What they are described by.
+    """
+    if has_level(params["weights"]):
+        described = describe_by_level(sources, params, n_jobs, reading, strict)
+        return described.to_rows(), PARTICIPANTS
+    rows = extract_rows(sources, params, n_jobs, reading, strict)
+    return describe_participants(rows), ROWS
 
 
 def describe_as(
-    data: Path, content: dict[str, Any], reading: Reading, n_jobs: int = 1
+    data: Path,
+    content: dict[str, Any],
+    reading: Reading,
+    n_jobs: int = 1,
+    strict: bool = False,
 ) -> pd.DataFrame:
     """Describe participants as a classifier knows them.
 
@@ -107,6 +157,8 @@ def describe_as(
         How recordings are read.
     n_jobs : int
         Recordings or participants at a time.
+    strict : bool
+        Whether a recording that fails is an error.
 
     Returns
     -------
@@ -133,24 +185,26 @@ def describe_as(
     sources = list_recordings([data], reading.states)
     params = {"weights": weights}
     if kind == ROWS:
-        frame = describe_participants(extract_rows(sources, params, n_jobs, reading))
-        return _match(frame, columns, data)
+        rows = extract_rows(sources, params, n_jobs, reading, strict)
+        return _match(describe_participants(rows), columns, data)
     states = find_states(columns)
     if not states:
         raise ValueError(
             "Expected a table of participants, as the classifier was fitted on "
-            f"features such as {columns[0]}, which are none of the level over trials, "
-            f"got recordings ({data}); make the same table of them."
+            f"features such as {columns[0]}, which are not those of the participant "
+            f"encoder, got recordings ({data}); make the same table of them."
         )
-    described = describe_by_level(sources, params, n_jobs, reading)
+    described = describe_by_level(sources, params, n_jobs, reading, strict)
     return _same(described.to_rows(states), columns)
 
 
 def _read_features(data: Path) -> pd.DataFrame | None:
     """Read a table of features; None for recordings, or a table that lists them."""
-    frame = read_table(data) if data.suffix in SUFFIXES else None
-    is_list = frame is None or frame.select_dtypes("number").empty
-    return None if is_list else frame
+    if data.is_dir() or data.suffix.lower() not in SUFFIXES:
+        return None
+    names = read_names(data)
+    lists_files = "file" in names and "row" not in names
+    return None if lists_files else read_features(data)
 
 
 def _describe_table(table: pd.DataFrame, weights: str | None) -> Described:
@@ -158,20 +212,20 @@ def _describe_table(table: pd.DataFrame, weights: str | None) -> Described:
     if own and weights and own != weights:
         raise ValueError(
             f"Expected features of weights {weights}, got a table of weights {own}; "
-            "leave out --weights, or make the table anew."
+            "leave out --weights, or make the table again."
         )
     weights = own or weights or DEFAULT_WEIGHTS
     reading = Reading(**table.attrs.get("reading", {}))
     of_rows = [key for key in KEYS[1:] if key in table]
     if "participant" in table and not of_rows and table["participant"].is_unique:
         frame = table.set_index("participant")
-        words = frame.select_dtypes(exclude="number").columns
-        if len(words):
+        if not frame.shape[1]:
             raise ValueError(
-                "Expected numbers in all columns but participant, got "
-                f"{', '.join(words[:4])}; take away what is no feature."
+                "Expected features in columns beside participant, got no other column; "
+                "make the table with `mne-megfm features --participants`."
             )
-        return Described(frame, PARTICIPANTS, "as in the table", weights, reading)
+        kind = ROWS if is_of_rows(frame.columns.tolist()) else PARTICIPANTS
+        return Described(frame, kind, "as in the table", weights, reading)
     frame = describe_participants(table)
     return Described(frame, ROWS, "from the table", weights, reading)
 

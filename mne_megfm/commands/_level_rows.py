@@ -1,15 +1,14 @@
-"""Recordings to one row of features a participant, by the level over trials."""
+"""Recordings to one row of features a participant, by the participant encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from mne.utils import get_config, logger, use_log_level
+from mne.utils import logger, use_log_level
 
 from ..estimators import MEGFMTransformer
 from ..estimators._level import LevelDescription
@@ -21,6 +20,7 @@ from ..pretraining._level_checkpoint import LEVEL
 from ..weights import weights_path
 from ._epochs import check_events
 from ._options import PLAIN, Reading
+from ._outcomes import Failure, report_failures, run_each
 from ._rows import read_source
 from ._sources import Source
 
@@ -29,7 +29,7 @@ _MISSING, _MAP = "_missing", "_response_region"
 
 @dataclass(frozen=True)
 class DescribedParticipants:
-    """Participants that the level over trials described, each by itself.
+    """Participants that the participant encoder described, each by itself.
 
     Attributes
     ----------
@@ -73,8 +73,15 @@ class DescribedParticipants:
 
 
 def has_level(weights: str) -> bool:
-    """Tell whether a level over trials comes with weights."""
-    return (weights_path(weights) / LEVEL).is_file()
+    """Tell whether a participant encoder comes with weights; say so if none does."""
+    if (weights_path(weights) / LEVEL).is_file():
+        return True
+    logger.warning(
+        f"Weights {weights} have no participant encoder: participants are described by "
+        "mean and spread of their rows, state by state. `mne-megfm pretrain --weights` "
+        "keeps the encoder of the weights it goes on from."
+    )
+    return False
 
 
 def find_states(columns: Iterable[str]) -> dict[str, bool]:
@@ -92,22 +99,27 @@ def describe_by_level(
     params: dict[str, Any],
     n_jobs: int | None = 1,
     reading: Reading = PLAIN,
+    strict: bool = False,
 ) -> DescribedParticipants:
-    """Describe the participants of recordings by the level over trials.
+    """Describe the participants of recordings by the participant encoder.
 
-    Participants are shared out by joblib: ``joblib.parallel_config`` says among which
-    processes, or which cluster. Several recordings of a state belong together.
+    Participants are shared out by joblib. Several recordings of a state belong
+    together. Recordings that fail are named and left out, their participants are
+    described by the others.
 
     Parameters
     ----------
     sources : list of Source
         The recordings.
     params : dict
-        Parameters of :class:`~mne_megfm.estimators.MEGFMTransformer`.
+        Parameters of :class:`~mne_megfm.estimators.MEGFMTransformer`, with weights
+        that have a participant encoder.
     n_jobs : int | None
         Participants at a time.
     reading : Reading
         How recordings are read.
+    strict : bool
+        Whether a recording that fails is an error.
 
     Returns
     -------
@@ -116,27 +128,27 @@ def describe_by_level(
 
     Raises
     ------
-    ValueError
-        If no level comes with the weights.
+    ClickException
+        If all recordings fail, or one does and that is to be an error.
     """
-    if not has_level(params["weights"]):
-        raise ValueError(
-            f"Expected weights with a level over trials, got {params['weights']!r} "
-            "without; take rows of epochs or windows, by which `mne-megfm classify` "
-            "describes participants, too."
-        )
     check_events(sources, reading, n_jobs)
     by_name = group_by_participant(sources)
     transformer = MEGFMTransformer(**params, unit="participant", participants="level")
-    log_level = get_config("MNE_LOGGING_LEVEL", "WARNING")
-    # the first one loads the weights, which are then copied to workers
-    first, *others = by_name
-    told = [_describe(transformer, first, by_name[first], reading, log_level)]
-    told += Parallel(n_jobs=n_jobs)(
-        delayed(_describe)(transformer, name, by_name[name], reading, log_level)
-        for name in others
-    )
-    described = dict(zip(by_name, told, strict=True))
+    tasks = [(transformer, name, own, reading) for name, own in by_name.items()]
+    # weights are loaded with the first who can be read, and then copied to workers
+    results: list[Outcome] = []
+    with use_log_level("WARNING"):
+        while len(results) < len(tasks) and not hasattr(transformer, "model_"):
+            results.append(_describe(*tasks[len(results)]))
+    n_done = len(results)
+    results += run_each(_describe, tasks[n_done:], n_jobs, "Participants", n_done)
+    described = {
+        name: result.description
+        for name, result in zip(by_name, results, strict=True)
+        if result.description is not None
+    }
+    failures = [failure for result in results for failure in result.failures]
+    report_failures(failures, len(described), strict)
     _tell_what_lacks_stimuli(described)
     return DescribedParticipants(transformer, described)
 
@@ -158,31 +170,84 @@ def read_participant(
     """
     participant: dict[str, list[MEGSamples]] = {}
     for source in sources:
-        try:
-            inst = read_source(source, reading)
-            for one in inst if isinstance(inst, list) else [inst]:
-                rows = MEGSamples(one)
-                states = np.full(len(rows), source.task) if source.task else rows.states
-                for state in dict.fromkeys(states.tolist()):
-                    participant.setdefault(state, []).append(rows[states == state])
-        except (OSError, RuntimeError, TypeError, ValueError) as error:
-            raise type(error)(f"{source.relative}: {error}") from error
+        inst = read_source(source, reading)
+        for one in inst if isinstance(inst, list) else [inst]:
+            rows = MEGSamples(one)
+            states = np.full(len(rows), source.task) if source.task else rows.states
+            for state in dict.fromkeys(states.tolist()):
+                participant.setdefault(state, []).append(rows[states == state])
     return participant
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How it went with one participant.
+
+    Attributes
+    ----------
+    sources : list of Source
+        Recordings that could be used.
+    recordings : dict | None
+        They, by state; None if there are none.
+    description : dict | None
+        What the transformer says of them; None if there is none.
+    failures : list of Failure
+        Recordings that could not be used, and why.
+    """
+
+    sources: list[Source]
+    recordings: dict[str, list[MEGSamples]] | None
+    description: Any
+    failures: list[Failure]
+
+
+def describe_one(
+    transformer: MEGFMTransformer, name: str, sources: list[Source], reading: Reading
+) -> Outcome:
+    """Describe a participant by the recordings that can be used.
+
+    Parameters
+    ----------
+    transformer : MEGFMTransformer
+        Who describes.
+    name : str
+        The participant.
+    sources : list of Source
+        The recordings.
+    reading : Reading
+        How they are read.
+
+    Returns
+    -------
+    outcome : Outcome
+        How it went. Whatever fails is part of it.
+    """
+    try:
+        recordings = read_participant(sources, reading)
+        description = transformer.describe([recordings])[0]
+        return Outcome(sources, recordings, description, [])
+    except Exception as error:  # one bad recording takes no other down
+        files = ", ".join(source.relative for source in sources)
+        failure = Failure.of(name, files, error)
+    if len(sources) == 1:
+        return Outcome([], None, None, [failure])
+    # data are read late, and what fails does not say which recording it was
+    each = [describe_one(transformer, name, [source], reading) for source in sources]
+    good = [source for outcome in each for source in outcome.sources]
+    failures = [failure for outcome in each for failure in outcome.failures]
+    if not failures:  # each by itself can be used, but not together
+        return Outcome([], None, None, [failure])
+    if not good:
+        return Outcome([], None, None, failures)
+    rest = describe_one(transformer, name, good, reading)
+    return replace(rest, failures=failures + rest.failures)
+
+
 def _describe(
-    transformer: MEGFMTransformer,
-    name: str,
-    sources: list[Source],
-    reading: Reading,
-    log_level: str,
-) -> LevelDescription:
-    with use_log_level(log_level):  # which other processes do not inherit
-        participant = read_participant(sources, reading)
-        try:
-            return transformer.describe([participant])[0]
-        except (OSError, RuntimeError, TypeError, ValueError) as error:
-            raise type(error)(f"{name}: {error}") from error
+    transformer: MEGFMTransformer, name: str, sources: list[Source], reading: Reading
+) -> Outcome:
+    """Describe in a worker, which need not send recordings back."""
+    return replace(describe_one(transformer, name, sources, reading), recordings=None)
 
 
 def _tell_what_lacks_stimuli(described: Mapping[str, LevelDescription]) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
-
 import pandas as pd
 
-from ._tables import read_table
+from ._tables import KEYS
 
-_KEYS = ("participant", "state", "file", "row")
+_MEAN, _SPREAD, _MISSING = "_mean_", "_spread_", "_missing"
 
 
 def describe_participants(frame: pd.DataFrame) -> pd.DataFrame:
@@ -37,13 +33,11 @@ def describe_participants(frame: pd.DataFrame) -> pd.DataFrame:
             f"{', '.join(map(str, frame.columns[:4]))}, ...; make it with `mne-megfm "
             "features`."
         )
-    features = frame.drop(columns=[key for key in _KEYS if key in frame])
-    words = features.select_dtypes(exclude="number").columns
-    if len(words) or not features.shape[1]:
+    features = frame.drop(columns=[key for key in KEYS if key in frame])
+    if not features.shape[1]:
         raise ValueError(
-            "Expected numbers in all columns but participant, state, file and row, got "
-            f"{', '.join(words[:4]) or 'no other column'}; take away what is no "
-            "feature."
+            "Expected features in columns beside participant, state, file and row, got "
+            "no other column; make the table with `mne-megfm features`."
         )
     states = frame["state"] if "state" in frame else pd.Series("all", frame.index)
     groups = features.astype(float).groupby([frame["participant"], states])
@@ -53,33 +47,35 @@ def describe_participants(frame: pd.DataFrame) -> pd.DataFrame:
     return wide.sort_index(axis=1)
 
 
-def read_labels(path: Path, column: str) -> pd.Series:
-    """Read the label of each participant, as from a BIDS participants.tsv."""
-    table = read_table(path)
-    keys = [k for k in ("participant", "participant_id") if k in table]
-    if not keys or column not in table:
-        raise ValueError(
-            f"Expected the columns participant (or participant_id) and {column} in "
-            f"{path}, got {', '.join(map(str, table.columns))}; name the column of "
-            "labels with --label."
-        )
-    labels = table.set_index(keys[0])[column].dropna()
-    twice = labels.index[labels.index.duplicated()]
-    if len(twice):
-        raise ValueError(
-            f"Expected one label a participant in {path}, got several of {twice[0]!r}; "
-            "take away all but one."
-        )
-    return labels
+def find_missing(described: pd.DataFrame) -> list[list[str]]:
+    """Find which states each participant lacks, as far as columns tell.
+
+    Parameters
+    ----------
+    described : DataFrame
+        One row a participant, with columns ``<state>_missing`` or those of
+        `describe_participants`.
+
+    Returns
+    -------
+    missing : list of list of str
+        States by participant; none of a table of other features.
+    """
+    marks = [name for name in described if name.endswith(_MISSING)]
+    lacks = {name.removesuffix(_MISSING): described[name] > 0 for name in marks}
+    if not marks:
+        states = {name.partition(_MEAN)[0] for name in described if _MEAN in name}
+        for state in sorted(states):
+            own = [name for name in described if name.startswith(state + _MEAN)]
+            lacks[state] = described[own].isna().all(axis=1)
+    return [
+        [state for state, lack in lacks.items() if lack.iloc[n]]
+        for n in range(len(described))
+    ]
 
 
-def find_label(given: str | None, labels: Iterable[Any]) -> Any:
-    """Find the label that is written so, be it a number or a text; None for None."""
-    if given is None:
-        return None
-    known = {str(label): label for label in labels}
-    if given not in known:
-        raise ValueError(
-            f"Expected --positive among the labels {', '.join(known)}, got {given!r}."
-        )
-    return known[given]
+def is_of_rows(columns: list[str]) -> bool:
+    """Tell whether columns are those of `describe_participants`."""
+    means = {name for name in columns if _MEAN in name}
+    pairs = {name.replace(_MEAN, _SPREAD, 1) for name in means}
+    return bool(means) and means | pairs == set(columns)

@@ -7,19 +7,18 @@ from typing import Any
 
 import mne
 import pandas as pd
-from joblib import Parallel, delayed
-from mne.utils import get_config, logger, use_log_level
+from mne.utils import logger, use_log_level
 
 from ..estimators import MEGFMTransformer
 from ..inputs import as_recordings
+from ..pretraining import load_checkpoint
+from ..weights import weights_path
 from ._epochs import check_events, cut_epochs, select_epochs
 from ._filtering import check_unfiltered, clean
 from ._options import PLAIN, Reading
+from ._outcomes import Failure, report_failures, run_each
 from ._sources import Source, find_sources, list_files, name_states
-from ._tables import SUFFIXES
-
-#: Columns of a table of features that are no features.
-KEYS = ["participant", "state", "file", "row"]
+from ._tables import KEYS, SUFFIXES
 
 
 def list_recordings(
@@ -100,11 +99,11 @@ def extract_rows(
     params: dict[str, Any],
     n_jobs: int | None = 1,
     reading: Reading = PLAIN,
+    strict: bool = False,
 ) -> pd.DataFrame:
     """Compute a row of features for each epoch or window of each recording.
 
-    Recordings are shared out by joblib: ``joblib.parallel_config`` says among which
-    processes, or which cluster.
+    Recordings are shared out by joblib. Those that fail are named and left out.
 
     Parameters
     ----------
@@ -116,6 +115,8 @@ def extract_rows(
         Recordings at a time.
     reading : Reading
         How recordings are read.
+    strict : bool
+        Whether a recording that fails is an error.
 
     Returns
     -------
@@ -124,35 +125,45 @@ def extract_rows(
 
     Raises
     ------
+    ClickException
+        If all recordings fail, or one does and that is to be an error.
     ValueError
         If rows of one recording are longer than those of another.
     """
     check_events(sources, reading, n_jobs)
-    level = get_config("MNE_LOGGING_LEVEL", "WARNING")
-    frames = Parallel(n_jobs=n_jobs)(
-        delayed(_rows)(source, params, reading, level) for source in sources
-    )
-    for source, frame in zip(sources, frames, strict=True):
+    load_checkpoint(weights_path(params["weights"]))  # wrong ones would fail each time
+    tasks = [(source, params, reading) for source in sources]
+    results = run_each(_try_rows, tasks, n_jobs, "Features")
+    failures = [result for result in results if isinstance(result, Failure)]
+    report_failures(failures, len(results) - len(failures), strict)
+    frames = [result for result in results if not isinstance(result, Failure)]
+    for frame in frames:
         if frame.shape[1] != frames[0].shape[1]:
+            (first, n_first), (file, n_features) = (
+                (one["file"].iloc[0], one.shape[1] - len(KEYS))
+                for one in (frames[0], frame)
+            )
             raise ValueError(
-                f"Expected rows of one length, got {frames[0].shape[1] - len(KEYS)} "
-                f"features in {sources[0].relative} and {frame.shape[1] - len(KEYS)} "
-                f"in {source.relative}; crop epochs to the same length."
+                f"Expected rows of one length, got {n_first} features in {first} and "
+                f"{n_features} in {file}; crop epochs to the same length."
             )
     return pd.concat(frames, ignore_index=True)
 
 
-def _rows(
-    source: Source, params: dict[str, Any], reading: Reading, level: str
-) -> pd.DataFrame:
-    with use_log_level(level):  # which other processes do not inherit
-        try:
-            inst = read_source(source, reading)
-            transformer = MEGFMTransformer(**params, unit="epoch").fit(inst)
-            features = transformer.transform(inst)
-        except (OSError, RuntimeError, TypeError, ValueError) as error:
-            raise type(error)(f"{source.relative}: {error}") from error
-        states = as_recordings(inst).states if not source.task else source.task
+def _try_rows(
+    source: Source, params: dict[str, Any], reading: Reading
+) -> pd.DataFrame | Failure:
+    try:
+        return _rows(source, params, reading)
+    except Exception as error:  # one bad recording takes no other down
+        return Failure.of(source.participant, source.relative, error)
+
+
+def _rows(source: Source, params: dict[str, Any], reading: Reading) -> pd.DataFrame:
+    inst = read_source(source, reading)
+    transformer = MEGFMTransformer(**params, unit="epoch").fit(inst)
+    features = transformer.transform(inst)
+    states = as_recordings(inst).states if not source.task else source.task
     frame = pd.DataFrame(features, columns=transformer.get_feature_names_out())
     keys = {
         "participant": source.participant,

@@ -14,6 +14,7 @@ from mne.utils import use_log_level
 
 from . import _kit
 from ._files import identify, later_parts, part_before, read_recording
+from ._tables import read_text
 
 if TYPE_CHECKING:
     from mne.io import BaseRaw
@@ -454,7 +455,7 @@ def _participants_sites(root: Path) -> dict[str, str]:
     path = root / "participants.tsv"
     if not path.is_file():
         return {}
-    table = _read_table(path, "\t")
+    table = read_text(path)
     if not {"participant_id", "site"} <= set(table.columns):
         return {}
     table = table.dropna(subset=["participant_id", "site"])
@@ -462,8 +463,7 @@ def _participants_sites(root: Path) -> dict[str, str]:
 
 
 def _in_table(path: Path, site: str) -> list[Source]:
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    table = _read_table(path, separator)
+    table = read_text(path)
     missing = {"file", "participant", "state"} - set(table.columns)
     if missing:
         raise ValueError(
@@ -492,16 +492,6 @@ def _in_table(path: Path, site: str) -> list[Source]:
             )
         )
     return sources
-
-
-def _read_table(path: Path, separator: str) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig")
-    except ValueError as error:  # also of pandas' parser, and of letters
-        raise ValueError(
-            f"Expected a table in {path}, got something else ({_first_line(error)}); "
-            "correct it."
-        ) from error
 
 
 def _restore_bad_spans(raw: BaseRaw, path: Path) -> None:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ._group import Command, run_as_module
 from ._options import Reading, reading_as_before, reading_options
 
-FORMAT = "mne-megfm classifier 2"
-#: What a saved classifier is made of, beyond the types that skops trusts by itself.
-TRUSTED = ["mne_megfm.estimators._heads.LogisticHead", "numpy.dtype"]
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+
+    from ._descriptions import Described
+
+#: Digits of probabilities and typicality; more would be noise.
+_DIGITS = 4
 _TABLE = click.Path(exists=True, path_type=Path)
 _JOBS = {
     "default": 1,
     "show_default": True,
     "help": "Recordings, or participants, at a time; -1: all cores.",
 }
+_STRICT = {"is_flag": True, "help": "Fail if any recording failed."}
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -28,11 +34,16 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 def command() -> None:
     """Fit a classifier of participants, or use one.
 
-    Of recordings, a participant is described by the level over trials, as `mne-megfm
+    Of recordings, a participant is described by the participant encoder, as `mne-megfm
     features --participants` does, whose tables serve as well. Of a table of epochs or
-    windows, and with weights that have no such level, it is described by mean and
+    windows, and with weights that have no such encoder, it is described by mean and
     spread of the rows, state by state; states that it lacks are then filled with the
     mean of the training data.
+
+    Recordings that cannot be read are named and left out. In tables, names and labels
+    are text as it stands there; missing is an empty cell or n/a, nothing else. In CSV
+    and TSV that are written, text that a spreadsheet would take for a formula has an
+    apostrophe in front, which is taken away when mne-megfm reads it.
     """
 
 
@@ -44,11 +55,17 @@ def command() -> None:
     mne-megfm classify fit recordings.tsv --labels labels.csv -o migraine.skops
     mne-megfm classify fit BIDS_ROOT --events auditory=standard --labels labels.csv
     -o migraine.skops
+    mne-megfm classify fit people.parquet --labels participants.tsv --label age
+    --regression -o age.skops
     """,
 )
 @click.argument("data", type=_TABLE)
 @click.option("--labels", required=True, type=_TABLE, help="Labels of participants.")
-@click.option("--label", default="label", show_default=True, help="Their column.")
+@click.option(
+    "--label",
+    help="Their column.  [default: label, group or diagnosis, if there is one of them]",
+)
+@click.option("--regression", is_flag=True, help="Labels are numbers, such as age.")
 @click.option("--out", "-o", required=True, type=_FILE, help="Where to: .skops.")
 @click.option(
     "--weights",
@@ -57,6 +74,7 @@ def command() -> None:
 )
 @reading_options
 @click.option("--jobs", **_JOBS)
+@click.option("--strict", **_STRICT)
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2))
 @click.option("--repeats", default=4, show_default=True, type=click.IntRange(1))
 @click.option(
@@ -76,11 +94,13 @@ def command() -> None:
 def fit(
     data: Path,
     labels: Path,
-    label: str,
+    label: str | None,
+    regression: bool,
     out: Path,
     weights: str | None,
     reading: Reading,
     jobs: int,
+    strict: bool,
     folds: int,
     repeats: int,
     permutations: int,
@@ -92,43 +112,38 @@ def fit(
 
     DATA is a table of `mne-megfm features`, or recordings as that command takes them,
     with the bundled or other --weights. Saved is a file of skops, which holds no code;
-    it says by what participants are described.
+    it says by what participants are described. Of the participants it keeps
+    fingerprints (salted hashes) of their names, by which predict finds who was in
+    training.
     """
     import numpy as np
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
 
-    from ..estimators import LogisticHead
+    from ..estimators import LogisticHead, RidgeHead
     from ..evaluation import cross_validate_participants
     from ._descriptions import describe
-    from ._participants_table import find_label, read_labels
+    from ._labels import USUAL, as_numbers, find_label, read_labels
     from ._tables import check_target
 
     check_target(out, overwrite, (".skops",))
-    told = describe(data, weights, reading, jobs)
+    if regression and positive is not None:
+        raise click.UsageError("Expected --positive without --regression, got both.")
+    table = read_labels(labels, label, ("label",) if regression else USUAL)
+    told = describe(data, weights, reading, jobs, strict)
     click.echo(told.summary())
-    described = told.frame
-    y = read_labels(labels, label)
-    without = sorted(set(described.index) - set(y.index))
-    if without:
-        click.echo(
-            f"Left out, since {labels.name} has no label: {', '.join(without)}.",
-            err=True,
-        )
-    described = described[described.index.isin(y.index)]
-    y = y[described.index].to_numpy()
-    y = y.astype(str) if y.dtype == object else y
-    counts = dict(zip(*np.unique(y, return_counts=True), strict=True))
-    if len(counts) < 2 or min(counts.values()) < folds:
-        got = ", ".join(f"{count} of {name}" for name, count in counts.items())
-        raise ValueError(
-            f"Expected at least {folds} participants of each of two labels, for "
-            f"{folds} folds, got {got or 'none'}; add participants, or lower --folds."
-        )
-    pipeline = make_pipeline(
-        SimpleImputer(keep_empty_features=True), LogisticHead(random_state=seed)
-    )
+    known = table.of(told.frame.index).dropna()
+    described = told.frame.loc[known.index]
     X = described.to_numpy()
+    fill = SimpleImputer(keep_empty_features=True)
+    if regression:
+        y = as_numbers(known, table.column)
+        head = RidgeHead(random_state=seed)
+    else:
+        y = np.array(known.tolist(), dtype=str)
+        _check_classes(y, folds, table.column)
+        head = LogisticHead(random_state=seed)
+    pipeline = make_pipeline(fill, head)
     scores = cross_validate_participants(
         pipeline,
         X,
@@ -136,22 +151,64 @@ def fit(
         names=described.index,
         cv=folds,
         n_repeats=repeats,
-        positive=find_label(positive, counts),
+        positive=None if regression else find_label(positive, y),
         n_permutations=permutations,
         n_jobs=jobs,
         random_state=seed,
         verbose=True,
     )
     click.echo(scores)
+    _keep(told, described, table.column, pipeline.fit(X, y), seed, out)
+
+
+def _check_classes(y: np.ndarray, folds: int, column: str) -> None:
+    """See that there are groups, and enough of each for the folds."""
+    import numpy as np
+    import pandas as pd
+
+    counts = dict(zip(*np.unique(y, return_counts=True), strict=True))
+    if len(counts) >= 2 and min(counts.values()) >= folds:
+        return
+    got = [f"{count} of {name}" for name, count in list(counts.items())[:5]]
+    got += [f"{len(counts)} labels in all"] if len(counts) > 5 else []
+    are_numbers = pd.to_numeric(pd.Series(list(counts)), errors="coerce").notna().all()
+    advice = "add participants, or lower --folds"
+    if are_numbers and len(counts) > 2:
+        advice = f"for numbers such as age, pass --regression (column {column})"
+    raise ValueError(
+        f"Expected at least {folds} participants of each of two labels, for "
+        f"{folds} folds, got {', '.join(got)}; {advice}."
+    )
+
+
+def _keep(
+    told: Described,
+    described: pd.DataFrame,
+    column: str,
+    pipeline: Pipeline,
+    seed: int,
+    out: Path,
+) -> None:
+    """Save what was fitted, with what is needed to say how far to trust it."""
+    import numpy as np
+    from sklearn.base import is_regressor
+
+    from ..estimators._typicality import Typicality
+    from ._classifier_file import People, save
+
+    typicality = Typicality(seed).fit([described.to_numpy()], np.arange(len(described)))
     content = {
-        "format": FORMAT,
         "columns": described.columns.tolist(),
         "kind": told.kind,
         "weights": told.weights,
         "reading": asdict(told.reading),
-        "pipeline": pipeline.fit(X, y),
+        "regression": is_regressor(pipeline),
+        "label": column,
+        "people": People.of(described.index).to_dict(),
+        "typicality": typicality,
+        "pipeline": pipeline,
     }
-    _save(content, out)
+    save(content, out)
     click.echo(f"Wrote {out}. Not for diagnosis.")
 
 
@@ -167,6 +224,7 @@ def fit(
 @click.option("--out", "-o", required=True, type=_FILE, help=".csv, .tsv, .parquet.")
 @reading_options
 @click.option("--jobs", **_JOBS)
+@click.option("--strict", **_STRICT)
 @click.option("--overwrite", is_flag=True)
 def predict(
     classifier: Path,
@@ -174,71 +232,67 @@ def predict(
     out: Path,
     reading: Reading,
     jobs: int,
+    strict: bool,
     overwrite: bool,
 ) -> None:
     """Apply CLASSIFIER to the participants of DATA.
 
     DATA is as for fit: recordings, or a table of the same kind and weights. Recordings
-    are read as for fit where no option says otherwise. OUT gets a row a participant,
-    with the most likely label and the probability of each.
+    are read as for fit where no option says otherwise. OUT gets a row a participant:
+    the most likely label and the probability of each (or the number predicted);
+    typicality, the share of training participants that lie as far from the others as
+    this one, small where it is unlike them; the states that are missing; and whether
+    somebody of this name was in training, for whom predictions are no test.
     """
-    import pandas as pd
-
+    from ._classifier_file import load
     from ._descriptions import describe_as
     from ._tables import SUFFIXES, check_target, write_table
 
     check_target(out, overwrite, SUFFIXES)
-    content = _load(classifier)
-    pipeline = content["pipeline"]
+    content = load(classifier)
     reading = reading_as_before(reading, content["reading"])
-    X = describe_as(data, content, reading, jobs)
-    frame = pd.DataFrame(
-        {"participant": X.index, "prediction": pipeline.predict(X.to_numpy())}
-    )
-    probability = pipeline.predict_proba(X.to_numpy())
-    for number, name in enumerate(pipeline.classes_):
-        frame[f"p_{name}"] = probability[:, number]
+    X = describe_as(data, content, reading, jobs, strict)
+    frame = _predictions(content, X)
     write_table(frame, out)
     click.echo(f"Wrote {len(frame)} predictions to {out}. Not for diagnosis.")
 
 
-def _save(content: dict[str, Any], path: Path) -> None:
-    import skops.io
+def _predictions(content: dict, X: pd.DataFrame) -> pd.DataFrame:
+    """Predict, and say of each participant how far to trust it."""
+    import pandas as pd
 
-    data = skops.io.dumps(content)
-    aside = path.with_name(f".writing-{path.name}")
-    try:
-        aside.write_bytes(data)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    from ._classifier_file import People
+    from ._participants_table import find_missing
+
+    pipeline, values = content["pipeline"], X.to_numpy()
+    predicted = pipeline.predict(values)
+    frame = pd.DataFrame({"participant": X.index, "prediction": predicted})
+    if content["regression"]:
+        frame["prediction"] = [float(f"{value:.4g}") for value in predicted]
+    else:
+        probability = pipeline.predict_proba(values).round(_DIGITS)
+        for number, name in enumerate(pipeline.classes_):
+            frame[f"p_{name}"] = probability[:, number]
+    frame["typicality"] = content["typicality"].score([values]).round(_DIGITS)
+    frame["missing_states"] = [" ".join(states) for states in find_missing(X)]
+    frame["in_training"] = People(**content["people"]).know(X.index)
+    _warn(frame, content["typicality"].is_far([values]))
+    return frame
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """Read a classifier; types that run code are refused, not built."""
-    import zipfile
-
-    import skops.io
-
-    try:
-        unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
-        if unknown:
-            raise ValueError(
-                f"Expected a classifier of `mne-megfm classify fit` in {path}, got one "
-                f"with {', '.join(unknown[:3])}; it may run code and is not read."
+def _warn(frame: pd.DataFrame, is_far: np.ndarray) -> None:
+    """Say aloud of whom predictions mean little."""
+    known = frame["in_training"].to_numpy()
+    for chosen, reason in (
+        (known, "have the name of somebody in training: for them this is no test"),
+        (is_far, "are unlike the participants of training: this means little for them"),
+    ):
+        names = frame["participant"][chosen].tolist()
+        if names:
+            listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            click.echo(
+                f"Warning: {len(names)} of {len(frame)} {reason} ({listed}).", err=True
             )
-        content = skops.io.load(path, trusted=TRUSTED)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(
-            f"Expected a classifier of `mne-megfm classify fit` in {path}, got "
-            f"something else ({error}); fit it again."
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(
-            f"Expected a classifier of format {FORMAT!r} in {path}, got another; use "
-            "the version of mne-megfm that wrote it."
-        )
-    return content
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from ._options import Reading, reading_options
 @click.option(
     "--participants",
     is_flag=True,
-    help="A row a participant, by the level over trials.",
+    help="A row a participant, by the participant encoder.",
 )
 @reading_options
 @click.option("--weights", default="megfm-tiny", show_default=True)
@@ -55,6 +55,7 @@ from ._options import Reading, reading_options
     help="Recordings, or participants, at a time; -1: all cores.",
 )
 @click.option("--dask", help="Address of a dask scheduler to share them out to.")
+@click.option("--strict", is_flag=True, help="Fail if any recording failed.")
 @click.option("--overwrite", is_flag=True, help="Replace a table that exists.")
 def command(
     recordings: tuple[Path, ...],
@@ -66,6 +67,7 @@ def command(
     device: str,
     jobs: int,
     dask: str | None,
+    strict: bool,
     overwrite: bool,
 ) -> None:
     """Compute features of RECORDINGS, a row for each epoch or window of 1 s.
@@ -76,19 +78,24 @@ def command(
 
     With --participants there is a row a participant, of all recordings of each state:
     measures of responses and spectra, see the guide. States may be missing. Continuous
-    recordings have responses where --events cuts them.
+    recordings have responses where --events cuts them. With weights that have no
+    participant encoder it is mean and spread of the rows, state by state.
+
+    Recordings that cannot be read are named and left out; participants are described
+    by the others. In CSV and TSV, names that a spreadsheet would take for formulas have
+    an apostrophe in front, which is taken away when mne-megfm reads them.
     """
     from mne.utils import logger
 
-    from ._level_rows import describe_by_level
-    from ._rows import KEYS, extract_rows, list_recordings
-    from ._tables import SUFFIXES, check_target, write_table
+    from ._descriptions import describe_sources
+    from ._rows import extract_rows, list_recordings
+    from ._tables import KEYS, SUFFIXES, check_target, write_table
 
     check_target(out, overwrite, SUFFIXES)
     if participants and pooling is not None:
         raise click.UsageError(
-            "Expected --pooling without --participants, got both; the level over "
-            "trials does not pool tokens."
+            "Expected --pooling without --participants, got both; the participant "
+            "encoder does not pool tokens."
         )
     sources = list_recordings(list(recordings), reading.states)
     params = {"weights": weights, "device": device}
@@ -96,11 +103,11 @@ def command(
         if dask is not None:
             jobs = _use_dask(dask, stack)
         if participants:
-            described = describe_by_level(sources, params, jobs, reading)
-            frame = described.to_rows().reset_index()
+            described, _ = describe_sources(sources, params, jobs, reading, strict)
+            frame = described.reset_index()
         else:
             params["pooling"] = pooling or "compact"
-            frame = extract_rows(sources, params, jobs, reading)
+            frame = extract_rows(sources, params, jobs, reading, strict)
     # parquet keeps it
     frame.attrs = {"weights": weights, "reading": asdict(reading)}
     write_table(frame, out)

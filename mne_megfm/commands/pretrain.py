@@ -72,8 +72,9 @@ def command(
     """Pretrain a model on the windows in STORE and write a checkpoint to OUT.
 
     OUT can be used as MEGFMTransformer(weights="OUT") from the first epoch on; it has
-    the model card, history.csv and curves.png. Interrupted (Ctrl-C, SIGTERM), the run
-    is saved; the same command goes on from there.
+    the model card, history.csv and curves.png, and with --weights their participant
+    encoder, by which `features --participants` describes people. Interrupted (Ctrl-C,
+    SIGTERM), the run is saved; the same command goes on from there.
     """
     from mne.utils import logger, use_log_level
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ._group import Command, run_as_module
 from ._options import Reading, reading_options
@@ -13,6 +14,9 @@ from ._options import Reading, reading_options
 _TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 #: So much of a recording is reconstructed, s: minutes would tell the same.
 _EXCERPT = 60.0
+#: What --quick compares, and how, where no option says otherwise.
+_QUICK_PIPELINES = ("model features", "band power", "original signals, evoked")
+_QUICK = {"folds": 3, "repeats": 1, "permutations": 0}
 
 
 @click.command(
@@ -39,7 +43,10 @@ _EXCERPT = 60.0
     help="The report: .html.",
 )
 @click.option("--labels", type=_TABLE, help="Labels of participants, to compare on.")
-@click.option("--label", default="label", show_default=True, help="Their column.")
+@click.option(
+    "--label",
+    help="Their column.  [default: label, group or diagnosis, if there is one of them]",
+)
 @click.option(
     "--positive",
     metavar="LABEL",
@@ -51,15 +58,24 @@ _EXCERPT = 60.0
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2))
 @click.option("--repeats", default=4, show_default=True, type=click.IntRange(1))
 @click.option("--permutations", default=10, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="A first look: three pipelines, 3 folds once, no permuted labels, unless "
+    "other options say otherwise. Not for results.",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--title", default="mne-megfm", show_default=True)
 @click.option("--jobs", default=1, show_default=True, help="Processes; -1: all cores.")
+@click.option("--strict", is_flag=True, help="Fail if any recording failed.")
 @click.option("--overwrite", is_flag=True, help="Replace a report that exists.")
+@click.pass_context
 def command(
+    context: click.Context,
     recordings: tuple[Path, ...],
     out: Path,
     labels: Path | None,
-    label: str,
+    label: str | None,
     positive: str | None,
     reading: Reading,
     weights: str,
@@ -67,9 +83,11 @@ def command(
     folds: int,
     repeats: int,
     permutations: int,
+    quick: bool,
     seed: int,
     title: str,
     jobs: int,
+    strict: bool,
     overwrite: bool,
 ) -> None:
     """Write one HTML report of RECORDINGS, a model, and how well it does.
@@ -78,6 +96,9 @@ def command(
     the columns file, participant and state. Continuous recordings have responses where
     --events cuts them. With --labels, the model's features are compared with all
     baselines by cross-validation over participants. The report names participants.
+
+    Recordings that cannot be read are named and left out. With weights that have no
+    participant encoder, participants are described by mean and spread of their rows.
     """
     import matplotlib
 
@@ -85,40 +106,69 @@ def command(
     from ..pretraining import History
     from ..report import make_report
     from ._epochs import check_events
-    from ._level_rows import group_by_participant, read_participant
-    from ._participants_table import find_label, read_labels
+    from ._labels import find_label, read_labels
+    from ._level_rows import describe_one, group_by_participant, has_level
+    from ._outcomes import report_failures, run_each
     from ._rows import list_recordings, read_source
     from ._tables import check_target
 
     check_target(out, overwrite, (".html",))
     matplotlib.use("Agg")
     given = {"history": None if history is None else History.from_csv(history)}
-    told = None if labels is None else read_labels(labels, label)
+    table = None if labels is None else read_labels(labels, label)
     sources = list_recordings(list(recordings), reading.states)
     check_events(sources, reading, jobs)
-    by_name = group_by_participant(sources)
-    names = list(by_name)
-    X = [read_participant(own, reading) for own in by_name.values()]
+    has_level(weights)
     transformer = MEGFMTransformer(weights, unit="participant")
-    descriptions = transformer.describe(X)
+    by_name = group_by_participant(sources)
+    tasks = [(transformer, name, own, reading) for name, own in by_name.items()]
+    outcomes = run_each(describe_one, tasks, 1, "Participants")
+    good = {
+        name: outcome
+        for name, outcome in zip(by_name, outcomes, strict=True)
+        if outcome.description is not None
+    }
+    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    report_failures(failures, len(good), strict)
+    names = list(good)
+    X = [outcome.recordings for outcome in good.values()]
+    descriptions = [outcome.description for outcome in good.values()]
     transformer.fit_described(descriptions)
     if len(X) > 2:
         given["features"] = transformer.transform_described(descriptions)
     y = None
-    if told is not None:
-        y = told.reindex(names).to_list()
-        positive = find_label(positive, told.dropna().unique())
+    if table is not None:
+        y = [float("nan") if one is None else one for one in table.of(names)]
+        settings = {"folds": folds, "repeats": repeats, "permutations": permutations}
+        if quick:
+            settings |= {
+                name: value
+                for name, value in _QUICK.items()
+                if context.get_parameter_source(name) is ParameterSource.DEFAULT
+            }
+            click.echo(
+                "A quick comparison, for a first look: leave out --quick for results."
+            )
         given |= _compare(
-            X, y, names, positive, descriptions, weights, folds, repeats, permutations,
-            seed, jobs,
-        )  # fmt: skip
+            X,
+            y,
+            names,
+            find_label(positive, [one for one in y if isinstance(one, str)]),
+            descriptions,
+            weights,
+            **settings,
+            seed=seed,
+            jobs=jobs,
+            only=_QUICK_PIPELINES if quick else None,
+        )
+    first = next(iter(good.values())).sources[0]
     make_report(
         out,
         X,
         y,
         names=names,
         estimator=transformer,
-        recording=excerpt(read_source(sources[0], reading)),
+        recording=excerpt(read_source(first, reading)),
         title=title,
         overwrite=overwrite,
         **given,
@@ -153,8 +203,9 @@ def _compare(
     permutations: int,
     seed: int,
     jobs: int,
+    only: tuple[str, ...] | None,
 ) -> dict[str, Any]:
-    """Compare the model with all baselines; tell which states matter to it."""
+    """Compare the model with baselines; tell which states matter to it."""
     import pandas as pd
     from sklearn.model_selection import RepeatedStratifiedKFold
 
@@ -162,6 +213,8 @@ def _compare(
     from ..interpret import state_importance
 
     pipelines = default_pipelines(weights=weights, random_state=seed)
+    if only is not None:
+        pipelines = {name: pipelines[name] for name in only if name in pipelines}
     cv = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
     result = compare(
         X,

@@ -178,7 +178,7 @@ number {t["best_epoch"]}, with the least loss on held-out participants, is kept.
 
 R²: explained share of the hidden signal of held-out participants, masks as in training.
 
-{losses}{_reconstruction(t)}
+{losses}{_reconstruction(t)}{_encoder(t)}
 ## Licence
 
 {t["licence"]}
@@ -201,6 +201,20 @@ def _reconstruction(training: dict) -> str:
         "lines in time; "
         f"at most {training['reconstruction_windows']} windows a state, one mask "
         f"each,\nseed {training['settings']['seed']}.\n\n{_table(columns, rows)}"
+    )
+
+
+def _encoder(training: dict) -> str:
+    """Say whose the participant encoder is, and what it has seen."""
+    if "level" not in training:
+        return ""
+    seen = {k: v for k, v in training["level"].items() if not isinstance(v, list)}
+    listed = "".join(f"- {name}: {value}\n" for name, value in seen.items())
+    return (
+        "\n## Participant encoder\n\n"
+        f"`participant.safetensors` is that of {training['started_from']}, unchanged: "
+        "it was not\ntrained in this run, nor on the data above. What it has seen "
+        f"(`participant.json`):\n\n{listed}"
     )
 
 

@@ -23,6 +23,7 @@ from ._augmentation import NoiseAndCropping
 from ._checkpoint import load_checkpoint
 from ._files import sweep, write_whole
 from ._history import History
+from ._level_checkpoint import load_level
 from ._lock import LOCK, hold
 from ._loop import plan_batches, pretrain
 from ._product import Product
@@ -45,7 +46,9 @@ def pretrain_store(
     The same as ``mne-megfm pretrain``. The folder is a checkpoint with the best
     weights from the first epoch on, has ``history.csv`` and ``curves.png``, and keeps
     the run in ``run/``: called again with the same settings, an interrupted run goes
-    on. Under ``torchrun``, several processes train together.
+    on. The participant encoder of ``settings.weights``, if they have one, goes with the
+    checkpoint as it is: it reads signals, not what the trained network makes of them.
+    Under ``torchrun``, several processes train together.
 
     Parameters
     ----------
@@ -81,6 +84,10 @@ def pretrain_store(
     directory = Path(directory).expanduser()
     device = local_device(_find_device(settings.device))
     model = _start(settings, store)
+    encoder = None
+    if settings.weights is not None:
+        # it reads signals on the canonical array, which training does not change
+        encoder = load_level(weights_path(settings.weights), model.kernel)
     masking = _part("maskings", settings.masking)
     objective = _part("objectives", settings.objective)
     augmentation = _augmentation(settings, model.config)
@@ -103,7 +110,9 @@ def pretrain_store(
         stack.enter_context(hold(directory / RUN, ranks, device))
         _check_store(store, ranks, device)
         _claim(directory, settings, overwrite, ranks)
-        product = Product(store, directory, settings, model.config, ranks.size, device)
+        product = Product(
+            store, directory, settings, model.config, ranks.size, device, encoder
+        )
         history = pretrain(
             model.to(device),
             store,

@@ -98,16 +98,25 @@ class History:
         ValueError
             If it is another table.
         """
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        try:
+            with open(path, newline="", encoding="utf-8-sig") as file:
+                rows = list(csv.DictReader(file))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(
+                f"Expected a table in UTF-8 in {path}, got something else ({error}); "
+                "pass the history.csv of a run."
+            ) from error
         names = [f.name for f in fields(cls) if f.name != "r2"]
         if not rows or not set(names) <= set(rows[0]):
+            got = [str(name) for name in rows[0]] if rows else ["no line"]
             raise ValueError(
                 f"Expected the columns {', '.join(names)} and an epoch at least in "
-                f"{path}, got {', '.join(rows[0]) if rows else 'no line'}; pass the "
-                "history.csv of a run."
+                f"{path}, got {', '.join(got)}; pass the history.csv of a run."
             )
-        columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
+        columns = {
+            name: [_number(row, name, n, path) for n, row in enumerate(rows, 1)]
+            for name in rows[0]
+        }
         return cls(
             epoch=[int(epoch) for epoch in columns["epoch"]],
             **{name: columns[name] for name in names if name != "epoch"},
@@ -117,3 +126,13 @@ class History:
                 if name.startswith("r2_")
             },
         )
+
+
+def _number(row: dict, name: str, n: int, path: str | os.PathLike) -> float:
+    try:
+        return float(row[name])
+    except (TypeError, ValueError) as error:  # None or a list, where cells do not fit
+        raise ValueError(
+            f"Expected a number in column {name} of {path}, got {row[name]!r} in row "
+            f"{n}; pass the history.csv of a run as it was written."
+        ) from error

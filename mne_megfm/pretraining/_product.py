@@ -10,7 +10,7 @@ import torch
 from mne.utils import logger
 from torch import Tensor
 
-from ..models import MaskedSignalTransformer, ModelConfig
+from ..models import MaskedSignalTransformer, ModelConfig, ParticipantTransformer
 from ..sensors import canonical_array
 from ..store import WindowStore
 from ._axes import fit_token_axes
@@ -18,6 +18,7 @@ from ._card import common_provenance, describe_run, run_card
 from ._checkpoint import save_checkpoint
 from ._curves import write_curves, write_tensorboard
 from ._history import History
+from ._level_checkpoint import delete_level, save_level
 from ._masking import RandomMasking, SpaceBlockMasking, TimeBlockMasking
 from ._metrics import masked_r2
 from ._settings import PretrainSettings
@@ -51,6 +52,8 @@ class Product:
         How many train together.
     device : device
         What they train on.
+    encoder : tuple of (ParticipantTransformer, dict) | None
+        The participant encoder that goes with the weights, and what it has seen.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Product:
         config: ModelConfig,
         n_processes: int,
         device: torch.device,
+        encoder: tuple[ParticipantTransformer, dict] | None = None,
     ) -> None:
         self.store = store
         self.directory = directory
@@ -68,6 +72,7 @@ class Product:
         self.config = config
         self.n_processes = n_processes
         self.device = device
+        self.encoder = encoder
         self.train, self.valid = store.split(settings.valid_fraction, settings.seed)
         self._preprocessing = common_provenance(store)
 
@@ -92,7 +97,7 @@ class Product:
         held_out = np.unique(self.store.participant[self.valid])
         s = self.settings
         n_batches = s.steps_per_epoch or math.ceil(len(self.train) / s.batch_size)
-        return describe_run(
+        described = describe_run(
             self.store,
             n_held_out=len(held_out),
             settings=s,
@@ -101,6 +106,8 @@ class Product:
             n_processes=self.n_processes,
             device=self.device,
         )
+        seen = {} if self.encoder is None else {"level": self.encoder[1]}
+        return described | seen
 
     def _model(
         self, state: dict[str, Tensor], n_windows: int
@@ -148,3 +155,8 @@ class Product:
             preprocessing=self._preprocessing,
             overwrite=True,
         )
+        if self.encoder is None:
+            delete_level(self.directory)  # of a checkpoint that was there before
+        else:
+            encoder, seen = self.encoder
+            save_level(self.directory, encoder, model.kernel, seen)

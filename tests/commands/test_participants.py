@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.commands import main
-from mne_megfm.commands.classify import TRUSTED
+from mne_megfm.commands._classifier_file import TRUSTED
 from mne_megfm.estimators import LogisticHead
 from mne_megfm.pretraining import delete_level
 from mne_megfm.weights import weights_path
@@ -107,7 +107,7 @@ def classifiers(people, tables):
         result = run("classify", "fit", path / "all.csv", *labels, "-o", by_recordings)
     assert result.exit_code == 0, result.output
     assert f"{N} participants are described by one row" in result.output
-    assert "the level over trials, from recordings" in result.output
+    assert "the participant encoder, from recordings" in result.output
     result = run("classify", "fit", tables[1], *labels, "-o", by_table)
     assert result.exit_code == 0, result.output
     assert "one row of features each: as in the table" in result.output
@@ -300,8 +300,8 @@ def test_data_of_another_kind(people, tables, classifiers, tmp_path):
     assert "got a table of weights others" in result.output
 
 
-def test_weights_without_level(people, tmp_path):
-    """Where no level comes with weights, rows are averaged, aloud."""
+def test_weights_without_encoder(people, tmp_path):
+    """Features and classify describe people by the same means, and say so."""
     weights = tmp_path / "weights"
     shutil.copytree(weights_path("megfm-tiny"), weights)
     delete_level(weights)
@@ -309,14 +309,31 @@ def test_weights_without_level(people, tmp_path):
     lines = (path / "all.csv").read_text().splitlines()
     few = [line for line in lines if "run-2" not in line and "rest" not in line]
     (path / "few.csv").write_text("\n".join(few) + "\n")
-    args = [path / "few.csv", "--weights", weights]
-    result = run("features", *args, "--participants", "-o", tmp_path / "x.csv")
-    assert result.exit_code == 1
-    assert "Expected weights with a level over trials" in result.output
-    labels = ["--labels", path / "labels.csv", "--label", "group", "--folds", 2]
+    args, rows = [path / "few.csv", "--weights", weights], tmp_path / "rows.csv"
+    result = run("features", *args, "--participants", "-o", rows, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert "have no participant encoder: participants are described" in result.output
+    epochs = mne.read_epochs(next(path.glob("sub-03_task-auditory_run-1*")))
+    tokens = MEGFMTransformer(weights, unit="epoch").fit_transform(epochs)
+    got = read(rows).loc["03"]
+    expected = {"mean": tokens.mean(0), "spread": tokens.std(0)}
+    for name, values in expected.items():
+        own = got[got.index.str.startswith(f"auditory_{name}_")].sort_index()
+        names = MEGFMTransformer(weights, unit="epoch").fit(epochs)
+        order = np.argsort(names.get_feature_names_out())
+        np.testing.assert_allclose(own, values[order], rtol=1e-3, atol=1e-4)
+    labels = ["--labels", path / "labels.csv", "--folds", 2]
     labels += ["--repeats", 1, "--permutations", 0]
     out = tmp_path / "model.skops"
     result = run("classify", "fit", *args, *labels, "-o", out)
     assert result.exit_code == 0, result.output
+    assert "have no participant encoder: participants are described" in result.output
     assert "described by mean and spread of rows" in result.output
-    assert "these weights have no level over trials" in result.output
+    # so that both predict from recordings, and from the table
+    predictions = []
+    for data in (path / "few.csv", rows):
+        result = run("classify", "predict", out, data, "-o", tmp_path / "p.tsv")
+        assert result.exit_code == 0, result.output
+        predictions.append((tmp_path / "p.tsv").read_text())
+        (tmp_path / "p.tsv").unlink()
+    assert predictions[0] == predictions[1]

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import sys
 
 import matplotlib.image
@@ -17,10 +18,13 @@ from mne_megfm.commands import main
 from mne_megfm.pretraining import (
     PretrainSettings,
     load_checkpoint,
+    load_level,
     pretrain_store,
     read_config,
+    save_level,
 )
 from mne_megfm.store import WindowStore
+from mne_megfm.weights import weights_path
 
 
 def run(*args):
@@ -179,6 +183,42 @@ def test_goes_on_from_weights(done, small_store, settings, tmp_path):
         pretrain_store(
             small_store, tmp_path / "x", settings.change(weights="megfm-tiny")
         )
+
+
+def test_participant_encoder_is_kept(done, small_store, settings, tmp_path):
+    """The encoder of the weights goes with the new ones, and describes people alike.
+
+    It reads signals on the canonical array alone, so that features of participants
+    are those of the weights it came with, whatever the network has become.
+    """
+    bundled, start, out = weights_path("megfm-tiny"), tmp_path / "a", tmp_path / "b"
+    shutil.copytree(done[0], start)
+    level, seen = load_level(bundled, load_checkpoint(bundled).kernel)
+    save_level(start, level, load_checkpoint(start).kernel, seen)
+    changed = settings.change(weights=str(start), model={}, lr=1e-2)
+    pretrain_store(small_store, out, changed)
+    name = "participant.safetensors"
+    assert (out / name).read_bytes() == (bundled / name).read_bytes()
+    trained, before = load_checkpoint(out), load_checkpoint(start)
+    assert not torch.equal(trained.token_axes, before.token_axes)
+    kept = json.loads((out / "participant.json").read_text())
+    assert kept["training"]["participants"] == 745
+    card = (out / "README.md").read_text("utf-8")
+    assert "## Participant encoder" in card
+    assert "is that of a, unchanged" in card
+    cohort = simulate_cohort(
+        2, states=("auditory",), arrays=("ctf151",), n_epochs=4, random_state=0
+    )
+    X = [{"auditory": epochs} for epochs in cohort.epochs("auditory")]
+    rows = [
+        MEGFMTransformer(weights, unit="participant").fit_transform(X)
+        for weights in (out, "megfm-tiny")
+    ]
+    np.testing.assert_array_equal(*rows)
+    # weights that start from random ones have none, also where there was another
+    pretrain_store(small_store, out, settings, overwrite=True)
+    assert not list(out.glob("participant*"))
+    assert "Participant encoder" not in (out / "README.md").read_text("utf-8")
 
 
 def test_flags_come_before_the_file(small_store, settings_file, tmp_path):

@@ -1,0 +1,272 @@
+"""Tests of recordings that cannot be read, among others that can."""
+
+import json
+import shutil
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from mne_megfm import MEGFMTransformer, evaluation, simulate_cohort
+from mne_megfm.commands import _level_rows, _rows, main
+from mne_megfm.commands._outcomes import Failure
+
+# MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:The inplace keyword in DataFrame.set_index:DeprecationWarning"
+    ),
+    pytest.mark.filterwarnings("ignore:Invalid tag:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:.* recordings are missing"),
+]
+STATES = ("auditory", "somatosensory")
+N = 6
+
+
+def run(*args):
+    """Run a command in this process."""
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+class BareError(Exception):
+    """An exception that takes no message, as some of MNE's."""
+
+    def __init__(self, code, place):
+        super().__init__()
+
+
+ERRORS = {
+    "json": lambda: json.loads("{"),
+    "unicode": lambda: b"\xff".decode("utf-8"),
+    "key": lambda: {}["tag"],
+    "assertion": lambda: (_ for _ in ()).throw(AssertionError),
+    "bare": lambda: (_ for _ in ()).throw(BareError(1, 2)),
+    "memory": lambda: (_ for _ in ()).throw(MemoryError),
+}
+REASONS = {
+    "json": "Expecting property name",
+    "unicode": "can't decode byte 0xff",
+    "key": "KeyError: 'tag'",
+    "assertion": "AssertionError",
+    "bare": "BareError",
+    "memory": "MemoryError",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with recordings of six participants in two states."""
+    path = tmp_path_factory.mktemp("recordings")
+    cohort = simulate_cohort(
+        N, states=STATES, arrays=("opm64",), n_epochs=3, random_state=3
+    )
+    lines = ["participant_id\tgroup"]
+    for number, person in enumerate(cohort):
+        lines.append(f"sub-{number}\t{'ab'[number % 2]}")
+        for state in STATES:
+            name = f"sub-{number}_task-{state}_epo.fif"
+            person.epochs(state).save(path / name)
+    (path / "participants.tsv").write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def broken(folder, tmp_path):
+    """Return a folder in which sub-1 has half a file, and sub-2 none that is whole."""
+    path = tmp_path / "broken"
+    shutil.copytree(folder, path)
+    (path / "sub-1_task-auditory_epo.fif").write_bytes(b"not a recording")
+    for file in path.glob("sub-2_*.fif"):
+        # headers are whole and the data are not
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    return path
+
+
+def _expected(folder):
+    """Describe everybody as plain Python does, sub-1 by the one state."""
+    X = {}
+    for file in sorted(folder.glob("sub-*.fif")):
+        name, task = file.name.split("_")[:2]
+        if name != "sub-2" and file.name != "sub-1_task-auditory_epo.fif":
+            X.setdefault(name, {})[task[5:]] = mne.read_epochs(file)
+    transformer = MEGFMTransformer(unit="participant")
+    rows = transformer.fit_transform(list(X.values()))
+    return pd.DataFrame(rows, list(X), transformer.get_feature_names_out())
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_rows(broken, folder, tmp_path, jobs):
+    """The table has what can be read, and the rest is named with its cause."""
+    out = tmp_path / "rows.parquet"
+    args = ["features", *sorted(broken.glob("*.fif")), "-o", out, "--jobs", jobs]
+    result = run(*args, "--strict")
+    assert result.exit_code == 1
+    assert "got 3 that did" in result.output
+    assert not out.exists()
+    result = run(*args)
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.output.splitlines() if line[:7] == "Failed:"]
+    files = ["sub-1_task-auditory", "sub-2_task-auditory", "sub-2_task-somatosensory"]
+    for line, file in zip(lines, files, strict=True):
+        assert f"{file}_epo.fif): " in line
+        assert line[-1] != " "
+    frame = pd.read_parquet(out)
+    assert frame["file"].nunique() == 2 * N - 3
+    epochs = mne.read_epochs(folder / "sub-1_task-somatosensory_epo.fif")
+    own = frame[(frame["participant"] == "sub-1")]
+    expected = MEGFMTransformer().fit_transform(epochs)
+    np.testing.assert_allclose(own.iloc[:, 4:], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_participants(broken, folder, tmp_path, jobs):
+    """Who has one recording that can be read is described by that, in all columns."""
+    out = tmp_path / "people.parquet"
+    args = ["features", *sorted(broken.glob("*.fif")), "--participants", "-o", out]
+    result = run(*args, "--jobs", jobs)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("Failed: ") == 3
+    assert "Failed: sub-1 (" in result.output
+    assert "sub-1_task-somatosensory" not in result.output
+    frame = pd.read_parquet(out).set_index("participant")
+    expected = _expected(folder)
+    assert frame.index.tolist() == [f"sub-{n}" for n in (0, 1, 3, 4, 5)]
+    assert frame.columns.tolist() == expected.columns.tolist()
+    assert frame["auditory_missing"].tolist() == [0, 1, 0, 0, 0]
+    np.testing.assert_allclose(frame, expected, rtol=1e-4, atol=1e-5)
+    result = run(*args, "--strict", "--overwrite")
+    assert result.exit_code == 1
+    pd.testing.assert_frame_equal(pd.read_parquet(out).set_index("participant"), frame)
+
+
+@pytest.mark.parametrize("more", [[], ["--participants"]])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_none_can_be_read(tmp_path, more, jobs):
+    """Nothing that can be read is an error, and nothing is written."""
+    for number in range(3):
+        (tmp_path / f"sub-{number}_epo.fif").write_bytes(b"not a recording")
+    out = tmp_path / "rows.csv"
+    args = ["features", *tmp_path.glob("*.fif"), "-o", out, "--jobs", jobs]
+    result = run(*args, *more)
+    assert result.exit_code == 1
+    assert all(f"sub-{number}_epo.fif): " in result.output for number in range(3))
+    assert "got 3 that all failed" in result.output
+    assert not list(tmp_path.glob("*rows.csv"))
+
+
+@pytest.mark.parametrize("kind", list(ERRORS))
+@pytest.mark.parametrize("more", [[], ["--participants"]])
+def test_exceptions_of_any_kind(folder, tmp_path, monkeypatch, kind, more):
+    """Whatever reading raises, however it is made, has its file and cause named."""
+    read = _rows.read_source
+
+    def fails(source, reading):
+        if source.participant == "sub-3":
+            ERRORS[kind]()
+        return read(source, reading)
+
+    monkeypatch.setattr(_rows, "read_source", fails)
+    monkeypatch.setattr(_level_rows, "read_source", fails)
+    files = [folder / f"sub-{n}_task-auditory_epo.fif" for n in (3, 4)]
+    out = tmp_path / "rows.csv"
+    result = run("features", *files, "-o", out, *more)
+    assert result.exit_code == 0, result.output
+    (line,) = (x for x in result.output.splitlines() if x.startswith("Failed:"))
+    assert line.startswith(f"Failed: sub-3 ({files[0]}): ")
+    assert REASONS[kind] in line
+    assert set(pd.read_csv(out)["participant"]) == {"sub-4"}
+
+
+def test_reasons():
+    """A reason is one line, with the kind of what says nothing by itself."""
+    assert (
+        Failure.of("a", "f", ValueError("Expected\n  more")).reason == "Expected more"
+    )
+    assert Failure.of("a", "f", ValueError()).reason == "ValueError"
+    assert Failure.of("a", "f", KeyError("x")).reason == "KeyError: 'x'"
+
+
+def test_weights_that_are_not_there(folder, tmp_path):
+    """What is wrong with all of it is said once, before anything is read."""
+    args = [*folder.glob("*.fif"), "--weights", tmp_path / "none"]
+    for more in ([], ["--participants"]):
+        result = run("features", *args, "-o", tmp_path / "x.csv", *more)
+        assert result.exit_code == 1
+        assert "Failed:" not in result.output
+
+
+def test_classify(broken, tmp_path):
+    """Who can be read is classified, by columns as usual."""
+    lines = ["file,participant,state"]
+    for file in sorted(broken.glob("*.fif")):
+        lines.append(f"{file.name},{file.name[:5]},{file.name[11:-8]}")
+    (broken / "list.csv").write_text("\n".join(lines))
+    labels = ["--labels", broken / "participants.tsv", "--folds", 2]
+    args = ["classify", "fit", broken / "list.csv", *labels]
+    out = tmp_path / "m.skops"
+    (broken / "participants.tsv").write_text(
+        "participant_id\tgroup\nsub-0\ta\nsub-1\tb\nsub-3\tb\nsub-4\ta\nsub-5\tb\n"
+    )
+    result = run(*args, "-o", out, "--strict")
+    assert result.exit_code == 1
+    assert not out.exists()
+    result = run(*args, "-o", out)
+    # two of a class are too few for the head, which is known after all were read
+    assert "5 participants are described" in result.output
+    assert result.output.count("Failed: ") == 3
+
+
+def test_report(broken, tmp_path, monkeypatch):
+    """The report is of those who can be read; a quick one compares few pipelines."""
+    cheap = {name: None for name in ("a", "band power", "model features")}
+    monkeypatch.setattr(evaluation, "default_pipelines", lambda **kwargs: cheap)
+    asked = {}
+
+    class StopError(RuntimeError):
+        pass
+
+    def compare(X, y, pipelines, **kwargs):
+        asked.update(kwargs, X=X, y=y, pipelines=pipelines)
+        raise StopError("far enough")
+
+    monkeypatch.setattr(evaluation, "compare", compare)
+    files = sorted(broken.glob("*.fif"))
+    labels = ["--labels", broken / "participants.tsv"]
+    args = ["report", *files, *labels, "-o", tmp_path / "r.html"]
+    result = run(*args, "--quick", "--permutations", 2)
+    assert "far enough" in result.output
+    assert result.output.count("Failed: ") == 3
+    assert "1 participants of participants.tsv" in result.output
+    assert list(asked["pipelines"]) == ["model features", "band power"]
+    assert asked["cv"].get_n_splits() == 3
+    assert asked["n_permutations"] == 2
+    assert asked["y"] == ["a", "b", "b", "a", "b"]
+    assert [sorted(person) for person in asked["X"]] == [
+        list(STATES) if n != 1 else ["somatosensory"] for n in range(5)
+    ]
+    assert "far enough" in run(*args).output
+    assert list(asked["pipelines"]) == list(cheap)
+    assert asked["cv"].get_n_splits() == 20
+    result = run(*args, "--strict")
+    assert "got 3 that did" in result.output
+    assert result.exit_code == 1
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_progress(folder, tmp_path, capfd):
+    """A bar with the time left, unless --quiet is given."""
+    files = sorted(folder.glob("sub-[0-2]_task-auditory*"))
+    for more, name in (([], "Features"), (["--participants"], "Participants")):
+        for quiet in (False, True):
+            options = ["--quiet"] if quiet else []
+            out = tmp_path / f"{name}-{quiet}.csv"
+            main(
+                ["features", *map(str, files), "-o", str(out), *more, *options],
+                standalone_mode=False,
+            )
+            said = capfd.readouterr()
+            assert (f"{name} : 3/3 [" in said.err) == (not quiet)
+            if quiet:
+                assert said.err + said.out == ""
