@@ -241,9 +241,7 @@ def attribute(
     >>> epochs = cohort.epochs("auditory")[0]
     >>> y = [0, 1] * 6
     >>> pipeline = make_pipeline(MEGFMTransformer(), LogisticRegression())
-    >>> found = attribute(
-    ...     pipeline, epochs, y, cv=2, n_permutations=19, verbose=False
-    ... )
+    >>> found = attribute(pipeline, epochs, y, cv=2, n_permutations=19, verbose=False)
     >>> found.maps["all"].data.shape, len(found.peaks)
     ((64, 250), 0)
     """
@@ -318,9 +316,7 @@ def _patterns(refits: Refits, recording: Recording) -> NDArray[np.float32]:
     return total.reshape(-1, n_channels, n_times).astype(np.float32)
 
 
-def _occlusions(
-    refits: Refits, recording: Recording, seed: int
-) -> NDArray[np.float32]:
+def _occlusions(refits: Refits, recording: Recording, seed: int) -> NDArray[np.float32]:
     """Evidence that rows lose without a region for 100 ms, on sensors."""
     exchange = Exchange(recording, seed)
     region = sensor_regions(exchange.epochs.info, recording.ch_names)

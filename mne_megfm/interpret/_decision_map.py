@@ -7,7 +7,7 @@ from typing import Any
 
 import mne
 import numpy as np
-from mne.utils import _check_option
+from mne.utils import _check_option, verbose
 from numpy.typing import NDArray
 
 from ..inputs import Recording, as_recordings
@@ -24,6 +24,7 @@ METHODS = ("pattern", "occlusion", *GRADIENTS)
 _FEWEST = 8
 
 
+@verbose
 def decision_map(
     pipeline: Any,
     X: Any,
@@ -32,6 +33,7 @@ def decision_map(
     target: Any = None,
     average: bool = True,
     seed: int = 0,
+    verbose: bool | str | int | None = None,
 ) -> mne.EvokedArray | list[mne.EvokedArray] | dict[str, mne.EvokedArray]:
     """Map the decisions of one fitted pipeline to sensors and times, without a test.
 
@@ -60,6 +62,8 @@ def decision_map(
         single rows.
     seed : int
         Seed of noise and exchanges.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
 
     Returns
     -------

@@ -96,7 +96,11 @@ class Occlusion:
 
 
 def tested_in_words(
-    score: HeldOutScore, null: NullDistribution, summary: pd.DataFrame, what: str, unit: str
+    score: HeldOutScore,
+    null: NullDistribution,
+    summary: pd.DataFrame,
+    what: str,
+    unit: str,
 ) -> str:
     """Say what of a summary stands out."""
     above = f"above chance (p < {null.alpha:g}, {null.family})"

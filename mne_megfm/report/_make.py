@@ -11,6 +11,7 @@ import mne
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from mne.utils import verbose
 from numpy.typing import ArrayLike
 
 from ..estimators import MEGFMTransformer
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _DPI = 110
 
 
+@verbose
 def make_report(
     fname: str | os.PathLike | None = None,
     X: Any = None,
@@ -50,6 +52,7 @@ def make_report(
     title: str = "mne-megfm",
     note: str | None = None,
     overwrite: bool = False,
+    verbose: bool | str | int | None = None,
 ) -> mne.Report:
     """Write one HTML report of data, model and results.
 
@@ -101,6 +104,8 @@ def make_report(
         What readers must know first, such as that data are simulated.
     overwrite : bool
         Whether a file may be replaced.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
 
     Returns
     -------
