@@ -20,7 +20,7 @@ from mne.utils import use_log_level
 
 from .._version import __version__
 from ..inputs import as_recordings, iter_windows
-from ..sensors import compute_mapping
+from ..sensors import compute_mapping, describe_array
 from ..store import WindowStore
 from ._epochs import cut_epochs
 from ._sources import Source
@@ -257,7 +257,7 @@ def _windows(
 
     def project(recording: Recording) -> tuple[np.ndarray, list[str]]:
         mapping = compute_mapping(recording.info)
-        arrays.append(mapping.system)
+        arrays.append(describe_array(recording.inst.info))
         return mapping.to_canonical, list(mapping.ch_names)
 
     recordings = as_recordings(rows)

@@ -49,7 +49,7 @@ class AttentionTest:
         ``time`` (s from the event, the middle of 100 ms), ``ch_name``, ``value``, ``z``
         and ``p_value``. Empty where nothing stands out.
         """
-        size = np.where(self.null.significant, np.abs(self.null.z), 0.0)
+        size = np.where(self.null.significant, self.null.size, 0.0)
         rows = []
         for at in np.flatnonzero(size.any(0)):
             channel = int(size[:, at].argmax())
@@ -153,7 +153,8 @@ def attention_test(
     topographies of sources, but nothing of when they were active [1]_. An average is
     mirrored in time before, so that its ends fit together. What the network attends to
     anyway, by habit at a place of the head or of the window, is in surrogates, too, and
-    does not stand out. All times and places are tested together (`NullDistribution`).
+    does not stand out. Since attention is relative to its mean over the window, more of
+    it at one time is less at others: only more than in surrogates is tested. All times and places are tested together (`NullDistribution`).
 
     References
     ----------
@@ -204,7 +205,7 @@ def attention_test(
         maps.append(np.log(np.mean([one.data for one in found], 0)))
     n_places, n_times = maps[0].shape
     family = f"max over {n_times} times x {n_places} places"
-    null = null_distributions({"": np.array(maps)}, family, alpha)[""]
+    null = null_distributions({"": np.array(maps)}, family, alpha, two_sided=False)[""]
     return AttentionTest(evoked, null, len(averages))
 
 

@@ -158,7 +158,6 @@ def decision_map(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
@@ -167,7 +166,7 @@ def decision_map(
     ...     1, states=("auditory",), arrays=("opm64",), n_epochs=8, verbose=False
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
-    >>> y = np.arange(8) % 2
+    >>> y = [0, 1] * 4
     >>> pipeline = make_pipeline(MEGFMTransformer(), LogisticRegression()).fit(
     ...     epochs, y
     ... )

@@ -26,12 +26,14 @@ class NullDistribution:
     null : ndarray, shape (n_permutations, ...)
         Maps by the same procedure with permuted labels, or of surrogate data.
     maxima : ndarray, shape (1 + n_permutations,)
-        Largest absolute ``z`` of the observed map, and of each of the null maps, over
+        Largest absolute ``z`` (or ``z``, if one-sided) of the observed map, and of each of the null maps, over
         all points of the family, which can have more maps than this one.
     family : str
         What the largest value is taken over, in words.
     alpha : float
         Level of the thresholds.
+    two_sided : bool
+        Whether values below chance stand out, too.
 
     Notes
     -----
@@ -57,6 +59,7 @@ class NullDistribution:
     maxima: NDArray[np.float64]
     family: str
     alpha: float = 0.05
+    two_sided: bool = True
 
     @cached_property
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -68,13 +71,18 @@ class NullDistribution:
         return len(self.null)
 
     @cached_property
+    def size(self) -> NDArray[np.float64]:
+        """What is compared with `threshold`: ``abs(z)``, or ``z`` if one-sided."""
+        return np.abs(self.z) if self.two_sided else self.z
+
+    @cached_property
     def z(self) -> NDArray[np.float64]:
         """The observed map, standardised; shape as the map."""
         return _standardise(self.observed, *self._moments)
 
     @cached_property
     def threshold(self) -> float:
-        """Absolute ``z`` above which a point stands out, over the whole family."""
+        """``size`` above which a point stands out, over the whole family."""
         n_maps = len(self.maxima)
         # of all maps, at most a share of alpha lies above
         place = int(np.ceil((1.0 - self.alpha) * n_maps)) - 1
@@ -84,7 +92,7 @@ class NullDistribution:
     def p_values(self) -> NDArray[np.float64]:
         """Family-wise p value of each point; shape as the map."""
         ordered = np.sort(self.maxima)
-        below = np.searchsorted(ordered, np.abs(self.z) * (1.0 - _TIE), "left")
+        below = np.searchsorted(ordered, self.size * (1.0 - _TIE), "left")
         return (len(ordered) - below) / len(ordered)
 
     @cached_property
@@ -138,7 +146,11 @@ def _standardise(
 
 
 def null_distributions(
-    maps: Mapping[str, NDArray], family: str, alpha: float
+    maps: Mapping[str, NDArray],
+    family: str,
+    alpha: float,
+    *,
+    two_sided: bool = True,
 ) -> dict[str, NullDistribution]:
     """Test maps together, by the largest value over all of them.
 
@@ -150,6 +162,8 @@ def null_distributions(
         What the largest value is taken over, in words.
     alpha : float
         Level of the thresholds.
+    two_sided : bool
+        Whether values below chance stand out, too.
 
     Returns
     -------
@@ -159,11 +173,12 @@ def null_distributions(
     largest = []
     for values in maps.values():
         centre, spread = _moments(values[0], values[1:])
-        z = np.abs(_standardise(values, centre, spread))
+        z = _standardise(values, centre, spread)
+        z = np.abs(z) if two_sided else z
         largest.append(z.reshape(len(values), -1).max(1, initial=0.0))
     maxima = np.max(largest, axis=0)
     return {
-        name: NullDistribution(values[0], values[1:], maxima, family, alpha)
+        name: NullDistribution(values[0], values[1:], maxima, family, alpha, two_sided)
         for name, values in maps.items()
     }
 

@@ -118,7 +118,7 @@ def score_reconstruction(
     X : Epochs | Raw | Evoked | MEGSamples
         One recording, in tesla. It is centred over its length.
     masks : dict of str to callable | None
-        What to hide; by default 80 % of the tokens at random, all sensors for 300 ms
+        What to hide; by default 80 %% of the tokens at random, all sensors for 300 ms
         of each second, and a quarter of the sensors all the time. Of windows that
         are shorter than a second, the same shares are hidden.
     n_draws : int
