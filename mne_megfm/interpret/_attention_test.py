@@ -121,7 +121,15 @@ def attention_test(
         Level of the thresholds.
     seed : int
         Seed of the surrogates.
-    reading, layer, head, n_turns, info
+    reading : str
+        See `attention`.
+    layer : int | None
+        See `attention`.
+    head : int | None
+        See `attention`.
+    n_turns : int
+        See `attention`.
+    info : mne.Info | None
         See `attention`.
     verbose : bool | str | int | None
         Verbosity, see :func:`mne.verbose`.
@@ -153,8 +161,9 @@ def attention_test(
     topographies of sources, but nothing of when they were active [1]_. An average is
     mirrored in time before, so that its ends fit together. What the network attends to
     anyway, by habit at a place of the head or of the window, is in surrogates, too, and
-    does not stand out. Since attention is relative to its mean over the window, more of
-    it at one time is less at others: only more than in surrogates is tested. All times and places are tested together (`NullDistribution`).
+    does not stand out. Attention is relative to its mean over the window, so that more
+    of it at one time is less at others: only more than in surrogates is tested. All
+    times and places are tested together (`NullDistribution`).
 
     References
     ----------

@@ -21,7 +21,7 @@ from sklearn.pipeline import Pipeline
 from ..estimators._given import check_count, check_maker
 from ._null import NullDistribution, check_permutations, null_distributions
 from ._occlusion import tested_in_words
-from ._refits import HeldOutScore, permute_labels, usual_score
+from ._refits import HeldOutScore, held_out_score, permute_labels, usual_score
 
 METHODS = ("permutation", "shapley")
 #: All coalitions are scored: 2 to the power of the number of groups.
@@ -251,7 +251,7 @@ def state_importance(
         labels = permute_labels(y, None, label_rng)
     family = f"max over {len(names)} {'states' if parts.are_states else 'groups'}"
     null = null_distributions({"": np.array(means)}, family, alpha)[""]
-    score = HeldOutScore.of(np.array(scores), metric, len(y), "participants")
+    score = held_out_score(np.array(scores), metric, len(y), "participants")
     return Importance(pd.concat(tables, ignore_index=True), null, score)
 
 

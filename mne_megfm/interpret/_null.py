@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 # a tie by rounding is a tie
 _TIE = 1e-9
-# a spread that is rounding alone
-_FLAT = 1e-12
+# a spread of this share of the largest value is rounding of float32
+_FLAT = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +26,8 @@ class NullDistribution:
     null : ndarray, shape (n_permutations, ...)
         Maps by the same procedure with permuted labels, or of surrogate data.
     maxima : ndarray, shape (1 + n_permutations,)
-        Largest absolute ``z`` (or ``z``, if one-sided) of the observed map, and of each of the null maps, over
-        all points of the family, which can have more maps than this one.
+        Largest ``z`` (absolute, if two-sided) of the observed map, and of each of the
+        null maps, over all points of the family, which can have more maps than this.
     family : str
         What the largest value is taken over, in words.
     alpha : float
@@ -134,7 +134,7 @@ def _moments(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     everything = np.concatenate([observed[None], null]).astype(np.float64)
     centre, spread = everything.mean(0), everything.std(0)
-    spread[spread <= _FLAT * np.abs(everything).max(initial=0.0)] = 0.0
+    spread[spread <= _FLAT * np.abs(everything).max(0)] = 0.0
     return centre, spread
 
 

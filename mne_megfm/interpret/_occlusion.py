@@ -46,9 +46,9 @@ class Occlusion:
         What was taken away.
     table : DataFrame
         One row for each ``part`` and ``sample``: the held-out ``decision`` on the whole
-        and what of it is ``lost`` without the part, in standard deviations of
-        decisions. Parts are numbers of regions, times of beginning (s from the event),
-        or names of bands and states.
+        and what of it is ``lost`` without the part, in units of the
+        decision. Parts are numbers of regions, times of beginning (s from the event), or
+        names of bands and states.
     null : NullDistribution
         The mean evidence for the own label that is lost with each part, in the order of
         `summary`, and the same with permuted labels.
@@ -75,7 +75,8 @@ class Occlusion:
         """One row a part: evidence ``lost``, ``low``, ``high``, ``z``, ``p_value``.
 
         ``lost`` is the mean over samples of what the decision for their own label
-        loses. Between ``low`` and ``high`` it is within chance, over all parts.
+        loses, in standard deviations of held-out decisions. Between ``low`` and
+        ``high`` it is within chance, over all parts.
         """
         low, high = self.null.band
         values = {"lost": self.null.observed, "low": low, "high": high}
@@ -272,8 +273,8 @@ def occlude(
                 {
                     "part": part,
                     "sample": np.arange(lost.shape[1]),
-                    "decision": refits.decisions[0],
-                    "lost": lost[0],
+                    "decision": refits.whole[0],
+                    "lost": lost[0] * refits.scale[0],
                 }
             )
         )

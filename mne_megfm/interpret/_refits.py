@@ -91,27 +91,27 @@ class HeldOutScore:
             f"{self.p_value:.2g})"
         )
 
-    @classmethod
-    def of(
-        cls, scores: NDArray[np.float64], metric: str, n: int, unit: str
-    ) -> HeldOutScore:
-        """Summarise scores, shape (1 + n_permutations, n_folds), true labels first."""
-        known = scores[0][np.isfinite(scores[0])]
-        with warnings.catch_warnings():
-            # of a permutation, no fold may have a score
-            warnings.simplefilter("ignore", RuntimeWarning)
-            means = np.nanmean(scores, axis=1)
-        reached = np.sum(means[1:] >= means[0] - 1e-9 * max(abs(means[0]), 1.0))
-        return cls(
-            metric=metric,
-            mean=float(means[0]),
-            sd=float(known.std(ddof=1)) if len(known) > 1 else float("nan"),
-            n_folds=scores.shape[1],
-            n=n,
-            unit=unit,
-            chance=float(np.nanmean(means[1:])),
-            p_value=float((1 + reached) / (1 + np.isfinite(means[1:]).sum())),
-        )
+
+def held_out_score(
+    scores: NDArray[np.float64], metric: str, n: int, unit: str
+) -> HeldOutScore:
+    """Summarise scores, shape (1 + n_permutations, n_folds), true labels first."""
+    known = scores[0][np.isfinite(scores[0])]
+    with warnings.catch_warnings():
+        # of a permutation, no fold may have a score
+        warnings.simplefilter("ignore", RuntimeWarning)
+        means = np.nanmean(scores, axis=1)
+    reached = np.sum(means[1:] >= means[0] - 1e-9 * max(abs(means[0]), 1.0))
+    return HeldOutScore(
+        metric=metric,
+        mean=float(means[0]),
+        sd=float(known.std(ddof=1)) if len(known) > 1 else float("nan"),
+        n_folds=scores.shape[1],
+        n=n,
+        unit=unit,
+        chance=float(np.nanmean(means[1:])),
+        p_value=float((1 + reached) / (1 + np.isfinite(means[1:]).sum())),
+    )
 
 
 def usual_score(classifier: bool, y: NDArray) -> str:
@@ -177,6 +177,8 @@ class Refits:
     decisions : ndarray, shape (1 + n_permutations, n_samples)
         Held-out decisions of each sample, centred in each fold, in units of their
         standard deviation over all samples.
+    whole : ndarray, shape (1 + n_permutations, n_samples)
+        The same decisions as they are.
     side : ndarray, shape (1 + n_permutations, n_samples)
         The labels that the pipeline was fitted on, standardised: positive for the
         target.
@@ -243,10 +245,8 @@ class Refits:
             scores.append([_score(scorer, fit, labels) for fit in fits])
             self.labels.append(labels)
             self.fits.append(fits)
-        self.score = HeldOutScore.of(
-            np.array(scores), self.metric, n, self.samples.unit
-        )
-        self._whole = whole
+        self.score = held_out_score(np.array(scores), self.metric, n, self.samples.unit)
+        self.whole = whole
         #: decisions are divided by these
         self.scale = raw.std(1)
         if self.scale[0] == 0:
@@ -295,7 +295,7 @@ class Refits:
         for run, fits in enumerate(self.fits):
             for fit in fits:
                 after = self.decide(fit, fit.transform(described, fit.test))
-                out[run, fit.test] = self._whole[run, fit.test] - after
+                out[run, fit.test] = self.whole[run, fit.test] - after
         return out / self.scale[:, None]
 
 

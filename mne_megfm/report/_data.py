@@ -32,7 +32,8 @@ def describe_data(
     -------
     table : DataFrame
         One row a participant: ``label`` where given, ``array``, ``bad channels`` (the
-        most in a recording), ``minutes`` of rows, and the number of rows (epochs, or windows of 1 s) of each state.
+        most in a recording), ``minutes`` of rows, and the number of rows (epochs, or
+        windows of 1 s) of each state.
 
     Raises
     ------

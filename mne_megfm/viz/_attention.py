@@ -117,7 +117,7 @@ def plot_attention(
         )  # fmt: skip
         line[0].text(
             -0.12, 0.5, name, rotation=90, ha="right", va="center",
-            transform=line[0].transAxes,
+            transform=line[0].transAxes, in_layout=False,
         )  # fmt: skip
     image = ScalarMappable(norm, PALETTE)
     bar = fig.colorbar(image, ax=flat, shrink=0.8, aspect=25)

@@ -177,8 +177,8 @@ def _said(null: NullDistribution, above: NDArray[np.bool_]) -> str:
     """Say in a line whether something stands out."""
     of = f"p < {null.alpha:g}, {null.family}"
     if above.any():
-        return f"Stands out above chance ({of})"
-    return f"Nothing stands out above chance ({of}; smallest p {null.p_value:.2g})"
+        return f"Stands out above chance\n({of})"
+    return f"Nothing stands out above chance\n({of}; smallest p {null.p_value:.2g})"
 
 
 def _peak_times(attribution: Attribution, state: str, n_times: int) -> list[float]:

@@ -212,17 +212,39 @@ def test_data_are_counted(cohort):
     X = [person.recordings for person in cohort]
     found = describe_data(X, [*cohort.labels[:3], None], cohort.names)
     assert found.index.to_list() == cohort.names.tolist()
-    assert found["label"].to_list() == [*cohort.labels[:3], "not known"]
+    assert found["label"].to_list() == [*cohort.labels[:3], "n/a"]
     assert set(found["array"]) == {"64 magnetometers"}
     assert found["auditory"].to_list() == [3, 3, 3, 3]
     assert found["rest"].to_list() == [3, 3, 3, 0]
     np.testing.assert_allclose(found["minutes"] * 60.0, [6.0, 6.0, 6.0, 3.0])
     counts = summarise(found).set_index("label")
-    assert counts.loc["not known", "rest: participants"] == 0
+    assert counts.loc["n/a", "rest: participants"] == 0
     assert counts["participants"].sum() == 4
     assert counts.loc["control", "rest: rows, median"] == 3
     with pytest.raises(ValueError, match=r"names with one value a participant \(4\)"):
         describe_data(X, names=["a"])
+
+
+def test_bad_channels_make_no_array(cohort):
+    """One system is one array, whoever has bad channels, which are counted."""
+    X = [dict(person.recordings) for person in cohort]
+    for number in range(3):
+        epochs = X[number]["auditory"].copy()
+        epochs.info["bads"] = epochs.ch_names[: number + 1]
+        X[number]["auditory"] = epochs
+    found = describe_data(X, ["a", "a", None, "a"])
+    assert set(found["array"]) == {"64 magnetometers"}
+    assert found["bad channels"].to_list() == [1, 2, 3, 0]
+    counts = summarise(found).set_index("label")
+    assert len(counts) == 2
+    assert counts.loc["a", "bad channels, median"] == 1
+
+
+def test_head_of_a_card_is_no_heading():
+    """The YAML in front of a card is for catalogues."""
+    html = card("---\nlicense: other\ntags:\n- meg\n---\n# Weights\n\n---\n\nend")
+    assert "license" not in html and "<h1>Weights</h1>" in html
+    assert "<hr" in html and "end" in html
 
 
 def test_table():
