@@ -47,8 +47,8 @@ class Occlusion:
     table : DataFrame
         One row for each ``part`` and ``sample``: the held-out ``decision`` on the whole
         and what of it is ``lost`` without the part, in units of the
-        decision. Parts are numbers of regions, times of beginning (s from the event), or
-        names of bands and states.
+        decision. Parts are numbers of regions, times of beginning (s from the event),
+        or names of bands and states.
     null : NullDistribution
         The mean evidence for the own label that is lost with each part, in the order of
         `summary`, and the same with permuted labels.
