@@ -49,8 +49,8 @@ print(found.in_words())
 plot_attribution(found, title="What goes with decisions")
 
 # %%
-# A map is an ``Evoked`` (``found.maps``) on the user's sensors, so MNE's own figures and
-# its dipole fits work on it. The truth, for comparison:
+# A map is an ``Evoked`` (``found.maps``) on the user's sensors, so MNE's own figures
+# and its dipole fits work on it. The truth, for comparison:
 truth = mne.EvokedArray(100e-9 * field * wave, epochs.info, epochs.tmin, "pattern")
 truth.plot_joint([0.3], title="What was planted", show=False)
 
