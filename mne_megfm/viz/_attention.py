@@ -51,7 +51,8 @@ def plot_attention(
         are grey.
     times : sequence of float | None
         Times to show (s), the same in each row; by default up to 6 of those of the
-        maps, from the last before 0 s on. Each map stands for 100 ms around its time.
+        maps, from the last before 0 s on, and all at which something stands out. Each
+        map stands for 100 ms around its time.
     sources : dict of str to ndarray, shape (3,) | None
         Positions in head coordinates (m), for all rows; or a dict of such dicts, by
         row. A star marks the sensor nearest to each.
@@ -90,7 +91,7 @@ def plot_attention(
     given = attention if isinstance(attention, Mapping) else {"": attention}
     tests = {k: v for k, v in given.items() if isinstance(v, AttentionTest)}
     rows = {k: v.evoked if k in tests else v for k, v in given.items()}
-    times = _times(rows, times)
+    times = _times(rows, times, tests)
     values = np.concatenate([row.data[:, _at(row, times)] for row in rows.values()])
     if not values.min() > 0:
         raise ValueError(
@@ -111,13 +112,13 @@ def plot_attention(
         own = sources.get(name, sources) if sources else {}
         _plot_row(evoked, times, line, norm, own)
         note = _grey_within(tests.get(name), evoked, times, line)
-        line[0].text(
-            0.0, -0.12, note, ha="left", va="top", fontsize="small",
-            transform=line[0].transAxes,
-        )  # fmt: skip
+        # of no size to the layout, which would widen the first topography
+        line[0].annotate(
+            note, (0.0, -0.12), xycoords="axes fraction", va="top", fontsize="small"
+        ).set_in_layout(False)
         line[0].text(
             -0.12, 0.5, name, rotation=90, ha="right", va="center",
-            transform=line[0].transAxes, in_layout=False,
+            transform=line[0].transAxes,
         )  # fmt: skip
     image = ScalarMappable(norm, PALETTE)
     bar = fig.colorbar(image, ax=flat, shrink=0.8, aspect=25)
@@ -163,14 +164,19 @@ def _grey_within(
 
 
 def _times(
-    rows: Mapping[str, mne.Evoked], times: Sequence[float] | None
+    rows: Mapping[str, mne.Evoked],
+    times: Sequence[float] | None,
+    tests: Mapping[str, AttentionTest],
 ) -> NDArray[np.float64]:
     """Settle the times to show."""
     first = next(iter(rows.values()))
     if times is None:
         before = np.flatnonzero(first.times < 0)
         start = before[-1] if len(before) else 0
-        return first.times[start : start + 6]
+        shown = set(range(start, min(start + 6, len(first.times))))
+        for test in tests.values():  # what stands out is never left out
+            shown |= set(np.flatnonzero(test.null.significant.any(0)).tolist())
+        return first.times[sorted(shown)]
     return np.atleast_1d(np.asarray(times, float))
 
 
