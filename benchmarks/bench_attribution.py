@@ -39,7 +39,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mne_megfm import MEGFMTransformer, MEGSamples, simulate_cohort
 from mne_megfm.datasets import MigraineEffects, simulate_participant
-from mne_megfm.interpret import attention, attribute, occlude, state_importance
+from mne_megfm.interpret import attention, decision_map, occlude, state_importance
 
 SEED, ORIGIN, DEPTH = 8200, np.array([0.0, 0.0, 0.04]), 0.06
 N_TRAIN, N_TEST = 160, 80
@@ -206,13 +206,13 @@ def maps_of(model, epochs, y):
     few = {
         k: np.sort(np.r_[tuple(c[: n // 2] for c in classes)]) for k, n in FEW.items()
     }
-    maps = {"pattern": attribute(model, held_out)}
+    maps = {"pattern": decision_map(model, held_out)}
     for method, rows in few.items():
-        maps[method] = attribute(model, held_out[rows], method)
+        maps[method] = decision_map(model, held_out[rows], method)
     maps["attention"] = attention_difference(model[0], held_out, labels)
     rng = np.random.default_rng(0)
     shuffled = fit(epochs, np.r_[rng.permutation(y[:N_TRAIN]), labels])
-    maps["pattern, shuffled labels"] = attribute(shuffled, held_out)
+    maps["pattern, shuffled labels"] = decision_map(shuffled, held_out)
     return maps
 
 
@@ -250,7 +250,9 @@ def frequency(n_recordings):
         epochs, y, truth = plant(SEED + number, ARRAYS[number % len(ARRAYS)], "burst")
         model = fit(epochs, y)
         held_out, labels = epochs[N_TRAIN:], y[N_TRAIN:]
-        lost = occlude(model, held_out, "bands", bands=BANDS)
+        lost = occlude(
+            model, held_out, labels, "bands", bands=BANDS, n_permutations=1, alpha=0.5
+        ).table
         decision = lost["decision"][: len(labels)]
         side = np.where(labels == 1, 1.0, -1.0)
         share = lost.groupby("part")["lost"].agg(lambda x, s=side: (s * x).mean())
@@ -302,7 +304,10 @@ def states(n_cohorts, n_participants):
         X, y = planted_state(n_participants, SEED + 500 + number, true)
         for method in ("permutation", "shapley"):
             folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=2, random_state=0)
-            found = state_importance(model, X, y, method, cv=folds)
+            # the fewest permutations: the benchmark scores the table
+            found = state_importance(
+                model, X, y, method, cv=folds, n_permutations=1, alpha=0.5
+            ).table
             mean = found.groupby("group")["importance"].mean()
             rows.append(
                 {
@@ -361,7 +366,7 @@ def participants(n_cohorts, n_participants):
             epochs = person["auditory"]
             scan = Scan(epochs.info)
             found = {"average": {name: person[name].average() for name in STATES}}
-            found |= {m: attribute(model, person, m) for m in METHODS}
+            found |= {m: decision_map(model, person, m) for m in METHODS}
             misses.append(miss(model, person, found["integrated_gradients"]))
             for method, maps in found.items():
                 evoked = maps["auditory"]

@@ -12,7 +12,7 @@ somatosensory cortex in some cohorts only (tables in :doc:`/design`).
 import mne
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
-from mne_megfm.interpret import attention, score_attention
+from mne_megfm.interpret import attention, attention_test, score_attention
 from mne_megfm.viz import plot_attention
 
 SEED = 12
@@ -34,10 +34,12 @@ right = [p for p in cohort if p.truth["sides"]["somatosensory"] == "right"]
 chosen = {"auditory": list(cohort), "somatosensory": right}
 helmet = cohort[0].epochs("auditory").info
 transformer = MEGFMTransformer().fit(cohort.epochs("auditory")[0])
-maps, sources = {}, {}
+averages, maps, sources = {}, {}, {}
 for state, people in chosen.items():
-    averages = [p.epochs(state).apply_baseline((None, 0)).average() for p in people]
-    maps[state] = attention(transformer, averages, info=helmet)
+    averages[state] = [
+        p.epochs(state).apply_baseline((None, 0)).average() for p in people
+    ]
+    maps[state] = attention(transformer, averages[state], info=helmet)
     name = "N100m" if state == "auditory" else "N20m"
     sources[state] = [
         {s.hemi: s.pos for s in p.truth["states"][state]["sources"] if s.name == name}
@@ -48,10 +50,16 @@ for state, people in chosen.items():
 # %%
 # Grand averages. Each map stands for the 100 ms around its time. A value of 1 is even
 # attention; stars are the true sources of the first participant, in both temporal
-# lobes and at the left central sulcus.
-grand = {state: mne.grand_average(found) for state, found in maps.items()}
+# lobes and at the left central sulcus. What is no more than attention to surrogates of
+# the averages without timing is grey.
+tests = {
+    state: attention_test(transformer, found, info=helmet, n_turns=4, n_surrogates=19)
+    for state, found in averages.items()
+}
+for state, test in tests.items():
+    print(f"SIMULATED, {state}: {test.in_words()}")
 first = {state: found[0] for state, found in sources.items()}
-fig = plot_attention(grand, sources=first)
+fig = plot_attention(tests, sources=first)
 
 # %%
 # The share of attention within 3 cm of a source, relative to what even attention would
@@ -65,7 +73,7 @@ for state, window in (("auditory", (0.0, 0.2)), ("somatosensory", (0.0, 0.1))):
 
 # %%
 # The maps are :class:`mne.Evoked`: MNE's own figures take them too.
-fig = grand["auditory"].plot_joint(
+fig = mne.grand_average(maps["auditory"]).plot_joint(
     times=[-0.05, 0.05, 0.15],
     ts_args=dict(scalings=1, units="attention"),
     topomap_args=dict(scalings=1, cmap="PuOr_r"),

@@ -9,16 +9,15 @@ signal with the decision, which belongs to any linear decoder (Haufe et al. 2014
 the default; what other methods find is in :doc:`/design`.
 """
 
-import matplotlib.pyplot as plt
 import mne
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mne_megfm import MEGFMTransformer, MEGSamples, simulate_cohort
+from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.interpret import attribute, occlude, state_importance
-from mne_megfm.viz import plot_attribution, plot_importance
+from mne_megfm.viz import plot_attribution, plot_importance, plot_occlusion
 
 mne.set_log_level("error")
 cohort = simulate_cohort(
@@ -40,30 +39,26 @@ data = epochs.get_data() + 100e-9 * y[:, None, None] * field * wave
 epochs = mne.EpochsArray(data, epochs.info, tmin=epochs.tmin)
 
 # %%
-# The pipeline is fitted on two thirds of the epochs, and explained on the others.
+# The pipeline is fitted on folds, and explained on epochs that were held out. The same
+# with permuted labels says what stands out above chance; all else is grey.
 pipeline = make_pipeline(
     MEGFMTransformer(), StandardScaler(), LogisticRegression(C=1e-3)
 )
-X = MEGSamples(epochs)
-pipeline.fit(X[:80], y[:80])
-pattern = attribute(pipeline, epochs[80:])
-plot_attribution(pattern, title="What goes with decisions")
+found = attribute(pipeline, epochs, y, n_permutations=39)
+print(found.in_words())
+plot_attribution(found, title="What goes with decisions")
 
 # %%
-# The map is an ``Evoked`` on the user's sensors, so MNE's own figures and its dipole
-# fits work on it. The truth, for comparison:
+# A map is an ``Evoked`` (``found.maps``) on the user's sensors, so MNE's own figures
+# and its dipole fits work on it. The truth, for comparison:
 truth = mne.EvokedArray(100e-9 * field * wave, epochs.info, epochs.tmin, "pattern")
-plot_attribution(truth, [0.3], title="What was planted")
+truth.plot_joint([0.3], title="What was planted", show=False)
 
 # %%
 # What do decisions lose when 100 ms of an epoch are those of another one?
-lost = occlude(pipeline, epochs[80:], "times")
-side = np.where(y[80:] == 1, 1, -1)[lost["sample"]]
-loss = (side * lost["lost"]).groupby(lost["part"]).mean()
-fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
-ax.bar(loss.index, loss, width=0.09, align="edge", color="#56B4E9")
-ax.set(xlabel="Time (s)", ylabel="Lost decision")
-ax.spines[["top", "right"]].set_visible(False)
+lost = occlude(pipeline, epochs, y, "times", n_permutations=19)
+print(lost.in_words())
+plot_occlusion(lost)
 
 # %%
 # Of participants, how much better do predictions become by each state? The Shapley
@@ -80,5 +75,5 @@ people = simulate_cohort(
 )
 recordings = [person.recordings for person in people]
 model = make_pipeline(MEGFMTransformer(), LogisticRegression())
-importance = state_importance(model, recordings, people.labels, cv=4)
+importance = state_importance(model, recordings, people.labels, cv=4, n_permutations=39)
 plot_importance(importance, title="Shapley values of the ROC AUC")

@@ -19,7 +19,7 @@ from mne.utils import use_log_level
 
 from .._version import __version__
 from ..inputs import as_recordings, centre_windows, iter_windows
-from ..sensors import compute_mapping, device_to_head
+from ..sensors import compute_mapping, describe_array, device_to_head
 from ..store import WindowStore
 from ._epochs import cut_epochs
 from ._files import is_fif
@@ -207,7 +207,7 @@ def _windows(
 
     def project(recording: Recording) -> tuple[np.ndarray, list[str]]:
         mapping = compute_mapping(recording.info)
-        arrays.append(mapping.system)
+        arrays.append(describe_array(recording.inst.info))
         return mapping.to_canonical, list(mapping.ch_names)
 
     recordings = as_recordings(rows)

@@ -67,7 +67,7 @@ def command(data: Path | None, out: Path, skip_cohort: bool, overwrite: bool) ->
         found = describe_recording(data, out)
         if not skip_cohort:
             found |= classify_cohort()
-            found |= look_inside(found["estimator"], found["X"][0])
+            found |= look_inside(*(found[k] for k in ("estimator", "X", "y", "names")))
         write_report(out / "report.html", found)
     click.echo(f"\nDone in {time.monotonic() - started:.0f} s. Not for diagnosis.")
 
@@ -120,7 +120,7 @@ def classify_cohort() -> dict[str, Any]:
             f"{accuracy[name].mean():14.2f} ({accuracy[name].std():.2f})"
         )
     importance = state_importance(
-        model, X, y, cv=cv, descriptions=descriptions, seed=SEED
+        model, X, y, cv=cv, descriptions=descriptions, n_permutations=39, seed=SEED
     )
     fitted = model[0].fit_described(descriptions)
     return {
@@ -191,30 +191,33 @@ def describe_recording(path: Path | None, out: Path) -> dict[str, Any]:
     }
 
 
-def look_inside(transformer: Any, participant: dict[str, Any]) -> dict[str, Any]:
-    """Map where the model attends in one participant, and what tells states apart."""
-    import mne
+def look_inside(transformer: Any, X: list, y: Any, names: Any) -> dict[str, Any]:
+    """Test where the model attends in one participant, and what decisions go with."""
+    from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    from ..estimators import LogisticHead, MEGFMTransformer
-    from ..interpret import attention, attribute
+    from ..estimators import MEGFMTransformer
+    from ..interpret import attention_test, attribute
 
-    epochs = mne.concatenate_epochs(list(participant.values()), verbose="error")
-    labels = epochs.events[:, 2]
-    pipeline = make_pipeline(MEGFMTransformer(), LogisticHead(random_state=SEED))
-    pipeline.fit(epochs[::2], labels[::2])
-    told = " from ".join(reversed(list(participant)))
-    return {
-        "attention": {
-            f"{state}, simulated": attention(transformer, epochs.average())
-            for state, epochs in participant.items()
-        },
-        "attribution": {
-            f"What tells {told} responses (pattern, one simulated participant)": (
-                attribute(pipeline, epochs[1::2])
-            )
-        },
+    patient = int((y == "migraine").argmax())
+    tests = {
+        f"{state}, {names[patient]}, simulated": attention_test(
+            transformer, epochs.average(), n_surrogates=39, n_turns=8
+        )
+        for state, epochs in X[patient].items()
     }
+    found = attribute(
+        make_pipeline(MEGFMTransformer(), LogisticRegression()),
+        X,
+        y,
+        "gradient_x_input",
+        participant=patient,
+        n_permutations=39,
+        seed=SEED,
+    )
+    click.echo(f"\nWhat the decision on {names[patient]} goes with: {found.in_words()}")
+    title = f"What the decision on {names[patient]} (simulated) goes with"
+    return {"attention": tests, "attribution": {title: found}}
 
 
 def write_report(path: Path, found: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import mne
 import numpy as np
 import torch
-from mne.utils import _validate_type
+from mne.utils import _validate_type, verbose
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -36,6 +36,7 @@ from ._encoder_attention import (
 READINGS = ("between", "received", "norms", "rollout")
 
 
+@verbose
 def attention(
     transformer: MEGFMTransformer,
     X: Any,
@@ -45,6 +46,7 @@ def attention(
     head: int | None = None,
     n_turns: int = 24,
     info: mne.Info | None = None,
+    verbose: bool | str | int | None = None,
 ) -> mne.Evoked | list[mne.Evoked]:
     """Map the encoder's attention to the sensors of a recording.
 
@@ -83,6 +85,8 @@ def attention(
         The sensors to show attention on, where its ``dev_head_t`` says; by default the
         recording's own. The same for all recordings makes averages over different
         arrays or head positions possible.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
 
     Returns
     -------

@@ -9,7 +9,7 @@ from typing import Any
 import mne
 import numpy as np
 import pandas as pd
-from mne.utils import _validate_type
+from mne.utils import _validate_type, verbose
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial.transform import Rotation
@@ -46,6 +46,7 @@ class AttentionScore:
     summary: pd.DataFrame
 
 
+@verbose
 def score_attention(
     attention: mne.Evoked | Sequence[mne.Evoked],
     sources: Any,
@@ -56,6 +57,7 @@ def score_attention(
     radius: float = 0.03,
     n_null: int = 1000,
     seed: int = 0,
+    verbose: bool | str | int | None = None,
 ) -> AttentionScore:
     """Score how well attention aligns with sources.
 
@@ -79,6 +81,8 @@ def score_attention(
         Draws of each null distribution.
     seed : int
         Seed of these draws.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
 
     Returns
     -------

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import mne
 import numpy as np
 import pandas as pd
-from mne.utils import _validate_type
+from mne.utils import _validate_type, verbose
 from numpy.typing import NDArray
 
 from ..estimators import MEGFMTransformer
@@ -25,6 +25,7 @@ PEAKS = {
 }
 
 
+@verbose
 def score_evoked(
     transformer: MEGFMTransformer,
     epochs: mne.BaseEpochs,
@@ -32,6 +33,7 @@ def score_evoked(
     *,
     peaks: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
     seed: int = 0,
+    verbose: bool | str | int | None = None,
 ) -> pd.DataFrame:
     """Reconstruct hidden parts of single trials, average them, compare with the truth.
 
@@ -48,6 +50,8 @@ def score_evoked(
         N100m of ``auditory`` and the N20m of ``somatosensory``.
     seed : int
         Seed of the masks.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,7 +86,7 @@ def row_gradients(
     rows : sequence of Row
         Rows of one recording.
     method : {"gradient", "gradient_x_input", "smoothgrad", "integrated_gradients"}
-        See :func:`~mne_megfm.interpret.attribute`.
+        See :func:`~mne_megfm.interpret.decision_map`.
     seed : int
         Seed of the noise.
 
@@ -96,19 +96,57 @@ def row_gradients(
         In units of the decision: for gradients per standard deviation of a channel,
         otherwise of the whole change against the mean of all rows.
     """
+    own = network.weights.detach().clone()[None]
+    found = iter_row_gradients(network, rows, method, seed, [own] * len(rows))
+    return np.stack([maps[0] for maps in found])
+
+
+def iter_row_gradients(
+    network: RowNetwork,
+    rows: Sequence[Row],
+    method: str,
+    seed: int,
+    weights: Sequence[Tensor],
+) -> Iterator[NDArray[np.float32]]:
+    """Attribute decisions by several weights of features, row by row.
+
+    All methods are linear in these weights.
+
+    Parameters
+    ----------
+    network : RowNetwork
+        The pipeline.
+    rows : sequence of Row
+        Rows of one recording.
+    method : {"gradient", "gradient_x_input", "smoothgrad", "integrated_gradients"}
+        See :func:`~mne_megfm.interpret.decision_map`.
+    seed : int
+        Seed of the noise, which is the same for all weights.
+    weights : sequence of Tensor, shape (n_weights, n_features)
+        Weights of features for each row.
+
+    Yields
+    ------
+    maps : ndarray of float32, shape (n_weights, n_channels, n_times)
+        Maps of one row.
+    """
     scale = channel_scale(rows)
     standard = _Standard(network, torch.from_numpy(scale).to(network.weights))
     neutral = np.mean([row.signal for row in rows], 0) / scale
     neutral = torch.from_numpy(neutral).to(network.weights)[None]
-    maps = np.empty((len(rows), *rows[0].signal.shape), np.float32)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for out, row in zip(maps, rows, strict=True):
-            network.look_at(row)
+    before = network.weights
+    for number, (row, some) in enumerate(zip(rows, weights, strict=True)):
+        network.look_at(row)
+        maps = np.empty((len(some), *row.signal.shape), np.float32)
+        for out, one in zip(maps, some, strict=True):
+            network.weights = one.to(before)
             signal = torch.from_numpy(row.signal / scale).to(neutral)[None]
             given = (signal,), (neutral,)
-            (out[:],) = _attributed(standard, *given, method, (NOISE,), _BATCH)
-    return maps
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed + number)
+                (out[:],) = _attributed(standard, *given, method, (NOISE,), _BATCH)
+        network.weights = before
+        yield maps
 
 
 def person_gradients(
@@ -121,7 +159,7 @@ def person_gradients(
     network : PersonNetwork
         The pipeline and the participant.
     method : {"gradient", "gradient_x_input", "smoothgrad", "integrated_gradients"}
-        See :func:`~mne_megfm.interpret.attribute`.
+        See :func:`~mne_megfm.interpret.decision_map`.
     seed : int
         Seed of the noise.
 

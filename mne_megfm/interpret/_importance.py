@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from math import factorial
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import mne
 import numpy as np
 import pandas as pd
-from mne.utils import _check_option, use_log_level
+from mne.utils import ProgressBar, _check_option, use_log_level, verbose
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import get_scorer
@@ -18,6 +19,9 @@ from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, chec
 from sklearn.pipeline import Pipeline
 
 from ..estimators._given import check_count, check_maker
+from ._null import NullDistribution, check_permutations, null_distributions
+from ._occlusion import tested_in_words
+from ._refits import HeldOutScore, held_out_score, permute_labels, usual_score
 
 METHODS = ("permutation", "shapley")
 #: All coalitions are scored: 2 to the power of the number of groups.
@@ -25,6 +29,59 @@ _MOST_GROUPS = 10
 _N_FOLDS, _N_REPEATS, _N_PERMUTATIONS = 5, 4, 10
 
 
+@dataclass(frozen=True, eq=False)
+class Importance:
+    """How much groups improve held-out predictions, beside chance.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row for each ``fold`` and ``group``: its ``importance``, in units of the
+        score, the ``score`` of the fold with all groups and the ``base`` without any.
+    null : NullDistribution
+        Mean importance of each group over folds, in the order of `summary`, and the
+        same with permuted labels.
+    score : HeldOutScore
+        The held-out score with all groups.
+
+    See Also
+    --------
+    state_importance : Makes it.
+    mne_megfm.viz.plot_importance : Plots it.
+
+    Examples
+    --------
+    See `state_importance`.
+    """
+
+    table: pd.DataFrame
+    null: NullDistribution
+    score: HeldOutScore
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row a group: ``mean``, ``sd``, ``low``, ``high``, ``z``, ``p_value``.
+
+        Mean and standard deviation are over folds. Between ``low`` and ``high`` a mean
+        is within chance, over all groups.
+        """
+        found = self.table.groupby("group", sort=False)["importance"]
+        low, high = self.null.band
+        out = pd.DataFrame({"mean": found.mean(), "sd": found.std()})
+        return out.assign(low=low, high=high, z=self.null.z, p_value=self.null.p_values)
+
+    def in_words(self) -> str:
+        """Say which groups stand out above chance, or that none does.
+
+        Returns
+        -------
+        text : str
+            A few sentences.
+        """
+        return tested_in_words(self.score, self.null, self.summary, "groups", "")
+
+
+@verbose
 def state_importance(
     pipeline: Pipeline,
     X: list,
@@ -35,8 +92,11 @@ def state_importance(
     cv: Any = None,
     scoring: str | None = None,
     descriptions: list | None = None,
+    n_permutations: int = 99,
+    alpha: float = 0.05,
     seed: int = 0,
-) -> pd.DataFrame:
+    verbose: bool | str | int | None = None,
+) -> Importance:
     """Measure how much each state, or group of features, improves predictions.
 
     Parameters
@@ -61,14 +121,19 @@ def state_importance(
         ``"balanced_accuracy"`` for several and ``"r2"`` for numbers.
     descriptions : list | None
         What ``describe(X)`` of the first step returned, if that was called before.
+    n_permutations : int
+        Permutations of the labels. The smallest p value is one by this and 1.
+    alpha : float
+        Level of the threshold.
     seed : int
         Seed of folds and permutations.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
 
     Returns
     -------
-    importance : DataFrame
-        One row for each ``fold`` and ``group``: its ``importance``, in units of the
-        score, the ``score`` of the fold with all groups and the ``base`` without any.
+    importance : Importance
+        Importance in each fold, its null distribution and the held-out score.
 
     Raises
     ------
@@ -86,7 +151,9 @@ def state_importance(
     Notes
     -----
     The pipeline is fitted on each training fold, and all scores are of held-out
-    participants.
+    participants. All of it is done again with permuted labels, for as many times as
+    ``n_permutations`` says: the mean over folds of a group stands out where it differs
+    more from that than any group does by chance (see `NullDistribution`).
 
     ``"permutation"``
         What the score loses when a group is permuted between held-out participants,
@@ -101,7 +168,9 @@ def state_importance(
         has 0.
 
     Participants are described once for all folds, but for states once more for each
-    coalition (6 times more with three states) or permutation. Of given
+    coalition (6 times more with three states). With ``"permutation"`` of states they
+    are described again for each fold and each permutation of the labels, which can
+    take hours. Of given
     ``descriptions`` the first is made anew, to load the weights and to see that the
     pipeline says the same.
 
@@ -126,11 +195,14 @@ def state_importance(
     ... )
     >>> X = [participant.recordings for participant in cohort]
     >>> model = make_pipeline(MEGFMTransformer(), LogisticRegression())
-    >>> found = state_importance(model, X, cohort.labels, cv=2)
-    >>> found["group"].unique().tolist()
+    >>> found = state_importance(
+    ...     model, X, cohort.labels, cv=2, n_permutations=19, verbose=False
+    ... )
+    >>> found.table["group"].unique().tolist()
     ['auditory', 'rest']
     """
     _check_option("method", method, METHODS)
+    n_permutations = check_permutations(n_permutations, alpha)
     first = pipeline[0] if isinstance(pipeline, Pipeline) else None
     if len(getattr(pipeline, "steps", ())) < 2 or not hasattr(first, "describe"):
         raise TypeError(
@@ -151,55 +223,71 @@ def state_importance(
         folds = RepeatedStratifiedKFold if classifier else RepeatedKFold
         cv = folds(n_splits=_N_FOLDS, n_repeats=_N_REPEATS, random_state=seed)
     cv = check_cv(cv, y, classifier=classifier)
-    scorer = get_scorer(scoring or _usual_score(classifier, y))
+    metric = scoring or usual_score(classifier, y)
+    scorer = get_scorer(metric)
     rng = np.random.default_rng(seed)
+    # of its own, so that labels do not depend on the method
+    label_rng = np.random.default_rng([seed, 1])
     parts = (
         _States(transformer, X, descriptions)
         if isinstance(groups, str) and groups == "states"
         else _Features(transformer, X, groups, descriptions)
     )
-    tables = []
-    for fold, (train, test) in enumerate(cv.split(np.zeros((len(y), 1)), y)):
-        seen = parts.learn(train)
-        rest = clone(pipeline[1:]).fit(seen, y[train])
+    names = parts.names
+    tables, means, scores = [], [], []
+    labels = y
+    runs = ProgressBar(range(1 + n_permutations), mesg="Permuting labels")
+    for run in runs:
+        folds = list(cv.split(np.zeros((len(y), 1)), labels))
+        found = [
+            _of_fold(parts, pipeline, labels, *fold, scorer, method, rng)
+            for fold in folds
+        ]
+        scores.append([whole for _, whole, _ in found])
+        means.append(np.mean([importance for importance, _, _ in found], 0))
+        for fold, (importance, whole, base) in enumerate(found if run == 0 else ()):
+            one = {"fold": fold, "group": names, "importance": importance}
+            tables.append(pd.DataFrame(one | {"score": whole, "base": base}))
+        labels = permute_labels(y, None, label_rng)
+    family = f"max over {len(names)} {'states' if parts.are_states else 'groups'}"
+    null = null_distributions({"": np.array(means)}, family, alpha)[""]
+    score = held_out_score(np.array(scores), metric, len(y), "participants")
+    return Importance(pd.concat(tables, ignore_index=True), null, score)
 
-        def score(features: NDArray, rest: Any = rest, test: NDArray = test) -> float:
-            return float(scorer(rest, features, y[test]))
 
-        # that states are missing is on purpose here: no warning for each coalition
-        with use_log_level("error"):
-            whole = score(parts.present(test, parts.names))
-            base = score(parts.present(test, ()))
-            if method == "shapley":
-                found = _shapley(
-                    lambda names, test=test, score=score: score(
-                        parts.present(test, names)
-                    ),
-                    parts.names,
-                )
-            else:
-                found = [
+def _of_fold(
+    parts: _States | _Features,
+    pipeline: Pipeline,
+    y: NDArray,
+    train: NDArray[np.int_],
+    test: NDArray[np.int_],
+    scorer: Callable,
+    method: str,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float64], float, float]:
+    """Give the importance of each group in a fold, its score and that without any."""
+    seen = parts.learn(train)
+    rest = clone(pipeline[1:]).fit(seen, y[train])
+
+    def score(features: NDArray) -> float:
+        return float(scorer(rest, features, y[test]))
+
+    # that states are missing is on purpose here: no warning for each coalition
+    with use_log_level("error"):
+        whole = score(parts.present(test, parts.names))
+        base = score(parts.present(test, ()))
+        if method == "shapley":
+            found = _shapley(
+                lambda names: score(parts.present(test, names)), parts.names
+            )
+        else:
+            found = np.array(
+                [
                     whole - np.mean([score(x) for x in parts.permuted(test, name, rng)])
                     for name in parts.names
                 ]
-        tables.append(
-            pd.DataFrame(
-                {
-                    "fold": fold,
-                    "group": parts.names,
-                    "importance": found,
-                    "score": whole,
-                    "base": base,
-                }
             )
-        )
-    return pd.concat(tables, ignore_index=True)
-
-
-def _usual_score(classifier: bool, y: NDArray) -> str:
-    if not classifier:
-        return "r2"
-    return "roc_auc" if len(np.unique(y)) == 2 else "balanced_accuracy"
+    return found, whole, base
 
 
 def _shapley(
@@ -233,6 +321,8 @@ def _check_count(names: list[str]) -> list[str]:
 
 class _States:
     """Participants with some of their states."""
+
+    are_states = True
 
     def __init__(self, transformer: Any, X: list, descriptions: list | None) -> None:
         self.transformer = transformer
@@ -305,6 +395,8 @@ def _by_state(element: Any) -> dict[str, Any]:
 
 class _Features:
     """Participants with some groups of their features."""
+
+    are_states = False
 
     def __init__(
         self,

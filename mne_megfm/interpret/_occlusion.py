@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import mne
 import numpy as np
 import pandas as pd
 from mne.io import BaseRaw
-from mne.utils import _check_option
+from mne.utils import ProgressBar, _check_option, verbose
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
@@ -17,6 +18,8 @@ from ..inputs import Recording, as_recordings
 from ..sensors import canonical_array
 from ..sensors._geometry import read_geometry
 from ._decisions import decide
+from ._null import NullDistribution, null_distributions
+from ._refits import HeldOutScore, Refits
 
 #: Usual bands in Hz.
 BANDS = {
@@ -33,49 +36,162 @@ _SETTINGS = ("window", "overlap", "reject_by_annotation")
 Change = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 
+@dataclass(frozen=True, eq=False)
+class Occlusion:
+    """What held-out decisions lose without each part, beside chance.
+
+    Attributes
+    ----------
+    over : str
+        What was taken away.
+    table : DataFrame
+        One row for each ``part`` and ``sample``: the held-out ``decision`` on the whole
+        and what of it is ``lost`` without the part, in units of the
+        decision. Parts are numbers of regions, times of beginning (s from the event),
+        or names of bands and states.
+    null : NullDistribution
+        The mean evidence for the own label that is lost with each part, in the order of
+        `summary`, and the same with permuted labels.
+    score : HeldOutScore
+        How well the pipeline that is explained predicts held-out samples.
+
+    See Also
+    --------
+    occlude : Makes it.
+    mne_megfm.viz.plot_occlusion : Plots it.
+
+    Examples
+    --------
+    See `occlude`.
+    """
+
+    over: str
+    table: pd.DataFrame
+    null: NullDistribution
+    score: HeldOutScore
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row a part: evidence ``lost``, ``low``, ``high``, ``z``, ``p_value``.
+
+        ``lost`` is the mean over samples of what the decision for their own label
+        loses, in standard deviations of held-out decisions. Between ``low`` and
+        ``high`` it is within chance, over all parts.
+        """
+        low, high = self.null.band
+        values = {"lost": self.null.observed, "low": low, "high": high}
+        values |= {"z": self.null.z, "p_value": self.null.p_values}
+        parts = pd.Index(self.table["part"].unique(), name="part")
+        return pd.DataFrame(values, index=parts)
+
+    def in_words(self) -> str:
+        """Say which parts stand out above chance, or that none does.
+
+        Returns
+        -------
+        text : str
+            A few sentences.
+        """
+        unit = " s from the event" if self.over == "times" else ""
+        return tested_in_words(self.score, self.null, self.summary, self.over, unit)
+
+
+def tested_in_words(
+    score: HeldOutScore,
+    null: NullDistribution,
+    summary: pd.DataFrame,
+    what: str,
+    unit: str,
+) -> str:
+    """Say what of a summary stands out."""
+    above = f"above chance (p < {null.alpha:g}, {null.family})"
+    found = summary[null.significant]
+    text = f"{score}. "
+    if not len(found):
+        return text + (
+            f"Nothing stands out {above}; the smallest p is {null.p_value:.2g}."
+        )
+    names = [
+        (f"{part:.3f}" if isinstance(part, float) else str(part))
+        + f" (p = {p_value:.2g})"
+        for part, p_value in found["p_value"].items()
+    ]
+    text += f"Of {what}, stands out {above}: {', '.join(names)}{unit}."
+    if what == "times" and (found.index < -_STEP / 2).any():
+        text += (
+            " What stands out before the event is unexpected: check for leakage, such "
+            "as filters that reach back, or a baseline that differs between classes."
+        )
+    return text
+
+
+@verbose
 def occlude(
     pipeline: Any,
     X: Any,
+    y: Any,
     over: str = "regions",
     *,
+    groups: Any = None,
     target: Any = None,
     bands: Mapping[str, tuple[float, float]] | None = None,
+    cv: Any = None,
+    scoring: str | None = None,
+    n_permutations: int = 99,
+    alpha: float = 0.05,
     seed: int = 0,
-) -> pd.DataFrame:
+    verbose: bool | str | int | None = None,
+) -> Occlusion:
     """Take away one part of the recordings after the other, and decide again.
 
     Parameters
     ----------
     pipeline : estimator
-        Any fitted pipeline that takes MNE objects.
+        Any pipeline with frozen weights that takes MNE objects, fitted or not; it is
+        not changed.
     X : Epochs | list
         The samples: Epochs with a decision each, or a list of participants, each an
         Epochs or a dict from state to recording. In tesla.
+    y : array-like, shape (n_samples,)
+        Their labels or numbers.
     over : {"regions", "times", "bands", "states"}
         What is taken away: the sensors of each of the 24 regions of the canonical
         array, each 100 ms, each frequency band, or (of participants) each state.
+    groups : array-like, shape (n_samples,) | None
+        Groups that no fold separates, see `attribute`.
     target : label | None
         The class whose decision is looked at; None takes the second of two, or the
         number that a regressor predicts.
     bands : dict of str to tuple | None
         Bands in Hz, for ``over="bands"``; None for delta (from 1 Hz) to gamma (to
         80 Hz).
+    cv : int | splitter | None
+        Folds that hold each sample out once; None takes 5, shuffled, stratified for
+        classifiers.
+    scoring : str | None
+        A score of scikit-learn; None takes ``"roc_auc"`` for two classes,
+        ``"balanced_accuracy"`` for several and ``"r2"`` for numbers.
+    n_permutations : int
+        Permutations of the labels. The smallest p value is one by this and 1.
+    alpha : float
+        Level of the thresholds.
     seed : int
-        Seed of exchanges.
+        Seed of folds, permutations and exchanges.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
 
     Returns
     -------
-    lost : DataFrame
-        One row for each ``part`` and ``sample``: the ``decision`` on the whole, and
-        what of it is ``lost`` without the part. Parts are numbers of regions, times of
-        beginning (s), or names of bands and states.
+    occlusion : Occlusion
+        What is lost, its null distribution and the held-out score.
 
     Raises
     ------
     TypeError
         If ``X`` is neither Epochs nor a list of participants.
     ValueError
-        If there is nothing to take away, or too few epochs to exchange.
+        If there is nothing to take away, or too few epochs to exchange, weights are not
+        frozen, or there are too few permutations for ``alpha``.
 
     See Also
     --------
@@ -90,7 +206,11 @@ def occlude(
     are drawn in time (in Epochs and Evoked; a Raw has no time that counts), bands are
     cut out, and states are missing, as the pipeline deals with that.
 
-    Each part takes all decisions anew: with 40 participants of two minutes, expect
+    Decisions are of pipelines that were not fitted on the sample. A part stands out
+    where the evidence for the own label that is lost without it differs more from that
+    with permuted labels than any part does by chance (see `NullDistribution`).
+
+    Each part takes all descriptions anew: with 40 participants of two minutes, expect
     minutes for the regions.
 
     References
@@ -105,44 +225,62 @@ def occlude(
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import occlude
     >>> cohort = simulate_cohort(
-    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=4, verbose=False
+    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=8, verbose=False
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> model = make_pipeline(MEGFMTransformer(), LogisticRegression())
-    >>> lost = occlude(model.fit(epochs, [0, 1, 0, 1]), epochs, over="bands")
-    >>> lost["part"].unique().tolist()
+    >>> lost = occlude(
+    ...     model, epochs, [0, 1] * 4, "bands", cv=2, n_permutations=19, verbose=False
+    ... )
+    >>> lost.summary.index.tolist()
     ['delta', 'theta', 'alpha', 'beta', 'gamma']
     """
     _check_option("over", over, _OVER)
     bands = BANDS if bands is None else bands
     if isinstance(X, list | tuple):
-        settings = takes_windows(pipeline)
-        changes = _of_participants(X, over, bands, settings)
+        changes = _of_participants(X, over, bands, takes_windows(pipeline))
     else:
         if over == "states":
             raise ValueError(
                 "Expected a list of participants for over='states', got "
                 f"{type(X).__name__}; a single epoch has one state."
             )
-        exchange = _Exchange(_epochs_recording(as_recordings(X)[0]), seed)
+        exchange = Exchange(as_recordings(X)[0], seed)
         parts = _parts(exchange.epochs.info, exchange.epochs.times, over, bands)
-        changes = ((part, exchange(change)) for part, change in parts)
+        changes = [
+            (part, lambda change=change: exchange(change)) for part, change in parts
+        ]
         X = exchange.epochs
-    whole = decide(pipeline, X, target)
-    found = []
-    for part, changed in changes:
-        lost = whole - decide(pipeline, changed, target)
-        found.append(
+    refits = Refits(
+        pipeline,
+        X,
+        y,
+        groups=groups,
+        target=target,
+        cv=cv,
+        scoring=scoring,
+        n_permutations=n_permutations,
+        alpha=alpha,
+        seed=seed,
+    )
+    names, tables, means = [], [], []
+    for part, change in ProgressBar(changes, mesg="Occluding"):
+        lost = refits.lost(change())
+        names.append(part)
+        means.append((refits.side * lost).mean(1))
+        tables.append(
             pd.DataFrame(
                 {
                     "part": part,
-                    "sample": np.arange(len(whole)),
-                    "decision": whole,
-                    "lost": lost,
+                    "sample": np.arange(lost.shape[1]),
+                    "decision": refits.whole[0],
+                    "lost": lost[0] * refits.scale[0],
                 }
             )
         )
-    return pd.concat(found, ignore_index=True)
+    family = f"max over {len(names)} {over}"
+    null = null_distributions({"": np.transpose(means)}, family, alpha)[""]
+    return Occlusion(over, pd.concat(tables, ignore_index=True), null, refits.score)
 
 
 def takes_windows(pipeline: Any) -> dict[str, Any]:
@@ -152,10 +290,15 @@ def takes_windows(pipeline: Any) -> dict[str, Any]:
 
 
 # -- epochs: parts of another one ------------------------------------------
-class _Exchange:
+class Exchange:
     """Epochs, and the same with a part of each from another one."""
 
     def __init__(self, recording: Recording, seed: int) -> None:
+        if recording.kind != "epochs":
+            raise TypeError(
+                f"Expected Epochs for occlusion, got a {recording.kind}; cut it by "
+                "mne.make_fixed_length_epochs."
+            )
         if len(recording.rows) < 2:
             raise ValueError(
                 "Expected at least 2 epochs, to exchange parts of, got 1; give more."
@@ -176,34 +319,25 @@ class _Exchange:
         return changed
 
 
-def _epochs_recording(recording: Recording) -> Recording:
-    if recording.kind != "epochs":
-        raise TypeError(
-            f"Expected Epochs for occlusion, got a {recording.kind}; cut it by "
-            "mne.make_fixed_length_epochs."
-        )
-    return recording
-
-
 def occlusion_maps(
     pipeline: Any, recording: Recording, target: Any, seed: int
 ) -> NDArray[np.float64]:
     """Occlude regions for 100 ms each; give what each row loses, on its sensors."""
-    exchange = _Exchange(_epochs_recording(recording), seed)
+    exchange = Exchange(recording, seed)
     whole = decide(pipeline, exchange.epochs, target)
     region = sensor_regions(exchange.epochs.info, recording.ch_names)
-    blocks = _blocks(exchange.epochs.times)
+    blocks = time_blocks(exchange.epochs.times)
     maps = np.zeros((len(whole), len(region), recording.n_samples))
     for number in np.unique(region):
         for block in blocks:
             at = np.ix_(np.arange(len(whole)), np.flatnonzero(region == number), block)
-            changed = exchange(lambda own, other, at=at: _put(own, other, at))
+            changed = exchange(lambda own, other, at=at: put(own, other, at))
             lost = whole - decide(pipeline, changed, target)
             maps[at] = lost[:, None, None]
     return maps
 
 
-def _put(own: NDArray, other: NDArray, at: Any) -> NDArray:
+def put(own: NDArray, other: NDArray, at: Any) -> NDArray:
     own = own.copy()
     own[at] = other[at]
     return own
@@ -225,18 +359,18 @@ def _parts(
                 ),
             )
     elif over == "times":
-        for block in _blocks(times):
+        for block in time_blocks(times):
             at = np.s_[:, :, block]
-            yield times[block[0]], lambda own, other, at=at: _put(own, other, at)
+            yield float(times[block[0]]), lambda own, other, at=at: put(own, other, at)
     else:
         picks = mne.pick_types(info, meg=True, ref_meg=False)
         region = sensor_regions(info, [info["ch_names"][pick] for pick in picks])
         for number in np.unique(region):
             at = np.s_[:, region == number]
-            yield int(number), lambda own, other, at=at: _put(own, other, at)
+            yield int(number), lambda own, other, at=at: put(own, other, at)
 
 
-def _blocks(times: NDArray[np.float64]) -> list[NDArray[np.int_]]:
+def time_blocks(times: NDArray[np.float64]) -> list[NDArray[np.int_]]:
     """Cut times into blocks of 100 ms; a rest of less than half of that is joined."""
     n_blocks = max(round((times[-1] - times[0]) / _STEP), 1)
     return np.array_split(np.arange(len(times)), n_blocks)
@@ -263,9 +397,13 @@ def sensor_regions(info: mne.Info, ch_names: list[str]) -> NDArray[np.int_]:
 # -- participants: parts left out ------------------------------------------
 def _of_participants(
     X: list, over: str, bands: Mapping[str, tuple[float, float]], settings: dict
-) -> Iterator[tuple[Any, list]]:
-    """Name parts, with all participants without them."""
+) -> list[tuple[Any, Callable[[], list]]]:
+    """Name parts, with what gives all participants without them."""
     recordings = as_recordings(X, **settings)
+
+    def without(change: Callable) -> Callable[[], list]:
+        return lambda: [_each(element, change) for element in X]
+
     if over == "states":
         names = sorted(set(recordings.states))
         if len(names) < 2:
@@ -273,27 +411,34 @@ def _of_participants(
                 f"Expected at least 2 states, to take one away, got {names}; occlude "
                 "regions, times or bands."
             )
-        for name in names:
-            yield name, [_without_state(element, name) for element in X]
-    elif over == "bands":
-        for name, band in bands.items():
-            yield name, [_each(e, lambda i, b=band: _without_band(i, b)) for e in X]
-    elif over == "regions":
-        for number in range(canonical_array().n_regions):
-            yield (
-                number,
-                [_each(e, lambda i, r=number: _without_region(i, r)) for e in X],
-            )
-    else:
-        first = next((r.inst for r in recordings if r.kind != "raw"), None)
-        if first is None:
-            raise ValueError(
-                "Expected Epochs or Evoked for over='times', got only Raw; occlude "
-                "regions, bands or states."
-            )
-        for block in _blocks(first.times):
-            span = first.times[block[0]], first.times[block[-1]]
-            yield span[0], [_each(e, lambda i, s=span: _without_time(i, s)) for e in X]
+        return [
+            (name, lambda name=name: [_without_state(element, name) for element in X])
+            for name in names
+        ]
+    if over == "bands":
+        return [
+            (name, without(lambda inst, band=band: _without_band(inst, band)))
+            for name, band in bands.items()
+        ]
+    if over == "regions":
+        return [
+            (number, without(lambda inst, n=number: _without_region(inst, n)))
+            for number in range(canonical_array().n_regions)
+        ]
+    first = next((r.inst for r in recordings if r.kind != "raw"), None)
+    if first is None:
+        raise ValueError(
+            "Expected Epochs or Evoked for over='times', got only Raw; occlude "
+            "regions, bands or states."
+        )
+    spans = [
+        (float(first.times[block[0]]), float(first.times[block[-1]]))
+        for block in time_blocks(first.times)
+    ]
+    return [
+        (span[0], without(lambda inst, span=span: _without_time(inst, span)))
+        for span in spans
+    ]
 
 
 def _each(element: Any, change: Callable) -> Any:

@@ -9,7 +9,7 @@ import mne
 import numpy as np
 import torch
 from mne.io import BaseRaw
-from mne.utils import _validate_type
+from mne.utils import ProgressBar, _validate_type, verbose
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,6 +22,7 @@ from ._prediction import SensorPredictor
 _PIECE, _MARGIN = 30.0, 1.0
 
 
+@verbose
 def reconstruct(
     transformer: MEGFMTransformer,
     inst: Any,
@@ -30,6 +31,7 @@ def reconstruct(
     fill_bads: bool = False,
     seed: int = 0,
     return_mask: bool = False,
+    verbose: bool | str | int | None = None,
 ) -> Any:
     """Hide parts of a recording and put predictions in their place.
 
@@ -50,6 +52,8 @@ def reconstruct(
         Seed of the masks.
     return_mask : bool
         Whether to return where signal was hidden.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
 
     Returns
     -------
@@ -129,7 +133,8 @@ def reconstruct(
         tokens = [predictor.draw(mask, row.length, generator) for row in rows]
         offset = _offsets(predictor, source, rows, tokens)
     hidden = np.zeros(_data(out).shape, bool) if return_mask else None
-    for row, token in zip(rows, tokens, strict=True):
+    pairs = list(zip(rows, tokens, strict=True))
+    for row, token in ProgressBar(pairs, mesg="Reconstructing"):
         data = _read(source, row, predictor.good)
         flat, far = check_rows(data, recording, row.index)
         report_left_out(recording, flat, far, recordings.reported)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from mne.utils import ProgressBar, verbose
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
@@ -96,6 +97,7 @@ def _centred_windows(
     return recordings[0], torch.from_numpy(data), torch.from_numpy(n_valid)
 
 
+@verbose
 def score_reconstruction(
     transformer: MEGFMTransformer,
     X: Any,
@@ -103,6 +105,7 @@ def score_reconstruction(
     masks: Mapping[str, Any] | None = None,
     n_draws: int = 10,
     seed: int = 0,
+    verbose: bool | str | int | None = None,
 ) -> pd.DataFrame:
     """Compare predictions of hidden signal with interpolation over field and time.
 
@@ -113,13 +116,15 @@ def score_reconstruction(
     X : Epochs | Raw | Evoked | MEGSamples
         One recording, in tesla. It is centred over its length.
     masks : dict of str to callable | None
-        What to hide; by default 80 % of the tokens at random, all sensors for 300 ms
+        What to hide; by default 80 %% of the tokens at random, all sensors for 300 ms
         of each second, and a quarter of the sensors all the time. Of windows that
         are shorter than a second, the same shares are hidden.
     n_draws : int
         Masks drawn for each window.
     seed : int
         Seed of the masks.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
 
     Returns
     -------
@@ -158,13 +163,21 @@ def score_reconstruction(
             n_draws=n_draws,
             seed=seed,
         )
-        for name, masking in (MASKS if masks is None else masks).items()
+        for name, masking in ProgressBar(
+            list((MASKS if masks is None else masks).items()), mesg="Masks"
+        )
     }
     return pd.DataFrame(rows).T.rename_axis("mask")
 
 
+@verbose
 def masked_reconstruction(
-    transformer: MEGFMTransformer, X: Any, masking: Any, *, seed: int = 0
+    transformer: MEGFMTransformer,
+    X: Any,
+    masking: Any,
+    *,
+    seed: int = 0,
+    verbose: bool | str | int | None = None,
 ) -> Reconstruction:
     """Hide parts of a recording and predict them from the rest.
 
@@ -179,6 +192,8 @@ def masked_reconstruction(
         :class:`~mne_megfm.pretraining.TimeBlockMasking`.
     seed : int
         Seed of the masks.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
 
     Returns
     -------

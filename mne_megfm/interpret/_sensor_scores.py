@@ -9,6 +9,7 @@ import mne
 import numpy as np
 import pandas as pd
 from mne.io import BaseRaw
+from mne.utils import ProgressBar, verbose
 from numpy.typing import NDArray
 
 from ..estimators import MEGFMTransformer
@@ -24,12 +25,14 @@ _MASKS = {
 }
 
 
+@verbose
 def score_on_sensors(
     transformer: MEGFMTransformer,
     inst: Any,
     *,
     masks: Mapping[str, Any] | None = None,
     seed: int = 0,
+    verbose: bool | str | int | None = None,
 ) -> pd.DataFrame:
     """Score predictions of hidden signal by state and kind of sensor.
 
@@ -44,6 +47,8 @@ def score_on_sensors(
         of the sensors all the time.
     seed : int
         Seed of the masks.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
 
     Returns
     -------
@@ -96,7 +101,8 @@ def score_on_sensors(
         states = np.repeat(states, len(whole))
     centre = whole.mean((0, 2))[:, None]
     found = []
-    for name, masking in (_MASKS if masks is None else masks).items():
+    chosen = _MASKS if masks is None else masks
+    for name, masking in ProgressBar(list(chosen.items()), mesg="Masks"):
         result, hidden = reconstruct(
             transformer, inst, masking, seed=seed, return_mask=True
         )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import mne
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..inputs import Recordings, as_recordings
-from ..sensors._geometry import read_geometry
+from ..sensors import describe_array
 
 
 def describe_data(
@@ -29,8 +31,9 @@ def describe_data(
     Returns
     -------
     table : DataFrame
-        One row a participant: ``label`` where given, ``array``, ``minutes`` of rows,
-        and the number of rows (epochs, or windows of 1 s) of each state.
+        One row a participant: ``label`` where given, ``array``, ``bad channels`` (the
+        most in a recording), ``minutes`` of rows, and the number of rows (epochs, or
+        windows of 1 s) of each state.
 
     Raises
     ------
@@ -48,8 +51,9 @@ def describe_data(
     index = pd.Index(range(1, n + 1) if names is None else names, dtype=object)
     table = pd.DataFrame(index=index.rename("participant"))
     if y is not None:
-        table["label"] = ["n/a" if pd.isna(label) else str(label) for label in y]
+        table["label"] = named_labels(y)
     table["array"] = _arrays(recordings)
+    table["bad channels"] = _n_bads(recordings)
     seconds = np.zeros(n)
     for recording in recordings:
         length = recording.n_samples / recording.sfreq
@@ -60,12 +64,23 @@ def describe_data(
     return pd.concat([table, counts.set_index(table.index)], axis=1)
 
 
+def named_labels(y: Any) -> list[str]:
+    """Write labels as texts; a missing one is ``n/a``, as in BIDS."""
+    return ["n/a" if pd.isna(label) else str(label) for label in y]
+
+
+def states_of(table: pd.DataFrame) -> pd.Index:
+    """Name the states that a table of participants has columns of."""
+    return table.columns[table.columns.get_loc("minutes") + 1 :]
+
+
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """Count participants by label and array, with what they have of each state."""
     by = [name for name in ("label", "array") if name in table]
-    states = table.columns[table.columns.get_loc("minutes") + 1 :]
+    states = states_of(table)
     groups = table.groupby(by, sort=True)
     out = groups.size().rename("participants").to_frame()
+    out["bad channels, median"] = groups["bad channels"].median()
     for state in states:
         out[f"{state}: participants"] = groups[state].agg(lambda n: int((n > 0).sum()))
         out[f"{state}: rows, median"] = groups[state].agg(_median_of_present)
@@ -83,5 +98,16 @@ def _arrays(recordings: Recordings) -> list[str]:
     for recording in recordings:
         if len(recording.index):
             element = recordings.elements[recording.index[0]]
-            found[element][read_geometry(recording.info).system] = None
+            found[element][describe_array(recording.inst.info)] = None
     return ["; ".join(systems) for systems in found]
+
+
+def _n_bads(recordings: Recordings) -> NDArray[np.int_]:
+    """Count the bad MEG channels of each participant, in the recording with most."""
+    counts = np.zeros(recordings.n_elements, int)
+    for recording in recordings:
+        info = recording.inst.info
+        meg = mne.pick_types(info, meg=True, ref_meg=False, exclude=())
+        n_bads = len(set(info["bads"]) & {info["ch_names"][pick] for pick in meg})
+        np.maximum.at(counts, recordings.elements[recording.index], n_bads)
+    return counts

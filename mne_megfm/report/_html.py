@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 
 import pandas as pd
+
+_FRONT_MATTER = re.compile(r"\A---\s*\n.*?\n---\s*(\n|\Z)", re.DOTALL)
 
 #: Tables scroll by themselves, and narrow windows have no column of contents.
 STYLE = """
@@ -13,7 +16,8 @@ STYLE = """
 .table-scroll table {width: auto; font-size: 0.95em;}
 .table-scroll th, .table-scroll td
   {padding: 0.2rem 0.7rem; text-align: right; white-space: nowrap;}
-.table-scroll thead th {white-space: normal; min-width: 4.5em;}
+.table-scroll thead th, .table-scroll td.word
+  {white-space: normal; min-width: 4.5em;}
 .table-scroll .word {text-align: left;}
 .prose {max-width: 50rem; overflow-wrap: anywhere;}
 .prose pre, pre.wide {overflow-x: auto; white-space: pre; max-width: 100%;}
@@ -102,7 +106,9 @@ def card(markdown: str) -> str:
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     # a picture would be fetched from elsewhere
     reader.disable("image")
-    return f'<div class="prose">{reader.render(markdown)}</div>'
+    # the YAML head is for catalogues; as Markdown it would be a heading
+    text = _FRONT_MATTER.sub("", markdown)
+    return f'<div class="prose">{reader.render(text)}</div>'
 
 
 def _texts(column: pd.Series, digits: int) -> list[str]:

@@ -11,24 +11,30 @@ import mne
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from mne.utils import verbose
 from numpy.typing import ArrayLike
 
 from ..estimators import MEGFMTransformer
-from ..interpret import MASKS, masked_reconstruction, score_reconstruction
-from ..interpret import attention as attention_to
+from ..interpret import (
+    MASKS,
+    attention_test,
+    masked_reconstruction,
+    score_reconstruction,
+)
 from . import _sections as sections
 from ._data import describe_data
 from ._html import STYLE
 
 if TYPE_CHECKING:
     from ..evaluation import Comparison, LearningCurve
-    from ..interpret import Reconstruction
+    from ..interpret import AttentionTest, Attribution, Importance, Reconstruction
     from ..pretraining import History
 
 
 _DPI = 110
 
 
+@verbose
 def make_report(
     fname: str | os.PathLike | None = None,
     X: Any = None,
@@ -39,17 +45,18 @@ def make_report(
     recording: Any = None,
     scores: pd.DataFrame | None = None,
     reconstructions: Mapping[str, Reconstruction] | None = None,
-    attention: mne.Evoked | Mapping[str, mne.Evoked] | None = None,
+    attention: AttentionTest | Mapping[str, AttentionTest] | None = None,
     comparison: Comparison | None = None,
     curve: LearningCurve | None = None,
     features: ArrayLike | None = None,
-    attribution: mne.Evoked | Mapping[str, mne.Evoked] | None = None,
-    importance: pd.DataFrame | None = None,
+    attribution: Attribution | Mapping[str, Attribution] | None = None,
+    importance: Importance | None = None,
     history: History | None = None,
     weights: str | os.PathLike | None = None,
     title: str = "mne-megfm",
     note: str | None = None,
     overwrite: bool = False,
+    verbose: bool | str | int | None = None,
 ) -> mne.Report:
     """Write one HTML report of data, model and results.
 
@@ -78,17 +85,17 @@ def make_report(
     reconstructions : dict of str to Reconstruction | None
         From what was hidden to what
         :func:`~mne_megfm.interpret.masked_reconstruction` gave.
-    attention : Evoked | dict of str to Evoked | None
-        From :func:`~mne_megfm.interpret.attention`.
+    attention : AttentionTest | dict of str to AttentionTest | None
+        From :func:`~mne_megfm.interpret.attention_test`.
     comparison : Comparison | None
         From :func:`~mne_megfm.evaluation.compare`.
     curve : LearningCurve | None
         From :func:`~mne_megfm.evaluation.learning_curve`.
     features : array-like, shape (n_participants, n_features) | None
         Features of ``X``, for a map of participants.
-    attribution : Evoked | dict of str to Evoked | None
+    attribution : Attribution | dict of str to Attribution | None
         From :func:`~mne_megfm.interpret.attribute`.
-    importance : DataFrame | None
+    importance : Importance | None
         From :func:`~mne_megfm.interpret.state_importance`.
     history : History | None
         Losses of training; None takes those of ``estimator``, if it has any.
@@ -101,6 +108,8 @@ def make_report(
         What readers must know first, such as that data are simulated.
     overwrite : bool
         Whether a file may be replaced.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
 
     Returns
     -------
@@ -147,11 +156,12 @@ def make_report(
                 name: masked_reconstruction(transformer, recording, masking)
                 for name, masking in MASKS.items()
             }
-        if attention is None:
-            # trials differ in what else goes on: of epochs, the average is shown
+        if attention is None and isinstance(recording, mne.BaseEpochs | mne.Evoked):
+            # trials differ in what else goes on: of epochs, the average is shown.
+            # windows of a Raw have no event that attention could follow
             is_epochs = isinstance(recording, mne.BaseEpochs)
             shown = recording.average() if is_epochs else recording
-            attention = attention_to(transformer, shown)
+            attention = attention_test(transformer, shown, n_turns=8)
     if history is None:
         history = getattr(transformer, "history_", None)
     if weights is None:
@@ -164,7 +174,7 @@ def make_report(
     if scores is not None or reconstructions:
         parts["reconstruction"] = sections.reconstruction(scores, reconstructions or {})
     if attention is not None:
-        parts["attention"] = sections.attention(attention)
+        parts["attention"] = sections.attention(_named(attention, "Average"))
     if comparison is not None or curve is not None:
         parts["comparison"] = sections.comparison(comparison, curve)
     if features is not None:
@@ -197,7 +207,8 @@ def make_report(
 WITHOUT = {
     "data": "no participants were given (X).",
     "reconstruction": "no recording was given to hide parts of (recording).",
-    "attention": "none was given (attention).",
+    "attention": "no average around an event was given (recording, or attention); "
+    "windows of a continuous recording have no event to attend to.",
     "comparison": "no cross-validated comparison of pipelines was given (comparison).",
     "map of participants": "no features were given (features).",
     "explanations": "neither maps (attribution) nor shares of states (importance) were "
@@ -233,7 +244,7 @@ def _find_transformer(estimator: Any) -> MEGFMTransformer | None:
     return first if isinstance(first, MEGFMTransformer) else None
 
 
-def _named(maps: Any, name: str) -> Mapping[str, mne.Evoked]:
+def _named(maps: Any, name: str) -> Mapping[str, Any]:
     return maps if isinstance(maps, Mapping) else {name: maps}
 
 

@@ -16,13 +16,14 @@ from matplotlib.figure import Figure
 
 from .. import viz
 from .._sys_info import sys_info
+from ..interpret import AttentionTest
 from ..weights import read_card, weights_path
-from ._data import summarise
+from ._data import named_labels, states_of, summarise
 from ._html import card, notice, paragraphs, preformatted, table
 
 if TYPE_CHECKING:
     from ..evaluation import Comparison, LearningCurve
-    from ..interpret import Reconstruction
+    from ..interpret import Attribution, Importance, Reconstruction
     from ..pretraining import History
 
 Items = Iterator[tuple[str, str | Figure]]
@@ -100,13 +101,19 @@ def reconstruction(
         )
 
 
-def attention(maps: mne.Evoked | Mapping[str, mne.Evoked]) -> Items:
+def attention(maps: Mapping[str, AttentionTest | mne.Evoked]) -> Items:
     """Show where the encoder looks."""
     yield (
         "How to read it",
         paragraphs(
             "Attention tells where the encoder takes its information from. It is no "
-            "explanation of a decision."
+            "explanation of a decision. Where it is no more than attention to "
+            "surrogates without timing, it is grey.",
+            *(
+                f"{name}: {found.in_words()}"
+                for name, found in maps.items()
+                if isinstance(found, AttentionTest)
+            ),
         ),
     )
     yield "Attention on the head", viz.plot_attention(maps, show=False)
@@ -150,10 +157,10 @@ def participants_map(features: Any, described: pd.DataFrame | None, y: Any) -> I
     """Show participants by their features, coloured by what may matter."""
     by = {}
     if y is not None:
-        by["group"] = np.asarray(["n/a" if pd.isna(one) else str(one) for one in y])
+        by["group"] = np.asarray(named_labels(y))
     if described is not None:
         by["array"] = described["array"].to_numpy()
-        states = described.columns[described.columns.get_loc("minutes") + 1 :]
+        states = states_of(described)
         present = described[states].gt(0)
         by["states"] = present.apply(
             lambda row: " + ".join(states[row.to_numpy()]), axis=1
@@ -172,19 +179,27 @@ def participants_map(features: Any, described: pd.DataFrame | None, y: Any) -> I
 
 
 def explanations(
-    attributions: Mapping[str, mne.Evoked], importance: pd.DataFrame | None
+    attributions: Mapping[str, Attribution], importance: Importance | None
 ) -> Items:
-    """Show what decisions go with, and which states matter."""
-    for name, evoked in attributions.items():
-        yield name, viz.plot_attribution(evoked, show=False)
+    """Show what decisions go with, and which states matter, beside chance."""
+    yield (
+        "How to read it",
+        paragraphs(
+            "Everything here is of held-out decisions, and was done again with "
+            "permuted labels. What is within chance is grey."
+        ),
+    )
+    for name, found in attributions.items():
+        yield f"{name}: in words", paragraphs(found.in_words())
+        yield name, viz.plot_attribution(found, show=False)
     if importance is not None:
-        found = importance.groupby("group", sort=False)["importance"]
         text = paragraphs(
             "How much each group of features adds to the score on held-out "
-            "participants: mean and standard deviation over folds."
+            "participants: mean and standard deviation over folds, and the band of "
+            "chance over all groups.",
+            importance.in_words(),
         )
-        summary = pd.DataFrame({"mean": found.mean(), "sd": found.std()})
-        yield "Importance as a table", text + table(summary)
+        yield "Importance as a table", text + table(importance.summary)
         yield "Importance", viz.plot_importance(importance, show=False)
 
 

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
         "_attention": ["plot_attention"],
-        "_attribution": ["plot_attribution", "plot_importance"],
+        "_attribution": ["plot_attribution", "plot_importance", "plot_occlusion"],
         "_comparison": ["plot_comparison", "plot_learning_curve"],
         "_embedding": ["EmbeddingDisplay", "plot_embedding"],
         "_predictions": ["plot_reliability", "plot_roc"],

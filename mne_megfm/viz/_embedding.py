@@ -145,7 +145,11 @@ class EmbeddingDisplay:
         self : EmbeddingDisplay
             The map.
         """
-        labels = None if self.labels is None else np.asarray(self.labels)
+        labels = self.labels
+        if labels is not None:
+            # a missing label is n/a, as in BIDS, and comes last
+            missing = pd.isna(np.asarray(labels, object))
+            labels = np.where(missing, "n/a", np.asarray(labels, object))
         if labels is not None and len(labels) != len(self.coordinates):
             raise ValueError(
                 f"Expected {len(self.coordinates)} labels, one a row, got "
@@ -154,7 +158,9 @@ class EmbeddingDisplay:
         self.figure_, (self.ax_,) = open_axes(ax, 1, figsize=(4.5, 4))
         kinds = [None] if labels is None else pd.unique(labels)
         self.scatters_ = []
-        for number, kind in enumerate(sorted(kinds, key=str)):
+        for number, kind in enumerate(
+            sorted(kinds, key=lambda k: (str(k) == "n/a", str(k)))
+        ):
             mine = slice(None) if labels is None else labels == kind
             self.scatters_.append(
                 self.ax_.scatter(

@@ -16,7 +16,7 @@ from sklearn.svm import LinearSVC
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
 from mne_megfm.inputs import as_recordings
-from mne_megfm.interpret import _gradients, attribute
+from mne_megfm.interpret import _gradients, decision_map
 from mne_megfm.interpret._decisions import affine_head, split_pipeline
 from mne_megfm.interpret._gradients import row_gradients
 from mne_megfm.interpret._occlusion import sensor_regions
@@ -244,7 +244,7 @@ def test_pattern_finds_the_truth(planted, logistic):
     """The default finds the planted place and time; with other labels it does not."""
     epochs, y, field = planted
     held_out = epochs[48:]
-    pattern = attribute(logistic, held_out)
+    pattern = decision_map(logistic, held_out)
     assert isinstance(pattern, mne.EvokedArray)
     assert pattern.ch_names == epochs.ch_names
     np.testing.assert_allclose(pattern.times, epochs.times)
@@ -256,7 +256,7 @@ def test_pattern_finds_the_truth(planted, logistic):
     signal = held_out.get_data()[:, 7, 100]
     expected = np.cov(signal, decision, bias=True)[0, 1] / decision.std()
     assert pattern.data[7, 100] == pytest.approx(expected)
-    other = attribute(logistic, held_out, target=0)
+    other = decision_map(logistic, held_out, target=0)
     np.testing.assert_allclose(other.data, -pattern.data)
 
 
@@ -277,7 +277,7 @@ def test_occlusion_is_exact(planted):
     region = sensor_regions(epochs.info, epochs.ch_names)
     true = region == region[10]
     known = Known(np.flatnonzero(true), (100, 125))
-    rows = attribute(known, epochs, "occlusion", average=False)
+    rows = decision_map(known, epochs, "occlusion", average=False)
     maps = np.array([row.data for row in rows])
     assert (maps[:, ~true] == 0).all()
     assert (maps[:, :, :100] == 0).all()
@@ -286,7 +286,7 @@ def test_occlusion_is_exact(planted):
     lost, decision = maps[:, 10, 110], known.decision_function(epochs)
     assert (lost != 0).all()
     np.testing.assert_allclose(np.sort(decision - lost), np.sort(decision))
-    mean = attribute(known, epochs, "occlusion").data[10, 110]
+    mean = decision_map(known, epochs, "occlusion").data[10, 110]
     side = np.where(decision > decision.mean(), 1, -1)
     assert mean == pytest.approx((side * lost).mean())
 
@@ -294,8 +294,8 @@ def test_occlusion_is_exact(planted):
 def test_maps_of_rows(planted, logistic):
     """Single rows and their average fit each other."""
     held_out = planted[0][48:51]
-    rows = attribute(logistic, held_out, "gradient", average=False)
-    mean = attribute(logistic, held_out, "gradient")
+    rows = decision_map(logistic, held_out, "gradient", average=False)
+    mean = decision_map(logistic, held_out, "gradient")
     assert [row.nave for row in rows] == [1, 1, 1]
     assert mean.nave == 3
     whole = np.mean([row.data for row in rows], 0)
@@ -308,20 +308,20 @@ def test_errors(planted, logistic, fitted):
     """What does not fit is refused, and what to do is said."""
     epochs = planted[0][48:58]
     with pytest.raises(ValueError, match="Invalid value for the 'method'"):
-        attribute(logistic, epochs, "gradcam")
+        decision_map(logistic, epochs, "gradcam")
     with pytest.raises(ValueError, match="at least 8 rows"):
-        attribute(logistic, epochs[:4])
+        decision_map(logistic, epochs[:4])
     with pytest.raises(ValueError, match="choose another method for single rows"):
-        attribute(logistic, epochs, average=False)
+        decision_map(logistic, epochs, average=False)
     with pytest.raises(ValueError, match="Expected one recording, got 2"):
-        attribute(logistic, [epochs[:1], epochs[1:2]])
+        decision_map(logistic, [epochs[:1], epochs[1:2]])
     forest = fitted(RandomForestClassifier(3, random_state=0))
     with pytest.raises(ValueError, match="method='occlusion'"):
-        attribute(forest, epochs, "smoothgrad")
+        decision_map(forest, epochs, "smoothgrad")
     with pytest.raises(TypeError, match="method='occlusion'"):
-        attribute(logistic[1:], epochs, "smoothgrad")
+        decision_map(logistic[1:], epochs, "smoothgrad")
     with pytest.raises(TypeError, match="make_fixed_length_epochs"):
-        attribute(logistic, epochs.average(), "occlusion")
+        decision_map(logistic, epochs.average(), "occlusion")
     longer = mne.EpochsArray(np.tile(epochs.get_data(), 2), epochs.info)
     with pytest.raises(ValueError, match="Expected rows of 1.0 s"):
-        attribute(logistic, longer, "gradient")
+        decision_map(logistic, longer, "gradient")

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
 from mne_megfm.inputs import as_recordings
-from mne_megfm.interpret import attribute
+from mne_megfm.interpret import decision_map
 from mne_megfm.interpret._decisions import split_pipeline
 from mne_megfm.interpret._person_network import PersonNetwork
 
@@ -187,7 +187,7 @@ def test_network_of_the_classifier(people, cohort, strategy):
 def test_gradient_is_that_of_finite_differences(people, logistic, rng, state):
     """A field added to all trials in MNE changes the pipeline's decision as told."""
     person = people[0]
-    maps = attribute(logistic, person, "gradient")
+    maps = decision_map(logistic, person, "gradient")
     assert set(maps) == set(STATES)
     epochs, scale = person[state], _scale(person[state])
     gradient = maps[state].data / scale
@@ -208,14 +208,14 @@ def test_gradient_through_odd_and_averaged_trials(people, logistic, rng):
     runs = [first, *[people[2]["auditory"]] * 11]
     many = mne.concatenate_epochs(runs, verbose=False)
     person = {**people[2], "auditory": many}
-    gradient = attribute(logistic, [person], "gradient")["auditory"].data
+    gradient = decision_map(logistic, [person], "gradient")["auditory"].data
     field = _smooth(rng, len(gradient), many.times, 1e-14)
     found = _slope(logistic, person, "auditory", field, 0.1)
     assert (gradient / _scale(many) * field).sum() == pytest.approx(found, rel=0.02)
 
     quick = people[2]["auditory"].copy().load_data().resample(500.0)
     person = {**people[2], "auditory": quick}
-    evoked = attribute(logistic, person, "gradient")["auditory"]
+    evoked = decision_map(logistic, person, "gradient")["auditory"]
     assert evoked.info["sfreq"] == 250.0
     field = _smooth(rng, len(gradient), quick.times, 1e-14)
     found = _slope(logistic, person, "auditory", field, 0.1)
@@ -226,7 +226,7 @@ def test_gradient_through_odd_and_averaged_trials(people, logistic, rng):
 def test_gradient_times_input_is_that_of_scaling(people, logistic):
     """Its sum is the derivative by a factor of the average."""
     person = people[3]
-    maps = attribute(logistic, person, "gradient_x_input")
+    maps = decision_map(logistic, person, "gradient_x_input")
     for state in STATES:
         average = _average(person[state])
         found = _slope(logistic, person, state, average, 1e-2)
@@ -236,7 +236,7 @@ def test_gradient_times_input_is_that_of_scaling(people, logistic):
 def test_integrated_gradients_add_up(people, logistic):
     """Contributions sum to what the decision loses without any average."""
     for person in people[:2]:
-        maps = attribute(logistic, person, "integrated_gradients")
+        maps = decision_map(logistic, person, "integrated_gradients")
         without = person
         for state in STATES:
             without = _change(without, state, _average(person[state]), -1.0)
@@ -249,7 +249,7 @@ def test_integrated_gradients_add_up(people, logistic):
 def test_smoothgrad_is_a_mean_gradient(people, logistic):
     """SmoothGrad has a seed, is near to the gradient, and not the same."""
     plain, first, again, other = (
-        attribute(logistic, people[0], method, seed=seed)["auditory"].data.ravel()
+        decision_map(logistic, people[0], method, seed=seed)["auditory"].data.ravel()
         for method, seed in (
             ("gradient", 0),
             ("smoothgrad", 0),
@@ -272,7 +272,7 @@ def test_map_of_a_known_decision(people, logistic):
     names = transformer.get_feature_names_out().tolist()
     head = Ridge().fit(np.eye(len(names)), np.zeros(len(names)))
     head.coef_[names.index("auditory_response_region10_096ms")] = 1.0
-    maps = attribute(make_pipeline(transformer, head), people[1], "gradient")
+    maps = decision_map(make_pipeline(transformer, head), people[1], "gradient")
     course = np.square(maps["auditory"].data).sum(0)
     times = maps["auditory"].times
     # the rest comes from the mean over the recording, and from what is expected
@@ -286,7 +286,7 @@ def test_maps(people, logistic):
     person = {**people[0]}
     person["auditory"] = person["auditory"].copy()
     person["auditory"].info["bads"] = person["auditory"].ch_names[:1]
-    maps = attribute(logistic, [person], "gradient_x_input")
+    maps = decision_map(logistic, [person], "gradient_x_input")
     assert sorted(maps) == sorted(STATES)
     evoked = maps["auditory"]
     assert isinstance(evoked, mne.EvokedArray)
@@ -294,31 +294,31 @@ def test_maps(people, logistic):
     assert evoked.nave == 12 and maps["somatosensory"].nave == 10
     assert_allclose(evoked.times, person["auditory"].times)
     both = mne.concatenate_epochs([people[0][state] for state in STATES])
-    assert sorted(attribute(logistic, both, "gradient")) == sorted(STATES)
+    assert sorted(decision_map(logistic, both, "gradient")) == sorted(STATES)
 
 
 def test_errors(people, logistic, fitted, cohort):
     """What does not fit is refused, and what to do is said."""
     with pytest.raises(ValueError, match="Expected one participant, got 2.*one at a"):
-        attribute(logistic, people[:2], "gradient")
+        decision_map(logistic, people[:2], "gradient")
     with pytest.raises(ValueError, match="average=True for a participant"):
-        attribute(logistic, people[0], "gradient", average=False)
+        decision_map(logistic, people[0], "gradient", average=False)
     with pytest.raises(ValueError, match=r"state with stimuli, got \['rest'\]"):
-        attribute(logistic, {"rest": people[0]["rest"]}, "smoothgrad")
+        decision_map(logistic, {"rest": people[0]["rest"]}, "smoothgrad")
     auditory = people[0]["auditory"]
     with pytest.raises(ValueError, match=r"states of the training data.*'visual'"):
-        attribute(logistic, {"visual": auditory}, "gradient")
+        decision_map(logistic, {"visual": auditory}, "gradient")
     other = auditory.copy().crop(tmax=0.5)
     with pytest.raises(ValueError, match="same good channels and times"):
-        attribute(logistic, {"auditory": [auditory, other]}, "gradient")
+        decision_map(logistic, {"auditory": [auditory, other]}, "gradient")
     forest = fitted(RandomForestClassifier(3, random_state=0))
     with pytest.raises(ValueError, match="steps after the transformer that are linear"):
-        attribute(forest, people[0], "gradient")
+        decision_map(forest, people[0], "gradient")
     pooled = make_pipeline(
         MEGFMTransformer(participants="statistics"), LogisticRegression()
     ).fit(people, cohort.labels)
     with pytest.raises(ValueError, match="described by the level over trials"):
-        attribute(pooled, people[0], "gradient")
+        decision_map(pooled, people[0], "gradient")
     # those for rows of one recording are what they were
     with pytest.raises(TypeError):
-        attribute(logistic, people[0])
+        decision_map(logistic, people[0])

@@ -225,6 +225,28 @@ def test_data_are_counted(cohort):
         describe_data(X, names=["a"])
 
 
+def test_bad_channels_make_no_array(cohort):
+    """One system is one array, whoever has bad channels, which are counted."""
+    X = [dict(person.recordings) for person in cohort]
+    for number in range(3):
+        epochs = X[number]["auditory"].copy()
+        epochs.info["bads"] = epochs.ch_names[: number + 1]
+        X[number]["auditory"] = epochs
+    found = describe_data(X, ["a", "a", None, "a"])
+    assert set(found["array"]) == {"64 magnetometers"}
+    assert found["bad channels"].to_list() == [1, 2, 3, 0]
+    counts = summarise(found).set_index("label")
+    assert len(counts) == 2
+    assert counts.loc["a", "bad channels, median"] == 1
+
+
+def test_head_of_a_card_is_no_heading():
+    """The YAML in front of a card is for catalogues."""
+    html = card("---\nlicense: other\ntags:\n- meg\n---\n# Weights\n\n---\n\nend")
+    assert "license" not in html and "<h1>Weights</h1>" in html
+    assert "<hr" in html and "end" in html
+
+
 def test_table():
     """Numbers are rounded, counts are whole, what is missing is a dash."""
     frame = pd.DataFrame(

@@ -1,0 +1,477 @@
+"""Held-out decisions of a pipeline, with true labels and with permuted ones."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import mne
+import numpy as np
+from mne.utils import ProgressBar
+from numpy.typing import NDArray
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+)
+from sklearn.pipeline import Pipeline
+
+from ..estimators import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
+from ..inputs import MEGSamples, as_recordings
+from ._decisions import SplitPipeline, decide
+from ._null import check_permutations
+
+N_FOLDS = 5
+_TRIES = 1000
+METRICS = {
+    "roc_auc": "ROC AUC",
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "r2": "R²",
+}
+
+
+@dataclass(frozen=True)
+class HeldOutScore:
+    """How well a pipeline predicts samples that it was not fitted on.
+
+    Attributes
+    ----------
+    metric : str
+        The score, by its name in scikit-learn.
+    mean : float
+        Mean over folds.
+    sd : float
+        Standard deviation over folds.
+    n_folds : int
+        Number of folds.
+    n : int
+        Number of samples, each of which is held out once a repeat.
+    unit : str
+        What samples are: ``"epochs"``, ``"windows"`` or ``"participants"``.
+    chance : float
+        Mean over permutations of the labels.
+    p_value : float
+        Share of permutations (and the true labels) that score as well or better [1]_.
+
+    References
+    ----------
+    .. [1] Ojala & Garriga (2010), "Permutation tests for studying classifier
+       performance", J Mach Learn Res 11, 1833-1863, test 1.
+
+    Examples
+    --------
+    >>> from mne_megfm.interpret import HeldOutScore
+    >>> score = HeldOutScore("roc_auc", 0.8, 0.1, 5, 40, "epochs", 0.5, 0.01)
+    >>> str(score)
+    'Held-out ROC AUC 0.80 (SD 0.10 over 5 folds, 40 epochs; chance 0.50, p = 0.01)'
+    """
+
+    metric: str
+    mean: float
+    sd: float
+    n_folds: int
+    n: int
+    unit: str
+    chance: float
+    p_value: float
+
+    def __str__(self) -> str:
+        name = METRICS.get(self.metric, self.metric)
+        return (
+            f"Held-out {name} {self.mean:.2f} (SD {self.sd:.2f} over {self.n_folds} "
+            f"folds, {self.n} {self.unit}; chance {self.chance:.2f}, p = "
+            f"{self.p_value:.2g})"
+        )
+
+
+def held_out_score(
+    scores: NDArray[np.float64], metric: str, n: int, unit: str
+) -> HeldOutScore:
+    """Summarise scores, shape (1 + n_permutations, n_folds), true labels first."""
+    known = scores[0][np.isfinite(scores[0])]
+    with warnings.catch_warnings():
+        # of a permutation, no fold may have a score
+        warnings.simplefilter("ignore", RuntimeWarning)
+        means = np.nanmean(scores, axis=1)
+    reached = np.sum(means[1:] >= means[0] - 1e-9 * max(abs(means[0]), 1.0))
+    return HeldOutScore(
+        metric=metric,
+        mean=float(means[0]),
+        sd=float(known.std(ddof=1)) if len(known) > 1 else float("nan"),
+        n_folds=scores.shape[1],
+        n=n,
+        unit=unit,
+        chance=float(np.nanmean(means[1:])),
+        p_value=float((1 + reached) / (1 + np.isfinite(means[1:]).sum())),
+    )
+
+
+def usual_score(classifier: bool, y: NDArray) -> str:
+    """Name the score that is used where none is asked for."""
+    if not classifier:
+        return "r2"
+    return "roc_auc" if len(np.unique(y)) == 2 else "balanced_accuracy"
+
+
+def permute_labels(
+    y: NDArray, groups: NDArray | None, rng: np.random.Generator
+) -> NDArray:
+    """Permute labels among samples that are exchangeable without an effect.
+
+    Without groups, all are. With groups, labels that differ within a group are permuted
+    within each; labels that each group has one of, between groups as a whole.
+    """
+    if groups is None:
+        return y[rng.permutation(len(y))]
+    names, of = np.unique(groups, return_inverse=True)
+    members = [np.flatnonzero(of == number) for number in range(len(names))]
+    out = y.copy()
+    if all(len(np.unique(y[mine])) == 1 for mine in members):
+        first = np.array([y[mine[0]] for mine in members])
+        return first[rng.permutation(len(first))][of]
+    for mine in members:
+        out[mine] = y[mine[rng.permutation(len(mine))]]
+    return out
+
+
+class Refits:
+    """A pipeline, fitted on folds with true and with permuted labels.
+
+    Weights of the network are frozen, so that samples are described once; what
+    follows is fitted anew for each fold and permutation. Folds are drawn anew for each
+    permutation by the same rule, as the labels were given.
+
+    Parameters
+    ----------
+    pipeline : estimator
+        The pipeline, which is not changed.
+    X : Any
+        Epochs, a Raw or a list of participants.
+    y : array-like, shape (n_samples,)
+        Labels or numbers.
+    groups : array-like, shape (n_samples,) | None
+        Groups that are not torn apart by folds.
+    target : label | None
+        Class whose decision is explained.
+    cv : int | splitter | None
+        The folds.
+    scoring : str | None
+        The score.
+    n_permutations : int
+        Number of permutations.
+    alpha : float
+        Level that these must be able to reach.
+    seed : int
+        Seed of folds and permutations.
+
+    Attributes
+    ----------
+    decisions : ndarray, shape (1 + n_permutations, n_samples)
+        Held-out decisions of each sample, centred in each fold, in units of their
+        standard deviation over all samples.
+    whole : ndarray, shape (1 + n_permutations, n_samples)
+        The same decisions as they are.
+    side : ndarray, shape (1 + n_permutations, n_samples)
+        The labels that the pipeline was fitted on, standardised: positive for the
+        target.
+    score : HeldOutScore
+        The held-out score.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        X: Any,
+        y: Any,
+        *,
+        groups: Any,
+        target: Any,
+        cv: Any,
+        scoring: str | None,
+        n_permutations: int,
+        alpha: float,
+        seed: int,
+    ) -> None:
+        n_permutations = check_permutations(n_permutations, alpha)
+        self.pipeline, self.target = _as_pipeline(pipeline), target
+        self.classifier = is_classifier(self.pipeline)
+        self.samples = _describe_samples(self.pipeline, X)
+        y = np.asarray(y)
+        n = self.samples.n
+        for name, values in (("y", y), ("groups", groups)):
+            if values is not None and np.shape(values) != (n,):
+                raise ValueError(
+                    f"Expected {name} with one value for each of {n} "
+                    f"{self.samples.unit}, got shape {np.shape(values)}; give one for "
+                    "each, in the order of X."
+                )
+        groups = None if groups is None else np.asarray(groups)
+        self.metric = scoring or usual_score(self.classifier, y)
+        scorer = get_scorer(self.metric)
+        splitter = _splitter(cv, y, groups, self.classifier, seed)
+        rng = np.random.default_rng(seed)
+        self.labels: list[NDArray] = []
+        #: for each run, a list of (train, test, transform, fitted rest)
+        self.fits: list[list[_Fit]] = []
+        whole, raw = np.full((2, 1 + n_permutations, n), np.nan)
+        scores: list[list[float]] = []
+        runs = ProgressBar(range(1 + n_permutations), mesg="Fitting permuted labels")
+        for run in runs:
+            labels, folds = y, list(splitter.split(np.zeros((n, 1)), y, groups))
+            if run == 0:
+                _check_folds(folds, n)
+            for _ in range(_TRIES if run else 0):
+                labels = permute_labels(y, groups, rng)
+                folds = list(splitter.split(np.zeros((n, 1)), labels, groups))
+                if not self.classifier or all(
+                    len(np.unique(labels[train])) == len(np.unique(y))
+                    for train, _ in folds
+                ):
+                    break
+            fits = []
+            for train, test in folds:
+                fit = self.samples.fit(self.pipeline, train, test, labels)
+                whole[run, test] = decision = self.decide(fit, fit.held_out)
+                raw[run, test] = decision - decision.mean()
+                fits.append(fit)
+            scores.append([_score(scorer, fit, labels) for fit in fits])
+            self.labels.append(labels)
+            self.fits.append(fits)
+        self.score = held_out_score(np.array(scores), self.metric, n, self.samples.unit)
+        self.whole = whole
+        #: decisions are divided by these
+        self.scale = raw.std(1)
+        if self.scale[0] == 0:
+            raise ValueError(
+                "Expected decisions that differ between held-out samples, got one "
+                "value in each fold; give samples of all classes, and fewer folds."
+            )
+        self.scale[self.scale == 0] = 1.0
+        self.decisions = raw / self.scale[:, None]
+        self.side = np.array([self._side(labels) for labels in self.labels])
+
+    @property
+    def n_runs(self) -> int:
+        """Fits with true labels and with permuted ones."""
+        return len(self.fits)
+
+    def decide(self, fit: _Fit, features: Any) -> NDArray[np.float64]:
+        """Decide on features by one of the fits."""
+        return decide(fit.rest, features, self.target)
+
+    def _side(self, labels: NDArray) -> NDArray[np.float64]:
+        if self.classifier:
+            target = self.target
+            if target is None:
+                target = np.unique(labels)[1]
+            labels = labels == target
+        labels = np.asarray(labels, float) - np.mean(labels)
+        return labels / labels.std()
+
+    def lost(self, changed: Any) -> NDArray[np.float64]:
+        """Tell how much evidence for their own label samples lose by a change.
+
+        Parameters
+        ----------
+        changed : Any
+            All samples, changed.
+
+        Returns
+        -------
+        lost : ndarray, shape (1 + n_permutations, n_samples)
+            Held-out decision less that on the changed sample, in standard deviations
+            of decisions.
+        """
+        described = self.samples.describe(changed)
+        out = np.empty(self.decisions.shape)
+        for run, fits in enumerate(self.fits):
+            for fit in fits:
+                after = self.decide(fit, fit.transform(described, fit.test))
+                out[run, fit.test] = self.whole[run, fit.test] - after
+        return out / self.scale[:, None]
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What was fitted on a training fold.
+
+    Attributes
+    ----------
+    test : ndarray of int
+        Held-out samples.
+    transform : callable
+        From descriptions of all samples, and a choice of them, to features.
+    rest : estimator
+        The fitted rest of the pipeline.
+    held_out : Any
+        Features of the held-out samples.
+    """
+
+    test: NDArray[np.int_]
+    transform: Callable[[Any, NDArray[np.int_]], Any]
+    rest: Any
+    held_out: Any
+
+
+def _score(scorer: Callable, fit: _Fit, labels: NDArray) -> float:
+    with warnings.catch_warnings():
+        # a fold of one class has no AUC
+        warnings.simplefilter("ignore")
+        return float(scorer(fit.rest, fit.held_out, labels[fit.test]))
+
+
+def _splitter(
+    cv: Any, y: NDArray, groups: NDArray | None, classifier: bool, seed: int
+) -> Any:
+    """Settle the folds; shuffled by a seed unless they are given."""
+    if cv is not None and not isinstance(cv, int | np.integer):
+        return check_cv(cv, y, classifier=classifier)
+    if groups is None:
+        kind, n_units = (StratifiedKFold if classifier else KFold), len(y)
+    else:
+        kind = StratifiedGroupKFold if classifier else GroupKFold
+        n_units = len(np.unique(groups))
+    if cv is None:
+        least = n_units
+        if classifier and groups is None:
+            least = int(np.unique(y, return_counts=True)[1].min())
+        if least < 2:
+            raise ValueError(
+                "Expected at least 2 samples of each class (or 2 groups), to hold out "
+                f"some, got {least}; give more."
+            )
+        cv = min(N_FOLDS, least)
+    return kind(n_splits=int(cv), shuffle=True, random_state=seed)
+
+
+def _check_folds(folds: list, n: int) -> None:
+    times = np.bincount(np.concatenate([test for _, test in folds]), minlength=n)
+    if not (times == 1).all():
+        raise ValueError(
+            "Expected folds that hold each sample out once, got samples held out "
+            f"{times.min()} to {times.max()} times; give a number of folds, or a "
+            "splitter without repeats."
+        )
+
+
+def _as_pipeline(pipeline: Any) -> Any:
+    """Take a predictor of ours as a pipeline; refuse networks that are trained."""
+    if isinstance(pipeline, MEGFMClassifier | MEGFMRegressor):
+        if pipeline.strategy != "probe":
+            raise ValueError(
+                "Expected frozen weights, since a null distribution fits the pipeline "
+                f"anew for permuted labels, got strategy={pipeline.strategy!r}; use "
+                "strategy='probe', or decision_map for a map without a test."
+            )
+        return pipeline.to_pipeline()
+    first = pipeline[0] if isinstance(pipeline, Pipeline) else None
+    if isinstance(first, MEGFMTransformer) and first.max_epochs:
+        raise ValueError(
+            "Expected frozen weights, since a null distribution fits the pipeline anew "
+            f"for permuted labels, got max_epochs={first.max_epochs}; pretrain once, "
+            "save, and load by weights."
+        )
+    return pipeline
+
+
+# -- samples ---------------------------------------------------------------------
+def _describe_samples(pipeline: Any, X: Any) -> Any:
+    first = pipeline[0] if isinstance(pipeline, Pipeline) else None
+    if not isinstance(first, MEGFMTransformer):
+        return _Objects(X)
+    transformer = clone(first)
+    recordings = transformer._recordings(X)
+    if transformer._settle_unit(recordings) == "participant":
+        return _People(transformer, X)
+    return _Rows(transformer, X, recordings)
+
+
+class _Rows:
+    """Epochs or windows, by the features of a frozen transformer."""
+
+    def __init__(self, transformer: Any, X: Any, recordings: Any) -> None:
+        self.transformer = transformer.fit(X)
+        self.n, self.unit = recordings.n_rows, "epochs"
+        if len(recordings) and recordings[0].kind == "raw":
+            self.unit = "windows"
+        self.features = self.describe(X)
+
+    def describe(self, X: Any) -> NDArray:
+        return np.asarray(self.transformer.transform(X))
+
+    def fit(self, pipeline: Any, train: Any, test: Any, labels: NDArray) -> _Fit:
+        rest = clone(pipeline[1:]).fit(self.features[train], labels[train])
+        return _Fit(test, _take, rest, self.features[test])
+
+
+def _take(features: NDArray, at: NDArray[np.int_]) -> NDArray:
+    return features[at]
+
+
+class _People:
+    """Participants, by the descriptions of a frozen transformer."""
+
+    unit = "participants"
+
+    def __init__(self, transformer: Any, X: list) -> None:
+        self.transformer = transformer
+        self.features = self.describe(X)
+        self.n = len(self.features)
+
+    def describe(self, X: list) -> list:
+        return self.transformer.describe(X)
+
+    def fit(self, pipeline: Any, train: Any, test: Any, labels: NDArray) -> _Fit:
+        # a copy keeps what it learns of these participants, and shares the network
+        own = copy.copy(self.transformer)
+        chosen = [self.features[i] for i in train]
+        values = np.asarray(own.fit_described(chosen).transform_described(chosen))
+        rest = clone(pipeline[1:]).fit(values, labels[train])
+
+        def transform(described: list, at: NDArray[np.int_]) -> NDArray:
+            return np.asarray(own.transform_described([described[i] for i in at]))
+
+        return _Fit(test, transform, rest, transform(self.features, test))
+
+    def parts(self, rest: Any, train: NDArray[np.int_]) -> SplitPipeline:
+        """Put the transformer, fitted on some participants, before a fitted rest."""
+        own = copy.copy(self.transformer)
+        own.fit_described([self.features[i] for i in train])
+        return SplitPipeline(own, rest, Pipeline([("features", own), ("rest", rest)]))
+
+
+class _Objects:
+    """Samples as MNE objects, for pipelines that describe them in another way."""
+
+    def __init__(self, X: Any) -> None:
+        self.is_list = isinstance(X, list | tuple)
+        if self.is_list:
+            self.unit, self.n = "participants", len(X)
+        elif isinstance(X, mne.BaseEpochs | MEGSamples):
+            self.unit, self.n = "epochs", len(X)
+        else:
+            kind = as_recordings(X)[0].kind
+            raise TypeError(
+                f"Expected Epochs or a list of participants for {type(self).__name__}, "
+                f"got a {kind}; cut it by mne.make_fixed_length_epochs."
+            )
+        self.features = X
+
+    def describe(self, X: Any) -> Any:
+        return X
+
+    def fit(self, pipeline: Any, train: Any, test: Any, labels: NDArray) -> _Fit:
+        rest = clone(pipeline).fit(_choose(self.features, train), labels[train])
+        return _Fit(test, _choose, rest, _choose(self.features, test))
+
+
+def _choose(X: Any, at: NDArray[np.int_]) -> Any:
+    return [X[i] for i in at] if isinstance(X, list | tuple) else X[at]
