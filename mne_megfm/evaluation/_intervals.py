@@ -133,7 +133,8 @@ def participant_interval(
     AUC: Newcombe's score interval [1]_, of several classes the widest. Sensitivity and
     specificity: Wilson's [2]_; balanced accuracy from these, as for a mean of
     independent proportions [3]_. Brier score and absolute error: Student's t over
-    participants. R²: the same, linearised as a ratio of two means. Pearson's r:
+    participants, for the Brier score with two losses added, 0 and the greatest one.
+    R²: the same as of the error, linearised as a ratio of two means. Pearson's r:
     Fisher's z. Quantiles are those of Student's t with participants minus classes
     degrees of freedom, for the spread of small samples.
 
@@ -156,7 +157,11 @@ def participant_interval(
     if classes is None:
         return _of_numbers(metric, value, predictions, n, z)
     if metric == "brier":
-        return _of_mean(value, _brier_losses(predictions, classes), n, z)
+        # With few participants, rare large losses are often not among them: a loss of 0
+        # and one of the most that there can be are added, as Agresti and Coull do
+        most = 1.0 if len(classes) == 2 else 2.0
+        losses = _brier_losses(predictions, classes).to_list()
+        return _of_mean(value, pd.Series([*losses, 0.0, most]), n, z)
     if metric in ("specificity", "sensitivity"):
         label = classes[["specificity", "sensitivity"].index(metric)]
         own = predictions[predictions["y_true"] == label]

@@ -185,6 +185,8 @@ def _fit(cohort, *more):
         "group",
         "-o",
         cohort / "model.skops",
+        "--permutations",
+        "2",
         *more,
     )
 
@@ -205,8 +207,10 @@ def test_classify(cohort):
     """Fit, save, load and predict give what scikit-learn gives in one process."""
     result = _fit(cohort)
     assert result.exit_code == 0, result.output
-    assert "24 participants, 5 folds" in result.output
-    auc = float(result.output.partition("ROC AUC: ")[2].split()[0])
+    assert "24 participants (12 " in result.output  # n of each class
+    assert "), 5 folds over them, " in result.output
+    assert "95 % interval" in result.output and "sensitivity (" in result.output
+    auc = float(result.output.partition("ROC AUC: ")[2].partition(",")[0])
     assert auc > 0.9
     out = cohort / "predictions.csv"
     args = ["classify", "predict", cohort / "model.skops", cohort / "features.csv"]

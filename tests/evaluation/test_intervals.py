@@ -137,7 +137,7 @@ def test_ties_by_rounding_are_ties():
 
 # -- levels, by simulation -------------------------------------------------------------
 @pytest.mark.slow
-@pytest.mark.parametrize(("n", "n_sim"), [(10, 150), (24, 150), (100, 100)])
+@pytest.mark.parametrize(("n", "n_sim"), [(10, 100), (24, 100), (100, 100)])
 @pytest.mark.parametrize("effect", [0.0, 1.0, 1.8])
 def test_intervals_cover(n, n_sim, effect):
     """95 % intervals hold the expected value in 95 %, less three standard errors.
@@ -166,7 +166,7 @@ def test_intervals_cover(n, n_sim, effect):
 def test_equal_pipelines_do_not_differ(n, effect, n_repeats):
     """Two equal pipelines differ at 0.05 in 5 %, plus three standard errors."""
     rng = np.random.default_rng([n, round(10 * effect), n_repeats])
-    p, n_sim = [], 150
+    p, n_sim = [], 100
     for _ in range(n_sim):
         first, y = cohort(rng, n, effect)
         second, _ = cohort(rng, n, effect)
