@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from html import escape
 
 import pandas as pd
-
-_FRONT_MATTER = re.compile(r"\A---\s*\n.*?\n---\s*(\n|\Z)", re.DOTALL)
 
 #: Tables scroll by themselves, and narrow windows have no column of contents.
 STYLE = """
@@ -106,9 +103,7 @@ def card(markdown: str) -> str:
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     # a picture would be fetched from elsewhere
     reader.disable("image")
-    # the YAML head is for catalogues; as Markdown it would be a heading
-    text = _FRONT_MATTER.sub("", markdown)
-    return f'<div class="prose">{reader.render(text)}</div>'
+    return f'<div class="prose">{reader.render(markdown)}</div>'
 
 
 def _texts(column: pd.Series, digits: int) -> list[str]:

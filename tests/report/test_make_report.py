@@ -240,13 +240,6 @@ def test_bad_channels_make_no_array(cohort):
     assert counts.loc["a", "bad channels, median"] == 1
 
 
-def test_head_of_a_card_is_no_heading():
-    """The YAML in front of a card is for catalogues."""
-    html = card("---\nlicense: other\ntags:\n- meg\n---\n# Weights\n\n---\n\nend")
-    assert "license" not in html and "<h1>Weights</h1>" in html
-    assert "<hr" in html and "end" in html
-
-
 def test_table():
     """Numbers are rounded, counts are whole, what is missing is a dash."""
     frame = pd.DataFrame(

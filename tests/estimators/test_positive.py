@@ -1,0 +1,28 @@
+"""The class that sensitivity is of, named by the user."""
+
+import numpy as np
+import pytest
+
+from mne_megfm import MEGFMClassifier
+
+from .conftest import SMALL
+
+
+def test_positive_is_checked_and_changes_no_prediction(labelled):
+    X, y = labelled
+    plain = MEGFMClassifier(weights=None, config=SMALL, random_state=0).fit(X, y)
+    assert plain.positive_ == "migraine"  # the last, sorted
+    named = MEGFMClassifier(
+        weights=None, config=SMALL, positive="control", random_state=0
+    ).fit(X, y)
+    assert named.positive_ == "control"
+    # scikit-learn's scorers rely on the order of classes
+    assert named.classes_.tolist() == plain.classes_.tolist()
+    np.testing.assert_array_equal(named.predict_proba(X), plain.predict_proba(X))
+
+
+def test_an_unknown_class_is_an_error_that_lists_them(labelled):
+    X, y = labelled
+    classifier = MEGFMClassifier(weights=None, config=SMALL, positive="patient")
+    with pytest.raises(ValueError, match=r"patient.*control.*migraine"):
+        classifier.fit(X, y)
