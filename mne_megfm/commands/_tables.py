@@ -48,12 +48,17 @@ def check_target(path: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None
         raise FileNotFoundError(
             f"Expected a folder {path.parent} to write to, got none; make it first."
         )
+    check_folder(path.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """See that files can be written to a folder."""
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise PermissionError(
-            f"Expected a folder to write to, got {path.parent}, where that fails "
+            f"Expected a folder to write to, got {folder}, where that fails "
             f"({error}); choose another one."
         ) from error
 

@@ -56,11 +56,15 @@ def command(data: Path | None, out: Path, skip_cohort: bool, overwrite: bool) ->
     import matplotlib
     from mne.utils import use_log_level
 
+    from ._tables import check_folder
+
     if out.is_dir() and any(out.iterdir()) and not overwrite:
         raise FileExistsError(
             f"Expected an empty or new folder, got {out} with files; choose another "
             "one, or pass --overwrite."
         )
+    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)  # before minutes of work
     matplotlib.use("Agg")
     started = time.monotonic()
     with use_log_level("warning"):
@@ -172,7 +176,6 @@ def describe_recording(path: Path | None, out: Path) -> dict[str, Any]:
     click.echo("Share of hidden signal explained (R²; 1 is perfect):\n")
     scores = score_reconstruction(transformer, recording, seed=SEED)
     click.echo(scores.round(2).to_string())
-    out.mkdir(parents=True, exist_ok=True)
     results = {}
     for name, masking in MASKS.items():
         result = masked_reconstruction(transformer, recording, masking, seed=SEED)
