@@ -50,9 +50,11 @@ class Kind:
         found: dict[str, list[EntryPoint]] = {}
         # one by one, since all of them together end at the first that is broken
         for dist in distributions():
-            name = "a package without a name"
+            own_name, name = None, "a package without a name"
             try:
-                name = dist.metadata["Name"] or name
+                # not by index, which the backport of importlib.metadata refuses
+                own_name = dist.metadata.get("Name")
+                name = own_name or name
                 entries = list(dist.entry_points.select(group=self.group))
             except Exception as exc:
                 # also of packages that have nothing to do with this one
@@ -63,7 +65,7 @@ class Kind:
                     )
                 continue
             # of a package that is there twice, the first on the path is the one in use
-            if name in found and dist.metadata["Name"]:
+            if name in found and own_name:
                 continue
             found[name] = found.get(name, []) + entries
         return [entry for name in sorted(found) for entry in found[name]]

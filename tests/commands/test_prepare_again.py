@@ -227,7 +227,7 @@ def test_wrong_sources(bids, tmp_path):
     assert "line 2" in prepare(table, path, code=1)
     for content in (b"", b"\xff\xfe\x00"):
         table.write_bytes(content)
-        assert "table.csv, got something else" in prepare(table, path, code=1)
+        assert "table.csv, got" in prepare(table, path, code=1)
     output = prepare(bids, path, "--state", "rest=sleep", code=1)
     assert "['sleep']; there are ['rest', 'restingstate', 'tones']" in output
     assert not path.exists()
