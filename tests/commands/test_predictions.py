@@ -39,6 +39,7 @@ def fitted(tmp_path_factory):
     lines = [f"{name}\t{'HC' if n % 2 else 'CM'}" for n, name in enumerate(names)]
     (path / "labels.tsv").write_text("\n".join(["participant_id\tgroup", *lines]))
     args = [path / "train.csv", "--labels", path / "labels.tsv", "--folds", 2]
+    args += ["--repeats", 1, "--permutations", 0]
     result = run("classify", "fit", *args, "-o", path / "model.skops")
     assert result.exit_code == 0, result.output
     return path
