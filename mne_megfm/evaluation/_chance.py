@@ -57,7 +57,7 @@ def judge(
     p: float = np.nan,
     n_permutations: int = 0,
 ) -> str:
-    """Say in words whether a result is told from chance.
+    """Say in words whether a result is distinguished from chance.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def judge(
         A few words, and why.
     """
     few = min(counts.values()) < FEW
-    cannot = "too few participants to tell" if few else "not told from chance"
+    cannot = "too few participants to tell" if few else "not distinguished from chance"
     if np.isnan(low):
         return f"{cannot}: there is no interval"
     if np.isnan(chance):

@@ -203,7 +203,7 @@ class Comparison:
         return pd.DataFrame(rows).T.rename_axis("pipeline")
 
     def verdicts(self, metric: str | None = None) -> pd.Series:
-        """Say in words which pipelines are told from chance.
+        """Say in words which pipelines are distinguished from chance.
 
         Parameters
         ----------

@@ -72,7 +72,7 @@ class ParticipantScores:
 
     @property
     def verdict(self) -> str:
-        """Whether the first metric is told from chance, in words."""
+        """Whether the first metric is distinguished from chance, in words."""
         name = self.table.index[0]
         row = self.table.iloc[0]
         return judge(

@@ -116,8 +116,8 @@ class LearningCurve:
             One row a pipeline and size: mean number of training participants
             ``n_train``, ``mean`` and ``sd`` over folds, a 95 % confidence interval
             from ``low`` to ``high``, as in `Comparison.summary`, and the ``verdict``:
-            whether that is told from chance. Of few training participants the interval
-            is wide, since they are less alike from fold to fold.
+            whether that is distinguished from chance. Of few training participants the
+            interval is wide, since they are less alike from fold to fold.
 
         Raises
         ------

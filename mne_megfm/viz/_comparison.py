@@ -57,7 +57,7 @@ def plot_comparison(
     Intervals are those of ``comparison.summary(metric)``. Folds overlap, so that points
     lie closer together than new participants would. Grey bars are what 95 % of
     permutations of the labels have; beneath are the participants of each class, and
-    whether the first pipeline is told from chance.
+    whether the first pipeline is distinguished from chance.
 
     Examples
     --------
