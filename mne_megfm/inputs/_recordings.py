@@ -174,7 +174,7 @@ class Recordings(Sequence):
         is_list: bool,
     ) -> None:
         self._recordings = tuple(recordings)
-        # channels that the user has been told of
+        # names of channels left out that a message has named already
         self.reported: set[str] = set()
         self.elements = elements
         self.n_elements = n_elements
