@@ -313,10 +313,10 @@ def _escape_all(frame: pd.DataFrame) -> pd.DataFrame:
     words = frame.select_dtypes(exclude=["number", "bool"]).columns
     escaped = frame.copy(deep=False)
     for name in words:
-        escaped[name] = frame[name].map(_escape, na_action="ignore")
-    escaped.columns = frame.columns.map(_escape)
+        escaped[name] = frame[name].map(escape_formula, na_action="ignore")
+    escaped.columns = frame.columns.map(escape_formula)
     found = {*frame.columns, *(text for name in words for text in frame[name].dropna())}
-    changed = sorted(text for text in map(str, found) if _escape(text) != text)
+    changed = sorted(text for text in map(str, found) if escape_formula(text) != text)
     if changed:
         click.echo(
             f"A spreadsheet would take {len(changed)} of the names for formulas "
@@ -328,7 +328,8 @@ def _escape_all(frame: pd.DataFrame) -> pd.DataFrame:
     return escaped
 
 
-def _escape(text: object) -> str:
+def escape_formula(text: object) -> str:
+    """Put an apostrophe before what a spreadsheet would run."""
     text = str(text)
     return f"'{text}" if _is_formula(text) else text
 
