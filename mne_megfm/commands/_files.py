@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
-from collections.abc import Hashable
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mne
 
-# what follows a file, MNE tells where it reads it, but not for epochs, nor what
-# precedes one
+# MNE has no public way to ask what a FIF file holds without reading it, nor in which
+# file epochs go on, nor what comes before a file; a test tells when these change
 from mne._fiff.open import _get_next_fname, fiff_open
 from mne._fiff.tag import read_tag
 from mne._fiff.tree import dir_tree_find
@@ -30,6 +33,10 @@ _BLOCKS = {
     ),
     AVERAGES: (FIFF.FIFFB_EVOKED,),
 }
+#: Smaller files hold no recording, and may be alike by chance: stubs, empty files.
+_SMALLEST = 1024
+#: So many bytes of both ends are compared before whole files are read.
+_ENDS = 2**16
 _LATER = re.compile(r"(?:_split-(?P<split>\d+)_[^-]*|-(?P<number>\d+))\.fif(?:\.gz)?$")
 
 
@@ -58,7 +65,7 @@ def read_recording(path: Path) -> Any:
     """
     if not path.exists():
         raise FileNotFoundError(f"Expected a recording in {path}, got no such file.")
-    with use_log_level("warning"), warnings.catch_warnings():
+    with whole_files(path):
         warnings.filterwarnings("ignore", "This filename .* does not conform")
         if not is_fif(path):
             return _read_other(path)
@@ -68,6 +75,34 @@ def read_recording(path: Path) -> Any:
         if kind == AVERAGES:
             return mne.read_evokeds(path)
         return mne.io.read_raw_fif(path, allow_maxshield="yes")
+
+
+@contextmanager
+def whole_files(path: Path) -> Iterator[None]:
+    """Make a FIF file that ends early an error, where MNE warns and reads the rest.
+
+    Parameters
+    ----------
+    path : Path
+        The recording that is read, for the message. Its later parts may be meant.
+
+    Raises
+    ------
+    ValueError
+        If a file ends early.
+    """
+    # above this level mne.utils.warn is silent
+    with use_log_level("warning"), warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Invalid tag")
+        try:
+            yield
+        except RuntimeWarning as warning:
+            if not str(warning).startswith("Invalid tag"):
+                raise
+            raise ValueError(
+                f"Expected a whole FIF file, got {path.name} (or a file in which it "
+                f"goes on), which ends early ({warning}); copy or save it again."
+            ) from warning
 
 
 def _read_other(path: Path) -> Any:
@@ -96,7 +131,7 @@ def _kind(path: Path) -> str:
     """Tell what a FIF file holds."""
     try:
         file, tree, _ = fiff_open(path.absolute())
-    except OSError:
+    except (OSError, RuntimeWarning):
         raise
     except Exception as error:  # MNE fails in many ways on what is no FIF file
         raise ValueError(
@@ -120,6 +155,69 @@ def identify(path: Path) -> Hashable:
     except OSError:  # not there; that is said when it is read
         return str(path.absolute())
     return status.st_dev, status.st_ino
+
+
+def find_copies(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Find which files or folders have the same content as an earlier one.
+
+    Only those of one size are read, and the whole of them only if both ends agree.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files, or folders that are one recording (.ds, BTi). Names do not matter, nor
+        those within a folder. Hidden files and what is too small to be a recording
+        are not compared.
+
+    Returns
+    -------
+    first : dict of Path to Path
+        From each copy to the first path with its content.
+    """
+    groups = [list(dict.fromkeys(paths))]
+    for key in (_sizes, _ends, _contents):
+        refined = defaultdict(list)
+        for number, group in enumerate(groups):
+            for path in group:
+                try:
+                    refined[number, key(path)].append(path)
+                except OSError:  # that is said when it is read
+                    continue
+        groups = [group for group in refined.values() if len(group) > 1]
+    return {path: first for first, *others in groups for path in others}
+
+
+def _sizes(path: Path) -> Hashable:
+    sizes = sorted(file.stat().st_size for file in _list_content(path))
+    # without a size of its own, a path has nothing to be compared by
+    return (path.is_dir(), *sizes) if sum(sizes) >= _SMALLEST else path
+
+
+def _ends(path: Path) -> Hashable:
+    ends = []
+    for file in _list_content(path):
+        with open(file, "rb") as stream:
+            digest = hashlib.sha256(stream.read(_ENDS))
+            stream.seek(max(file.stat().st_size - _ENDS, 0))
+            digest.update(stream.read())
+        ends.append(digest.digest())
+    return tuple(sorted(ends))
+
+
+def _contents(path: Path) -> Hashable:
+    contents = []
+    for file in _list_content(path):
+        with open(file, "rb") as stream:
+            contents.append(hashlib.file_digest(stream, "sha256").digest())
+    return tuple(sorted(contents))
+
+
+def _list_content(path: Path) -> list[Path]:
+    """List what a recording is made of: one file, or those of a folder."""
+    if not path.is_dir():
+        return [path]
+    files = (file for file in path.rglob("*") if not file.name.startswith("."))
+    return [file for file in files if file.is_file()]
 
 
 def later_parts(path: Path) -> list[Path]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import mne
+import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from mne.utils import logger, use_log_level
 
 from ..estimators import MEGFMTransformer
-from ..inputs import as_recordings
+from ..estimators._row_form import RowForm
+from ..inputs import Recording, as_recordings
+from ..models import ModelConfig
 from ..pretraining import load_checkpoint
 from ..weights import weights_path
 from ._epochs import check_events, cut_epochs, select_epochs
@@ -18,7 +23,10 @@ from ._filtering import check_unfiltered, clean
 from ._options import PLAIN, Reading
 from ._outcomes import Failure, report_failures, run_each
 from ._sources import Source, find_sources, list_files, name_states
-from ._tables import KEYS, SUFFIXES
+from ._tables import SUFFIXES
+
+#: Length of the rows of a continuous recording in s, as `MEGFMTransformer` has it.
+_SECONDS = 1.0
 
 
 def list_recordings(
@@ -128,26 +136,84 @@ def extract_rows(
     ClickException
         If all recordings fail, or one does and that is to be an error.
     ValueError
-        If rows of one recording are longer than those of another.
+        If rows of one recording are longer than those of another, or of one state cut
+        at another time from their event.
     """
     check_events(sources, reading, n_jobs)
-    load_checkpoint(weights_path(params["weights"]))  # wrong ones would fail each time
+    # wrong weights would fail each time
+    model = load_checkpoint(weights_path(params["weights"]))
+    _check_forms(sources, reading, model.config, n_jobs)
     tasks = [(source, params, reading) for source in sources]
     results = run_each(_try_rows, tasks, n_jobs, "Features")
     failures = [result for result in results if isinstance(result, Failure)]
     report_failures(failures, len(results) - len(failures), strict)
     frames = [result for result in results if not isinstance(result, Failure)]
-    for frame in frames:
-        if frame.shape[1] != frames[0].shape[1]:
-            (first, n_first), (file, n_features) = (
-                (one["file"].iloc[0], one.shape[1] - len(KEYS))
-                for one in (frames[0], frame)
-            )
-            raise ValueError(
-                f"Expected rows of one length, got {n_first} features in {first} and "
-                f"{n_features} in {file}; crop epochs to the same length."
-            )
     return pd.concat(frames, ignore_index=True)
+
+
+def _check_forms(
+    sources: list[Source], reading: Reading, config: ModelConfig, n_jobs: int | None
+) -> None:
+    """See that rows can stand in one table, before any of them is computed."""
+    found = Parallel(n_jobs=n_jobs)(
+        delayed(_forms)(source, reading, config) for source in sources
+    )
+    first: tuple[Source, RowForm] | None = None
+    of_state: dict[str, tuple[Source, RowForm]] = {}
+    wrong: dict[str, list[str]] = {}
+    for source, forms in zip(sources, found, strict=True):
+        for state, form in forms:
+            first = first or (source, form)
+            other = of_state.setdefault(state, (source, form))
+            if form.n_patches != first[1].n_patches:
+                other = first
+            elif not other[1].differs(form):
+                continue
+            texts = f"{other[1]} in {other[0]}", f"{form} in "
+            wrong.setdefault(", but ".join(texts), []).append(str(source))
+    for key, files in wrong.items():
+        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+        raise ValueError(
+            f"Expected rows that can stand in one table, got {key}"
+            f"{', '.join(files[:5])}{more}; cut or crop epochs to the same times, or "
+            "make a table of each."
+        )
+
+
+def _forms(
+    source: Source, reading: Reading, config: ModelConfig
+) -> list[tuple[str, RowForm]]:
+    """Find states and form of rows; none if a recording cannot be read, as is said."""
+    with warnings.catch_warnings(), use_log_level("error"):
+        warnings.simplefilter("ignore")  # said when it is read
+        try:
+            inst = source.read()
+            forms = []
+            for one in inst if isinstance(inst, list) else [inst]:
+                forms.append(_form(one, source.task, reading, config))
+            return forms
+        except Exception:
+            return []
+
+
+def _form(
+    inst: Any, task: str, reading: Reading, config: ModelConfig
+) -> tuple[str, RowForm]:
+    none = np.empty(0, int)
+    if not isinstance(inst, mne.io.BaseRaw):
+        is_epochs = isinstance(inst, mne.BaseEpochs)
+        kind = "epochs" if is_epochs else "evoked"
+        names = sorted(inst.event_id) if is_epochs else [inst.comment]
+        one = Recording(inst, kind, none, len(inst.times), none)
+        return task or ", ".join(names), RowForm.of(one, config)
+    sfreq = inst.info["sfreq"]
+    if task in reading.events:
+        n_samples = round((reading.tmax - reading.tmin) * sfreq)
+        one = Recording(inst, "epochs", none, n_samples, none)
+        return task, RowForm.of(one, config)._replace(tmin=reading.tmin)
+    n_samples = min(round(_SECONDS * sfreq), inst.n_times)
+    one = Recording(inst, "raw", none, n_samples, none)
+    return task or "rest", RowForm.of(one, config)
 
 
 def _try_rows(

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mne
 import pandas as pd
-from mne.utils import use_log_level
 
 from . import _kit
-from ._files import identify, later_parts, part_before, read_recording
+from ._files import (
+    find_copies,
+    identify,
+    later_parts,
+    part_before,
+    read_recording,
+    whole_files,
+)
 from ._tables import read_text
 
 if TYPE_CHECKING:
@@ -112,7 +119,7 @@ class Source:
     def _read_bids(self) -> BaseRaw:
         from mne_bids import read_raw_bids
 
-        with use_log_level("warning"), warnings.catch_warnings():
+        with whole_files(self.path):
             # it writes out what participants.tsv says of a person, a diagnosis perhaps
             warnings.filterwarnings("ignore", "Unable to map the following column")
             raw = read_raw_bids(self.bids)
@@ -251,7 +258,7 @@ def list_files(paths: list[Path]) -> list[Source]:
 
 
 def read_once(sources: list[Source]) -> list[Source]:
-    """Leave out files listed twice, and those that are read with another one.
+    """Leave out files listed twice, copies, and what is read with another file.
 
     Parameters
     ----------
@@ -269,30 +276,16 @@ def read_once(sources: list[Source]) -> list[Source]:
     ValueError
         If a file, or the parts of a recording, are of different participants or tasks.
     """
-    listed: dict[Any, Source] = {}
-    once = []
-    for source in sources:
-        twin = listed.setdefault(identify(source.path), source)
-        if twin is not source and not source.left_out:
-            _check_same(twin, source, "is the same file")
-            source = replace(source, left_out=f"the same file as {twin}")
-        once.append(source)
-    read_with = {
-        identify(part): source
-        for source in reversed(once)  # first ones stay
-        for part in later_parts(source.path)
-    }
+    once = _leave_out_twins(sources)
+    listed: dict[Hashable, Source] = {}
+    read_with: dict[Hashable, Source] = {}
+    for source in once:  # the first that is listed stands for all
+        listed.setdefault(identify(source.path), source)
+        for part in later_parts(source.path):
+            read_with.setdefault(identify(part), source)
     joined = []
     for source in once:
         first = read_with.get(identify(source.path))
-        folder = next(
-            (
-                listed[k]
-                for k in map(identify, source.path.absolute().parents)
-                if k in listed
-            ),
-            None,
-        )
         if source.left_out:
             if source.left_out == _CONTINUED and first is None:
                 reason = "by its name a later part, to which no file leads"
@@ -300,7 +293,7 @@ def read_once(sources: list[Source]) -> list[Source]:
         elif first is not None:
             _check_same(first, source, "is read with it")
             source = replace(source, left_out=_CONTINUED)
-        elif folder is not None:
+        elif (folder := _folder_of(source, listed)) is not None:
             source = replace(source, left_out=f"a file of {folder}")
         elif (before := part_before(source.path)) is not None:
             source = replace(
@@ -311,6 +304,36 @@ def read_once(sources: list[Source]) -> list[Source]:
             )
         joined.append(source)
     return joined
+
+
+def _leave_out_twins(sources: list[Source]) -> list[Source]:
+    """Leave out a file that is listed by two names, and copies of files."""
+    taken: dict[Hashable, Source] = {}
+    once = []
+    for source in sources:
+        if not source.left_out:
+            twin = taken.setdefault(identify(source.path), source)
+            if twin is not source:
+                _check_same(twin, source, "is the same file")
+                source = replace(source, left_out=f"the same file as {twin}")
+        once.append(source)
+    by_path = {source.path: source for source in taken.values()}
+    first_of = find_copies(list(by_path))
+    for number, source in enumerate(once):
+        if not source.left_out and source.path in first_of:
+            twin = by_path[first_of[source.path]]
+            _check_same(twin, source, "is a copy of it")
+            once[number] = replace(source, left_out=f"a copy of {twin}")
+    return once
+
+
+def _folder_of(source: Source, listed: dict[Hashable, Source]) -> Source | None:
+    """Find the recording, listed itself, that a file is within."""
+    for parent in source.path.absolute().parents:
+        folder = listed.get(identify(parent))
+        if folder is not None:
+            return folder
+    return None
 
 
 def _check_same(first: Source, other: Source, relation: str) -> None:

@@ -11,6 +11,7 @@ and TSV such text gets an apostrophe in front, which is taken away when it is re
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import tempfile
@@ -129,11 +130,6 @@ def read_features(path: Path) -> pd.DataFrame:
         # columns go by their place, since names are read for themselves
         text = {n: str for n, name in enumerate(names) if name in _TEXT_KEYS}
         frame = _read_csv(path, skiprows=1, dtype=text, na_values=list(MISSING))
-        if frame.shape[1] != len(names):
-            raise ValueError(
-                f"Expected {len(names)} cells in each row of {path}, as its first "
-                f"line has, got {frame.shape[1]}; correct it."
-            )
         frame = frame.set_axis(names, axis=1)
     if "" in frame:
         raise ValueError(
@@ -197,7 +193,7 @@ def _read_csv(path: Path, **kwargs: object) -> pd.DataFrame:
         "low_memory": False,
     } | kwargs
     try:
-        return pd.read_csv(path, **given)
+        frame = pd.read_csv(path, **given)
     except pd.errors.EmptyDataError as error:
         if "skiprows" in given:  # a header alone
             raise ValueError(
@@ -214,10 +210,32 @@ def _read_csv(path: Path, **kwargs: object) -> pd.DataFrame:
             "it as UTF-8 (in a spreadsheet: CSV UTF-8)."
         ) from error
     except ValueError as error:  # also of pandas' parser
+        if "fields in line" in str(error):  # more cells than in the first
+            _check_lines(path, given["sep"])
         raise ValueError(
             f"Expected a table in {path}, got something else ({_first_line(error)}); "
             "correct it."
         ) from error
+    if "nrows" not in given:  # a header alone is read before the rest
+        _check_lines(path, given["sep"])
+    return frame
+
+
+def _check_lines(path: Path, separator: str) -> None:
+    """See that all lines have as many cells; pandas fills short ones up in silence."""
+    n_cells = 0
+    with open(path, encoding="utf-8-sig", newline="") as stream:
+        rows = csv.reader(stream, delimiter=separator)
+        for row in rows:
+            if len(row) < 2 and not "".join(row).strip():  # an empty line
+                continue
+            n_cells = n_cells or len(row)
+            if len(row) != n_cells:
+                raise ValueError(
+                    f"Expected {n_cells} cells in each line of {path}, as its first "
+                    f"line has, got {len(row)} in line {rows.line_num}; correct it (a "
+                    "missing value is n/a, or an empty cell between separators)."
+                )
 
 
 def _check_names(names: Sequence[str], path: Path) -> None:
@@ -295,10 +313,10 @@ def _escape_all(frame: pd.DataFrame) -> pd.DataFrame:
     words = frame.select_dtypes(exclude=["number", "bool"]).columns
     escaped = frame.copy(deep=False)
     for name in words:
-        escaped[name] = frame[name].map(_escape, na_action="ignore")
-    escaped.columns = frame.columns.map(_escape)
+        escaped[name] = frame[name].map(escape_formula, na_action="ignore")
+    escaped.columns = frame.columns.map(escape_formula)
     found = {*frame.columns, *(text for name in words for text in frame[name].dropna())}
-    changed = sorted(text for text in map(str, found) if _escape(text) != text)
+    changed = sorted(text for text in map(str, found) if escape_formula(text) != text)
     if changed:
         click.echo(
             f"A spreadsheet would take {len(changed)} of the names for formulas "
@@ -310,7 +328,8 @@ def _escape_all(frame: pd.DataFrame) -> pd.DataFrame:
     return escaped
 
 
-def _escape(text: object) -> str:
+def escape_formula(text: object) -> str:
+    """Put an apostrophe before what a spreadsheet would run."""
     text = str(text)
     return f"'{text}" if _is_formula(text) else text
 

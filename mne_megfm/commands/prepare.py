@@ -142,6 +142,7 @@ def _run(sources: list, params: Any, path: Path, jobs: int) -> list[dict[str, An
 def _open_log(path: Path) -> Iterator[tuple[Path, Callable[[dict[str, Any]], None]]]:
     """Open a log of this run, and give its path and what writes a line to it."""
     from ._recording import COLUMNS
+    from ._tables import escape_formula
 
     folder = path / "logs"
     folder.mkdir(exist_ok=True)
@@ -158,7 +159,8 @@ def _open_log(path: Path) -> Iterator[tuple[Path, Callable[[dict[str, Any]], Non
 
         def write(row: dict[str, Any]) -> None:
             # messages may have several lines, a row of the log has one
-            writer.writerow({k: " ".join(str(v).split()) for k, v in row.items()})
+            cells = {k: " ".join(str(v).split()) for k, v in row.items()}
+            writer.writerow({k: escape_formula(v) for k, v in cells.items()})
             stream.flush()
 
         writer.writeheader()

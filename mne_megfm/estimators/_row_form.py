@@ -55,6 +55,14 @@ class RowForm(NamedTuple):
             f"{self.tmin + seconds:.3g} s"
         )
 
+    def differs(self, other: RowForm) -> bool:
+        """Tell whether rows are longer or shorter, or begin at another time."""
+        apart = abs(self.n_samples - other.n_samples) / self.sfreq
+        shifted = 0.0
+        if self.tmin is not None and other.tmin is not None:
+            shifted = abs(self.tmin - other.tmin)
+        return max(apart, shifted) > max(self.tolerance, other.tolerance) + 1e-9
+
     def check(self, other: RowForm, where: str) -> None:
         """Check rows against these, which were there first.
 
@@ -70,12 +78,7 @@ class RowForm(NamedTuple):
         ValueError
             If they are longer or shorter, or begin at another time from their event.
         """
-        tolerance = max(self.tolerance, other.tolerance)
-        apart = abs(self.n_samples - other.n_samples) / self.sfreq
-        shifted = 0.0
-        if self.tmin is not None and other.tmin is not None:
-            shifted = abs(self.tmin - other.tmin)
-        if max(apart, shifted) <= tolerance + 1e-9:
+        if not self.differs(other):
             return
         advice = "take windows of that length (window=)"
         if self.tmin is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ._chance import judge, listed_counts, null_summary
 from ._intervals import mean_and_interval
 from ._metrics import is_defined, label_of, metrics_of
+from ._seen import WeightsSeen
 from ._statistics import corrected_interval, corrected_t_test
 
 _NOTE = (
@@ -264,7 +265,7 @@ class Comparison:
             table[self.label(metric)] = self.values(metric).mean()
         return table.round(3)
 
-    def _notes(self) -> list[str]:
+    def _notes(self, *, with_weights: bool = True) -> list[str]:
         notes = [self._judged(), f"Reference: {self.reference}. {_NOTE}"]
         if len(self.permutations):
             n = self.permutations["permutation"].nunique()
@@ -288,9 +289,18 @@ class Comparison:
             )
             notes.append(f"Left out: {listed}.")
         for name, seen in self.weights_seen.items():
-            if seen:
+            if seen and with_weights:
                 notes.append(f"Weights of {name} had seen: {seen!r}")
         return notes
+
+    def _seen_table(self) -> pd.DataFrame:
+        """List what weights had seen, those of pipelines that share them once."""
+        pipelines: dict[str, list[str]] = {}
+        for name, seen in self.weights_seen.items():
+            for part in WeightsSeen(seen or {}).parts():
+                pipelines.setdefault(part, []).append(name)
+        rows = [(", ".join(names), part) for part, names in pipelines.items()]
+        return pd.DataFrame(rows, columns=["weights of", "had seen"])
 
     def _judged(self) -> str:
         """Put pipelines with the same verdict together."""

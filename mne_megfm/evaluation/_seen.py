@@ -21,6 +21,10 @@ class WeightsSeen(dict):
     """What weights had seen: all of it as a dict, the main things when printed."""
 
     def __repr__(self) -> str:
+        return "; ".join(self.parts())
+
+    def parts(self) -> list[str]:
+        """Tell the main things one by one."""
         rest = dict(self)
         parts = []
         if "data" in rest:
@@ -37,7 +41,7 @@ class WeightsSeen(dict):
             parts.append(f"labels of training folds ({_cut(tuned)})")
         if not parts:
             parts = [f"{key} {_cut(value)}" for key, value in rest.items()]
-        return "; ".join(parts)
+        return parts
 
 
 def _data_set(training: dict) -> str:

@@ -60,6 +60,12 @@ def check_channels(info: Info, where: str) -> None:
             "that are all in info['bads']; check the list of bad channels."
         )
     kinds = Counter(info.get_channel_types())
+    if "ref_meg" in kinds:
+        raise ValueError(
+            f"Expected MEG channels around the head in {where}, got none beside "
+            f"{kinds['ref_meg']} reference channels, which record the room alone; pass "
+            "the recording with its MEG channels."
+        )
     got = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     raise ValueError(
         f"Expected MEG channels in {where}, got {got or 'no channels'}; pass a MEG "
@@ -130,7 +136,8 @@ def check_rows(
             f"{guess}. Pass the signals in SI units and not standardised, as MNE "
             "reads them."
         )
-    if data.shape[1] == 1:
+    # beside neighbours most of which are flat, the others only seem strong
+    if data.shape[1] == 1 or flat.mean() > 0.5:
         return flat, np.zeros_like(flat)
     return flat, far_above(data, recording)
 
@@ -160,6 +167,24 @@ def report_left_out(
         if new:
             say(f"Ignored in rows where {words}: {_shorten(np.array(new))}")
     return tuple(names[flat | far].tolist())
+
+
+def tell_left_out(recording: Recording, flat: np.ndarray, far: np.ndarray) -> str:
+    """Say how many MEG channels are left out of rows and why; nothing if none is."""
+    info, names = recording.info, np.array(recording.ch_names)
+    every = pick_types(info, meg=True, ref_meg=False, exclude=())
+    meg = np.array([info["ch_names"][pick] for pick in every])
+    left_out = {
+        "flat": names[flat],
+        "far stronger than their neighbours": names[far & ~flat],
+        "marked as bad": meg[np.isin(meg, info["bads"])],
+    }
+    texts = [
+        f"{len(n)} are {why} ({_shorten(n, 3)})"
+        for why, n in left_out.items()
+        if len(n)
+    ]
+    return f"Of {len(meg)} MEG channels {', '.join(texts)}." if texts else ""
 
 
 def unit_scale(info: Info, picks: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from mne.utils import warn
 
-from ._checks import check_rows, report_left_out
+from ._checks import check_rows, report_left_out, tell_left_out
 from ._collect import as_recordings
 from ._reading import Piece, read_rows
 from ._recordings import Recording, Recordings
@@ -344,7 +344,13 @@ class _Projections:
         names = report_left_out(recording, flat, far, self._reported)
         if names:
             recording = replace(recording, left_out=recording.left_out + names)
-        matrix, used = self._project(recording)
+        try:
+            matrix, used = self._project(recording)
+        except ValueError as error:
+            why = tell_left_out(self.recording, flat, far)
+            if not why:
+                raise
+            raise ValueError(f"{error} {why}") from error
         if list(used) == ch_names:
             return matrix, slice(None)
         order = {name: i for i, name in enumerate(ch_names)}

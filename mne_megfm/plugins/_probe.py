@@ -20,8 +20,12 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import FrameType
 
+from mne.utils import logger
+
 #: Seconds that an import may take, and how many are tried at a time.
 SECONDS, _AT_A_TIME = 30.0, 4
+#: An import in this process that takes longer than so many seconds is named.
+SAY_AFTER = 5.0
 
 _CODE = """
 import json, os, sys
@@ -107,6 +111,22 @@ def _end(child: subprocess.Popen) -> None:
     else:
         child.kill()
     child.wait()
+
+
+@contextmanager
+def say_later(text: str) -> Iterator[None]:
+    """Say a text if what is done takes more than `SAY_AFTER` seconds.
+
+    What an import does cannot be ended in the process that needs it, but the user can
+    be told what takes so long.
+    """
+    timer = threading.Timer(SAY_AFTER, logger.warning, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

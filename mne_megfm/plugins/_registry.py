@@ -10,7 +10,7 @@ from typing import Any
 from mne.utils import warn
 
 from ._builtins import KINDS, Kind
-from ._probe import probe, watched_interrupts
+from ._probe import probe, say_later, watched_interrupts
 
 
 class Registry:
@@ -119,9 +119,14 @@ class Registry:
         """Load an external part; a failure is a warning, once, and gives None."""
         if name in self._failures:
             return None
-        with watched_interrupts() as interrupted:
+        entry = self._external()[name]
+        text = (
+            f"Still importing the {self.kind.singular} {name!r} of {_origin(entry)} "
+            f"({entry.value}), which takes long; Ctrl-C ends it."
+        )
+        with watched_interrupts() as interrupted, say_later(text):
             try:
-                part = self._load(self._external()[name])
+                part = self._load(entry)
                 if not callable(part):
                     raise TypeError(f"{part!r} cannot be called")
                 return part

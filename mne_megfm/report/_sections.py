@@ -126,8 +126,11 @@ def comparison(result: Comparison | None, curve: LearningCurve | None) -> Items:
             "Results",
             paragraphs(result._header() + ".")
             + table(result.summary().rename(columns=_HEADINGS))
-            + paragraphs(*result._notes()),
+            + paragraphs(*result._notes(with_weights=False)),
         )
+        seen = result._seen_table()
+        if len(seen):
+            yield "What weights had seen", table(seen)
         if len(result.metrics) > 1:
             text = paragraphs("Means over folds, with 95 % intervals.")
             yield "All metrics", text + table(_all_metrics(result))

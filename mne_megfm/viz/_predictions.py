@@ -196,7 +196,10 @@ def plot_reliability(
         )  # fmt: skip
     ax.plot([0, 1], [0, 1], color="0.5", lw=1, ls=":", zorder=0)
     ax.set(xlabel="", ylabel=f"Share of {positive} found", xlim=(0, 1), ylim=(0, 1))
-    ax.legend(frameon=False, fontsize="small", title="Brier score", loc="upper left")
+    ax.legend(
+        frameon=False, fontsize="small", title="Brier score",
+        loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2,  # above
+    )  # fmt: skip
     below.set(xlabel=f"Probability of {positive}", ylabel="Predictions")
     for one in (ax, below):
         bare(one)

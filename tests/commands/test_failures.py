@@ -18,7 +18,6 @@ pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:The inplace keyword in DataFrame.set_index:DeprecationWarning"
     ),
-    pytest.mark.filterwarnings("ignore:Invalid tag:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:.* recordings are missing"),
 ]
 STATES = ("auditory", "somatosensory")

@@ -1,7 +1,6 @@
 """Tests of features from the shell, and of classifying by them."""
 
 import os
-import shutil
 
 import mne
 import numpy as np
@@ -108,15 +107,60 @@ def test_folder_that_is_read_only(folder, monkeypatch):
     assert "choose another one" in result.output
 
 
-def test_rows_of_different_length(folder, tmp_path):
-    """Recordings whose rows cannot stand in one table are told by name."""
-    first = next(folder.glob("*.fif"))
-    long = tmp_path / "sub-07_long-epo.fif"
-    epochs = read_recording(first)
+@pytest.fixture
+def cut(folder, tmp_path):
+    """Return a function that saves epochs cut from one time to another."""
+    epochs = read_recording(next(folder.glob("*.fif")))
     data = np.tile(epochs.get_data(), 3)
-    mne.EpochsArray(data, epochs.info).save(long)
-    with pytest.raises(ValueError, match="rows of one length.*sub-07_long-epo.fif"):
-        extract_rows(list_recordings([first, long]), {"weights": "megfm-tiny"})
+
+    def cut(name, tmin, seconds, sfreq=None):
+        n_times = round(seconds * epochs.info["sfreq"])
+        size = 1 + 0.01 * len([*tmp_path.iterdir()])  # no two are the same
+        one = mne.EpochsArray(size * data[:2, :, :n_times], epochs.info, tmin=tmin)
+        if sfreq is not None:
+            one.resample(sfreq)
+        one.save(tmp_path / f"{name}_epo.fif")
+        return tmp_path / f"{name}_epo.fif"
+
+    return cut
+
+
+@pytest.mark.parametrize("times", [(-0.2, 2.0), (-0.2, 0.9), (0.0, 1.0)])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_rows_of_different_times(cut, monkeypatch, times, jobs):
+    """Recordings whose rows cannot stand in one table are named, before the work."""
+
+    def too_late(*args):
+        pytest.fail("Rows are computed before their times are looked at")
+
+    monkeypatch.setattr("mne_megfm.commands._rows.run_each", too_late)
+    first = [cut(f"sub-0{n}_task-tone", -0.2, 1.0) for n in (1, 2)]
+    other = [cut(f"sub-0{n}_task-tone", *times) for n in (7, 8)]
+    sources = list_recordings([*first, *other])
+    end = times[0] + times[1]
+    expected = (
+        f"got rows of 1 s from -0.2 to 0.8 s in .*sub-01_task-tone_epo.fif, but rows "
+        f"of {times[1]:.3g} s from {times[0]:.3g} to {end:.3g} s in "
+        ".*sub-07_task-tone_epo.fif, .*sub-08_task-tone_epo.fif; cut or crop"
+    )
+    with pytest.raises(ValueError, match=expected):
+        extract_rows(sources, {"weights": "megfm-tiny"}, jobs)
+
+
+def test_rows_of_the_same_times(cut, tmp_path):
+    """Other rates, states cut otherwise, and windows of a Raw stand in one table."""
+    files = [
+        cut("sub-01_task-tone", -0.2, 1.0),
+        cut("sub-02_task-tone", -0.2, 1.0, sfreq=200.0),
+        cut("sub-01_task-touch", 0.0, 1.0),
+        tmp_path / "sub-01_task-rest_raw.fif",
+    ]
+    info = read_recording(files[0]).info
+    data = 1e-13 * np.random.default_rng(0).standard_normal((len(info["chs"]), 1001))
+    mne.io.RawArray(data, info).save(files[-1])
+    frame = extract_rows(list_recordings(files), {"weights": "megfm-tiny"})
+    assert frame["file"].nunique() == 4
+    assert not frame.isna().any(axis=None)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -238,7 +282,9 @@ def test_classify_recordings(folder, tmp_path):
     for path in sorted(folder.glob("*task-rest*.fif")):
         for copy in range(2):
             name = f"{path.name[:6]}-{copy}"
-            shutil.copy(path, tmp_path / f"{name}-epo.fif")
+            epochs = mne.read_epochs(path)
+            epochs._data *= 1.0 + 0.01 * copy
+            epochs.save(tmp_path / f"{name}-epo.fif")
             lines.append(f"{name}-epo.fif,{name},rest")
             labels.append(f"{name},{path.name[5]}")
     (tmp_path / "recordings.csv").write_text("\n".join(lines) + "\n")

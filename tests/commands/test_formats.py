@@ -99,13 +99,20 @@ def test_ctf_files(ctf, tmp_path, n_trials):
         assert read.info[key] == ctf.info[key]
 
 
+def _append(file, text):
+    """Make a file another one than that of the same signals, past what is read."""
+    file.write_bytes(file.read_bytes() + text.encode())
+
+
 def test_kit_in_bids(kit, tmp_path):
     """Wherever a KIT data set has the position of the head, it is used."""
     root, path = tmp_path / "bids", tmp_path / "store"
     for head in ("inside", "fastscan", "isotrak"):
         (tmp_path / head).mkdir()
         file = tmp_path / head / "a.con"
-        read = mne.io.read_raw_kit(file, **write_kit(kit, file, head=head))
+        read_with = write_kit(kit, file, head=head)
+        _append(file, head)
+        read = mne.io.read_raw_kit(file, **read_with)
         write_bids(read, root, head, "rest", run="01")
     assert len(list(root.rglob("*_meg.con"))) == 3
     assert len(list(root.rglob("*_acq-run01_markers.mrk"))) == 2
@@ -132,6 +139,7 @@ def test_kit_markers(tmp_path):
     raw, file = simulate(array="kit160"), tmp_path / "a.con"
     read_with = write_kit(raw, file, head="fastscan")
     for run in ("01", "02"):
+        _append(file, run)
         read = mne.io.read_raw_kit(file, **read_with)
         write_bids(read, root, "x", "rest", run=run)
     folder = root / "sub-x" / "meg"

@@ -245,3 +245,16 @@ def test_needs_mne_bids(bids, tmp_path, monkeypatch):
     table = tmp_path / "files.csv"
     table.write_text(f"file,participant,state\n{file},p,rest\n")
     prepare(table, tmp_path / "store", "--strict")
+
+
+def test_formulas_in_the_log(tmp_path):
+    """What a spreadsheet would run has an apostrophe in front in the log as well."""
+    files = {"=1+1": "a_raw.fif", "@x": "b_raw.fif", "-2+3": "c_raw.fif", "p": "+f(x)"}
+    lines = [f"{file},{name},rest" for name, file in files.items()]
+    table = tmp_path / "files.csv"
+    table.write_text("\n".join(["file,participant,state", *lines]))
+    prepare(table, tmp_path / "store", code=1)
+    log = read_log(tmp_path / "store").reset_index()
+    assert sorted(log.participant) == sorted(["'=1+1", "'@x", "'-2+3", "p"])
+    assert "'+f(x)" in set(log.file)
+    assert all(name[0] == "'" for name in log.name[log.participant != "p"])

@@ -250,6 +250,46 @@ def test_what_is_no_table(tmp_path, content, match, read):
     assert "table.csv" in str(caught.value)
 
 
+LINES = {
+    "short": (["a,b,c", "1,2,3", "4,5"], 2, 3),
+    "short in quotes": (['a,b,"c', 'd"', "", "1,2,3", "4"], 1, 5),
+    "after an empty line": (["a,b,c", "", "  ", "1,2,3", "1,2"], 2, 5),
+    "long": (["a,b,c", "1,2,3", "4,5,6,7"], 4, 3),
+    "all short": (["a,b,c", "1,2"], 2, 2),
+}
+
+
+@pytest.mark.parametrize("kind", LINES)
+@pytest.mark.parametrize("read", [read_text, read_features])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_lines_of_other_length(tmp_path, kind, read, suffix):
+    """A line that lacks cells, or has too many, is an error that tells its number."""
+    lines, n, number = LINES[kind]
+    text = "\n".join(lines) + "\n\n"
+    path = tmp_path / f"x{suffix}"
+    path.write_text(text if suffix == ".csv" else text.replace(",", "\t"))
+    match = f"Expected 3 cells .* got {n} in line {number};"
+    with pytest.raises(ValueError, match=match):
+        read(path)
+
+
+def test_short_lines_of_labels_and_sources(folder):
+    """Neither a label nor a file is missing because a line ends early."""
+    labels = folder / "labels.tsv"
+    lines = labels.read_text().splitlines()
+    name = lines[3].split("\t")[0]
+    labels.write_text("\n".join([*lines[:3], name, *lines[4:]]))
+    result = fit(folder)
+    assert result.exit_code == 1
+    assert "got 1 in line 4;" in result.output
+    labels.write_text("\n".join([*lines[:3], f"{name}\tn/a", *lines[4:], "", ""]))
+    assert read_labels(labels, "group").values[name] is None
+    table = folder / "files.csv"
+    table.write_text("file,participant,state,site\na.fif,p,rest,x\nb.fif,p,rest\n")
+    with pytest.raises(ValueError, match="got 3 in line 3"):
+        find_sources(table, {})
+
+
 def test_history(tmp_path):
     """A history with a mark at its start is read; a bad cell is named."""
     history = History([1, 2], [3.0, 2.0], [3.0, 2.5], [0.1, 0.1], {"NA": [0.0, 0.1]})

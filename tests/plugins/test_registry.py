@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 
+import mne
 import pytest
 
 from mne_megfm.plugins import KINDS, _probe, available, get, resolve, temporary
@@ -171,6 +172,21 @@ def test_interrupted_by_the_user(install, maskings):
         assert registry.resolve("slow")() == 0.5
     finally:
         del signal.once
+
+
+def test_import_that_takes_long(install, maskings, monkeypatch):
+    """The plug-in whose import keeps the user waiting is named; quick ones are not."""
+    monkeypatch.setattr(_probe, "SAY_AFTER", 0.05)
+    install("slow-masks", "slow", "import time\ntime.sleep(1.0)\n" + PART)
+    install("checker-masks", "checkerboard", PART)
+    registry = maskings()
+    with mne.utils.catch_logging() as log:
+        assert registry.resolve("slow")() == 0.5
+    assert log.getvalue().count("Still importing the masking 'slow' of slow-masks") == 1
+    monkeypatch.setattr(_probe, "SAY_AFTER", 60.0)
+    with mne.utils.catch_logging() as log:
+        assert registry.resolve("checkerboard")() == 0.5
+    assert "Still importing" not in log.getvalue()
 
 
 def test_threads(install, maskings):

@@ -288,3 +288,27 @@ def test_interrupted_writing_leaves_the_old_report(tmp_path, monkeypatch):
         make_report(path, overwrite=True)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_what_weights_had_seen(comparison):
+    """It is a short table: pipelines that share weights once, long lists not at all."""
+    counts = [{"participant": f"p{n}", "state": "rest"} for n in range(500)]
+    seen = {
+        "name": "own",
+        "data": "store X",
+        "participants": 500,
+        "hours": 20.0,
+        "counts": counts,
+    }
+    both = {name: seen for name in comparison.pipelines}
+    other = type(comparison)(**{**vars(comparison), "weights_seen": both})
+    html = "".join(make_report(comparison=other).html)
+    found = html.partition("What weights had seen")[2].partition("</table>")[0]
+    text = "own (store X, 500 participants, 20 hours, states rest)"
+    assert found.count(text) == 1
+    assert "&lt;good&gt;, poor" in found
+    assert "p499" not in html
+    assert "had seen: " not in html
+    none = dict.fromkeys(comparison.pipelines)
+    other = type(comparison)(**{**vars(comparison), "weights_seen": none})
+    assert "What weights had seen" not in "".join(make_report(comparison=other).html)

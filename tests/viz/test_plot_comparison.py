@@ -186,6 +186,17 @@ def test_reliability_is_that_of_scikit_learn(comparison):
     assert "migraine" in below.get_xlabel() and "migraine" in ax.get_ylabel()
 
 
+def test_legend_of_reliability_covers_nothing(comparison):
+    """It stands above the axes, and within the figure."""
+    fig = plot_reliability(comparison, title="Reliability", show=False)
+    fig.canvas.draw()
+    ax, _ = fig.axes
+    legend = ax.get_legend().get_window_extent()
+    assert legend.y0 >= ax.get_window_extent().y1
+    assert legend.y1 <= fig.bbox.y1
+    assert not legend.overlaps(fig._suptitle.get_window_extent())
+
+
 @pytest.mark.parametrize("plot", [plot_roc, plot_reliability])
 def test_what_cannot_be_plotted(comparison, plot):
     """Unknown pipelines, several classes, regression."""
