@@ -14,14 +14,20 @@ import pandas as pd
 from mne.utils import ProgressBar, _check_option, use_log_level, verbose
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
-from sklearn.metrics import get_scorer
 from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, check_cv
 from sklearn.pipeline import Pipeline
 
 from ..estimators._given import check_count, check_maker
+from ._decisions import settle_target
 from ._null import NullDistribution, check_permutations, null_distributions
 from ._occlusion import tested_in_words
-from ._refits import HeldOutScore, held_out_score, permute_labels, usual_score
+from ._refits import (
+    HeldOutScore,
+    held_out_score,
+    make_scorer,
+    permute_labels,
+    usual_score,
+)
 
 METHODS = ("permutation", "shapley")
 #: All coalitions are scored: 2 to the power of the number of groups.
@@ -91,6 +97,7 @@ def state_importance(
     groups: str | Mapping[str, list[str]] = "states",
     cv: Any = None,
     scoring: str | None = None,
+    positive: Any = None,
     descriptions: list | None = None,
     n_permutations: int = 99,
     alpha: float = 0.05,
@@ -119,6 +126,10 @@ def state_importance(
     scoring : str | None
         A score of scikit-learn; None takes ``"roc_auc"`` for two classes,
         ``"balanced_accuracy"`` for several and ``"r2"`` for numbers.
+    positive : label | None
+        Of two classes the one that scores such as ``"recall"`` are about, and that is
+        named in the result. None takes that of a `MEGFMClassifier`, or else the second.
+        ROC AUC and accuracy are the same for either.
     descriptions : list | None
         What ``describe(X)`` of the first step returned, if that was called before.
     n_permutations : int
@@ -142,7 +153,8 @@ def state_importance(
         states of a participant cannot be told.
     ValueError
         If groups are unknown, too many or too few, or have no features; if lengths
-        differ, or ``descriptions`` are not by the first step.
+        differ, ``positive`` is not one of two labels, or ``descriptions`` are not by
+        the first step.
 
     See Also
     --------
@@ -224,7 +236,8 @@ def state_importance(
         cv = folds(n_splits=_N_FOLDS, n_repeats=_N_REPEATS, random_state=seed)
     cv = check_cv(cv, y, classifier=classifier)
     metric = scoring or usual_score(classifier, y)
-    scorer = get_scorer(metric)
+    positive = _settle_positive(pipeline, y, positive)
+    scorer = make_scorer(metric, positive)
     rng = np.random.default_rng(seed)
     # of its own, so that labels do not depend on the method
     label_rng = np.random.default_rng([seed, 1])
@@ -251,8 +264,21 @@ def state_importance(
         labels = permute_labels(y, None, label_rng)
     family = f"max over {len(names)} {'states' if parts.are_states else 'groups'}"
     null = null_distributions({"": np.array(means)}, family, alpha)[""]
-    score = held_out_score(np.array(scores), metric, len(y), "participants")
+    score = held_out_score(np.array(scores), metric, len(y), "participants", positive)
     return Importance(pd.concat(tables, ignore_index=True), null, score)
+
+
+def _settle_positive(pipeline: Pipeline, y: NDArray, positive: Any) -> Any:
+    """Settle the positive class; None unless there are two."""
+    classes = np.unique(y) if is_classifier(pipeline) else np.array([])
+    if positive is not None and (len(classes) != 2 or positive not in classes.tolist()):
+        raise ValueError(
+            f"Expected positive as one of two labels, got {positive!r} with "
+            f"{classes.tolist() or 'numbers'}; name one of two, or leave it out."
+        )
+    if len(classes) != 2:
+        return None
+    return settle_target(pipeline, classes, positive)
 
 
 def _of_fold(

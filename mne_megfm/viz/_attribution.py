@@ -153,7 +153,8 @@ def plot_attribution(
     if heads:
         image = ScalarMappable(Normalize(-limit, limit), PALETTE)
         bar = fig.colorbar(image, ax=heads, shrink=0.8)
-        bar.set_label(unit)
+        of = f"; positive: for {attribution.direction}" if tested else ""
+        bar.set_label(f"{unit}{of}")
     note = _said(null, above) if tested else "Not tested against chance"
     top.set_title(note, fontsize="small", loc="left")
     if tested:
