@@ -91,7 +91,8 @@ def test_perfect_folds_are_no_certainty(rng):
         assert (row["mean"], row["sd"], row["high"]) == (1.0, 0.0, 1.0)
         assert row["low"] < 0.75
     assert "10 participants (5 control, 5 migraine)" in str(found)
-    assert "95 % interval" in str(found) and "permuted labels" in str(found)
+    assert "95 % interval" in str(found)
+    assert "of 19 permutations" in str(found)
     assert "too few to tell by how much" in found.verdict or "too few" in found.verdict
 
 
@@ -164,15 +165,15 @@ def test_range_by_chance_is_that_of_scikit_learn():
     classes = np.array(["a", "b"])
     table = one_fold({"a": 5, "b": 8})
     y = table["y_true"].to_numpy()
-    auc = [roc_auc_score(y, rng.standard_normal(13)) for _ in range(4000)]
-    right = [balanced_accuracy_score(y, rng.choice(classes, 13)) for _ in range(4000)]
+    auc = [roc_auc_score(y, rng.standard_normal(13)) for _ in range(1500)]
+    right = [balanced_accuracy_score(y, rng.choice(classes, 13)) for _ in range(1500)]
     y = rng.standard_normal(13)
-    r = [stats.pearsonr(y, rng.standard_normal(13))[0] for _ in range(4000)]
+    r = [stats.pearsonr(y, rng.standard_normal(13))[0] for _ in range(1500)]
     found = [("roc_auc", auc), ("balanced_accuracy", right), ("pearson_r", r)]
     for metric, values in found:
         of = None if metric == "pearson_r" else classes
         low, high = analytic_range(metric, table, of, 1.0)
-        assert_allclose((high - low) / 2, Z * np.std(values), rtol=0.04)
+        assert_allclose((high - low) / 2, Z * np.std(values), rtol=0.06)
         assert_allclose((high + low) / 2, np.mean(values), atol=0.015)
         # of two folds, the variance of the mean is half
         two = pd.concat([table, table.assign(fold=1)])
