@@ -146,7 +146,8 @@ def plot_attribution(
     for ax, index in zip(heads, at, strict=True):
         top.axvline(found[index], color=COLORS[7], lw=0.8, ls=":")
         size = np.zeros(len(picks))
-        if tested:
+        # between sensors the topography may exceed what all of them have
+        if significant[:, index].any():
             size = np.abs(null.z[picks, index]) / null.threshold
         _topography(data[:, index], size, shown.info, ax, limit)
         ax.set_title(f"{found[index]:.3f} s")

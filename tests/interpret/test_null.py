@@ -4,9 +4,11 @@ import matplotlib.pyplot as plt
 import mne
 import numpy as np
 import pytest
+from scipy import stats
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.datasets import make_array_info
@@ -138,15 +140,32 @@ def test_peaks_before_the_event_are_unexpected(planted):
 
 
 def test_surrogates_keep_spectra_and_lose_time(rng):
-    """Of a mirrored average, power and cross-spectra stay as they were."""
+    """Auto- and cross-covariances stay those of the mirrored average, at every time."""
     info = make_array_info("opm64", 100.0, random_state=0)
-    data = 1e-13 * rng.standard_normal((64, 80))
+    n_times, n = 80, 3
+    mixing = rng.standard_normal((64, 4))
+    sources = np.cumsum(rng.standard_normal((4, n_times)), 1) * [[1], [2], [0.5], [3]]
+    wave = np.exp(-0.5 * ((np.arange(n_times) - 40) / 3.0) ** 2)
+    data = 1e-13 * (mixing @ sources + 20 * mixing[:, :1] * wave)
     evoked = mne.EvokedArray(data, info, -0.2)
-    other = surrogate(evoked, rng)
-    assert np.abs(np.corrcoef(other.data.ravel(), data.ravel())[0, 1]) < 0.5
-    np.testing.assert_allclose(other.times, evoked.times)
-    powers = [np.square(surrogate(evoked, rng).data).mean() for _ in range(50)]
-    assert np.mean(powers) == pytest.approx(np.square(data).mean(), rel=0.05)
+    drawn = [surrogate(evoked, rng) for _ in range(3000)]
+    np.testing.assert_allclose(drawn[0].times, evoked.times)
+    some = np.array([one.data[:n] for one in drawn])
+    mean = data[:n].mean(-1, keepdims=True)
+    mirrored = np.concatenate([data[:n] - mean, (data[:n] - mean)[:, ::-1]], -1)
+    some -= mean
+    power = np.square(mirrored).mean(-1)
+    scale = np.sqrt(power[:, None] * power)
+    for lag in (0, 1, 5, 20):
+        expected = mirrored @ np.roll(mirrored, -lag, -1).T / (2 * n_times)
+        first, later = some[:, :, : n_times - lag], some[:, :, lag:]
+        at = np.einsum("sit,sjt->tij", first, later) / len(some)
+        # at every time alike, so that nothing is locked to a time
+        np.testing.assert_allclose(
+            at / scale, expected[None] / scale + 0 * at, atol=0.12
+        )
+        np.testing.assert_allclose(at.mean(0) / scale, expected / scale, atol=0.05)
+    np.testing.assert_allclose(some.mean(0) / np.sqrt(power)[:, None], 0.0, atol=0.1)
 
 
 def test_attention_to_noise_does_not_stand_out(rest):
@@ -161,17 +180,32 @@ def test_attention_to_noise_does_not_stand_out(rest):
 
 
 @pytest.mark.slow
-def test_level_on_null_data(rest):
-    """Of 30 permuted labellings, few have anything marked, at most 4 (P > 0.98)."""
+def test_level_on_null_data():
+    """Of 200 recordings of noise, 5 % have anything marked: neither more nor less."""
     rng = np.random.default_rng(5)
-    y, marked = np.arange(72) % 2, 0
-    for seed in range(30):
+    info = make_array_info("opm64", 25.0, random_state=0)
+    mixing = np.eye(64) + 0.5 * rng.standard_normal((64, 64)) / 8
+    y, p = np.arange(24) % 2, []
+    model = make_pipeline(
+        FunctionTransformer(_signals), LinearDiscriminantAnalysis("lsqr", 0.5)
+    )
+    for seed in range(200):
+        signals = np.cumsum(rng.standard_normal((24, 64, 10)), -1)
+        epochs = mne.EpochsArray(
+            1e-13 * mixing @ signals, info, tmin=-0.1, verbose="error"
+        )
         found = attribute(
-            _model(), rest, rng.permutation(y), n_permutations=19, seed=seed,
-            verbose=False,
-        )  # fmt: skip
-        marked += len(found.peaks) > 0
-    assert marked <= 4
+            model, epochs, y, cv=2, n_permutations=19, seed=seed, verbose=False
+        )
+        p.append(found.null["all"].p_value)
+        assert (len(found.peaks) > 0) == (p[-1] <= 0.05)
+    for level in (0.05, 0.5):
+        marked = int(np.sum(np.array(p) <= level + 1e-9))
+        assert stats.binomtest(marked, 200, level).pvalue > 1e-3, (level, marked)
+
+
+def _signals(epochs):
+    return epochs.get_data(verbose="error").reshape(len(epochs), -1) * 1e13
 
 
 def test_score_in_words():
