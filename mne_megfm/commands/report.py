@@ -238,6 +238,7 @@ def _compare(
             [X[n] for n in known],
             [y[n] for n in known],
             cv=cv,
+            positive=positive,
             descriptions=[descriptions[n] for n in known],
             seed=seed,
         )

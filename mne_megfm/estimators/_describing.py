@@ -10,7 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import Recordings
-from ._level import LevelDescription, describe_recordings
+from ._level import LevelDescription, describe_people, read_people
 from ._level_features import ParticipantLevel
 from ._participants import Description, ParticipantPooling
 from ._row_form import RowForm
@@ -27,14 +27,17 @@ class DescribesParticipants:
     def _describe(
         self, recordings: Recordings
     ) -> list[Description] | list[LevelDescription]:
+        return self._describe_states(self._read(recordings))
+
+    def _read(self, recordings: Recordings) -> list[dict[str, Any]]:
+        """Read what there is to know of each state of each participant by itself."""
         if self.level_ is not None:
-            return describe_recordings(
+            return read_people(
                 self.level_,
                 recordings,
                 self.frontend_,
                 self.config_,
                 self.batch_size,
-                evoked=self.append_evoked,
             )
         forms: list[RowForm | None] = [None] * recordings.n_rows
         for recording in recordings:
@@ -46,6 +49,22 @@ class DescribesParticipants:
             for part in self._row_tokens(recordings)
         )
         return ParticipantPooling().describe(recordings, forms, parts)
+
+    def _describe_states(
+        self, people: list[dict[str, Any]]
+    ) -> list[Description] | list[LevelDescription]:
+        """Describe participants from what `_read` gave, of any states together."""
+        if self.level_ is None:
+            return people
+        return describe_people(self.level_, people, evoked=self.append_evoked)
+
+    def _read_states(self, X: Any) -> list[dict[str, Any]]:
+        """Do the slow part of `describe`, from which states can be put together."""
+        recordings = self._recordings(X)
+        if getattr(self, "_loaded_for", None) != self._model_key():
+            self._fit_model(recordings)
+            self._warn_unused("participant")
+        return self._read(recordings)
 
     def _fit_participants(self, descriptions: list[Description]) -> None:
         if self.level_ is not None:
@@ -86,11 +105,7 @@ class DescribesParticipants:
         mne_megfm.evaluation.compare : Takes descriptions, as do `learning_curve` and
             `state_importance`.
         """
-        recordings = self._recordings(X)
-        if getattr(self, "_loaded_for", None) != self._model_key():
-            self._fit_model(recordings)
-            self._warn_unused("participant")
-        return self._describe(recordings)
+        return self._describe_states(self._read_states(X))
 
     @available_if(_is_frozen)
     def fit_described(

@@ -207,15 +207,14 @@ def describe_person(
     )
 
 
-def describe_recordings(
+def read_people(
     level: ParticipantTransformer,
     recordings: Recordings,
     frontend: Callable,
     config: ModelConfig,
     batch_size: int,
-    evoked: bool = False,
-) -> list[LevelDescription]:
-    """Describe each element of a list, by itself.
+) -> list[dict[str, StateTrials]]:
+    """Read each element of a list, by itself and state by state: the slow part.
 
     Parameters
     ----------
@@ -229,20 +228,41 @@ def describe_recordings(
         What a window is.
     batch_size : int
         Windows at a time.
+
+    Returns
+    -------
+    people : list of dict
+        For each element, from state to its trials.
+    """
+    return [
+        read_trials(group, frontend, config, level.inputs, batch_size)
+        for group in split_elements(recordings)
+    ]
+
+
+def describe_people(
+    level: ParticipantTransformer,
+    people: Sequence[Mapping[str, StateTrials]],
+    evoked: bool = False,
+) -> list[LevelDescription]:
+    """Describe participants from their trials, each by itself.
+
+    Parameters
+    ----------
+    level : ParticipantTransformer
+        The level.
+    people : sequence of dict
+        For each participant, from state to its trials.
     evoked : bool
         Whether to keep averages, too.
 
     Returns
     -------
     descriptions : list of LevelDescription
-        One an element.
+        One a participant.
     """
-    out = []
-    for group in split_elements(recordings):
-        states = read_trials(group, frontend, config, level.inputs, batch_size)
-        with torch.inference_mode():
-            out.append(describe_person(level, states, evoked).to_numpy())
-    return out
+    with torch.inference_mode():
+        return [describe_person(level, states, evoked).to_numpy() for states in people]
 
 
 def describe_population(

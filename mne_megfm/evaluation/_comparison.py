@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._chance import judge, listed_counts, null_summary
+from ._chance import judge, listed_counts, null_in_words, null_summary
 from ._intervals import mean_and_interval
 from ._metrics import is_defined, label_of, metrics_of
 from ._seen import WeightsSeen
@@ -162,12 +162,13 @@ class Comparison:
             One row a pipeline: ``mean`` and ``sd`` over folds, a 95 % confidence
             interval from ``low`` to ``high``, the ``difference`` to the reference
             with its interval and ``p_value`` by the corrected resampled t-test, NaN
-            where it cannot be tested; and, with permuted labels, the mean
-            ``permuted``, the range from ``null_low`` to ``null_high`` that holds 95 %,
-            and the p-value ``p_permuted`` = (1 + k) / (1 + n), where k of the n
-            permutations are no worse than the true labels. These are of the first
-            repeat of the folds alone, and so is the mean that they are set beside,
-            which ``mean`` is not.
+            where it cannot be tested; the range from ``null_low`` to ``null_high``
+            that holds 95 % of results by chance; and, with permuted labels (else NaN),
+            the mean ``permuted`` and the p-value ``p_permuted`` = (1 + k) / (1 + n),
+            where k of the n permutations are no worse than the true labels. These are
+            of the first repeat of the folds alone, and so is the mean that they are set
+            beside, which ``mean`` is not. With fewer than 39 permutations the range is
+            by the variance of each fold, for AUC, balanced accuracy and Pearson's r.
 
         Raises
         ------
@@ -198,8 +199,7 @@ class Comparison:
             )
             row["p_value"] = corrected_t_test(gain, ratio, n_repeats)[1]
             permuted = self._part(self.permutations, name, metric)["value"]
-            if len(permuted):
-                row |= null_summary(metric, folds, permuted)
+            row |= null_summary(metric, folds, predictions, self._classes, permuted)
             rows[name] = row
         return pd.DataFrame(rows).T.rename_axis("pipeline")
 
@@ -273,9 +273,10 @@ class Comparison:
             notes.append(
                 f"Permuted labels: {n} times, on the first repeat alone ({n_folds} of "
                 f"{self.settings['n_folds']} folds); p_permuted = (1 + k) / (1 + {n}), "
-                f"where k are no worse, is {1 / (n + 1):.2g} at least. 95 % of them "
-                "are from null_low to null_high."
+                f"where k are no worse, is {1 / (n + 1):.2g} at least."
             )
+        n = self.permutations["permutation"].nunique()
+        notes.append(null_in_words(self.metrics[0], n))
         notes += self._undefined()
         for name, found in self.settings.get("fitted_before", {}).items():
             notes.append(

@@ -14,10 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
 from ..estimators._labels import check_groups, find_missing, listed
-from ._chance import judge, listed_counts, null_summary
+from ._chance import (
+    FOR_A_RANGE,
+    judge,
+    listed_counts,
+    null_in_words,
+    null_summary,
+)
 from ._folds import repeated_folds, split_participants
 from ._intervals import mean_and_interval
-from ._metrics import find_metrics, label_of
+from ._metrics import find_metrics, label_of, undefined
 from ._permuting import permute_labels
 from ._positive import order_classes
 from ._running import Task, parallel, run
@@ -40,8 +46,10 @@ class ParticipantScores:
     table : DataFrame
         One row a metric: ``mean`` and ``sd`` over folds, a 95 % confidence interval
         from ``low`` to ``high``, ``trivial``: what is reached without looking at
-        features; and, from permuted labels, the ``permuted`` mean, the range from
-        ``null_low`` to ``null_high`` that holds 95 %, and ``p_permuted``.
+        features; from permuted labels the ``permuted`` mean and ``p_permuted``; and the
+        range from ``null_low`` to ``null_high`` that holds 95 % of results by chance:
+        of the permutations or, with fewer than 39, by the variance of each fold (AUC,
+        balanced accuracy, Pearson's r).
     labels : dict
         Participants of each class; of all, in regression.
     positive : object
@@ -106,20 +114,24 @@ class ParticipantScores:
         lines = [f"{head}:"]
         for name, row in self.table.iterrows():
             line = f"  {settings['names'][name]}: {row['mean']:.3f}"
-            if np.isnan(row["low"]):
+            if np.isnan(row["mean"]):
+                line += f" ({undefined(name)})"
+            elif np.isnan(row["low"]):
                 line += ", no interval"
             else:
                 line += f", 95 % interval {row['low']:.3f} to {row['high']:.3f}"
+            n = settings["n_permutations"]
             if not np.isnan(row["null_low"]):
-                line += (
-                    f"; permuted labels {row['null_low']:.3f} to {row['null_high']:.3f}"
-                    f", p = {row['p_permuted']:.2g}"
-                )
+                by = f"{n} permutations" if n >= FOR_A_RANGE else "chance"
+                line += f"; {by} {row['null_low']:.3f} to {row['null_high']:.3f}"
             elif not np.isnan(row["trivial"]):
                 line += f"; chance {row['trivial']:.3f}"
+            if not np.isnan(row["p_permuted"]):
+                line += f", p = {row['p_permuted']:.2g} of {n} permutations"
             if regress and not np.isnan(row["trivial"]):
                 line += f"; the mean of others has {row['trivial']:.3f}"
             lines.append(line)
+        lines.append(null_in_words(self.table.index[0], settings["n_permutations"]))
         name = settings["names"][self.table.index[0]]
         lines.append(f"By {name}: {self.verdict}.")
         return lines
@@ -252,7 +264,7 @@ def cross_validate_participants(
         rows[name] = {
             **mean_and_interval(part, predictions, name, classes),
             "trivial": trivial.get(name, np.nan),
-            **null_summary(name, part, null["value"]),
+            **null_summary(name, part, predictions, classes, null["value"]),
         }
     n_first = sum(fold.repeat == 0 for fold in folds)
     return ParticipantScores(

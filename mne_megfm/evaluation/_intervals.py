@@ -72,14 +72,7 @@ def mean_and_interval(
 
     Notes
     -----
-    `inflation` is 1 + (participants tested) / (participants in training), 2.25 for
-    five folds: the factor by which Nadeau and Bengio enlarge the variance of a mean
-    over folds [1]_, but without a division among folds.
-
-    References
-    ----------
-    .. [1] Nadeau C, Bengio Y (2003). Inference for the generalization error. Mach Learn
-       52:239-281, section 5.1.2. doi:10.1023/A:1024068626366
+    Variances of participants are multiplied by `inflation_of`.
     """
     ratio = float((folds["n_test"] / folds["n_train"]).mean())
     bounds = bounds_of(metric)
@@ -88,10 +81,8 @@ def mean_and_interval(
     # of folds on which the metric is defined
     defined = folds[["repeat", "fold"]][folds["value"].notna()]
     predictions = predictions.merge(defined, on=["repeat", "fold"])
-    n_trained = np.mean([len(set(names)) for names in folds["train"]])
-    inflation = 1.0 + predictions["participant"].nunique() / n_trained
     own_low, own_high = participant_interval(
-        metric, mean, predictions, classes, inflation
+        metric, mean, predictions, classes, inflation_of(folds, predictions)
     )
     low = float(np.clip(np.fmin(low, own_low), *bounds))
     high = float(np.clip(np.fmax(high, own_high), *bounds))
@@ -99,6 +90,22 @@ def mean_and_interval(
         low = high = np.nan
     sd = float(folds["value"].std())
     return {"mean": mean, "sd": sd, "low": low, "high": high}
+
+
+def inflation_of(folds: pd.DataFrame, predictions: pd.DataFrame) -> float:
+    """Say by what variances are multiplied, since folds share training participants.
+
+    It is 1 + (participants tested) / (participants in training), 2.25 for five folds:
+    the factor by which Nadeau and Bengio enlarge the variance of a mean over folds
+    [1]_, but without a division among folds.
+
+    References
+    ----------
+    .. [1] Nadeau C, Bengio Y (2003). Inference for the generalization error. Mach Learn
+       52:239-281, section 5.1.2. doi:10.1023/A:1024068626366
+    """
+    n_trained = np.mean([len(set(names)) for names in folds["train"]])
+    return float(1.0 + predictions["participant"].nunique() / n_trained)
 
 
 def participant_interval(

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
-from ._chance import judge, listed_counts
+from ._chance import judge, listed_counts, null_in_words, null_summary
 from ._compare import (
     applicable,
     by_repeat,
@@ -115,8 +115,11 @@ class LearningCurve:
         summary : DataFrame
             One row a pipeline and size: mean number of training participants
             ``n_train``, ``mean`` and ``sd`` over folds, a 95 % confidence interval
-            from ``low`` to ``high``, as in `Comparison.summary`, and the ``verdict``:
-            whether that is distinguished from chance. Of few training participants the
+            from ``low`` to ``high``, as in `Comparison.summary`, the range from
+            ``null_low`` to ``null_high`` that holds 95 % of results by chance, and the
+            ``verdict``: whether the mean is distinguished from chance. The range is by
+            the variance of each fold (AUC, balanced accuracy, Pearson's r; NaN for
+            others), as labels are not permuted here. Of few training participants the
             interval is wide, since they are less alike from fold to fold.
 
         Raises
@@ -133,6 +136,10 @@ class LearningCurve:
             found = mean_and_interval(part, tested[name, size], metric, self._classes)
             row = {"pipeline": name, "size": size, "n_train": part["n_train"].mean()}
             row |= found
+            null = null_summary(
+                metric, part, tested[name, size], self._classes, share=size
+            )
+            row |= {key: null[key] for key in ("null_low", "null_high")}
             row["verdict"] = judge(
                 metric, found["low"], found["high"], chance, self.labels
             )
@@ -154,11 +161,12 @@ class LearningCurve:
 
     def _repr_html_(self) -> str:
         table = self.summary().to_html(float_format="{:.3f}".format)
-        return f"<p>{escape(self._header())}</p>{table}"
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self._notes())
+        return f"<p>{escape(self._header())}</p>{table}{notes}"
 
     def _notes(self) -> list[str]:
         """Say with how many labels each pipeline is better than chance."""
-        notes = []
+        notes = [null_in_words(self.metrics[0], 0)]
         for name, part in self.summary().groupby("pipeline", sort=False):
             better = part["verdict"].str.startswith("better than chance")
             if better.all():

@@ -12,7 +12,6 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import (
     balanced_accuracy_score,
     mean_absolute_error,
-    r2_score,
     roc_auc_score,
 )
 
@@ -25,10 +24,15 @@ class Predictions(NamedTuple):
     score: NDArray | None  # (n,) with two classes, (n, n_classes) with more
     proba: NDArray | None  # (n, n_classes)
     classes: NDArray | None  # in the order of the columns; of two, positive last
+    variance: float = np.nan  # of numbers, over all participants and not this fold
 
 
 def predict(
-    estimator: BaseEstimator, features: object, y: NDArray, classes: NDArray | None
+    estimator: BaseEstimator,
+    features: object,
+    y: NDArray,
+    classes: NDArray | None,
+    variance: float = np.nan,
 ) -> Predictions:
     """Ask a fitted pipeline for all that metrics take.
 
@@ -36,7 +40,7 @@ def predict(
     """
     label = estimator.predict(features)
     if classes is None:
-        return Predictions(y, label, None, None, None)
+        return Predictions(y, label, None, None, None, variance)
     known = list(estimator.classes_)
     if set(known) != set(classes.tolist()):
         raise ValueError(
@@ -85,7 +89,11 @@ def _brier(p: Predictions) -> float:
 
 
 def _r2(p: Predictions) -> float:
-    return r2_score(p.y, p.label)
+    """Share of the variance over all participants that is explained.
+
+    By the variance of a fold of few participants, R² would have no finite mean.
+    """
+    return 1.0 - float(np.mean((p.y - p.label) ** 2)) / p.variance
 
 
 def _mae(p: Predictions) -> float:
@@ -123,9 +131,10 @@ MULTICLASS = {
     "brier": Metric(_brier, "proba", greater=False, bounds=(0.0, 2.0)),
 }
 REGRESSION = {
-    "r2": Metric(_r2, n_least=2, bounds=(-np.inf, 1.0)),
+    "r2": Metric(_r2, bounds=(-np.inf, 1.0)),
     "mae": Metric(_mae, greater=False, bounds=(0.0, np.inf)),
-    "pearson_r": Metric(_pearson_r, n_least=2, bounds=(-1.0, 1.0)),
+    # of two participants it is -1 or 1
+    "pearson_r": Metric(_pearson_r, n_least=3, bounds=(-1.0, 1.0)),
 }
 
 
@@ -160,7 +169,8 @@ def trivial_values(
     """
     n = len(test)
     if classes is None:
-        trivial = Predictions(y[test], np.full(n, y[train].mean()), None, None, None)
+        mean = np.full(n, y[train].mean())
+        trivial = Predictions(y[test], mean, None, None, None, float(np.var(y)))
         return measure(trivial, list(REGRESSION))
     shares = np.array([np.mean(y[train] == label) for label in classes])
     label = np.full(n, classes[np.argmax(shares)])
@@ -194,6 +204,16 @@ def label_of(name: str, classes: NDArray | None) -> str:
     metric = metrics_of(0 if classes is None else len(classes))[name]
     label = _LABELS.get(name, name)
     return label if metric.of_class is None else f"{label} ({classes[metric.of_class]})"
+
+
+def undefined(name: str) -> str:
+    """Say what a metric lacks where it has no value, whatever the task."""
+    metric = (BINARY | MULTICLASS | REGRESSION)[name]
+    if metric.n_least > 1:
+        return f"each fold needs {metric.n_least} test participants; use fewer folds"
+    if metric.needs == "proba":
+        return "the estimator gives no probabilities"
+    return "a class is missing in each fold; use fewer folds"
 
 
 def greater_is_better(name: str) -> bool:

@@ -84,7 +84,8 @@ def _run_fold(task: Task, fold: Fold) -> FoldResult:
             known, others = task.frozen.features(step, train, test, y)
         fitted = clone(pipeline)
         fitted.fit(known, y[train], **_with_groups(fitted, task, train))
-        predictions = predict(fitted, others, y[test], task.classes)
+        variance = np.nan if task.classes is not None else float(np.var(y))
+        predictions = predict(fitted, others, y[test], task.classes, variance)
     except Exception as error:
         error.add_note(
             f"In pipeline {task.name!r}, repeat {fold.repeat}, fold {fold.number}."

@@ -262,7 +262,9 @@ def _summarise(
         for name, draws in nulls.items():
             short = min(map(len, draws))
             chance = np.mean([draw[:short, column] for draw in draws], 0)
-            beaten = np.sum(sign * chance >= sign * after.mean())
+            # a tie by rounding is a tie
+            rounding = 1e-9 * max(np.abs(chance).max(initial=0.0), abs(after.mean()))
+            beaten = np.sum(sign * (chance - after.mean()) >= -rounding)
             row[f"chance_{name}"] = chance.mean() if short else np.nan
             row[f"p_{name}"] = (1 + beaten) / (1 + short) if short else np.nan
         for part in ("before", "untrained"):

@@ -46,6 +46,10 @@ class Attribution:
         and sensors are one family.
     score : HeldOutScore
         How well the pipeline that is explained predicts held-out samples.
+    target : label | None
+        The class whose decision is mapped; None for numbers.
+    direction : str
+        What positive values are for, in words.
 
     See Also
     --------
@@ -61,6 +65,8 @@ class Attribution:
     maps: dict[str, mne.EvokedArray]
     null: dict[str, NullDistribution]
     score: HeldOutScore
+    target: Any = None
+    direction: str = "larger numbers"
 
     @property
     def peaks(self) -> pd.DataFrame:
@@ -102,7 +108,7 @@ class Attribution:
         """
         null = next(iter(self.null.values()))
         above = f"above chance (p < {null.alpha:g}, {null.family})"
-        text = f"{self.score}. "
+        text = f"{self.score}. Positive values are for {self.direction}. "
         peaks = self.peaks
         if not len(peaks):
             return text + (
@@ -168,8 +174,9 @@ def attribute(
     participant : int
         Of a list of participants, whose decision is mapped, by place.
     target : label | None
-        The class whose decision is looked at; None takes the second of two, or the
-        number that a regressor predicts.
+        The class whose decision is mapped: positive values are for it. None takes the
+        positive class of a `MEGFMClassifier`, or else the second of two; or the number
+        that a regressor predicts.
     cv : int | splitter | None
         Folds that hold each sample out once; None takes 5, shuffled, stratified for
         classifiers.
@@ -302,7 +309,10 @@ def attribute(
         sizes = " + ".join(f"{n_times} x {n}" for n, n_times in shapes)
         family = f"max over times x sensors of {len(shapes)} states: {sizes}"
     null = null_distributions(maps, family, alpha)
-    return Attribution(method, evokeds, null, refits.score)
+    direction = "larger numbers" if refits.target is None else str(refits.target)
+    if not is_people and method not in ("pattern", "gradient", "smoothgrad"):
+        direction = "the label of each row"
+    return Attribution(method, evokeds, null, refits.score, refits.target, direction)
 
 
 def _patterns(refits: Refits, recording: Recording) -> NDArray[np.float32]:

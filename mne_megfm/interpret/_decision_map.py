@@ -9,10 +9,12 @@ import mne
 import numpy as np
 from mne.utils import _check_option, verbose
 from numpy.typing import NDArray
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import Recording, as_recordings
 from ..inputs._reading import read_rows
-from ._decisions import SplitPipeline, decide, split_pipeline
+from ._decisions import SplitPipeline, decide, settle_target, split_pipeline
 from ._gradients import person_gradients, row_gradients
 from ._occlusion import occlusion_maps, takes_windows
 from ._person_network import PersonNetwork
@@ -55,8 +57,9 @@ def decision_map(
         ``"pattern"`` (the default), ``"occlusion"``, ``"smoothgrad"``,
         ``"integrated_gradients"``, ``"gradient"`` or ``"gradient_x_input"``, see Notes.
     target : label | None
-        The class whose decision is looked at; None takes the second of two, or the
-        number that a regressor predicts.
+        The class whose decision is mapped: positive values are for it. None takes the
+        positive class of a `MEGFMClassifier`, or else the second of two; or the number
+        that a regressor predicts.
     average : bool
         Whether to average over rows. ``"pattern"`` and participants have no maps of
         single rows.
@@ -179,6 +182,9 @@ def decision_map(
             "Expected average=True with method='pattern', which is made of all rows, "
             "got average=False; choose another method for single rows."
         )
+    check_is_fitted(pipeline)
+    if is_classifier(pipeline):
+        target = settle_target(pipeline, pipeline.classes_, target)
     if method in GRADIENTS:
         parts = split_pipeline(pipeline)
         if parts.transformer.unit_ == "participant":

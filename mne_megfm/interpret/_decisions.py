@@ -21,6 +21,39 @@ _GRADIENTS_NEED = (
 )
 
 
+def settle_target(pipeline: Any, classes: Any, target: Any = None) -> Any:
+    """Settle the class whose decision is explained.
+
+    Parameters
+    ----------
+    pipeline : estimator
+        The pipeline, fitted or not.
+    classes : array-like, shape (n_classes,)
+        Its classes.
+    target : label | None
+        A class; None stands for the positive one of two: that of a `MEGFMClassifier`
+        at the end of the pipeline, or else the second.
+
+    Returns
+    -------
+    target : label
+        The class.
+
+    Raises
+    ------
+    ValueError
+        If there is no such class, or several and none was named.
+    """
+    classes = np.asarray(classes)
+    last = pipeline
+    while isinstance(last, Pipeline):
+        last = last.steps[-1][1]
+    # regressors and ridge classifiers of scikit-learn have a flag of that name
+    if target is None and isinstance(last, MEGFMClassifier):
+        target = last.positive
+    return classes.tolist()[_position(classes, target)]
+
+
 def decide(pipeline: Any, X: Any, target: Any = None) -> NDArray[np.float64]:
     """Give the decision for ``target``, or the predicted number, of each sample.
 

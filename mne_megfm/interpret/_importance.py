@@ -14,14 +14,20 @@ import pandas as pd
 from mne.utils import ProgressBar, _check_option, use_log_level, verbose
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
-from sklearn.metrics import get_scorer
 from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, check_cv
 from sklearn.pipeline import Pipeline
 
 from ..estimators._given import check_count, check_maker
+from ._decisions import settle_target
 from ._null import NullDistribution, check_permutations, null_distributions
 from ._occlusion import tested_in_words
-from ._refits import HeldOutScore, held_out_score, permute_labels, usual_score
+from ._refits import (
+    HeldOutScore,
+    held_out_score,
+    make_scorer,
+    permute_labels,
+    usual_score,
+)
 
 METHODS = ("permutation", "shapley")
 #: All coalitions are scored: 2 to the power of the number of groups.
@@ -91,6 +97,7 @@ def state_importance(
     groups: str | Mapping[str, list[str]] = "states",
     cv: Any = None,
     scoring: str | None = None,
+    positive: Any = None,
     descriptions: list | None = None,
     n_permutations: int = 99,
     alpha: float = 0.05,
@@ -119,6 +126,10 @@ def state_importance(
     scoring : str | None
         A score of scikit-learn; None takes ``"roc_auc"`` for two classes,
         ``"balanced_accuracy"`` for several and ``"r2"`` for numbers.
+    positive : label | None
+        Of two classes the one that scores such as ``"recall"`` are about, and that is
+        named in the result. None takes that of a `MEGFMClassifier`, or else the second.
+        ROC AUC and accuracy are the same for either.
     descriptions : list | None
         What ``describe(X)`` of the first step returned, if that was called before.
     n_permutations : int
@@ -142,7 +153,8 @@ def state_importance(
         states of a participant cannot be told.
     ValueError
         If groups are unknown, too many or too few, or have no features; if lengths
-        differ, or ``descriptions`` are not by the first step.
+        differ, ``positive`` is not one of two labels, or ``descriptions`` are not by
+        the first step.
 
     See Also
     --------
@@ -167,12 +179,11 @@ def state_importance(
         ``score - base``, groups that tell the same share, and a group that is not used
         has 0.
 
-    Participants are described once for all folds, but for states once more for each
-    coalition (6 times more with three states). With ``"permutation"`` of states they
-    are described again for each fold and each permutation of the labels, which can
-    take hours. Of given
-    ``descriptions`` the first is made anew, to load the weights and to see that the
-    pipeline says the same.
+    Recordings are read once, state by state. From that, participants are described once
+    for each coalition of states (6 times more with three states), and with
+    ``"permutation"`` once for each state and each other participant whose recordings
+    they are given, which takes some 30 ms each. Of given ``descriptions`` the first is
+    made again, to load the weights and to see that the pipeline says the same.
 
     References
     ----------
@@ -224,7 +235,8 @@ def state_importance(
         cv = folds(n_splits=_N_FOLDS, n_repeats=_N_REPEATS, random_state=seed)
     cv = check_cv(cv, y, classifier=classifier)
     metric = scoring or usual_score(classifier, y)
-    scorer = get_scorer(metric)
+    positive = _settle_positive(pipeline, y, positive)
+    scorer = make_scorer(metric, positive)
     rng = np.random.default_rng(seed)
     # of its own, so that labels do not depend on the method
     label_rng = np.random.default_rng([seed, 1])
@@ -251,8 +263,21 @@ def state_importance(
         labels = permute_labels(y, None, label_rng)
     family = f"max over {len(names)} {'states' if parts.are_states else 'groups'}"
     null = null_distributions({"": np.array(means)}, family, alpha)[""]
-    score = held_out_score(np.array(scores), metric, len(y), "participants")
+    score = held_out_score(np.array(scores), metric, len(y), "participants", positive)
     return Importance(pd.concat(tables, ignore_index=True), null, score)
+
+
+def _settle_positive(pipeline: Pipeline, y: NDArray, positive: Any) -> Any:
+    """Settle the positive class; None unless there are two."""
+    classes = np.unique(y) if is_classifier(pipeline) else np.array([])
+    if positive is not None and (len(classes) != 2 or positive not in classes.tolist()):
+        raise ValueError(
+            f"Expected positive as one of two labels, got {positive!r} with "
+            f"{classes.tolist() or 'numbers'}; name one of two, or leave it out."
+        )
+    if len(classes) != 2:
+        return None
+    return settle_target(pipeline, classes, positive)
 
 
 def _of_fold(
@@ -329,9 +354,16 @@ class _States:
         self.people = [_by_state(element) for element in X]
         self.names = _check_count(sorted({s for p in self.people for s in p}))
         self._known: dict[tuple[str, ...], list] = {}
+        # participant, state, and whose recordings of it they have
+        self._exchanged: dict[tuple[int, str, int], Any] = {}
         if descriptions is not None:
             check_maker(transformer, descriptions[0], X[0])
             self._known[tuple(self.names)] = descriptions
+        # recordings are read once, and states put together from that
+        self._describe = transformer.describe
+        if hasattr(transformer, "_read_states"):
+            self.people = transformer._read_states(self.people)
+            self._describe = transformer._describe_states
 
     def _described(self, names: tuple[str, ...]) -> list:
         """Describe all participants with these states; None without any of them."""
@@ -339,7 +371,7 @@ class _States:
             kept = [
                 {state: p[state] for state in names if state in p} for p in self.people
             ]
-            found = iter(self.transformer.describe([p for p in kept if p]))
+            found = iter(self._describe([p for p in kept if p]))
             self._known[names] = [next(found) if p else None for p in kept]
         return self._known[names]
 
@@ -374,11 +406,14 @@ class _States:
         """Give features of participants with the recordings of each other."""
         having = [i for i in test if name in self.people[i]]
         other = dict(zip(having, rng.permutation(having), strict=True))
-        people = [
-            self.people[i] | ({name: self.people[other[i]][name]} if i in other else {})
-            for i in test
-        ]
-        return [self._features(self.transformer.describe(people))]
+        wanted = [(i, name, other.get(i, i)) for i in test]
+        own = self._described(tuple(self.names))
+        self._exchanged |= {key: own[key[0]] for key in wanted if key[0] == key[2]}
+        new = [key for key in wanted if key not in self._exchanged]
+        if new:
+            people = [self.people[i] | {name: self.people[j][name]} for i, _, j in new]
+            self._exchanged |= zip(new, self._describe(people), strict=True)
+        return [self._features([self._exchanged[key] for key in wanted])]
 
 
 def _by_state(element: Any) -> dict[str, Any]:

@@ -54,6 +54,8 @@ class Occlusion:
         `summary`, and the same with permuted labels.
     score : HeldOutScore
         How well the pipeline that is explained predicts held-out samples.
+    target : label | None
+        The class that decisions in ``table`` are for; None for numbers.
 
     See Also
     --------
@@ -69,6 +71,7 @@ class Occlusion:
     table: pd.DataFrame
     null: NullDistribution
     score: HeldOutScore
+    target: Any = None
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -160,8 +163,9 @@ def occlude(
     groups : array-like, shape (n_samples,) | None
         Groups that no fold separates, see `attribute`.
     target : label | None
-        The class whose decision is looked at; None takes the second of two, or the
-        number that a regressor predicts.
+        The class whose decision is looked at; None takes the positive class of a
+        `MEGFMClassifier`, or else the second of two; or the number that a regressor
+        predicts.
     bands : dict of str to tuple | None
         Bands in Hz, for ``over="bands"``; None for delta (from 1 Hz) to gamma (to
         80 Hz).
@@ -280,7 +284,8 @@ def occlude(
         )
     family = f"max over {len(names)} {over}"
     null = null_distributions({"": np.transpose(means)}, family, alpha)[""]
-    return Occlusion(over, pd.concat(tables, ignore_index=True), null, refits.score)
+    table = pd.concat(tables, ignore_index=True)
+    return Occlusion(over, table, null, refits.score, refits.target)
 
 
 def takes_windows(pipeline: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import mne
 import numpy as np
 from mne.utils import ProgressBar
 from numpy.typing import NDArray
+from sklearn import metrics
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import (
@@ -25,7 +26,7 @@ from sklearn.pipeline import Pipeline
 
 from ..estimators import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
 from ..inputs import MEGSamples, as_recordings
-from ._decisions import SplitPipeline, decide
+from ._decisions import SplitPipeline, decide, settle_target
 from ._null import check_permutations
 
 N_FOLDS = 5
@@ -35,6 +36,21 @@ METRICS = {
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
     "r2": "R²",
+}
+#: Scores that are about one of two classes, and how they are made.
+_OF_POSITIVE: dict[str, tuple[Callable, dict[str, Any]]] = {
+    "precision": (metrics.precision_score, {}),
+    "recall": (metrics.recall_score, {}),
+    "f1": (metrics.f1_score, {}),
+    "jaccard": (metrics.jaccard_score, {}),
+    "average_precision": (
+        metrics.average_precision_score,
+        {"response_method": ("decision_function", "predict_proba")},
+    ),
+    "neg_brier_score": (
+        metrics.brier_score_loss,
+        {"response_method": "predict_proba", "greater_is_better": False},
+    ),
 }
 
 
@@ -60,6 +76,8 @@ class HeldOutScore:
         Mean over permutations of the labels.
     p_value : float
         Share of permutations (and the true labels) that score as well or better [1]_.
+    positive : label | None
+        Of two classes the positive one; None of several, and for numbers.
 
     References
     ----------
@@ -82,18 +100,20 @@ class HeldOutScore:
     unit: str
     chance: float
     p_value: float
+    positive: Any = None
 
     def __str__(self) -> str:
         name = METRICS.get(self.metric, self.metric)
+        of = "" if self.positive is None else f"; positive class: {self.positive}"
         return (
             f"Held-out {name} {self.mean:.2f} (SD {self.sd:.2f} over {self.n_folds} "
             f"folds, {self.n} {self.unit}; chance {self.chance:.2f}, p = "
-            f"{self.p_value:.2g})"
+            f"{self.p_value:.2g}{of})"
         )
 
 
 def held_out_score(
-    scores: NDArray[np.float64], metric: str, n: int, unit: str
+    scores: NDArray[np.float64], metric: str, n: int, unit: str, positive: Any = None
 ) -> HeldOutScore:
     """Summarise scores, shape (1 + n_permutations, n_folds), true labels first."""
     known = scores[0][np.isfinite(scores[0])]
@@ -111,6 +131,7 @@ def held_out_score(
         unit=unit,
         chance=float(np.nanmean(means[1:])),
         p_value=float((1 + reached) / (1 + np.isfinite(means[1:]).sum())),
+        positive=positive,
     )
 
 
@@ -119,6 +140,17 @@ def usual_score(classifier: bool, y: NDArray) -> str:
     if not classifier:
         return "r2"
     return "roc_auc" if len(np.unique(y)) == 2 else "balanced_accuracy"
+
+
+def make_scorer(metric: str, positive: Any) -> Callable:
+    """Give a score of scikit-learn, of the positive class where it is about one.
+
+    By their names alone, scores such as ``"recall"`` take the positive class to be 1.
+    """
+    if positive is None or metric not in _OF_POSITIVE:
+        return get_scorer(metric)
+    function, how = _OF_POSITIVE[metric]
+    return metrics.make_scorer(function, pos_label=positive, **how)
 
 
 def permute_labels(
@@ -160,7 +192,7 @@ class Refits:
     groups : array-like, shape (n_samples,) | None
         Groups that are not torn apart by folds.
     target : label | None
-        Class whose decision is explained.
+        Class whose decision is explained; None for the positive one of two.
     cv : int | splitter | None
         The folds.
     scoring : str | None
@@ -174,6 +206,8 @@ class Refits:
 
     Attributes
     ----------
+    target : label | None
+        The class whose decision is explained; None for numbers.
     decisions : ndarray, shape (1 + n_permutations, n_samples)
         Held-out decisions of each sample, centred in each fold, in units of their
         standard deviation over all samples.
@@ -201,7 +235,7 @@ class Refits:
         seed: int,
     ) -> None:
         n_permutations = check_permutations(n_permutations, alpha)
-        self.pipeline, self.target = _as_pipeline(pipeline), target
+        self.pipeline = _as_pipeline(pipeline)
         self.classifier = is_classifier(self.pipeline)
         self.samples = _describe_samples(self.pipeline, X)
         y = np.asarray(y)
@@ -215,7 +249,12 @@ class Refits:
                 )
         groups = None if groups is None else np.asarray(groups)
         self.metric = scoring or usual_score(self.classifier, y)
-        scorer = get_scorer(self.metric)
+        self.target = positive = None
+        if self.classifier:
+            classes = np.unique(y)
+            self.target = settle_target(pipeline, classes, target)
+            positive = self.target if len(classes) == 2 else None
+        scorer = make_scorer(self.metric, positive)
         splitter = _splitter(cv, y, groups, self.classifier, seed)
         rng = np.random.default_rng(seed)
         self.labels: list[NDArray] = []
@@ -245,7 +284,9 @@ class Refits:
             scores.append([_score(scorer, fit, labels) for fit in fits])
             self.labels.append(labels)
             self.fits.append(fits)
-        self.score = held_out_score(np.array(scores), self.metric, n, self.samples.unit)
+        self.score = held_out_score(
+            np.array(scores), self.metric, n, self.samples.unit, positive
+        )
         self.whole = whole
         #: decisions are divided by these
         self.scale = raw.std(1)
@@ -269,10 +310,7 @@ class Refits:
 
     def _side(self, labels: NDArray) -> NDArray[np.float64]:
         if self.classifier:
-            target = self.target
-            if target is None:
-                target = np.unique(labels)[1]
-            labels = labels == target
+            labels = labels == self.target
         labels = np.asarray(labels, float) - np.mean(labels)
         return labels / labels.std()
 

@@ -42,7 +42,7 @@ _HEADINGS = {
     "difference_high": "to ",
     "p_value": "p",
     "permuted": "mean with permuted labels",
-    "null_low": "95 % of these from",
+    "null_low": "95 % by chance from",
     "null_high": "to  ",
     "p_permuted": "p (permutation)",
 }

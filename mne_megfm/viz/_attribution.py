@@ -146,14 +146,16 @@ def plot_attribution(
     for ax, index in zip(heads, at, strict=True):
         top.axvline(found[index], color=COLORS[7], lw=0.8, ls=":")
         size = np.zeros(len(picks))
-        if tested:
+        # between sensors the topography may exceed what all of them have
+        if significant[:, index].any():
             size = np.abs(null.z[picks, index]) / null.threshold
         _topography(data[:, index], size, shown.info, ax, limit)
         ax.set_title(f"{found[index]:.3f} s")
     if heads:
         image = ScalarMappable(Normalize(-limit, limit), PALETTE)
         bar = fig.colorbar(image, ax=heads, shrink=0.8)
-        bar.set_label(unit)
+        of = f"; positive: for {attribution.direction}" if tested else ""
+        bar.set_label(f"{unit}{of}")
     note = _said(null, above) if tested else "Not tested against chance"
     top.set_title(note, fontsize="small", loc="left")
     if tested:

@@ -176,7 +176,13 @@ def plot_learning_curve(
         )  # fmt: skip
     if not np.isnan(chance):
         ax.axhline(chance, color="0.5", lw=1, ls=":", zorder=0)
-    verdict = table.loc[names[0]]["verdict"].iloc[-1]
+    first = table.loc[names[0]]
+    if first["null_low"].notna().any():  # the same for all, as it is of the folds
+        ax.fill_between(
+            first["n_train"], first["null_low"], first["null_high"], color="0.92",
+            zorder=0, label="95 % by chance",
+        )  # fmt: skip
+    verdict = first["verdict"].iloc[-1]
     ax.set(
         xlabel=f"Labelled participants (tested on {_counts(curve)})\n"
         + fill(f"{names[0]}, all labels: {verdict}", 80),

@@ -1,16 +1,29 @@
 """Intervals, p-values and verdicts on data of which the truth is known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
-from sklearn.metrics import make_scorer, recall_score
-from sklearn.model_selection import StratifiedKFold, cross_validate
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    make_scorer,
+    r2_score,
+    recall_score,
+    roc_auc_score,
+)
+from sklearn.model_selection import (
+    KFold,
+    PredefinedSplit,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_validate,
+)
 
 from mne_megfm.evaluation import corrected_t_test, cross_validate_participants
-from mne_megfm.evaluation._chance import null_range, permutation_p
+from mne_megfm.evaluation._chance import analytic_range, null_range, permutation_p
 from mne_megfm.evaluation._intervals import auc_interval, wilson_interval
 
 Z = 1.959964
@@ -78,7 +91,8 @@ def test_perfect_folds_are_no_certainty(rng):
         assert (row["mean"], row["sd"], row["high"]) == (1.0, 0.0, 1.0)
         assert row["low"] < 0.75
     assert "10 participants (5 control, 5 migraine)" in str(found)
-    assert "95 % interval" in str(found) and "permuted labels" in str(found)
+    assert "95 % interval" in str(found)
+    assert "of 19 permutations" in str(found)
     assert "too few to tell by how much" in found.verdict or "too few" in found.verdict
 
 
@@ -132,7 +146,77 @@ def test_ties_by_rounding_are_ties():
     assert permutation_p("roc_auc", 0.5277777777777778, permuted) == 3 / 4
     assert permutation_p("brier", 0.3, [0.1 + 0.2, 0.2, 0.4]) == 3 / 4
     assert null_range(np.arange(100) / 100) == (0.02, 0.97)
+    assert null_range(np.arange(39.0)) == (0.0, 38.0)
+    # of so few, the range of all holds less than 95 %
+    assert np.isnan(null_range(np.arange(38.0))).all()
     assert np.isnan(null_range([])).all()
+
+
+def one_fold(counts):
+    y = np.repeat(list(counts), list(counts.values()))
+    return pd.DataFrame(
+        {"repeat": 0, "fold": 0, "y_true": y, "participant": np.arange(len(y))}
+    )
+
+
+def test_range_by_chance_is_that_of_scikit_learn():
+    """The variance of metrics of scores that have nothing to do with labels."""
+    rng = np.random.default_rng(0)
+    classes = np.array(["a", "b"])
+    table = one_fold({"a": 5, "b": 8})
+    y = table["y_true"].to_numpy()
+    auc = [roc_auc_score(y, rng.standard_normal(13)) for _ in range(1500)]
+    right = [balanced_accuracy_score(y, rng.choice(classes, 13)) for _ in range(1500)]
+    y = rng.standard_normal(13)
+    r = [stats.pearsonr(y, rng.standard_normal(13))[0] for _ in range(1500)]
+    found = [("roc_auc", auc), ("balanced_accuracy", right), ("pearson_r", r)]
+    for metric, values in found:
+        of = None if metric == "pearson_r" else classes
+        low, high = analytic_range(metric, table, of, 1.0)
+        assert_allclose((high - low) / 2, Z * np.std(values), rtol=0.06)
+        assert_allclose((high + low) / 2, np.mean(values), atol=0.015)
+        # of two folds, the variance of the mean is half
+        two = pd.concat([table, table.assign(fold=1)])
+        half = (high - low) / 2 / np.sqrt(2)
+        assert_allclose(np.diff(analytic_range(metric, two, of, 1.0))[0] / 2, half)
+    assert np.isnan(analytic_range("brier", table, classes, 1.0)).all()
+    assert np.isnan(analytic_range("roc_auc", one_fold({"a": 5}), classes, 1.0)).all()
+
+
+def test_what_the_range_by_chance_is_of_is_said(rng):
+    """With few permutations it is analytic, with many it is theirs; so it is said."""
+    X, y = cohort(rng, 24, 0.0)
+    few = cross_validate_participants(RIDGE, X, y, n_permutations=5)
+    none = cross_validate_participants(RIDGE, X, y, n_permutations=0)
+    many = cross_validate_participants(RIDGE, X, y, n_permutations=39, n_repeats=1)
+    for found in (few, none):
+        low, high = found.table.loc["roc_auc", ["null_low", "null_high"]]
+        expected = analytic_range(
+            "roc_auc", found.predictions, np.unique(y), 1 + 24 / (24 * 0.8)
+        )
+        assert_allclose((low, high), expected, rtol=0.01)
+        assert "by the Mann-Whitney variance of each fold" in str(found)
+        assert f"chance {low:.3f} to {high:.3f}" in str(found)
+        assert np.isnan(found.table.loc["brier", "null_low"])
+    assert "of 5 permutations" in str(few) and "permutations" not in str(none)
+    values = many.permutations.query("metric == 'brier'")["value"]
+    row = many.table.loc["brier"]
+    assert (row["null_low"], row["null_high"]) == (values.min(), values.max())
+    assert f"39 permutations {row['null_low']:.3f} to" in str(many)
+    assert "by 39 permutations of the labels" in str(many)
+
+
+def test_r_squared_of_few_is_that_of_all(rng):
+    """In folds of two R² has no mean; it is that of all held-out predictions."""
+    X = rng.standard_normal((10, 3))
+    y = X[:, 0] + 0.5 * rng.standard_normal(10)
+    cv = KFold(5)
+    found = cross_validate_participants(Ridge(), X, y, cv=cv, n_permutations=0)
+    expected = r2_score(y, cross_val_predict(Ridge(), X, y, cv=cv))
+    assert_allclose(found.table.loc["r2", "mean"], expected)
+    # a correlation of two is 1 or -1
+    assert np.isnan(found.table.loc["pearson_r"].drop("null_low")["mean"])
+    assert "each fold needs 3 test participants; use fewer folds" in str(found)
 
 
 # -- levels, by simulation -------------------------------------------------------------
@@ -151,12 +235,104 @@ def test_intervals_cover(n, n_sim, effect):
         ).table
         for _ in range(n_sim)
     ]
-    allowed = 0.95 - 3 * np.sqrt(0.95 * 0.05 / n_sim)
-    for metric in ("roc_auc", "balanced_accuracy", "sensitivity", "brier"):
+    check_coverage(tables, ["roc_auc", "balanced_accuracy", "sensitivity", "brier"])
+    if effect == 0.0:
+        check_chance(tables, ["roc_auc", "balanced_accuracy"])
+
+
+def check_coverage(tables, metrics):
+    """Check 95 % intervals against the mean over cohorts."""
+    allowed = 0.95 - 3 * np.sqrt(0.95 * 0.05 / len(tables))
+    for metric in metrics:
         rows = np.array([t.loc[metric, ["mean", "low", "high"]] for t in tables], float)
         truth = rows[:, 0].mean()
         covered = (rows[:, 1] <= truth) & (truth <= rows[:, 2])
-        assert covered.mean() >= allowed, metric
+        assert covered.mean() >= allowed, (metric, covered.mean())
+        assert (rows[:, 2] > rows[:, 1]).all()
+
+
+def check_chance(tables, metrics):
+    """Check that results by chance are in the range of 95 %, which says something."""
+    allowed = 0.95 - 3 * np.sqrt(0.95 * 0.05 / len(tables))
+    for metric in metrics:
+        columns = ["mean", "null_low", "null_high"]
+        rows = np.array([t.loc[metric, columns] for t in tables], float)
+        inside = (rows[:, 1] <= rows[:, 0]) & (rows[:, 0] <= rows[:, 2])
+        assert inside.mean() >= allowed, (metric, inside.mean())
+        # not wider than twice what holds 95 %
+        half = np.quantile(np.abs(rows[:, 0] - rows[:, 0].mean()), 0.95)
+        assert (rows[:, 2] - rows[:, 1]).mean() <= 4 * half, metric
+
+
+def _several(rng, n, effect):
+    """Return three classes, each with a feature of its own but the first."""
+    y = np.repeat(["a", "b", "c"], n // 3)
+    X = rng.standard_normal((len(y), 10))
+    X[:, 0] += effect * (y == "b")
+    X[:, 1] += effect * (y == "c")
+    return RIDGE, X, y, {"cv": min(5, n // 3)}
+
+
+def _sessions(rng, n, effect):
+    """Return one to three sessions a participant, which are alike."""
+    people, y = cohort(rng, n, effect)
+    who = np.repeat(np.arange(n), rng.integers(1, 4, n))
+    X = 0.9 * people[who] + 0.44 * rng.standard_normal((len(who), 10))
+    return RIDGE, X, y[who], {"groups": who, "cv": 3 if n == 10 else 5}
+
+
+def _sites(rng, n, effect):
+    """Return five sites of which each has an offset of its own; one is left out."""
+    X, y = cohort(rng, n, effect)
+    site = np.arange(n) % 5
+    X += 0.7 * rng.standard_normal((5, 10))[site]
+    return RIDGE, X, y, {"cv": PredefinedSplit(site)}
+
+
+def _numbers(rng, n, effect):
+    X = rng.standard_normal((n, 5))
+    y = effect * X[:, 0] + rng.standard_normal(n)
+    return Ridge(5.0), X, y, {"cv": 3 if n == 10 else 5}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [10, 24, 100])
+@pytest.mark.parametrize("effect", [0.0, 1.2])
+@pytest.mark.parametrize(
+    ("make", "metrics"),
+    [
+        (_numbers, ["r2", "mae", "pearson_r"]),
+        (_several, ["roc_auc", "balanced_accuracy"]),
+        (_sessions, ["roc_auc", "balanced_accuracy"]),
+        (_sites, ["roc_auc", "balanced_accuracy"]),
+    ],
+)
+def test_intervals_cover_elsewhere(n, effect, make, metrics):
+    """So they do for numbers, three classes, several sessions and sites left out."""
+    rng = np.random.default_rng([n, round(10 * effect)])
+    tables = []
+    for _ in range(60):
+        estimator, X, y, given = make(rng, n, effect)
+        found = cross_validate_participants(
+            estimator, X, y, n_repeats=1, n_permutations=0, scoring=metrics, **given
+        )
+        tables.append(found.table)
+    check_coverage(tables, metrics)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cv", [5, 2])
+def test_intervals_of_numbers_in_folds_of_any_size(cv):
+    """R² and absolute error in folds of two to twelve participants."""
+    rng = np.random.default_rng(cv)
+    n, tables = 10 if cv == 5 else 24, []
+    for _ in range(100):
+        estimator, X, y, _ = _numbers(rng, n, 1.2)
+        found = cross_validate_participants(
+            estimator, X, y, n_repeats=1, n_permutations=0, cv=cv
+        )
+        tables.append(found.table)
+    check_coverage(tables, ["r2", "mae"])
 
 
 @pytest.mark.slow

@@ -138,15 +138,32 @@ def test_peaks_before_the_event_are_unexpected(planted):
 
 
 def test_surrogates_keep_spectra_and_lose_time(rng):
-    """Of a mirrored average, power and cross-spectra stay as they were."""
+    """Auto- and cross-covariances stay those of the mirrored average, at every time."""
     info = make_array_info("opm64", 100.0, random_state=0)
-    data = 1e-13 * rng.standard_normal((64, 80))
+    n_times, n = 80, 3
+    mixing = rng.standard_normal((64, 4))
+    sources = np.cumsum(rng.standard_normal((4, n_times)), 1) * [[1], [2], [0.5], [3]]
+    wave = np.exp(-0.5 * ((np.arange(n_times) - 40) / 3.0) ** 2)
+    data = 1e-13 * (mixing @ sources + 20 * mixing[:, :1] * wave)
     evoked = mne.EvokedArray(data, info, -0.2)
-    other = surrogate(evoked, rng)
-    assert np.abs(np.corrcoef(other.data.ravel(), data.ravel())[0, 1]) < 0.5
-    np.testing.assert_allclose(other.times, evoked.times)
-    powers = [np.square(surrogate(evoked, rng).data).mean() for _ in range(50)]
-    assert np.mean(powers) == pytest.approx(np.square(data).mean(), rel=0.05)
+    drawn = [surrogate(evoked, rng) for _ in range(3000)]
+    np.testing.assert_allclose(drawn[0].times, evoked.times)
+    some = np.array([one.data[:n] for one in drawn])
+    mean = data[:n].mean(-1, keepdims=True)
+    mirrored = np.concatenate([data[:n] - mean, (data[:n] - mean)[:, ::-1]], -1)
+    some -= mean
+    power = np.square(mirrored).mean(-1)
+    scale = np.sqrt(power[:, None] * power)
+    for lag in (0, 1, 5, 20):
+        expected = mirrored @ np.roll(mirrored, -lag, -1).T / (2 * n_times)
+        first, later = some[:, :, : n_times - lag], some[:, :, lag:]
+        at = np.einsum("sit,sjt->tij", first, later) / len(some)
+        # at every time alike, so that nothing is locked to a time
+        np.testing.assert_allclose(
+            at / scale, expected[None] / scale + 0 * at, atol=0.12
+        )
+        np.testing.assert_allclose(at.mean(0) / scale, expected / scale, atol=0.05)
+    np.testing.assert_allclose(some.mean(0) / np.sqrt(power)[:, None], 0.0, atol=0.1)
 
 
 def test_attention_to_noise_does_not_stand_out(rest):
