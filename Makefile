@@ -87,7 +87,7 @@ doc: $(VENV)/.doc
 	@echo "Open doc/_build/html/index.html"
 
 weights: $(VENV)/.base
-	$(PY) -m mne_megfm.commands.train_tiny $(WORK) $(TRAIN_ARGS)
+	$(PY) tools/train_windows.py $(WORK) $(TRAIN_ARGS)
 
 benchmark: $(VENV)/.braindecode
 	set -e; for script in benchmarks/bench_*.py; do \

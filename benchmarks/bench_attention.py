@@ -17,7 +17,7 @@ SEED = 8800
 ARRAYS = ("neuromag306", "ctf275", "ctf151", "kit157", "opm64")
 SOURCES = {"auditory": ("N100m", (0.0, 0.2)), "somatosensory": ("N20m", (0.0, 0.1))}
 # of averages: (reading, layer, turns of the head)
-READINGS = (
+ATTENTION_METHODS = (
     ("received", None, 1),
     ("received", -1, 1),
     ("rollout", -1, 1),
@@ -64,7 +64,10 @@ def main():
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--states", nargs="+", choices=SOURCES, default=list(SOURCES))
     parser.add_argument(
-        "--readings", nargs="+", choices={row[0] for row in READINGS}, help="all"
+        "--readings",
+        nargs="+",
+        choices={row[0] for row in ATTENTION_METHODS},
+        help="all",
     )
     parser.add_argument("--no-trials", action="store_true")
     options = parser.parse_args()
@@ -93,14 +96,14 @@ def main():
               "untrained | p sensors | p places | p before | p untrained | "
               "distance, cm (SD) | by chance | p places |")  # fmt: skip
         print("|---" * 13 + "|")
-        rows = [("average", averages, row) for row in READINGS]
+        rows = [("average", averages, row) for row in ATTENTION_METHODS]
         if not options.no_trials:
             rows += [("trials", epochs, row) for row in OF_TRIALS]
         chosen = options.readings
         rows = [row for row in rows if chosen is None or row[2][0] in chosen]
         for of, X, (reading, layer, n_turns) in rows:
             trained, untrained = (
-                attention(net, X, reading=reading, layer=layer, n_turns=n_turns)
+                attention(net, X, method=reading, layer=layer, n_turns=n_turns)
                 for net in networks
             )
             score = score_attention(

@@ -38,8 +38,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mne_megfm import MEGFMTransformer, MEGSamples, simulate_cohort
-from mne_megfm.datasets import MigraineEffects, simulate_participant
 from mne_megfm.interpret import attention, decision_map, occlude, state_importance
+from mne_megfm.simulation import MigraineEffects, simulate_participant
 
 SEED, ORIGIN, DEPTH = 8200, np.array([0.0, 0.0, 0.04]), 0.06
 N_TRAIN, N_TEST = 160, 80

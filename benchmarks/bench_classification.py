@@ -23,12 +23,12 @@ from joblib import Parallel, delayed
 from scipy import stats
 from sklearn.model_selection import RepeatedStratifiedKFold
 
-from mne_megfm.datasets import simulate_participant
 from mne_megfm.evaluation import compare, default_pipelines, learning_curve
+from mne_megfm.simulation import simulate_participant
 
 STATES = ("auditory", "somatosensory", "rest")
 ARRAYS = ("neuromag306", "ctf275", "kit157")
-UNTRAINED = "same network, untrained"
+UNTRAINED = "random weights"
 
 
 def simulate(folder, options, seed):

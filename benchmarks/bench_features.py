@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from mne_megfm import MEGFMTransformer
-from mne_megfm.datasets import make_array_info
 from mne_megfm.plugins import braindecode_models
+from mne_megfm.simulation import make_array_info
 
 SEED, SECONDS, SFREQ, REPEATS = 0, 10, 250.0, 15
 

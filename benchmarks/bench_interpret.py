@@ -13,7 +13,7 @@ import pandas as pd
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.interpret import reconstruct, score_evoked, score_on_sensors
-from mne_megfm.pretraining import SpaceBlockMasking, TimeBlockMasking
+from mne_megfm.models import SpaceBlockMasking, TimeBlockMasking
 
 SEED, ORIGIN = 6100, (0.0, 0.0, 0.04)
 MASKS = {
@@ -81,7 +81,7 @@ def main():
     sensors, evoked, bads = [], [], []
     for person in cohort:
         epochs = person.epochs()
-        transformer = MEGFMTransformer(unit="epoch").fit(epochs)
+        transformer = MEGFMTransformer(sample="epoch").fit(epochs)
         if "sensors" in args.only:
             sensors.append(score_on_sensors(transformer, epochs))
         if "averages" in args.only:

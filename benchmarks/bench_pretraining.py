@@ -9,8 +9,13 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mne_megfm.models import MaskedSignalTransformer, ModelConfig, to_patches
-from mne_megfm.pretraining import MixedMasking, SignalSpectrumLoss
+from mne_megfm.models import (
+    MaskedSignalTransformer,
+    MixedMasking,
+    ModelConfig,
+    to_patches,
+)
+from mne_megfm.pretraining import SignalSpectrumLoss
 from mne_megfm.sensors import canonical_array, canonical_kernel
 
 SEED, BATCH, STEPS, N_MATRIX = 0, 32, 12, 2048

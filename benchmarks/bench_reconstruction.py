@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import mne
+from model_card import score_recording
 
-from mne_megfm.commands._model_card import score_recording
 from mne_megfm.weights import weights_path
 
 

@@ -16,10 +16,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse  # noqa: E402
 import time  # noqa: E402
 
-from mne_megfm.datasets import (  # noqa: E402
-    simulate_cohort,
-    simulate_participant,
-)
+from mne_megfm.simulation import simulate_cohort, simulate_participant  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> float:

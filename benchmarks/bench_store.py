@@ -12,8 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mne_megfm.models import MaskedSignalTransformer, ModelConfig, to_patches
-from mne_megfm.pretraining import MixedMasking, SignalSpectrumLoss
+from mne_megfm.models import (
+    MaskedSignalTransformer,
+    MixedMasking,
+    ModelConfig,
+    to_patches,
+)
+from mne_megfm.pretraining import SignalSpectrumLoss
 from mne_megfm.sensors import canonical_array, canonical_kernel
 from mne_megfm.store import ShardSampler, WindowStore
 

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from mne_megfm import MEGFMTransformer
-from mne_megfm.datasets import simulate_participant
-from mne_megfm.estimators._strengths import trial_strengths
-from mne_megfm.estimators._trials import read_trials, split_elements
 from mne_megfm.inputs import as_recordings
+from mne_megfm.participants.response_features import single_trial_amplitudes
+from mne_megfm.participants.trials import read_trials, split_elements
+from mne_megfm.simulation import simulate_participant
 
 ARRAYS = ("neuromag306", "ctf275", "kit157")
 STATES = ("auditory", "somatosensory")
@@ -35,10 +35,10 @@ WHITE = 1e-3
 def components(transformer, recordings):
     """Give the trials of each state on the axes of space and time."""
     [group] = split_elements(as_recordings([recordings]))
-    level = transformer.level_.inputs
+    level = transformer.participant_encoder_.inputs
     states = read_trials(
         group,
-        transformer.frontend_,
+        transformer.sensor_mapping_,
         transformer.config_,
         level,
         transformer.batch_size,
@@ -109,7 +109,7 @@ def main():
             random_state=args.seed,
         )
         for network, transformer in networks.items():
-            if not hasattr(transformer, "level_"):
+            if not hasattr(transformer, "participant_encoder_"):
                 transformer.fit([person.recordings])
             known = components(transformer, person.recordings)
             for state, (trials, joint) in known.items():
@@ -117,7 +117,7 @@ def main():
                 largest = max(sources, key=lambda source: source.moment)
                 sizes = largest.trial_gain[:n]
                 expected = torch.zeros(trials.shape[1:]).double()
-                strengths = trial_strengths(trials[:n], expected, joint)
+                strengths = single_trial_amplitudes(trials[:n], expected, joint)
                 found.setdefault(network, []).append(figures(strengths, sizes))
                 if network == "model":
                     few = trials[:, :N_SPACE, :N_TIME]

@@ -2,7 +2,7 @@
 
 Run as ``python benchmarks/bench_windows.py``; ``--help`` tells the settings. Three
 questions to 120 simulated participants on three arrays, each answered by ridge
-regression on the features of windows, without the level over trials:
+regression on the features of windows, without the participant encoder:
 
 - auditory or somatosensory: single trials, of participants that were not trained on
   (ROC AUC, 5 folds of participants);
@@ -25,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, RepeatedKFold, RepeatedStratifiedKFold
 
 from mne_megfm import CanonicalSensors, MEGFMTransformer
-from mne_megfm.datasets import simulate_participant
+from mne_megfm.simulation import simulate_participant
 
 ARRAYS = ("neuromag306", "ctf275", "kit160")
 RESPONSES = ("auditory", "somatosensory")
@@ -136,7 +136,7 @@ def main():
     ).recordings["auditory"]
     steps = {
         "model features": MEGFMTransformer().fit(first),
-        "same network, untrained": MEGFMTransformer(None, random_state=0).fit(first),
+        "random weights": MEGFMTransformer(None, random_state=0).fit(first),
         "original signals": Signals().fit(first),
     }
     n, n_trials = options.participants, options.trials

@@ -42,7 +42,7 @@ y[5] = None
 # Without ``pipelines``, all of :func:`~mne_megfm.evaluation.default_pipelines`
 # compete.
 pipelines = default_pipelines(random_state=SEED)
-chosen = ("model features", "same network, untrained", "original signals, evoked")
+chosen = ("model features", "random weights", "original signals, evoked")
 pipelines = {name: pipelines[name] for name in (*chosen, "trial dynamics")}
 pipelines["model features, SVM"] = make_pipeline(
     MEGFMTransformer(), SVC(class_weight="balanced")

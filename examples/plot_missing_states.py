@@ -3,7 +3,7 @@ A state is missing
 ==================
 
 Not everybody was recorded in all states. A participant is read from the states that
-are there; for what is missing, features are what the level over trials expects from
+are there; for what is missing, features are what the participant encoder expects from
 the other states, and a column says that it was missing. That holds at fit and at
 predict. The cohort is *simulated*.
 """

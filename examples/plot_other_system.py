@@ -15,8 +15,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import CanonicalSensors, MEGFMTransformer, simulate_cohort
-from mne_megfm.datasets import make_array_info
 from mne_megfm.sensors import canonical_array
+from mne_megfm.simulation import make_array_info
 
 SEED = 3
 ARRAYS = {"neuromag306": "Neuromag-306", "ctf275": "CTF-275", "opm64": "64 OPMs"}

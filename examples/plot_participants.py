@@ -49,7 +49,7 @@ classifier = MEGFMClassifier(random_state=SEED).fit([X[i] for i in train], y[tra
 # cannot be said from ``n`` participants (dashed below).
 new = [X[i] for i in test]
 chance = classifier.predict_proba(new)[:, list(classifier.classes_).index("migraine")]
-typicality = classifier.typicality(new)
+typicality = classifier.novelty_p_values(new)
 auc = roc_auc_score(y[test] == "migraine", chance)
 print(f"ROC AUC of these {len(new)}: {auc:.2f}")
 
@@ -70,12 +70,17 @@ for label, colour, marker in (
     of = y[test] == label
     ax.scatter(chance[of], typicality[of], c=colour, marker=marker, s=50, label=label)
 ax.scatter(
-    empty_chance, classifier.typicality(empty), c="k", marker="x", s=60, label="nobody"
+    empty_chance,
+    classifier.novelty_p_values(empty),
+    c="k",
+    marker="x",
+    s=60,
+    label="nobody",
 )
 ax.axhline(1 / (len(train) + 1), color="0.6", lw=1, ls="--")
 ax.set(
     xlabel="Probability of migraine",
-    ylabel="Typicality",
+    ylabel="Novelty",
     xlim=(0, 1),
     title=f"{len(test)} new participants (simulated), and an empty room",
 )

@@ -70,4 +70,4 @@ with tempfile.TemporaryDirectory() as folder:
     models["bundled, continued"].save_pretrained(folder, overwrite=True)
     again = MEGFMTransformer(weights=folder).fit(own)
     print(f"read again: {again.score(held_out):.3f}")
-    print(again.training_["fitted_on"])
+    print(again.provenance_["fitted_on"])

@@ -14,7 +14,7 @@ import numpy as np
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.interpret import reconstruct, score_evoked
-from mne_megfm.pretraining import SpaceBlockMasking, TimeBlockMasking
+from mne_megfm.models import SpaceBlockMasking, TimeBlockMasking
 
 SEED = 5
 mne.set_log_level("error")

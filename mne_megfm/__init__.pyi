@@ -5,7 +5,7 @@ __all__ = [
     "MEGFMTransformer",
     "MEGSamples",
     "__version__",
-    "datasets",
+    "archive",
     "estimators",
     "evaluation",
     "inputs",
@@ -14,32 +14,35 @@ __all__ = [
     "models",
     "plugins",
     "pretraining",
+    "participants",
     "report",
     "sensors",
     "simulate_cohort",
+    "simulation",
     "store",
     "sys_info",
     "viz",
     "weights",
 ]
 from . import (
-    datasets,
+    archive,
     estimators,
     evaluation,
     inputs,
     interpret,
     models,
+    participants,
     plugins,
     pretraining,
     report,
     sensors,
+    simulation,
     store,
     viz,
     weights,
 )
 from ._sys_info import sys_info
 from ._version import __version__
-from .datasets import simulate_cohort
 from .estimators import (
     CanonicalSensors,
     MEGFMClassifier,
@@ -48,3 +51,4 @@ from .estimators import (
 )
 from .inputs import MEGSamples
 from .report import make_report
+from .simulation import simulate_cohort

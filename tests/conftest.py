@@ -119,7 +119,7 @@ def comparison():
         excluded=pd.DataFrame(
             [{"kind": "participant", "name": "<32>", "reason": "no label (n/a)"}]
         ),
-        weights_seen={"<good>": {"name": "megfm-tiny"}, "poor": None},
+        provenance={"<good>": {"name": "megfm-tiny"}, "poor": None},
         metrics=["roc_auc", "brier"],
         reference="poor",
         labels={"control": 16, "migraine": 16},

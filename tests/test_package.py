@@ -56,7 +56,7 @@ def test_import_is_light():
 @pytest.mark.parametrize(
     "name, without",
     [
-        ("datasets", {"skorch", "torch"}),
+        ("simulation", {"skorch", "torch"}),
         ("inputs", {"skorch", "torch"}),
         ("models", {"mne", "pandas", "sklearn", "skorch"}),
         ("plugins", {"sklearn", "skorch", "torch"}),

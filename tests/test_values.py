@@ -52,7 +52,6 @@ def make_values():
         A name for each array.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
 
     from mne_megfm import CanonicalSensors, MEGFMClassifier, MEGFMTransformer
     from mne_megfm.evaluation import compare, default_pipelines
@@ -85,7 +84,7 @@ def make_values():
             weights=None, random_state=3
         ).fit_transform(people),
         "participant_statistics": MEGFMTransformer(
-            participants="statistics"
+            aggregation="mean_std"
         ).fit_transform(people)[:, ::31],
         "frozen_probabilities": MEGFMClassifier(random_state=3)
         .fit(people, labels)

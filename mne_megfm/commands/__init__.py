@@ -1,5 +1,5 @@
 """The command ``mne-megfm``: a module each, loaded when it is called."""
 
-from ._group import main
+from ._options import main
 
 __all__ = ["main"]

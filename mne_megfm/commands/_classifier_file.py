@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ._options import Reading
+from ..archive.settings import Reading
 
 FORMAT = "mne-megfm classifier 3"
 #: What a saved classifier is made of, beyond the types that skops trusts by itself.
 TRUSTED = [
     "mne_megfm.estimators._heads.LogisticHead",
     "mne_megfm.estimators._heads.RidgeHead",
-    "mne_megfm.estimators._typicality.Typicality",
-    "mne_megfm.estimators._typicality._Cloud",
+    "mne_megfm.estimators.novelty.Novelty",
+    "mne_megfm.estimators.novelty._Cloud",
     "numpy.dtype",
 ]
 #: What is in it, and of what type.

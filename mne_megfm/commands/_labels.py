@@ -10,7 +10,7 @@ import click
 import numpy as np
 import pandas as pd
 
-from ._tables import read_text
+from ..utils.tables import read_text
 
 _KEYS = ("participant", "participant_id")
 #: Columns that are taken without --label, where a table has one of them only.

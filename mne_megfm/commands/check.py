@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ._group import Command, run_as_module
+from ._options import Command, run_as_module
 
 
 @click.command(

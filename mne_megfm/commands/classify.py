@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._group import Command, run_as_module
-from ._options import Reading, reading_as_before, reading_options
+from ..archive.settings import Reading
+from ._options import Command, reading_as_before, reading_options, run_as_module
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
-    from ._descriptions import Described
+    from ._participants import Described
+
 
 #: Digits of probabilities and typicality; more would be noise.
 _DIGITS = 4
@@ -122,9 +123,9 @@ def fit(
 
     from ..estimators import LogisticHead, RidgeHead
     from ..evaluation import cross_validate_participants
-    from ._descriptions import describe
     from ._labels import USUAL, as_numbers, find_label, read_labels
-    from ._tables import check_target
+    from ._options import check_target
+    from ._participants import describe
 
     check_target(out, overwrite, (".skops",))
     if regression and positive is not None:
@@ -193,10 +194,10 @@ def _keep(
     import numpy as np
     from sklearn.base import is_regressor
 
-    from ..estimators._typicality import Typicality
+    from ..estimators.novelty import Novelty
     from ._classifier_file import People, save
 
-    typicality = Typicality(seed).fit([described.to_numpy()], np.arange(len(described)))
+    typicality = Novelty(seed).fit([described.to_numpy()], np.arange(len(described)))
     content = {
         "columns": described.columns.tolist(),
         "kind": told.kind,
@@ -244,9 +245,10 @@ def predict(
     this one, small where it is unlike them; the states that are missing; and whether
     somebody of this name was in training, for whom predictions are no test.
     """
+    from ..utils.tables import SUFFIXES, write_table
     from ._classifier_file import load
-    from ._descriptions import describe_as
-    from ._tables import SUFFIXES, check_target, write_table
+    from ._options import check_target
+    from ._participants import describe_as
 
     check_target(out, overwrite, SUFFIXES)
     content = load(classifier)
@@ -262,7 +264,7 @@ def _predictions(content: dict, X: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     from ._classifier_file import People
-    from ._participants_table import find_missing
+    from ._participants import find_missing
 
     pipeline, values = content["pipeline"], X.to_numpy()
     predicted = pipeline.predict(values)

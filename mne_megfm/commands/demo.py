@@ -17,14 +17,14 @@ from typing import Any
 
 import click
 
-from ._group import Command, run_as_module
+from ._options import Command, run_as_module
 
 SEED = 20
 N_PARTICIPANTS, N_EPOCHS, EFFECT_SIZE = 40, 25, 1.5
 STATES = ("auditory", "somatosensory")
 PIPELINES = (
     "model features",
-    "same network, untrained",
+    "random weights",
     "original signals, evoked",
     "trial dynamics",
 )
@@ -56,7 +56,7 @@ def command(data: Path | None, out: Path, skip_cohort: bool, overwrite: bool) ->
     import matplotlib
     from mne.utils import use_log_level
 
-    from ._tables import check_folder
+    from ._options import check_folder
 
     if out.is_dir() and any(out.iterdir()) and not overwrite:
         raise FileExistsError(
@@ -80,9 +80,9 @@ def classify_cohort() -> dict[str, Any]:
     """Compare pipelines by participant-wise cross-validation."""
     from sklearn.model_selection import StratifiedKFold
 
-    from ..datasets import simulate_cohort
     from ..evaluation import compare, default_pipelines
     from ..interpret import state_importance
+    from ..simulation import simulate_cohort
 
     cohort = simulate_cohort(
         N_PARTICIPANTS,
@@ -141,10 +141,10 @@ def find_recording(path: Path | None) -> tuple[Any, str]:
     """Find a recording: the one given, one at hand, or a simulated one."""
     import mne
 
-    from ..datasets import simulate_cohort
-    from ._files import read_recording
-    from ._filtering import clean
-    from ._options import Filters
+    from ..archive.files import read_recording
+    from ..archive.recording import clean
+    from ..archive.settings import Filters
+    from ..simulation import simulate_cohort
 
     if path is not None:
         inst = read_recording(path)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from ._group import Command, run_as_module
-from ._options import Reading, reading_options
+from ..archive.settings import Reading
+from ._options import Command, reading_options, run_as_module
 
 
 @click.command(
@@ -87,9 +87,10 @@ def command(
     """
     from mne.utils import logger
 
-    from ._descriptions import describe_sources
+    from ..utils.tables import KEYS, SUFFIXES, write_table
+    from ._options import check_target
+    from ._participants import describe_sources
     from ._rows import extract_rows, list_recordings
-    from ._tables import KEYS, SUFFIXES, check_target, write_table
 
     check_target(out, overwrite, SUFFIXES)
     if participants and pooling is not None:
@@ -106,7 +107,7 @@ def command(
             described, _ = describe_sources(sources, params, jobs, reading, strict)
             frame = described.reset_index()
         else:
-            params["pooling"] = pooling or "compact"
+            params["pooling"] = pooling or "projection"
             frame = extract_rows(sources, params, jobs, reading, strict)
     # parquet keeps it
     frame.attrs = {"weights": weights, "reading": asdict(reading)}

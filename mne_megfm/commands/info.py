@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ._group import Command, run_as_module
+from ._options import Command, run_as_module
 
 
 @click.command(
@@ -34,8 +34,7 @@ def command(weights: str | None, as_json: bool) -> None:
 
         sys_info()
         return
-    from ..pretraining import load_checkpoint, read_config
-    from ..weights import weights_path
+    from ..weights import load_checkpoint, read_config, weights_path
 
     path = weights_path(weights)
     model = load_checkpoint(path)

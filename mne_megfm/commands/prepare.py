@@ -14,8 +14,14 @@ from typing import Any
 
 import click
 
-from ._group import Command, run_as_module
-from ._options import Reading, check_filters, filter_options, parse_groups
+from ..archive.settings import Reading
+from ._options import (
+    Command,
+    check_filters,
+    filter_options,
+    parse_groups,
+    run_as_module,
+)
 
 
 @click.command(
@@ -91,9 +97,9 @@ def command(
     is missing and changes nothing that is there. STORE/logs tells the outcome of every
     recording.
     """
-    from ._epochs import check_events
-    from ._recording import Parameters
-    from ._sources import find_sources
+    from ..archive.epochs import check_events
+    from ..archive.recording import Parameters
+    from ..archive.sources import find_sources
 
     filters = check_filters(highpass, lowpass, notch, maxwell, st_duration)
     if jobs == 0:
@@ -112,8 +118,8 @@ def _run(sources: list, params: Any, path: Path, jobs: int) -> list[dict[str, An
     from joblib import Parallel, delayed
     from mne.utils import ProgressBar, logger
 
+    from ..archive.recording import FAILED, prepare_recording
     from ..store import WindowStore
-    from ._recording import FAILED, prepare_recording
 
     path = path.expanduser()
     if (path / "store.json").is_file():
@@ -141,8 +147,8 @@ def _run(sources: list, params: Any, path: Path, jobs: int) -> list[dict[str, An
 @contextmanager
 def _open_log(path: Path) -> Iterator[tuple[Path, Callable[[dict[str, Any]], None]]]:
     """Open a log of this run, and give its path and what writes a line to it."""
-    from ._recording import COLUMNS
-    from ._tables import escape_formula
+    from ..archive.recording import COLUMNS
+    from ..utils.tables import escape_formula
 
     folder = path / "logs"
     folder.mkdir(exist_ok=True)
@@ -171,7 +177,7 @@ def _report(outcomes: list[dict[str, Any]], strict: bool) -> None:
     """Sum up, name what failed, and settle the exit code."""
     from mne.utils import logger
 
-    from ._recording import FAILED, LEFT_OUT, THERE, WRITTEN
+    from ..archive.recording import FAILED, LEFT_OUT, THERE, WRITTEN
 
     counts = Counter(outcome["outcome"] for outcome in outcomes)
     reasons = Counter(o["reason"] for o in outcomes if o["outcome"] == LEFT_OUT)

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ._group import Command, run_as_module
+from ._options import Command, run_as_module
 
 
 @click.command(

@@ -8,8 +8,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ._group import Command, run_as_module
-from ._options import Reading, reading_options
+from ..archive.settings import Reading
+from ._options import Command, reading_options, run_as_module
 
 _TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 #: So much of a recording is reconstructed, s: minutes would tell the same.
@@ -102,15 +102,18 @@ def command(
     """
     import matplotlib
 
+    from ..archive.epochs import check_events
     from ..estimators import MEGFMTransformer
     from ..pretraining import History
     from ..report import make_report
-    from ._epochs import check_events
     from ._labels import find_label, read_labels
-    from ._level_rows import describe_one, group_by_participant, has_level
-    from ._outcomes import report_failures, run_each
-    from ._rows import list_recordings, read_source
-    from ._tables import check_target
+    from ._options import check_target
+    from ._participants import (
+        describe_one,
+        group_by_participant,
+        has_participant_encoder,
+    )
+    from ._rows import list_recordings, read_source, report_failures, run_each
 
     check_target(out, overwrite, (".html",))
     matplotlib.use("Agg")
@@ -118,8 +121,8 @@ def command(
     table = None if labels is None else read_labels(labels, label)
     sources = list_recordings(list(recordings), reading.states)
     check_events(sources, reading, jobs)
-    has_level(weights)
-    transformer = MEGFMTransformer(weights, unit="participant")
+    has_participant_encoder(weights)
+    transformer = MEGFMTransformer(weights, sample="participant")
     by_name = group_by_participant(sources)
     tasks = [(transformer, name, own, reading) for name, own in by_name.items()]
     outcomes = run_each(describe_one, tasks, 1, "Participants")

@@ -5,11 +5,11 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "_canonical": ["CanonicalSensors"],
+        "_canonical_sensors": ["CanonicalSensors"],
         "_classifier": ["MEGFMClassifier"],
-        "_frontend": ["CanonicalFrontend"],
         "_heads": ["LogisticHead", "RidgeHead"],
         "_regressor": ["MEGFMRegressor"],
         "_transformer": ["MEGFMTransformer"],
+        "extraction": ["CanonicalSensorMapping"],
     },
 )

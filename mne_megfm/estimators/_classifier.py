@@ -8,19 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    _fit_context,
-    is_regressor,
-)
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, is_regressor
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from ..models import ModelConfig
 from ._predictor import BaseMEGFMPredictor
-from ._tasks import ClassificationTask
+from .finetuning import ClassificationTask
 
 
 def _head_has(method: str) -> Callable[[Any], bool]:
@@ -40,7 +35,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         Weights of the encoder, see :class:`~mne_megfm.MEGFMTransformer`.
     strategy : {"probe", "lora", "finetune"}
         What is fitted: the head alone, low-rank adapters in the encoder [4]_, or all
-        of the encoder. For participants the encoder is the level over trials, where
+        of the encoder. For participants the encoder is the participant encoder, where
         the weights have one.
     class_weight : {"balanced"} | dict | None
         Weights of the classes, as in scikit-learn. Probabilities are those of a
@@ -55,11 +50,11 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         :class:`~mne_megfm.estimators.LogisticHead`; the name of a plug-in, made with
         ``class_weight`` and ``random_state`` if it takes these; or a classifier of
         scikit-learn.
-    unit : {"auto", "epoch", "participant"}
+    sample : {"auto", "epoch", "participant"}
         What has a label, see :class:`~mne_megfm.MEGFMTransformer`.
     pooling : str | callable
         How tokens become features.
-    frontend : str | callable
+    sensor_mapping : str | callable
         How recordings reach the model's array.
     backbone : str
         The network to start from when ``weights=None``.
@@ -78,20 +73,20 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     lr : float | None
         Learning rate of the head and the last layer; None takes 1e-3 for ``"lora"``
         and 1e-4 for ``"finetune"``.
-    lr_decay : float
+    layer_decay : float
         Factor on the learning rate from each layer to the one before it.
     n_rows : int
         Epochs or windows of each state that a participant is seen through in an epoch
-        of fine-tuning, drawn anew each time; with a level over trials, the fewest.
-    valid_fraction : float
+        of fine-tuning, drawn anew each time; with a participant encoder, the fewest.
+    validation_fraction : float
         Share of participants of the training data that fine-tuning is stopped by.
     patience : int
         Fine-tuning stops after so many epochs without a lower held-out loss.
     batch_size : int
         Windows that are encoded or trained on at a time.
     device : str
-        ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one. The level over
-        trials is small, and stays on the CPU.
+        ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one. The
+        participant encoder is small, and stays on the CPU.
     bf16 : bool
         Whether to compute in bfloat16 where that is safe.
     random_state : int | RandomState | None
@@ -113,7 +108,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         The fine-tuned network: encoder and head.
     history_ : DataFrame
         Losses of fine-tuning; epoch 0 is a linear head on the frozen encoder.
-    unit_ : {"epoch", "participant"}
+    sample_ : {"epoch", "participant"}
         What has a label.
 
     See Also
@@ -123,7 +118,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
 
     Notes
     -----
-    Of a state that a participant lacks, the level over trials tells what it expects
+    Of a state that a participant lacks, the participant encoder tells what it expects
     from the other states; weights without a level take the mean of the training data.
     What is missing is marked.
 
@@ -138,7 +133,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     held out: the epoch with the least loss on them is kept, which may be the start.
     They also give the temperature. `network_` is trained, `transformer_` stays as
     pretrained. Participants are seen through half of their trials, drawn anew in each
-    epoch, by a copy of the level over trials, whose token is added to the frozen
+    epoch, by a copy of the participant encoder, whose token is added to the frozen
     features. Where there is no level, as for epochs, it is the window encoder that is
     trained, with mean and spread over rows of each state as features of participants.
 
@@ -181,9 +176,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         class_weight: str | dict | None = "balanced",
         positive: Any = None,
         head: str | BaseEstimator = "logistic",
-        unit: str = "auto",
-        pooling: str | Callable = "compact",
-        frontend: str | Callable = "canonical",
+        sample: str = "auto",
+        pooling: str | Callable = "projection",
+        sensor_mapping: str | Callable = "canonical",
         backbone: str = "masked-transformer",
         config: dict | ModelConfig | None = None,
         window: float = 1.0,
@@ -192,9 +187,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         rank: int = 8,
         max_epochs: int = 20,
         lr: float | None = None,
-        lr_decay: float = 0.7,
+        layer_decay: float = 0.7,
         n_rows: int = 8,
-        valid_fraction: float = 0.2,
+        validation_fraction: float = 0.2,
         patience: int = 5,
         batch_size: int = 64,
         device: str = "cpu",
@@ -206,9 +201,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
             weights,
             strategy=strategy,
             head=head,
-            unit=unit,
+            sample=sample,
             pooling=pooling,
-            frontend=frontend,
+            sensor_mapping=sensor_mapping,
             backbone=backbone,
             config=config,
             window=window,
@@ -217,9 +212,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
             rank=rank,
             max_epochs=max_epochs,
             lr=lr,
-            lr_decay=lr_decay,
+            layer_decay=layer_decay,
             n_rows=n_rows,
-            valid_fraction=valid_fraction,
+            validation_fraction=validation_fraction,
             patience=patience,
             batch_size=batch_size,
             device=device,

@@ -21,24 +21,32 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ..inputs import Recordings
+from ..inputs.duplicates import find_copies, warn_of_copies
 from ..models import ModelConfig, merge_adapters
 from ..plugins import get, resolve
-from ._duplicates import find_copies, warn_of_copies
-from ._labels import check_groups, check_labels, check_weights, listed
-from ._level_network import level_outputs, reads_trials
-from ._network import network_outputs, rows_of_samples
-from ._signals import describe_signals
-from ._tasks import ClassificationTask, RegressionTask
+from ..utils.validation import (
+    check_groups,
+    check_labels,
+    check_weights,
+    listed,
+    use_verbose,
+)
 from ._transformer import MEGFMTransformer
-from ._typicality import Typicality
-from ._verbosity import use_verbose
+from .finetuning import ClassificationTask, RegressionTask
+from .finetuning_modules import (
+    network_outputs,
+    participant_outputs,
+    reads_trials,
+    rows_of_samples,
+)
+from .novelty import Novelty, describe_signals
 
 # parameters that are those of the transformer under the same names
 _OF_TRANSFORMER = (
     "weights",
-    "unit",
+    "sample",
     "pooling",
-    "frontend",
+    "sensor_mapping",
     "backbone",
     "config",
     "window",
@@ -72,9 +80,9 @@ class BaseMEGFMPredictor(BaseEstimator):
         "rank": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither"), None],
-        "lr_decay": [Interval(Real, 0, 1, closed="right")],
+        "layer_decay": [Interval(Real, 0, 1, closed="right")],
         "n_rows": [Interval(Integral, 1, None, closed="left")],
-        "valid_fraction": [Interval(Real, 0, 0.5, closed="right")],
+        "validation_fraction": [Interval(Real, 0, 0.5, closed="right")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
@@ -85,9 +93,9 @@ class BaseMEGFMPredictor(BaseEstimator):
         *,
         strategy: str = "probe",
         head: str | BaseEstimator = "ridge",
-        unit: str = "auto",
-        pooling: str | Callable = "compact",
-        frontend: str | Callable = "canonical",
+        sample: str = "auto",
+        pooling: str | Callable = "projection",
+        sensor_mapping: str | Callable = "canonical",
         backbone: str = "masked-transformer",
         config: dict | ModelConfig | None = None,
         window: float = 1.0,
@@ -96,9 +104,9 @@ class BaseMEGFMPredictor(BaseEstimator):
         rank: int = 8,
         max_epochs: int = 20,
         lr: float | None = None,
-        lr_decay: float = 0.7,
+        layer_decay: float = 0.7,
         n_rows: int = 8,
-        valid_fraction: float = 0.2,
+        validation_fraction: float = 0.2,
         patience: int = 5,
         batch_size: int = 64,
         device: str = "cpu",
@@ -109,9 +117,9 @@ class BaseMEGFMPredictor(BaseEstimator):
         self.weights = weights
         self.strategy = strategy
         self.head = head
-        self.unit = unit
+        self.sample = sample
         self.pooling = pooling
-        self.frontend = frontend
+        self.sensor_mapping = sensor_mapping
         self.backbone = backbone
         self.config = config
         self.window = window
@@ -120,9 +128,9 @@ class BaseMEGFMPredictor(BaseEstimator):
         self.rank = rank
         self.max_epochs = max_epochs
         self.lr = lr
-        self.lr_decay = lr_decay
+        self.layer_decay = layer_decay
         self.n_rows = n_rows
-        self.valid_fraction = valid_fraction
+        self.validation_fraction = validation_fraction
         self.patience = patience
         self.batch_size = batch_size
         self.device = device
@@ -175,10 +183,8 @@ class BaseMEGFMPredictor(BaseEstimator):
             warn_of_copies(find_copies(recordings, groups), range(n_samples))
         features = transformer.fit_transform(recordings)
         self.transformer_ = transformer
-        self.unit_ = unit
-        self.typicality_ = Typicality(seed).fit(
-            [features, self._signals(recordings)], groups
-        )
+        self.sample_ = unit
+        self.novelty_ = Novelty(seed).fit([features, self._signals(recordings)], groups)
         if head is not None:
             self._fit_head(head, features, y, weight, groups)
         else:
@@ -218,8 +224,8 @@ class BaseMEGFMPredictor(BaseEstimator):
 
     def _signals(self, recordings: Recordings) -> NDArray[np.float64]:
         """Describe signals in plain numbers, for typicality."""
-        states = self.transformer_.states_ if self.unit_ == "participant" else [""]
-        rows = rows_of_samples(recordings, self.unit_, states)
+        states = self.transformer_.states_ if self.sample_ == "participant" else [""]
+        rows = rows_of_samples(recordings, self.sample_, states)
         return describe_signals(recordings, *rows, len(states), self.transformer_)
 
     def _fit_head(
@@ -267,16 +273,16 @@ class BaseMEGFMPredictor(BaseEstimator):
         seed: int,
     ) -> None:
         # skorch takes a second to import, which the probe need not wait for
-        from ._tuning import Tuning, fine_tune
+        from .finetuning import Tuning, fine_tune
 
         self.task_ = self._make_task(seed)
         tuning = Tuning(
             rank=self.rank if self.strategy == "lora" else None,
             n_rows=self.n_rows,
-            valid_fraction=self.valid_fraction,
+            validation_fraction=self.validation_fraction,
             max_epochs=self.max_epochs,
             lr=self.lr or _RATES[self.strategy],
-            lr_decay=self.lr_decay,
+            layer_decay=self.layer_decay,
             patience=self.patience,
             seed=seed,
         )
@@ -292,17 +298,17 @@ class BaseMEGFMPredictor(BaseEstimator):
         recordings = self.transformer_._recordings(X)
         features = self.transformer_.transform(recordings)
         parts = [features, self._signals(recordings)]
-        far = np.flatnonzero(self.typicality_.is_far(parts))
+        far = np.flatnonzero(self.novelty_.is_far(parts))
         if len(far):
             warn(
-                f"{len(far)} of {len(features)} {self.unit_}s are unlike those of "
+                f"{len(far)} of {len(features)} {self.sample_}s are unlike those of "
                 f"training ({listed(far)}), what is predicted for them means little; "
                 "see typicality, and look at units, filters and artefacts."
             )
         if self.strategy == "probe":
             return getattr(self.head_, method)(features)
         if reads_trials(self.transformer_):
-            outputs = level_outputs(
+            outputs = participant_outputs(
                 self.network_, recordings, features, self.transformer_
             )
         else:
@@ -310,7 +316,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         return getattr(self.task_, method)(outputs)
 
     @use_verbose
-    def typicality(self, X: Any) -> NDArray[np.float64]:
+    def novelty_p_values(self, X: Any) -> NDArray[np.float64]:
         """Say how much samples are like those of training.
 
         The distance of a sample from the training samples, in the frozen encoder's
@@ -344,17 +350,17 @@ class BaseMEGFMPredictor(BaseEstimator):
         check_is_fitted(self, "transformer_")
         recordings = self.transformer_._recordings(X)
         features = self.transformer_.transform(recordings)
-        return self.typicality_.score([features, self._signals(recordings)])
+        return self.novelty_.score([features, self._signals(recordings)])
 
     @property
-    def training_(self) -> dict:
+    def provenance_(self) -> dict:
         """What the weights had seen before `fit`, and whether it tuned them."""
         check_is_fitted(self, "transformer_")
         if self.strategy == "probe":
-            return self.transformer_.training_
+            return self.transformer_.provenance_
         epochs = int(self.history_["valid_loss"].idxmin())
         tuned = {"strategy": self.strategy, "epochs": epochs}
-        return self.transformer_.training_ | {"fine_tuned_on_labels": tuned}
+        return self.transformer_.provenance_ | {"fine_tuned_on_labels": tuned}
 
     def save_pretrained(
         self, directory: str | os.PathLike, *, overwrite: bool = False
@@ -381,7 +387,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         FileExistsError
             If the folder has files and ``overwrite`` is False.
         ValueError
-            If the level over trials was fine-tuned: what the features of participants
+            If the participant encoder was fine-tuned: what the features of participants
             rest on was measured on the level as pretrained, and does not suit it.
         """
         check_is_fitted(self, "transformer_")
@@ -390,12 +396,12 @@ class BaseMEGFMPredictor(BaseEstimator):
             if reads_trials(transformer):
                 raise ValueError(
                     "Expected a window encoder that was trained, got one as pretrained "
-                    f"and a level over trials tuned by strategy={self.strategy!r}, "
+                    f"and a participant encoder tuned by strategy={self.strategy!r}, "
                     "which gives no features of its own; keep the whole estimator with "
                     "joblib.dump, or use strategy='probe'."
                 )
             transformer.model_ = merge_adapters(copy.deepcopy(self.network_.encoder))
-            transformer.training_ = self.training_
+            transformer.provenance_ = self.provenance_
         return transformer.save_pretrained(directory, overwrite=overwrite)
 
     def __getstate__(self) -> dict:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin, _fit_context, is_classifier
 
 from ._predictor import BaseMEGFMPredictor
-from ._tasks import RegressionTask
+from .finetuning import RegressionTask
 
 
 class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
@@ -24,17 +24,17 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
         Weights of the encoder, see :class:`~mne_megfm.MEGFMTransformer`.
     strategy : {"probe", "lora", "finetune"}
         What is fitted: the head alone, low-rank adapters in the encoder [3]_, or all
-        of the encoder. For participants the encoder is the level over trials, where
+        of the encoder. For participants the encoder is the participant encoder, where
         the weights have one.
     head : str | estimator
         What is fitted to the features: ``"ridge"`` is
         :class:`~mne_megfm.estimators.RidgeHead`; the name of a plug-in, made with
         ``random_state`` if it takes that; or a regressor of scikit-learn.
-    unit : {"auto", "epoch", "participant"}
+    sample : {"auto", "epoch", "participant"}
         What has a label, see :class:`~mne_megfm.MEGFMTransformer`.
     pooling : str | callable
         How tokens become features.
-    frontend : str | callable
+    sensor_mapping : str | callable
         How recordings reach the model's array.
     backbone : str
         The network to start from when ``weights=None``.
@@ -53,20 +53,20 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     lr : float | None
         Learning rate of the head and the last layer; None takes 1e-3 for ``"lora"``
         and 1e-4 for ``"finetune"``.
-    lr_decay : float
+    layer_decay : float
         Factor on the learning rate from each layer to the one before it.
     n_rows : int
         Epochs or windows of each state that a participant is seen through in an epoch
-        of fine-tuning, drawn anew each time; with a level over trials, the fewest.
-    valid_fraction : float
+        of fine-tuning, drawn anew each time; with a participant encoder, the fewest.
+    validation_fraction : float
         Share of participants of the training data that fine-tuning is stopped by.
     patience : int
         Fine-tuning stops after so many epochs without a lower held-out loss.
     batch_size : int
         Windows that are encoded or trained on at a time.
     device : str
-        ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one. The level over
-        trials is small, and stays on the CPU.
+        ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one. The
+        participant encoder is small, and stays on the CPU.
     bf16 : bool
         Whether to compute in bfloat16 where that is safe.
     random_state : int | RandomState | None
@@ -84,7 +84,7 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
         The fine-tuned network: encoder and head.
     history_ : DataFrame
         Losses of fine-tuning; epoch 0 is a linear head on the frozen encoder.
-    unit_ : {"epoch", "participant"}
+    sample_ : {"epoch", "participant"}
         What has a label.
 
     See Also
@@ -94,7 +94,7 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
 
     Notes
     -----
-    Of a state that a participant lacks, the level over trials tells what it expects
+    Of a state that a participant lacks, the participant encoder tells what it expects
     from the other states; weights without a level take the mean of the training data.
     What is missing is marked.
 

@@ -2,30 +2,447 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
+import torch
+from mne.utils import warn
 from numpy.typing import NDArray
-from sklearn.base import TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ..inputs import Recordings
-from ..models import ModelConfig
-from ..pretraining import (
+from ..inputs import Recordings, as_recordings
+from ..inputs.windows import RowForm, check_forms
+from ..models import (
+    ModelConfig,
     RandomMasking,
     SpaceBlockMasking,
     TimeBlockMasking,
+    fit_token_projection,
     masked_r2,
 )
-from ._base import BaseMEGFM
-from ._describing import DescribesParticipants
-from ._extraction import gather_windows
-from ._row_form import check_forms
-from ._verbosity import use_verbose
+from ..participants.aggregation import Description, ParticipantPooling
+from ..participants.features import (
+    ParticipantDescription,
+    ParticipantEncoderFeatures,
+    describe_people,
+    read_people,
+)
+from ..plugins import get, resolve
+from ..utils.validation import use_verbose
+from ..weights import (
+    delete_participant_encoder,
+    save_checkpoint,
+    save_participant_encoder,
+    weights_path,
+)
+from ._initialization import (
+    find_device,
+    random_fields,
+    random_participant_encoder,
+    start_model,
+    start_participant_encoder,
+)
+from .extraction import RowTokens, gather_windows, iter_row_tokens
+
+_AXES_WINDOWS = 2000
+#: Parameters that the model depends on, besides ``random_state``.
+_OF_MODEL = (
+    "weights",
+    "sensor_mapping",
+    "pooling",
+    "backbone",
+    "config",
+    "aggregation",
+    "device",
+    "max_epochs",
+)
+_OF_PRETRAINING = (
+    "masking",
+    "mask_ratio",
+    "objective",
+    "lr",
+    "validation_fraction",
+    "patience",
+)
+
+
+class BaseMEGFM(BaseEstimator):
+    """An estimator around a masked-signal transformer.
+
+    Subclasses have the parameters of
+    :class:`~mne_megfm.estimators.MEGFMTransformer`.
+    """
+
+    def _fit_model(self, recordings: Recordings) -> None:
+        """Load or draw weights, and pretrain where that is asked for."""
+        key = self._model_key()
+        for kind, part in (
+            ("backbones", self.backbone),
+            ("maskings", self.masking),
+            ("objectives", self.objective),
+        ):
+            # a wrong name is an error also where nothing uses it
+            (get if isinstance(part, str) else resolve)(kind, part)
+        self.sensor_mapping_ = resolve("sensor_mappings", self.sensor_mapping)
+        self.pooling_ = resolve("poolings", self.pooling)
+        device = find_device(self.device)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        model, training = start_model(
+            self.weights, self.sensor_mapping_, self.backbone, self.config, seed
+        )
+        untrained = self.weights is None and not self.max_epochs
+        if untrained:
+            # nothing is learnt from X: a network at its random start
+            fields = random_fields(self.sensor_mapping_, model.config, seed)
+            fit_token_projection(model, fields, len(fields), seed=seed)
+            training = {"untrained": {"seed": seed}}
+        self.participant_encoder_, seen = None, None
+        if self.aggregation != "mean_std" and untrained:
+            self.participant_encoder_ = random_participant_encoder(
+                fields, model.config, seed
+            )
+            seen = training
+        elif self.aggregation != "mean_std" and self.weights is not None:
+            self.participant_encoder_, seen = start_participant_encoder(
+                self.weights, model
+            )
+        if self.aggregation == "encoder" and self.participant_encoder_ is None:
+            raise ValueError(
+                "Expected weights with a participant encoder for aggregation="
+                f"'encoder', got weights={self.weights!r} (max_epochs="
+                f"{self.max_epochs}), which have none; use aggregation='auto' for means and standard deviations "
+                "over trials."
+            )
+        self.model_ = model.to(device)
+        self.config_ = model.config
+        self.history_ = None
+        if self.max_epochs:
+            training = training | self._train(recordings, seed)
+        if self.participant_encoder_ is not None:
+            training = training | {"level": seen}
+        self.provenance_ = training
+        self._loaded_for = key
+
+    def _model_key(self) -> str:
+        """Hash what the model depends on, besides the data of pretraining."""
+        values = [getattr(self, name) for name in _OF_MODEL]
+        if isinstance(self.random_state, np.random.RandomState):
+            values.append(id(self.random_state))  # drawing from it changes it
+        else:
+            values.append(self.random_state)
+        if self.weights is not None:
+            try:
+                stat = (weights_path(self.weights) / "config.json").stat()
+                values += [stat.st_mtime_ns, stat.st_size]
+            except OSError:
+                pass  # loading will say what is wrong
+        return joblib.hash(values)
+
+    def _warn_unused(self, unit: str) -> None:
+        """Name parameters that were set and have no effect."""
+        has_encoder = unit == "participant" and self.participant_encoder_ is not None
+        idle = {
+            "max_epochs=0": () if self.max_epochs else _OF_PRETRAINING,
+            "weights that bring their own": ("backbone",) if self.weights else (),
+            "participants described by the participant encoder, which reads signals "
+            "(aggregation='mean_std' pools tokens)": ("pooling",)
+            if has_encoder
+            else (),
+            "rows that the participant encoder does not describe": ()
+            if has_encoder
+            else ("append_evoked",),
+            "a row an epoch": () if unit == "participant" else ("aggregation",),
+        }
+        defaults = inspect.signature(type(self)).parameters
+        found = [
+            f"{', '.join(changed)} with {reason}"
+            for reason, names in idle.items()
+            if (changed := [n for n in names if self._differs(n, defaults[n].default)])
+        ]
+        if found:
+            warn(f"Parameters that are set have no effect: {'; '.join(found)}.")
+
+    def _differs(self, name: str, default: Any) -> bool:
+        value = getattr(self, name)
+        return value is not default and not (
+            isinstance(value, type(default)) and value == default
+        )
+
+    def _train(self, recordings: Recordings, seed: int) -> dict:
+        # inference loads no training code
+        from ..pretraining import pretrain
+
+        windows = gather_windows(
+            recordings, self.sensor_mapping_, self.config_, self.batch_size
+        )
+        named = isinstance(self.masking, str)
+        self.history_ = pretrain(
+            self.model_,
+            windows,
+            self._region_pos(),
+            masking=resolve(
+                "maskings",
+                self.masking,
+                **({"mask_ratio": self.mask_ratio} if named else {}),
+            ),
+            objective=resolve("objectives", self.objective),
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            validation_fraction=self.validation_fraction,
+            patience=self.patience,
+            bf16=self.bf16,
+            seed=seed,
+        )
+        if self.weights is None:
+            fit_token_projection(self.model_, windows, _AXES_WINDOWS, seed=seed)
+        n_epochs = len(self.history_.epoch)
+        seen = {"windows": len(windows), "rows": recordings.n_rows}
+        return {"fitted_on": {**seen, "epochs": n_epochs, "seed": seed}}
+
+    def _recordings(self, X: Any) -> Recordings:
+        return as_recordings(
+            X,
+            window=self.window,
+            overlap=self.overlap,
+            reject_by_annotation=self.reject_by_annotation,
+        )
+
+    def _region_pos(self) -> torch.Tensor:
+        return torch.from_numpy(np.array(self.sensor_mapping_.array.region_pos))
+
+    def _row_tokens(self, recordings: Recordings) -> Iterator[RowTokens]:
+        return iter_row_tokens(
+            recordings,
+            self.sensor_mapping_,
+            self.model_,
+            batch_size=self.batch_size,
+            bf16=self.bf16,
+        )
+
+    def _pool(self, tokens: torch.Tensor, recorded: torch.Tensor) -> np.ndarray:
+        device = self.model_.kernel.device
+        with torch.inference_mode():
+            pooled = self.pooling_(tokens.to(device), recorded.to(device), self.model_)
+        return pooled.cpu().numpy()
+
+    def save_pretrained(
+        self, directory: str | os.PathLike, *, overwrite: bool = False
+    ) -> Path:
+        """Write the model for ``MEGFMTransformer(weights=directory)``.
+
+        Parameters
+        ----------
+        directory : path-like
+            The folder; made if it does not exist.
+        overwrite : bool
+            Whether an existing checkpoint may be replaced.
+
+        Returns
+        -------
+        directory : Path
+            The folder.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder has files and ``overwrite`` is False.
+        """
+        check_is_fitted(self, "model_")
+        card = (
+            "# Weights for mne-megfm\n\nWritten by `MEGFMTransformer.save_pretrained`. "
+            "What they have seen:\n\n```json\n"
+            f"{json.dumps(self.provenance_, indent=2)}\n```\n\n"
+            "Not for diagnosis.\n"
+        )
+        path = save_checkpoint(
+            directory,
+            self.model_,
+            card=card,
+            training=self.provenance_,
+            overwrite=overwrite,
+        )
+        if self.participant_encoder_ is None:
+            delete_participant_encoder(path)
+        else:
+            save_participant_encoder(
+                path,
+                self.participant_encoder_,
+                self.model_.kernel,
+                self.provenance_["level"],
+            )
+        return path
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        model = state.get("model_")
+        if model is not None and next(model.parameters()).device.type != "cpu":
+            # a pickle must open where there is no GPU
+            state = state | {"model_": copy.deepcopy(model).cpu()}
+        return state
+
+
+class DescribesParticipants:
+    """The part of a transformer that makes one row of each participant.
+
+    Participants are described by the participant encoder where there is one, and by
+    statistics of their rows otherwise.
+    """
+
+    def _describe(
+        self, recordings: Recordings
+    ) -> list[Description] | list[ParticipantDescription]:
+        return self._describe_states(self._read(recordings))
+
+    def _read(self, recordings: Recordings) -> list[dict[str, Any]]:
+        """Read what there is to know of each state of each participant by itself."""
+        if self.participant_encoder_ is not None:
+            return read_people(
+                self.participant_encoder_,
+                recordings,
+                self.sensor_mapping_,
+                self.config_,
+                self.batch_size,
+            )
+        forms: list[RowForm | None] = [None] * recordings.n_rows
+        for recording in recordings:
+            form = RowForm.of(recording, self.config_)
+            for row in recording.index:
+                forms[row] = form
+        parts = (
+            (part.row, self._pool(part.tokens, part.recorded))
+            for part in self._row_tokens(recordings)
+        )
+        return ParticipantPooling().describe(recordings, forms, parts)
+
+    def _describe_states(
+        self, people: list[dict[str, Any]]
+    ) -> list[Description] | list[ParticipantDescription]:
+        """Describe participants from what `_read` gave, of any states together."""
+        if self.participant_encoder_ is None:
+            return people
+        return describe_people(
+            self.participant_encoder_, people, evoked=self.append_evoked
+        )
+
+    def _read_states(self, X: Any) -> list[dict[str, Any]]:
+        """Do the slow part of `describe`, from which states can be put together."""
+        recordings = self._recordings(X)
+        if getattr(self, "_loaded_for", None) != self._model_key():
+            self._fit_model(recordings)
+            self._warn_unused("participant")
+        return self._read(recordings)
+
+    def _fit_participants(self, descriptions: list[Description]) -> None:
+        if self.participant_encoder_ is not None:
+            self._participants = ParticipantEncoderFeatures(
+                self.participant_encoder_
+            ).fit(descriptions)
+            # rows may have any length: what follows the stimulus counts
+            self.n_patches_ = {}
+        else:
+            self._participants = ParticipantPooling().fit(descriptions)
+            forms = self._participants.forms
+            self.n_patches_ = {state: form.n_patches for state, form in forms.items()}
+        self.states_ = self._participants.states
+
+    def _is_frozen(self) -> bool:
+        return self.max_epochs == 0
+
+    @available_if(_is_frozen)
+    @use_verbose
+    def describe(self, X: Any) -> list[Description]:
+        """Describe participants by frozen weights, each by itself.
+
+        With `fit_described` and `transform_described` this is `fit` and `transform`
+        in two parts: the first is slow and depends on one participant alone, so that
+        it is done once for all folds of a cross-validation. The first call loads the
+        weights.
+
+        Parameters
+        ----------
+        X : list of Epochs | list of dict
+            The participants.
+
+        Returns
+        -------
+        descriptions : list of dict
+            For each participant, from state to its description.
+
+        See Also
+        --------
+        mne_megfm.evaluation.compare : Takes descriptions, as do `learning_curve` and
+            `state_importance`.
+        """
+        return self._describe_states(self._read_states(X))
+
+    @available_if(_is_frozen)
+    def fit_described(
+        self, descriptions: list[Description], y: Any = None
+    ) -> DescribesParticipants:
+        """Learn what `fit` learns from participants besides their weights.
+
+        Parameters
+        ----------
+        descriptions : list of dict
+            What `describe` gave for the training participants.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : DescribesParticipants
+            The transformer, with states and fills of these participants.
+
+        Raises
+        ------
+        NotFittedError
+            If `describe` was not called before.
+        ValueError
+            If a parameter of the model was changed since.
+        """
+        check_is_fitted(
+            self, "model_", msg="Call describe(X), which loads the weights, first."
+        )
+        if self._loaded_for != self._model_key():
+            raise ValueError(
+                "Expected descriptions by the present parameters, got other parameters "
+                "of the model since describe(X) was called; call it again."
+            )
+        self.sample_ = "participant"
+        self._fit_participants(descriptions)
+        return self
+
+    @available_if(_is_frozen)
+    def transform_described(
+        self, descriptions: list[Description]
+    ) -> NDArray[np.float32]:
+        """Turn descriptions into features.
+
+        Parameters
+        ----------
+        descriptions : list of dict
+            What `describe` gave.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_participants, n_features_out)
+            As `transform` gives.
+        """
+        check_is_fitted(self, "_participants")
+        return self._participants.transform(descriptions)
 
 
 class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
@@ -41,20 +458,20 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     weights : str | path-like | None
         Name of bundled weights, a folder written by `save_pretrained`, or None to
         start from random weights.
-    unit : {"auto", "epoch", "participant"}
+    sample : {"auto", "epoch", "participant"}
         What a row is. ``"epoch"``: an epoch, a window of a Raw, an Evoked.
         ``"participant"``: an element of the list, from all its epochs and windows.
         ``"auto"`` is settled by `fit`: participants if ``X`` is a list and any
         element has several rows, epochs otherwise.
     pooling : str | callable
-        How tokens become features: ``"compact"`` (where, when, and the leading axes
+        How tokens become features: ``"projection"`` (where, when, and the leading axes
         of each token), ``"tokens"`` (everything), ``"time"``, ``"space"``,
-        ``"mean"``, or an instance, see :mod:`mne_megfm.models`. The level over trials
+        ``"mean"``, or an instance, see :mod:`mne_megfm.models`. The participant encoder
         does not pool tokens.
-    participants : {"auto", "level", "statistics"}
-        How a participant's rows become one. ``"level"``: by the level over trials
+    aggregation : {"auto", "encoder", "mean_std"}
+        How a participant's rows become one. ``"encoder"``: by the participant encoder
         that comes with the weights, see Notes, or, without weights, by one that has
-        seen nobody. ``"statistics"``: mean and standard deviation of pooled rows.
+        seen nobody. ``"mean_std"``: mean and standard deviation of pooled rows.
         ``"auto"``: the level where there is one; there is none beside an encoder that
         is pretrained from random weights in `fit`.
     append_evoked : bool
@@ -69,7 +486,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         Share that a masking given by name hides.
     objective : str | callable
         Loss of the reconstruction: ``"huber+logspec"`` or an instance.
-    frontend : str | callable
+    sensor_mapping : str | callable
         How recordings reach the model's array: ``"canonical"`` or an instance.
     backbone : str
         The network to start from when ``weights=None``.
@@ -85,7 +502,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         Windows that are encoded or trained on at a time.
     lr : float
         Highest learning rate of pretraining.
-    valid_fraction : float
+    validation_fraction : float
         Share of recordings (list elements; otherwise rows) held out in pretraining.
     patience : int | None
         Pretraining stops after so many epochs without a better held-out loss.
@@ -105,9 +522,9 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         The network, in evaluation mode.
     config_ : ModelConfig
         Its sizes.
-    level_ : ParticipantTransformer | None
-        The level over trials; None if participants are described by statistics.
-    unit_ : {"epoch", "participant"}
+    participant_encoder_ : ParticipantTransformer | None
+        The participant encoder; None if participants are described by statistics.
+    sample_ : {"epoch", "participant"}
         What a row is.
     n_patches_ : int | dict
         Patches in a row; for participants by statistics, by state; empty for the
@@ -116,7 +533,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         States that participants were described by, sorted; for participants only.
     history_ : History | None
         Losses of pretraining in `fit`.
-    training_ : dict
+    provenance_ : dict
         What the weights had seen, from their checkpoint and from `fit`.
 
     See Also
@@ -138,7 +555,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
 
     Pooled tokens are centred on the mean token at their place in training.
 
-    The level over trials knows a trial by the canonical signal that follows the
+    The participant encoder knows a trial by the canonical signal that follows the
     stimulus (time 0 of Epochs) and by its spectrum, in order, and a participant by a
     token over all of them. Features are measures of the responses of each state (size,
     strength, habituation, recovery after a pause) and of the spectrum, where the token
@@ -168,15 +585,15 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
 
     _parameter_constraints: dict = {
         "weights": [str, os.PathLike, None],
-        "unit": [StrOptions({"auto", "epoch", "participant"})],
+        "sample": [StrOptions({"auto", "epoch", "participant"})],
         "pooling": [str, callable],
-        "participants": [StrOptions({"auto", "level", "statistics"})],
+        "aggregation": [StrOptions({"auto", "encoder", "mean_std"})],
         "append_evoked": ["boolean"],
         "max_epochs": [Interval(Integral, 0, None, closed="left")],
         "masking": [str, callable],
         "mask_ratio": [Interval(Real, 0, 1, closed="neither")],
         "objective": [str, callable],
-        "frontend": [str, callable],
+        "sensor_mapping": [str, callable],
         "backbone": [str],
         "config": [dict, ModelConfig, None],
         "window": [Interval(Real, 0, None, closed="neither")],
@@ -184,7 +601,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         "reject_by_annotation": ["boolean"],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
-        "valid_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "patience": [Interval(Integral, 1, None, closed="left"), None],
         "device": [str],
         "bf16": ["boolean"],
@@ -196,15 +613,15 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         self,
         weights: str | os.PathLike | None = "megfm-tiny",
         *,
-        unit: str = "auto",
-        pooling: str | Callable = "compact",
-        participants: str = "auto",
+        sample: str = "auto",
+        pooling: str | Callable = "projection",
+        aggregation: str = "auto",
         append_evoked: bool = False,
         max_epochs: int = 0,
         masking: str | Callable = "mixed",
         mask_ratio: float = 0.8,
         objective: str | Callable = "huber+logspec",
-        frontend: str | Callable = "canonical",
+        sensor_mapping: str | Callable = "canonical",
         backbone: str = "masked-transformer",
         config: dict | ModelConfig | None = None,
         window: float = 1.0,
@@ -212,7 +629,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         reject_by_annotation: bool = True,
         batch_size: int = 64,
         lr: float = 1e-3,
-        valid_fraction: float = 0.1,
+        validation_fraction: float = 0.1,
         patience: int | None = None,
         device: str = "cpu",
         bf16: bool = False,
@@ -220,15 +637,15 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         verbose: bool | str | int | None = None,
     ) -> None:
         self.weights = weights
-        self.unit = unit
+        self.sample = sample
         self.pooling = pooling
-        self.participants = participants
+        self.aggregation = aggregation
         self.append_evoked = append_evoked
         self.max_epochs = max_epochs
         self.masking = masking
         self.mask_ratio = mask_ratio
         self.objective = objective
-        self.frontend = frontend
+        self.sensor_mapping = sensor_mapping
         self.backbone = backbone
         self.config = config
         self.window = window
@@ -236,7 +653,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         self.reject_by_annotation = reject_by_annotation
         self.batch_size = batch_size
         self.lr = lr
-        self.valid_fraction = valid_fraction
+        self.validation_fraction = validation_fraction
         self.patience = patience
         self.device = device
         self.bf16 = bf16
@@ -276,9 +693,9 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     def _fit(self, recordings: Recordings) -> NDArray[np.float32] | None:
         """Fit; give the features where finding them is part of it."""
         self._fit_model(recordings)
-        self.unit_ = self._settle_unit(recordings)
-        self._warn_unused(self.unit_)
-        if self.unit_ == "participant":
+        self.sample_ = self._settle_unit(recordings)
+        self._warn_unused(self.sample_)
+        if self.sample_ == "participant":
             descriptions = self._describe(recordings)
             self._fit_participants(descriptions)
             return self._participants.transform(descriptions)
@@ -289,8 +706,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         return None
 
     def _settle_unit(self, recordings: Recordings) -> str:
-        if self.unit != "auto":
-            return self.unit
+        if self.sample != "auto":
+            return self.sample
         several = recordings.is_list and (recordings.rows_per_element > 1).any()
         return "participant" if several else "epoch"
 
@@ -341,15 +758,15 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         return self._transform(recordings) if features is None else features
 
     def _transform(self, recordings: Recordings) -> NDArray[np.float32]:
-        if self.unit_ == "participant":
+        if self.sample_ == "participant":
             return self._participants.transform(self._describe(recordings))
         several = np.flatnonzero(recordings.rows_per_element > 1)
         if recordings.is_list and len(several):
             raise ValueError(
                 "Expected list elements of one epoch each, as fitted "
-                f"(unit_='epoch'), got {recordings.rows_per_element[several[0]]} in "
+                f"(sample_='epoch'), got {recordings.rows_per_element[several[0]]} in "
                 f"element {several[0]}; concatenate the epochs, or fit with "
-                "unit='participant' to get a row an element."
+                "sample='participant' to get a row an element."
             )
         check_forms(recordings, self.config_, self._form)
         out: NDArray[np.float32] | None = None
@@ -378,7 +795,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         """
         check_is_fitted(self, "model_")
         config = self.config_
-        if self.unit_ == "participant" and self.level_ is not None:
+        if self.sample_ == "participant" and self.participant_encoder_ is not None:
             return np.array(self._participants.names(), dtype=object)
 
         def names(n_patches: int) -> list[str]:
@@ -387,7 +804,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
                 config.n_regions, n_patches, config.d_model, seconds
             )
 
-        if self.unit_ == "participant":
+        if self.sample_ == "participant":
             return np.array(self._participants.names(names), dtype=object)
         return np.array(names(self.n_patches_), dtype=object)
 
@@ -421,7 +838,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         """
         check_is_fitted(self, "model_")
         windows = gather_windows(
-            self._recordings(X), self.frontend_, self.config_, self.batch_size
+            self._recordings(X), self.sensor_mapping_, self.config_, self.batch_size
         )
         data, n_valid = windows.take(np.arange(len(windows)))
         errors = [

@@ -1,16 +1,19 @@
-"""What results are without anything to find, and whether one is told from that."""
+"""What chance gives: permuted labels, and verdicts in words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from ._folds import Fold, rare_states, split_participants
 from ._intervals import inflation_of
 from ._metrics import bounds_of, greater_is_better
+from ._samples import Samples
 
 #: With fewer participants of a class, a result above chance is called preliminary.
 FEW = 20
@@ -242,3 +245,47 @@ def null_in_words(metric: str, n_permutations: int) -> str:
     else:
         by += " of each fold, enlarged as folds share training participants"
     return f"The range by chance holds 95 % and is by {by}."
+
+
+# how often labels are permuted before that is given up
+_N_TRIALS = 100
+
+
+def permute_labels(
+    samples: Samples,
+    states: Sequence[set[str]],
+    cv: Any,
+    classify: bool,
+    rng: np.random.Generator,
+) -> tuple[NDArray, list[Fold]]:
+    """Permute labels, until they can be learnt from on the first repeat of folds.
+
+    Folds follow labels where they are stratified. Elements of a participant who has one
+    label keep one.
+
+    Raises
+    ------
+    ValueError
+        If no permutation leaves all classes and states in all training folds.
+    """
+    y, groups = samples.y, np.arange(len(samples))
+    if samples.groups is not None:
+        _, first = np.unique(samples.groups, return_index=True)
+        if np.array_equal(y[first][samples.groups], y):
+            y, groups = y[first], samples.groups
+    why = None
+    for _ in range(_N_TRIALS):
+        permuted = rng.permutation(y)[groups]
+        try:
+            folds = split_participants(samples, permuted, cv, classify)
+        except ValueError as error:  # a class is missing in training
+            why = error
+            continue
+        folds = [fold for fold in folds if fold.repeat == 0]
+        if not rare_states(states, folds):
+            return permuted, folds
+    raise ValueError(
+        f"Expected labels that can be permuted, got none in {_N_TRIALS} trials with "
+        "which each training fold has all classes and states; use fewer folds, or "
+        "n_permutations=0."
+    ) from why

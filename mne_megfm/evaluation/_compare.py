@@ -13,25 +13,31 @@ from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.multiclass import type_of_target
 
 from ..estimators import MEGFMClassifier, MEGFMRegressor, RidgeHead
-from ..estimators._given import check_count
+from ..estimators.given import check_count
+from ._chance import permute_labels
 from ._comparison import Comparison
-from ._folds import Fold, choose_cv, split_participants
-from ._frozen import FrozenFeatures, frozen_step
-from ._metrics import find_metrics
-from ._permuting import permute_labels
+from ._folds import (
+    Fold,
+    choose_cv,
+    exclude_rare_states,
+    find_states,
+    split_participants,
+)
+from ._metrics import find_metrics, order_classes
 from ._pipelines import default_pipelines
-from ._positive import order_classes
-from ._running import make_task, parallel, run
-from ._samples import Samples, gather
-from ._seen import fitted_before
-from ._states import exclude_rare_states, find_states
-from ._tables import (
+from ._running import (
+    FrozenFeatures,
     count_participants,
     fold_table,
+    frozen_step,
+    make_task,
+    parallel,
     permutation_table,
     prediction_table,
+    run,
     trivial_table,
 )
+from ._samples import Samples, fitted_before, gather
 
 # more classes than this are numbers to predict
 _MOST_CLASSES = 10
@@ -223,7 +229,7 @@ def compare(
         predictions=prediction_table(work, results[:n], samples),
         permutations=permutation_table(permuted, results[n:], len(chosen)),
         excluded=samples.excluded_table(),
-        weights_seen={
+        provenance={
             task.name: found[0].seen
             for task, found in zip(work, results[:n], strict=True)
         },
@@ -362,7 +368,7 @@ def _part(pipeline: BaseEstimator) -> BaseEstimator:
     """Part a frozen encoder from its head, so that it describes but once."""
     if not isinstance(pipeline, MEGFMClassifier | MEGFMRegressor):
         return pipeline
-    frozen = pipeline.strategy == "probe" and pipeline.unit != "epoch"
+    frozen = pipeline.strategy == "probe" and pipeline.sample != "epoch"
     return pipeline.to_pipeline() if frozen else pipeline
 
 

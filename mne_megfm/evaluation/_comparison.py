@@ -11,10 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ._chance import judge, listed_counts, null_in_words, null_summary
-from ._intervals import mean_and_interval
+from ._intervals import corrected_interval, corrected_t_test, mean_and_interval
 from ._metrics import is_defined, label_of, metrics_of
-from ._seen import WeightsSeen
-from ._statistics import corrected_interval, corrected_t_test
+from ._samples import WeightsSeen
 
 _NOTE = (
     "Intervals of means are the wider of those of folds and of participants; those of "
@@ -44,7 +43,7 @@ class Comparison:
     excluded : DataFrame
         What was left out: ``kind`` (participant, recording or pipeline), ``name``
         and ``reason``.
-    weights_seen : dict
+    provenance : dict
         From pipeline to what its weights had seen before and in ``fit``: a dict of
         all that is known, which shows the main things when printed. None for pipelines
         without weights.
@@ -72,7 +71,7 @@ class Comparison:
     predictions: pd.DataFrame
     permutations: pd.DataFrame
     excluded: pd.DataFrame
-    weights_seen: dict
+    provenance: dict
     metrics: list[str]
     reference: str
     labels: dict[str, int]
@@ -289,7 +288,7 @@ class Comparison:
                 for row in self.excluded.rename(columns={"name": "name_"}).itertuples()
             )
             notes.append(f"Left out: {listed}.")
-        for name, seen in self.weights_seen.items():
+        for name, seen in self.provenance.items():
             if seen and with_weights:
                 notes.append(f"Weights of {name} had seen: {seen!r}")
         return notes
@@ -297,7 +296,7 @@ class Comparison:
     def _seen_table(self) -> pd.DataFrame:
         """List what weights had seen, those of pipelines that share them once."""
         pipelines: dict[str, list[str]] = {}
-        for name, seen in self.weights_seen.items():
+        for name, seen in self.provenance.items():
             for part in WeightsSeen(seen or {}).parts():
                 pipelines.setdefault(part, []).append(name)
         rows = [(", ".join(names), part) for part, names in pipelines.items()]

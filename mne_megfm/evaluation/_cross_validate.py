@@ -13,28 +13,29 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
-from ..estimators._labels import check_groups, find_missing, listed
+from ..utils.validation import check_groups, find_missing, listed
 from ._chance import (
     FOR_A_RANGE,
     judge,
     listed_counts,
     null_in_words,
     null_summary,
+    permute_labels,
 )
 from ._folds import repeated_folds, split_participants
 from ._intervals import mean_and_interval
-from ._metrics import find_metrics, label_of, undefined
-from ._permuting import permute_labels
-from ._positive import order_classes
-from ._running import Task, parallel, run
-from ._samples import Samples
-from ._tables import (
+from ._metrics import find_metrics, label_of, order_classes, undefined
+from ._running import (
+    Task,
     count_participants,
     fold_table,
+    parallel,
     permutation_table,
     prediction_table,
+    run,
     trivial_table,
 )
+from ._samples import Samples
 
 
 @dataclass(repr=False)

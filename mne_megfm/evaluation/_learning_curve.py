@@ -15,25 +15,20 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
 from ._chance import judge, listed_counts, null_in_words, null_summary
-from ._compare import (
-    applicable,
-    by_repeat,
-    choose_classes,
-    choose_pipelines,
-    describe,
-)
-from ._folds import Fold, choose_cv, split_participants
+from ._compare import applicable, by_repeat, choose_classes, choose_pipelines, describe
+from ._folds import Fold, choose_cv, exclude_rare_states, split_participants
 from ._intervals import mean_and_interval
 from ._metrics import find_metrics, label_of
-from ._running import make_task, parallel, run
-from ._samples import Samples, gather
-from ._states import exclude_rare_states
-from ._tables import (
+from ._running import (
     count_participants,
     fold_table,
+    make_task,
+    parallel,
     prediction_table,
+    run,
     trivial_table,
 )
+from ._samples import Samples, gather
 
 
 @dataclass(repr=False)

@@ -5,27 +5,21 @@ recording, or an average. A *window* is what a model sees: a piece of a row on
 the canonical array, at the model's sampling rate.
 """
 
-from ._collect import as_recordings
-from ._recordings import Recording, Recordings
-from ._resampling import rate_ratio
-from ._samples import MEGSamples
-from ._windows import (
-    WindowBlock,
-    centre_windows,
-    iter_windows,
-    row_length,
-    window_starts,
-)
+import lazy_loader as lazy
 
-__all__ = [
-    "MEGSamples",
-    "Recording",
-    "Recordings",
-    "WindowBlock",
-    "as_recordings",
-    "centre_windows",
-    "iter_windows",
-    "rate_ratio",
-    "row_length",
-    "window_starts",
-]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "_recordings": ["Recording", "Recordings"],
+        "_samples": ["MEGSamples"],
+        "reading": ["as_recordings"],
+        "windows": [
+            "WindowBlock",
+            "centre_windows",
+            "iter_windows",
+            "rate_ratio",
+            "row_length",
+            "window_starts",
+        ],
+    },
+)

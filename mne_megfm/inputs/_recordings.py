@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from mne import Info, pick_types
 
-from ._checks import unit_scale
+from .checks import unit_scale
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,9 @@ import numpy as np
 from mne import pick_types
 from mne.utils import use_log_level
 
-from ._checks import check_window
-from ._collect import collect
-from ._reading import read_rows
 from ._recordings import Recording
+from .checks import check_window
+from .reading import collect, read_rows
 
 
 class MEGSamples:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import mne
 import numpy as np
@@ -11,29 +12,190 @@ import torch
 from mne.utils import _validate_type, verbose
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..estimators import MEGFMTransformer
-from ..estimators._extraction import window_blocks
+from ..estimators.extraction import window_blocks
 from ..inputs import Recordings, as_recordings
 from ..models import MaskedSignalTransformer
 from ..sensors import canonical_array
-from ._attention_maps import (
+from ._attention_scores import (
     region_places,
     sensor_info,
     spread_matrix,
     turned_heads,
     unit_vectors,
 )
-from ._encoder_attention import (
-    carried_between,
-    carried_norms,
-    encoder_attention,
-    rollout,
-)
+
+
+class LayerAttention(NamedTuple):
+    """What a layer's attention did with some windows.
+
+    Parameters
+    ----------
+    weights : Tensor, shape (n, n_heads, n_tokens, n_tokens)
+        Share of each token (last axis) in what each token (the axis before) receives.
+        Rows sum to 1.
+    values : Tensor, shape (n, n_heads, n_tokens, d_model)
+        What each token hands on through each head, after the output projection but
+        without its bias: ``weights @ values``, summed over heads, plus the bias is
+        the layer's attention output (Kobayashi et al. 2020, eq. 5).
+    """
+
+    weights: Tensor
+    values: Tensor
+
+
+def encoder_attention(
+    model: MaskedSignalTransformer,
+    windows: Tensor,
+    n_valid: Tensor,
+    layers: Sequence[int],
+) -> list[LayerAttention]:
+    """Compute the attention of layers of the encoder.
+
+    The network runs as it is, with its fused attention; hooks keep what the attention
+    of each layer is given, and weights are computed from that. So nothing that is
+    predicted changes by looking.
+
+    Parameters
+    ----------
+    model : MaskedSignalTransformer
+        The network, in evaluation mode.
+    windows : Tensor, shape (n, n_sensors, n_times)
+        Canonical field in tesla.
+    n_valid : Tensor of int, shape (n,)
+        Recorded samples, in as many patches in each window. Patches after these are
+        padding, which the encoder does not see.
+    layers : sequence of int
+        Which layers.
+
+    Returns
+    -------
+    found : list of LayerAttention
+        In the order of ``layers``. Token ``region * n_patches + patch`` is the region
+        during the patch, of the patches that are recorded.
+    """
+    given: dict[nn.Module, Tensor] = {}
+
+    def keep(module: nn.Module, args: tuple[Any, ...]) -> None:
+        given[module] = args[0]
+
+    parts = [model.blocks[layer].attention for layer in layers]
+    hooks = [part.register_forward_pre_hook(keep) for part in parts]
+    try:
+        with torch.inference_mode():
+            model.encode(windows, n_valid, n_layers=len(model.blocks))
+            return [_recompute(part, given[part]) for part in parts]
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _recompute(attention: nn.Module, tokens: Tensor) -> LayerAttention:
+    """Compute weights and values of one layer from its input."""
+    n, n_tokens, d_model = tokens.shape
+    n_heads = attention.n_heads
+    size = d_model // n_heads
+    parts = attention.qkv(tokens).view(n, n_tokens, 3, n_heads, size)
+    query, key, value = parts.permute(2, 0, 3, 1, 4)
+    weights = ((query @ key.transpose(-1, -2)) * size**-0.5).softmax(-1)
+    # through the layer itself, whatever it is made of: each head with the others at 0
+    apart = torch.zeros(n, n_heads, n_tokens, n_heads, size, device=tokens.device)
+    for head in range(n_heads):
+        apart[:, head, :, head] = value[:, head]
+    bias = attention.out(torch.zeros(d_model, device=tokens.device))
+    return LayerAttention(weights, attention.out(apart.flatten(-2)) - bias)
+
+
+def rollout(layers: list[LayerAttention], head: int | None) -> Tensor:
+    """Follow attention through the layers, half of it staying where it is.
+
+    Abnar and Zuidema (2020), section 3: the product of ``(A + I) / 2`` over layers.
+
+    Parameters
+    ----------
+    layers : list of LayerAttention
+        From the first layer on.
+    head : int | None
+        The head; None averages them in each layer.
+
+    Returns
+    -------
+    weights : Tensor, shape (n, n_tokens, n_tokens)
+        Share of each input token (last axis) in each token. Rows sum to 1.
+    """
+    total = None
+    for layer in layers:
+        weights = layer.weights.mean(1) if head is None else layer.weights[:, head]
+        stay = torch.eye(weights.shape[-1], device=weights.device)
+        step = (weights + stay) / 2
+        total = step if total is None else step @ total
+    return total
+
+
+def carried_norms(layer: LayerAttention, head: int | None) -> Tensor:
+    """Measure what attention carries: the norm of weight times value.
+
+    Kobayashi et al. (2020), eq. 6; heads are summed before the norm is taken.
+
+    Parameters
+    ----------
+    layer : LayerAttention
+        The layer.
+    head : int | None
+        One head alone; None takes all.
+
+    Returns
+    -------
+    norms : Tensor, shape (n, n_tokens, n_tokens)
+        Norm of what each token (last axis) hands to each.
+    """
+    weights, values = _heads(layer, head)
+    gram = torch.einsum("nhkd,ngkd->nhgk", values, values)
+    total = torch.einsum("nhqk,nhgk,ngqk->nqk", weights, gram, weights)
+    return total.clamp(min=0).sqrt()
+
+
+def carried_between(layer: LayerAttention, head: int | None, n_regions: int) -> Tensor:
+    """Measure what attention carries between regions within a patch.
+
+    As `carried_norms`, for those pairs of tokens alone, which are a tenth of all.
+
+    Parameters
+    ----------
+    layer : LayerAttention
+        The layer.
+    head : int | None
+        One head alone; None takes all.
+    n_regions : int
+        Regions of the array.
+
+    Returns
+    -------
+    norms : Tensor, shape (n, n_regions, n_regions, n_patches)
+        Norm of what each region (second axis of regions) hands to each.
+    """
+    weights, values = _heads(layer, head)
+    n, n_heads = weights.shape[:2]
+    weights = weights.reshape(
+        n, n_heads, n_regions, -1, n_regions, weights.shape[-1] // n_regions
+    )
+    same = weights.diagonal(dim1=3, dim2=5)
+    values = values.unflatten(2, (n_regions, -1))
+    gram = torch.einsum("nhktd,ngktd->nhgkt", values, values)
+    total = torch.einsum("nhqkt,nhgkt,ngqkt->nqkt", same, gram, same)
+    return total.clamp(min=0).sqrt()
+
+
+def _heads(layer: LayerAttention, head: int | None) -> tuple[Tensor, Tensor]:
+    if head is None:
+        return layer.weights, layer.values
+    return layer.weights[:, [head]], layer.values[:, [head]]
+
 
 #: The readings of attention.
-READINGS = ("between", "received", "norms", "rollout")
+ATTENTION_METHODS = ("between", "received", "norms", "rollout")
 
 
 @verbose
@@ -41,7 +203,7 @@ def attention(
     transformer: MEGFMTransformer,
     X: Any,
     *,
-    reading: str = "between",
+    method: str = "between",
     layer: int | None = -1,
     head: int | None = None,
     n_turns: int = 24,
@@ -58,7 +220,7 @@ def attention(
         The recordings, in tesla. Attention is averaged over the rows of each: the
         epochs, or the windows of a Raw. To see where the model attends in an average,
         pass the Evoked.
-    reading : {"between", "received", "norms", "rollout"}
+    method : {"between", "received", "norms", "rollout"}
         How attention is read.
 
         ``"between"``
@@ -142,7 +304,7 @@ def attention(
     (64, 10)
     """
     check_is_fitted(transformer, "model_")
-    layers = _check(transformer, reading, layer, head, n_turns)
+    layers = _check(transformer, method, layer, head, n_turns)
     _validate_type(info, (mne.Info, None), "info")
     recordings = as_recordings(
         X,
@@ -150,14 +312,14 @@ def attention(
         overlap=transformer.overlap,
         reject_by_annotation=transformer.reject_by_annotation,
     )
-    array = transformer.frontend_.array
-    places, used = region_places(array, reading == "between")
+    array = transformer.sensor_mapping_.array
+    places, used = region_places(array, method == "between")
     if n_turns == 1:
         rotations = np.eye(3)[None]
         matrices = np.eye(array.n_sensors, dtype=np.float32)[None]
     else:
         rotations, matrices = turned_heads(n_turns)
-    reader = _Reader(transformer.model_, reading, layers, head, torch.from_numpy(used))
+    reader = _Reader(transformer.model_, method, layers, head, torch.from_numpy(used))
     means = _mean_densities(transformer, recordings, reader, torch.from_numpy(matrices))
     out = []
     for recording, mean in zip(recordings, means, strict=True):
@@ -168,7 +330,7 @@ def attention(
         evoked = mne.EvokedArray(
             data,
             shown,
-            comment=f"attention ({reading})",
+            comment=f"attention ({method})",
             nave=len(recording.rows),
             verbose="error",
         )
@@ -181,15 +343,16 @@ def attention(
 
 def _check(
     transformer: MEGFMTransformer,
-    reading: str,
+    method: str,
     layer: int | None,
     head: int | None,
     n_turns: int,
 ) -> list[int]:
     """Check the parameters; give the layers that are read."""
-    if reading not in READINGS:
+    if method not in ATTENTION_METHODS:
         raise ValueError(
-            f"Expected reading to be one of {', '.join(READINGS)}, got {reading!r}."
+            f"Expected method to be one of {', '.join(ATTENTION_METHODS)}, "
+            f"got {method!r}."
         )
     config = transformer.config_
     for name, value, least, most in (
@@ -204,16 +367,16 @@ def _check(
             )
     if not isinstance(n_turns, Integral) or n_turns < 1:
         raise ValueError(f"Expected n_turns of 1 or more, got {n_turns!r}; 24 do well.")
-    if n_turns > 1 and transformer.frontend_.array is not canonical_array():
+    if n_turns > 1 and transformer.sensor_mapping_.array is not canonical_array():
         raise ValueError(
-            f"Expected n_turns=1 with the front end {transformer.frontend_!r}, got "
+            f"Expected n_turns=1 with the mapping {transformer.sensor_mapping_!r}, got "
             f"{n_turns}; heads are turned under the canonical array alone."
         )
     every = range(config.n_layers)
     if layer is None:
         return list(every)
     last = every[layer]
-    return list(range(last + 1)) if reading == "rollout" else [last]
+    return list(range(last + 1)) if method == "rollout" else [last]
 
 
 class _Reader:
@@ -223,8 +386,8 @@ class _Reader:
     ----------
     model : MaskedSignalTransformer
         The network.
-    reading : str
-        One of `READINGS`.
+    method : str
+        One of `ATTENTION_METHODS`.
     layers : list of int
         The layers to read.
     head : int | None
@@ -236,26 +399,26 @@ class _Reader:
     def __init__(
         self,
         model: MaskedSignalTransformer,
-        reading: str,
+        method: str,
         layers: list[int],
         head: int | None,
         used: Tensor,
     ) -> None:
-        self.model, self.reading, self.layers = model, reading, layers
+        self.model, self.method, self.layers = model, method, layers
         self.head, self.used = head, used
 
     def __call__(self, windows: Tensor, n_valid: Tensor) -> Tensor:
         """Give a density of shape (n, n_places, n_patches) with a mean of 1."""
         found = encoder_attention(self.model, windows, n_valid, self.layers)
         n_regions = self.model.config.n_regions
-        if self.reading == "between":
+        if self.method == "between":
             pairs = [carried_between(one, self.head, n_regions) for one in found]
             # both ways have the same place
             density = [part[:, self.used.to(part.device)] for part in pairs]
         else:
-            if self.reading == "rollout":
+            if self.method == "rollout":
                 weights = [rollout(found, self.head)]
-            elif self.reading == "norms":
+            elif self.method == "norms":
                 weights = [carried_norms(one, self.head) for one in found]
             elif self.head is None:
                 weights = [one.weights.mean(1) for one in found]
@@ -284,7 +447,7 @@ def _mean_densities(
     counts = [np.zeros(0) for _ in recordings]
     # a window is read in all turns at once
     size = max(1, transformer.batch_size // n_turns)
-    for block in window_blocks(recordings, transformer.frontend_, config, size):
+    for block in window_blocks(recordings, transformer.sensor_mapping_, config, size):
         data = torch.from_numpy(block.data)
         n_recorded = -(-block.n_valid // config.patch_length)
         for n_patches in np.unique(n_recorded):

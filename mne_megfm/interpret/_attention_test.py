@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..estimators import MEGFMTransformer
 from ._attention import attention
-from ._null import NullDistribution, check_permutations, null_distributions
+from ._refits import NullDistribution, check_permutations, null_distributions
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def attention_test(
     n_surrogates: int = 99,
     alpha: float = 0.05,
     seed: int = 0,
-    reading: str = "between",
+    method: str = "between",
     layer: int | None = -1,
     head: int | None = None,
     n_turns: int = 24,
@@ -121,7 +121,7 @@ def attention_test(
         Level of the thresholds.
     seed : int
         Seed of the surrogates.
-    reading : str
+    method : str
         See `attention`.
     layer : int | None
         See `attention`.
@@ -195,7 +195,7 @@ def attention_test(
             "same places, got None; pass the info of one of them."
         )
     rng = np.random.default_rng(seed)
-    reads = {"reading": reading, "layer": layer, "head": head}
+    reads = {"method": method, "layer": layer, "head": head}
     reads |= {"n_turns": n_turns, "info": info}
     maps = []
     for run in ProgressBar(range(1 + n_surrogates), mesg="Attention to surrogates"):

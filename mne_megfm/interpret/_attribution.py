@@ -14,15 +14,19 @@ from mne.utils import ProgressBar, _check_option, verbose
 from numpy.typing import NDArray
 
 from ..inputs import Recording, as_recordings
-from ..inputs._reading import read_rows
+from ..inputs.reading import read_rows
 from ._decision_map import GRADIENTS, METHODS
 from ._decisions import SplitPipeline, affine_head
-from ._gradients import iter_row_gradients, person_gradients
-from ._null import NullDistribution, null_distributions
+from ._gradients import (
+    PersonNetwork,
+    RowNetwork,
+    iter_row_gradients,
+    iter_rows,
+    own_info,
+    person_gradients,
+)
 from ._occlusion import Exchange, put, sensor_regions, takes_windows, time_blocks
-from ._person_network import PersonNetwork
-from ._refits import HeldOutScore, Refits
-from ._row_network import RowNetwork, iter_rows, own_info
+from ._refits import HeldOutScore, NullDistribution, Refits, null_distributions
 
 #: Peaks are at least so far apart (s).
 APART = 0.1

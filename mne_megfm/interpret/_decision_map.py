@@ -13,12 +13,17 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import Recording, as_recordings
-from ..inputs._reading import read_rows
+from ..inputs.reading import read_rows
 from ._decisions import SplitPipeline, decide, settle_target, split_pipeline
-from ._gradients import person_gradients, row_gradients
+from ._gradients import (
+    PersonNetwork,
+    RowNetwork,
+    iter_rows,
+    own_info,
+    person_gradients,
+    row_gradients,
+)
 from ._occlusion import occlusion_maps, takes_windows
-from ._person_network import PersonNetwork
-from ._row_network import RowNetwork, iter_rows, own_info
 
 GRADIENTS = ("smoothgrad", "integrated_gradients", "gradient", "gradient_x_input")
 METHODS = ("pattern", "occlusion", *GRADIENTS)
@@ -84,7 +89,7 @@ def decision_map(
     ValueError
         If the method is unknown or does not fit the pipeline or the recording; if
         there is more than one participant, or one without a state with stimuli, or
-        participants are not described by the level over trials.
+        participants are not described by the participant encoder.
 
     See Also
     --------
@@ -123,7 +128,7 @@ def decision_map(
 
     Of a participant, gradients are those with respect to a change that all trials of a
     state have in common, which is one of the average response: the sum over trials of
-    the gradient at each. They go through the level over trials and its measures (size
+    the gradient at each. They go through the participant encoder and its measures (size
     and dynamics of responses, the spectrum of the same trials, maps, and what the token
     tells of other states), which are those of trials that keep what they differ by from
     their average.
@@ -187,7 +192,7 @@ def decision_map(
         target = settle_target(pipeline, pipeline.classes_, target)
     if method in GRADIENTS:
         parts = split_pipeline(pipeline)
-        if parts.transformer.unit_ == "participant":
+        if parts.transformer.sample_ == "participant":
             return _of_participant(parts, X, method, target, average, seed)
     recording = _one_recording(pipeline, X)
     if method in GRADIENTS:

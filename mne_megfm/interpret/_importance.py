@@ -17,14 +17,16 @@ from sklearn.base import clone, is_classifier
 from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, check_cv
 from sklearn.pipeline import Pipeline
 
-from ..estimators._given import check_count, check_maker
+from ..estimators.given import check_count, check_maker
 from ._decisions import settle_target
-from ._null import NullDistribution, check_permutations, null_distributions
 from ._occlusion import tested_in_words
 from ._refits import (
     HeldOutScore,
+    NullDistribution,
+    check_permutations,
     held_out_score,
     make_scorer,
+    null_distributions,
     permute_labels,
     usual_score,
 )

@@ -16,10 +16,9 @@ from sklearn.pipeline import Pipeline
 
 from ..inputs import Recording, as_recordings
 from ..sensors import canonical_array
-from ..sensors._geometry import read_geometry
+from ..sensors.geometry import read_geometry
 from ._decisions import decide
-from ._null import NullDistribution, null_distributions
-from ._refits import HeldOutScore, Refits
+from ._refits import HeldOutScore, NullDistribution, Refits, null_distributions
 
 #: Usual bands in Hz.
 BANDS = {

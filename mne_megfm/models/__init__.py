@@ -3,44 +3,47 @@
 Nothing here knows MNE or scikit-learn.
 """
 
-from ._config import ModelConfig
-from ._fill import field_interpolation, time_interpolation
-from ._lora import LowRankLinear, add_adapters, merge_adapters
-from ._masked import MaskedSignalTransformer
-from ._participant import STATES, ParticipantConfig, ParticipantTransformer
-from ._patches import from_patches, sample_mask, to_patches, valid_patches
-from ._pooling import (
-    CompactPooling,
-    MeanPooling,
-    SpacePooling,
-    TimePooling,
-    TokenPooling,
-)
-from ._scaling import Scaled
-from ._trial_inputs import BANDS, TrialInputs, Trials
+import lazy_loader as lazy
 
-__all__ = [
-    "BANDS",
-    "STATES",
-    "CompactPooling",
-    "LowRankLinear",
-    "MaskedSignalTransformer",
-    "MeanPooling",
-    "ModelConfig",
-    "ParticipantConfig",
-    "ParticipantTransformer",
-    "Scaled",
-    "SpacePooling",
-    "TimePooling",
-    "TokenPooling",
-    "TrialInputs",
-    "Trials",
-    "add_adapters",
-    "field_interpolation",
-    "from_patches",
-    "merge_adapters",
-    "sample_mask",
-    "time_interpolation",
-    "to_patches",
-    "valid_patches",
-]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "_config": ["ModelConfig"],
+        "_interpolation": ["field_interpolation", "time_interpolation"],
+        "_lora": ["LowRankLinear", "add_adapters", "merge_adapters"],
+        "_masked_transformer": ["MaskedSignalTransformer"],
+        "_patches": [
+            "Scaled",
+            "from_patches",
+            "sample_mask",
+            "to_patches",
+            "valid_patches",
+        ],
+        "_pooling": [
+            "ProjectionPooling",
+            "MeanPooling",
+            "SpacePooling",
+            "TimePooling",
+            "TokenPooling",
+        ],
+        "_token_projection": ["fit_token_projection"],
+        "masking": [
+            "MixedMasking",
+            "RandomMasking",
+            "SpaceBlockMasking",
+            "TimeBlockMasking",
+            "draw_masks",
+            "masked_r2",
+        ],
+        "participant_transformer": [
+            "BANDS",
+            "ParticipantConfig",
+            "ParticipantTransformer",
+            "STATES",
+            "TrialInputs",
+            "Trials",
+            "state_kind",
+        ],
+        "windows": ["WindowArray"],
+    },
+)

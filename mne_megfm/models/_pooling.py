@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._masked import MaskedSignalTransformer
+from ._masked_transformer import MaskedSignalTransformer
 
 
 def _check_count(name: str, value: int) -> int:
@@ -72,11 +72,11 @@ class _BinnedPooling(_Pooling):
         )
 
 
-class CompactPooling(_BinnedPooling):
+class ProjectionPooling(_BinnedPooling):
     """Keep where and when: the leading axes of every token.
 
     Tokens are projected on the leading axes of their region that are stored with the
-    weights (see :func:`~mne_megfm.pretraining.fit_token_axes`). All axes of a token
+    weights (see :func:`~mne_megfm.models.fit_token_projection`). All axes of a token
     together have unit variance: a linear classifier needs no scaling before it.
 
     Parameters
@@ -94,9 +94,9 @@ class CompactPooling(_BinnedPooling):
 
     Examples
     --------
-    >>> from mne_megfm.models import CompactPooling
-    >>> CompactPooling(n_components=4)
-    CompactPooling(max_bins=20, n_components=4)
+    >>> from mne_megfm.models import ProjectionPooling
+    >>> ProjectionPooling(n_components=4)
+    ProjectionPooling(max_bins=20, n_components=4)
     """
 
     def __init__(self, n_components: int = 16, max_bins: int = 20) -> None:

@@ -10,15 +10,12 @@ entry-point groups ``mne_megfm.<kind>``::
         checkerboard = my_package:CheckerboardMasking
 """
 
-from ._braindecode import braindecode_models
-from ._builtins import KINDS
-from ._registry import available, get, resolve, temporary
+import lazy_loader as lazy
 
-__all__ = [
-    "KINDS",
-    "available",
-    "braindecode_models",
-    "get",
-    "resolve",
-    "temporary",
-]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "_braindecode": ["braindecode_models"],
+        "_registry": ["KINDS", "available", "get", "resolve", "register"],
+    },
+)

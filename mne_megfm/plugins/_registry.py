@@ -1,16 +1,300 @@
-"""Finding parts by name, among the built-ins and in installed packages."""
+"""Parts found by name: those of the package and those of installed packages."""
+
+from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from importlib.metadata import EntryPoint
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from mne.utils import warn
+from mne.utils import logger, warn
 
-from ._builtins import KINDS, Kind
-from ._probe import probe, say_later, watched_interrupts
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of plug-in.
+
+    Parameters
+    ----------
+    name : str
+        The kind, which also ends the name of its entry-point group.
+    singular : str
+        What one part of the kind is called in messages.
+    methods : tuple of str
+        The methods that a part must have.
+    builtins : dict
+        Name of each built-in part, and where it is: ``"module:object"``, the form that
+        entry points have.
+    """
+
+    name: str
+    singular: str
+    methods: tuple[str, ...] = ("__call__",)
+    builtins: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def group(self) -> str:
+        """The entry-point group in which packages offer parts of this kind."""
+        return f"mne_megfm.{self.name}"
+
+    @property
+    def one(self) -> str:
+        """What one part of the kind is called in messages, with its article."""
+        return f"{'an' if self.singular[0] in 'aeiou' else 'a'} {self.singular}"
+
+    def entry_points(self) -> list[EntryPoint]:
+        """List what installed packages offer, in the order of the packages' names.
+
+        Returns
+        -------
+        entries : list of EntryPoint
+            Nothing of them has been imported. A package whose metadata cannot be read
+            is left out with a warning.
+        """
+        found: dict[str, list[EntryPoint]] = {}
+        # one by one, since all of them together end at the first that is broken
+        for dist in distributions():
+            own_name, name = None, "a package without a name"
+            try:
+                # not by index, which the backport of importlib.metadata refuses
+                own_name = dist.metadata.get("Name")
+                name = own_name or name
+                entries = list(dist.entry_points.select(group=self.group))
+            except Exception as exc:
+                # also of packages that have nothing to do with this one
+                if self.group in _text(dist):
+                    warn(
+                        f"The plug-ins of {name} cannot be used: its list of entry "
+                        f"points cannot be read ({type(exc).__name__}: {exc})."
+                    )
+                continue
+            # of a package that is there twice, the first on the path is the one in use
+            if name in found and own_name:
+                continue
+            found[name] = found.get(name, []) + entries
+        return [entry for name in sorted(found) for entry in found[name]]
+
+
+def _text(dist: Distribution) -> str:
+    """Read the list of entry points of a package as it is."""
+    try:
+        return dist.read_text("entry_points.txt") or ""
+    except UnicodeDecodeError as error:
+        return str(error.object, "utf-8", "replace")
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "sensor_mappings",
+            "front end",
+            methods=("__call__", "mapping"),
+            builtins={"canonical": "mne_megfm.estimators:CanonicalSensorMapping"},
+        ),
+        Kind(
+            "backbones",
+            "backbone",
+            methods=("scale", "encode", "predict_patches", "reconstruct"),
+            builtins={"masked-transformer": "mne_megfm.models:MaskedSignalTransformer"},
+        ),
+        Kind(
+            "maskings",
+            "masking",
+            builtins={
+                "mixed": "mne_megfm.models:MixedMasking",
+                "random": "mne_megfm.models:RandomMasking",
+                "space-block": "mne_megfm.models:SpaceBlockMasking",
+                "time-block": "mne_megfm.models:TimeBlockMasking",
+            },
+        ),
+        Kind(
+            "objectives",
+            "objective",
+            builtins={
+                "huber+logspec": "mne_megfm.pretraining:SignalSpectrumLoss",
+                "log-error": "mne_megfm.pretraining:LogErrorLoss",
+            },
+        ),
+        Kind(
+            "poolings",
+            "pooling",
+            methods=("__call__", "names"),
+            builtins={
+                "projection": "mne_megfm.models:ProjectionPooling",
+                "mean": "mne_megfm.models:MeanPooling",
+                "space": "mne_megfm.models:SpacePooling",
+                "time": "mne_megfm.models:TimePooling",
+                "tokens": "mne_megfm.models:TokenPooling",
+            },
+        ),
+        Kind(
+            "heads",
+            "head",
+            methods=("fit", "predict"),
+            builtins={
+                "logistic": "mne_megfm.estimators:LogisticHead",
+                "ridge": "mne_megfm.estimators:RidgeHead",
+            },
+        ),
+        Kind(
+            "networks",
+            "network",
+            builtins={
+                "eegnet": "mne_megfm.plugins._braindecode:eegnet",
+                "shallow-fbcsp": "mne_megfm.plugins._braindecode:shallow_fbcsp_net",
+            },
+        ),
+    )
+}
+
+
+#: Seconds that an import may take, and how many are tried at a time.
+SECONDS, _AT_A_TIME = 30.0, 4
+#: An import in this process that takes longer than so many seconds is named.
+SAY_AFTER = 5.0
+
+_CODE = """
+import json, os, sys
+from importlib.metadata import EntryPoint
+told = json.loads(sys.argv[1])
+sys.path[:] = told["path"]
+try:
+    part = EntryPoint(*told["entry"]).load()
+    reason = "" if callable(part) else f"TypeError: {part!r} cannot be called"
+except BaseException as error:
+    reason = f"{type(error).__name__}: {error}"
+with open(told["result"], "w", encoding="utf-8") as file:
+    json.dump(reason, file)
+os._exit(0)  # whatever threads it has started
+"""
+
+
+def probe(entries: Sequence[EntryPoint]) -> list[str]:
+    """Import plug-ins in processes of their own.
+
+    Parameters
+    ----------
+    entries : sequence of EntryPoint
+        The plug-ins.
+
+    Returns
+    -------
+    reasons : list of str
+        Why each cannot be used; empty for those that can.
+    """
+    reasons = []
+    with tempfile.TemporaryDirectory() as folder:
+        for first in range(0, len(entries), _AT_A_TIME):
+            reasons += _probe(entries[first : first + _AT_A_TIME], Path(folder))
+    return reasons
+
+
+def _probe(entries: Sequence[EntryPoint], folder: Path) -> list[str]:
+    results = [folder / f"{i}.json" for i in range(len(entries))]
+    children = []
+    try:
+        for entry, result in zip(entries, results, strict=True):
+            result.unlink(missing_ok=True)
+            told = {
+                "path": sys.path,
+                "entry": [entry.name, entry.value, entry.group],
+                "result": str(result),
+            }
+            child = subprocess.Popen(
+                [sys.executable, "-c", _CODE, json.dumps(told)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # to end what it may start as well
+            )
+            children.append(child)
+        end = time.monotonic() + SECONDS
+        return [
+            _reason(child, result, end)
+            for child, result in zip(children, results, strict=True)
+        ]
+    finally:
+        for child in children:
+            _end(child)
+
+
+def _reason(child: subprocess.Popen, result: Path, end: float) -> str:
+    try:
+        code = child.wait(max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return f"its import took more than {SECONDS:g} s"
+    try:
+        return json.loads(result.read_text("utf-8"))
+    except (OSError, ValueError):
+        return f"its import ended the process (exit code {code})"
+
+
+def _end(child: subprocess.Popen) -> None:
+    """End a process and those that it started."""
+    if hasattr(os, "killpg"):
+        with suppress(OSError):  # gone by now
+            os.killpg(child.pid, signal.SIGKILL)
+    else:
+        child.kill()
+    child.wait()
+
+
+@contextmanager
+def say_later(text: str) -> Iterator[None]:
+    """Say a text if what is done takes more than `SAY_AFTER` seconds.
+
+    What an import does cannot be ended in the process that needs it, but the user can
+    be told what takes so long.
+    """
+    timer = threading.Timer(SAY_AFTER, logger.warning, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def watched_interrupts() -> Iterator[Callable[[], bool]]:
+    """Tell an interruption by the user from a KeyboardInterrupt that code raises.
+
+    Yields
+    ------
+    interrupted : callable
+        Tells whether a signal to interrupt has come.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not (main and callable(before)):  # signals come to the main thread alone
+        yield lambda: False
+        return
+    came: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, receive)
+    try:
+        yield lambda: bool(came)
+    finally:
+        if signal.getsignal(signal.SIGINT) is receive:
+            signal.signal(signal.SIGINT, before)
 
 
 class Registry:
@@ -84,7 +368,7 @@ class Registry:
         return part
 
     @contextmanager
-    def temporary(self, name: str, factory: Callable[..., Any]) -> Iterator[None]:
+    def register(self, name: str, factory: Callable[..., Any]) -> Iterator[None]:
         """Make a part known for the length of a ``with`` block."""
         if not callable(factory):
             raise TypeError(f"Expected a class or a function, got {factory!r}.")
@@ -284,7 +568,7 @@ def resolve(kind: str, spec: Any, **params: Any) -> Any:
     return _registry(kind).resolve(spec, **params)
 
 
-def temporary(
+def register(
     kind: str, name: str, factory: Callable[..., Any]
 ) -> AbstractContextManager[None]:
     """Make a part known for the length of a ``with`` block, as tests need.
@@ -312,10 +596,10 @@ def temporary(
 
     Examples
     --------
-    >>> from mne_megfm.plugins import resolve, temporary
-    >>> with temporary("objectives", "constant", lambda value: lambda x: value):
+    >>> from mne_megfm.plugins import resolve, register
+    >>> with register("objectives", "constant", lambda value: lambda x: value):
     ...     objective = resolve("objectives", "constant", value=3)
     >>> objective("anything")
     3
     """
-    return _registry(kind).temporary(name, factory)
+    return _registry(kind).register(name, factory)

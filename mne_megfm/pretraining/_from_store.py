@@ -18,17 +18,14 @@ from ..models import MaskedSignalTransformer, ModelConfig
 from ..plugins import resolve
 from ..sensors import canonical_array, canonical_kernel
 from ..store import WindowStore
-from ..weights import weights_path
+from ..utils.files import sweep, write_whole
+from ..weights import load_checkpoint, load_participant_encoder, weights_path
 from ._augmentation import NoiseAndCropping
-from ._checkpoint import load_checkpoint
-from ._files import sweep, write_whole
-from ._history import History
-from ._level_checkpoint import load_level
-from ._lock import LOCK, hold
-from ._loop import plan_batches, pretrain
-from ._product import Product
-from ._ranks import Ranks, join_ranks, local_device, whole
+from ._checkpoint_writer import Product
+from ._distributed import LOCK, Ranks, hold, join_ranks, local_device, whole
+from ._pretrain import plan_batches, pretrain
 from ._settings import PretrainSettings
+from .history import History
 
 RUN = "run"
 
@@ -87,7 +84,7 @@ def pretrain_store(
     encoder = None
     if settings.weights is not None:
         # it reads signals on the canonical array, which training does not change
-        encoder = load_level(weights_path(settings.weights), model.kernel)
+        encoder = load_participant_encoder(weights_path(settings.weights), model.kernel)
     masking = _part("maskings", settings.masking)
     objective = _part("objectives", settings.objective)
     augmentation = _augmentation(settings, model.config)
@@ -103,7 +100,7 @@ def pretrain_store(
             steps_per_epoch=settings.steps_per_epoch,
             batch_size=settings.batch_size,
             accumulate=settings.accumulate,
-            valid_fraction=settings.valid_fraction,
+            validation_fraction=settings.validation_fraction,
             seed=settings.seed,
         )
         _check_folder(directory, overwrite, ranks)
@@ -128,7 +125,7 @@ def pretrain_store(
             weight_decay=settings.weight_decay,
             clip=settings.clip,
             warmup=settings.warmup,
-            valid_fraction=settings.valid_fraction,
+            validation_fraction=settings.validation_fraction,
             max_valid=settings.max_valid,
             patience=settings.patience,
             bf16=settings.bf16,

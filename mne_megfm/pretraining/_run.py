@@ -1,9 +1,10 @@
-"""State of a run that survives an interruption."""
+"""The state of a run, written so that it can go on, and checked for damage."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,27 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .._integrity import DIGEST, UNSEALED, Header, check_seal, parse_json, seal
 from ..models import MaskedSignalTransformer
-from ._checkpoint import check_finite, check_names
-from ._files import write_whole
-from ._history import History
-from ._ranks import Ranks, is_parted, parted_like, whole
+from ..utils.files import (
+    DIGEST,
+    UNSEALED,
+    Header,
+    check_seal,
+    parse_json,
+    seal,
+    write_whole,
+)
+from ..weights import load_checkpoint, load_participant_encoder
+from ..weights.checkpoint import (
+    CONFIG,
+    PARTICIPANT_CONFIG,
+    PARTICIPANT_WEIGHTS,
+    WEIGHTS,
+    check_finite,
+    check_names,
+)
+from ._distributed import Ranks, is_parted, parted_like, whole
+from .history import History
 
 FILE = "run.safetensors"
 _NOTES = "run"  # key of the notes among the header's metadata
@@ -173,3 +189,72 @@ def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"Expected a saved run in {path}, got something else: {error}; the file is "
             "damaged: delete it to start the run again."
         ) from error
+
+
+def find_damage(directory: str | os.PathLike) -> dict[str, str]:
+    """Read all files of a checkpoint, and of the run that it comes from.
+
+    Parameters
+    ----------
+    directory : path-like
+        A checkpoint, the folder that `pretrain_store` wrote to, or its folder ``run``.
+
+    Returns
+    -------
+    damage : dict of str
+        For each part that was found (``"weights"``, ``"participant encoder"``,
+        ``"run"``) what is wrong and what to do; empty where nothing is.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither a checkpoint nor a run.
+
+    Notes
+    -----
+    The model card, ``history.csv`` and figures are for people: nothing is computed
+    from them, and they have no hash.
+
+    Examples
+    --------
+    >>> from mne_megfm.pretraining import find_damage
+    >>> from mne_megfm.weights import weights_path
+    >>> find_damage(weights_path("megfm-tiny"))
+    {'weights': '', 'participant encoder': ''}
+    """
+    directory = Path(directory).expanduser()
+    damage, kernel = {}, None
+    if any((directory / name).exists() for name in (CONFIG, WEIGHTS)):
+        damage["weights"] = ""
+        try:
+            kernel = load_checkpoint(directory).kernel
+        except (OSError, ValueError) as error:
+            damage["weights"] = str(error)
+    if any(
+        (directory / name).exists()
+        for name in (PARTICIPANT_WEIGHTS, PARTICIPANT_CONFIG)
+    ):
+        if kernel is None:
+            damage["participant encoder"] = (
+                f"Expected weights that {directory / PARTICIPANT_WEIGHTS} belongs to, "
+                "got none that can be read; repair these first, then check again."
+            )
+        else:
+            damage["participant encoder"] = ""
+            try:
+                load_participant_encoder(directory, kernel)
+            except (OSError, ValueError) as error:
+                damage["participant encoder"] = str(error)
+    for path in (directory / FILE, directory / "run" / FILE):
+        if path.exists():
+            damage["run"] = ""
+            try:
+                read_run(path)
+            except (OSError, ValueError) as error:
+                damage["run"] = str(error)
+    if not damage:
+        raise FileNotFoundError(
+            f"Expected a checkpoint with {CONFIG} and {WEIGHTS}, or a run with {FILE}, "
+            f"in {directory}, got neither; correct the path."
+        )
+    return damage

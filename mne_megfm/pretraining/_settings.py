@@ -32,7 +32,7 @@ _RANGES = {
     "weight_decay": "[0, inf)",
     "clip": "(0, inf)",
     "warmup": "[0, 1]",
-    "valid_fraction": "(0, 1)",
+    "validation_fraction": "(0, 1)",
     "max_valid": "[1, inf)",
     "patience": "[1, inf)",
     "seed": "[0, 4294967295]",
@@ -77,7 +77,7 @@ class PretrainSettings:
         Largest norm of the gradient.
     warmup : float
         Share of the steps with a rising learning rate.
-    valid_fraction : float
+    validation_fraction : float
         Share of the participants held out.
     max_valid : int | None
         Windows of theirs that are looked at after each epoch; None takes all.
@@ -126,7 +126,7 @@ class PretrainSettings:
     weight_decay: float = 0.05
     clip: float = 1.0
     warmup: float = 0.05
-    valid_fraction: float = 0.1
+    validation_fraction: float = 0.1
     max_valid: int | None = 4096
     patience: int | None = None
     bf16: bool = False

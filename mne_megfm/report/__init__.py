@@ -3,5 +3,8 @@
 import lazy_loader as lazy
 
 __getattr__, __dir__, __all__ = lazy.attach(
-    __name__, submod_attrs={"_make": ["make_report"]}
+    __name__,
+    submod_attrs={
+        "_report": ["make_report"],
+    },
 )

@@ -1,18 +1,13 @@
 """Any MEG array to the canonical virtual array in head coordinates, and back."""
 
-from ._array import CanonicalArray, canonical_array
-from ._describe import describe_array
-from ._geometry import device_to_head, is_maxwell_filtered
-from ._leadfield import canonical_kernel
-from ._mapping import SensorMapping, compute_mapping
+import lazy_loader as lazy
 
-__all__ = [
-    "CanonicalArray",
-    "SensorMapping",
-    "canonical_array",
-    "canonical_kernel",
-    "compute_mapping",
-    "describe_array",
-    "device_to_head",
-    "is_maxwell_filtered",
-]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "_array": ["CanonicalArray", "canonical_array"],
+        "_leadfield": ["canonical_kernel"],
+        "_mapping": ["SensorMapping", "compute_mapping"],
+        "geometry": ["describe_array", "device_to_head", "is_maxwell_filtered"],
+    },
+)

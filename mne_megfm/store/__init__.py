@@ -1,6 +1,11 @@
 """Canonical windows on disk: a store that survives interruptions, and its order."""
 
-from ._sampler import ShardSampler
-from ._store import WindowStore
+import lazy_loader as lazy
 
-__all__ = ["ShardSampler", "WindowStore"]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "_sampler": ["ShardSampler"],
+        "_store": ["WindowStore"],
+    },
+)

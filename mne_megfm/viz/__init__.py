@@ -7,10 +7,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
     submod_attrs={
         "_attention": ["plot_attention"],
         "_attribution": ["plot_attribution", "plot_importance", "plot_occlusion"],
-        "_comparison": ["plot_comparison", "plot_learning_curve"],
+        "_comparison": [
+            "plot_comparison",
+            "plot_learning_curve",
+            "plot_reliability",
+            "plot_roc",
+        ],
         "_embedding": ["EmbeddingDisplay", "plot_embedding"],
-        "_predictions": ["plot_reliability", "plot_roc"],
-        "_reconstruction": ["plot_reconstruction"],
-        "_training": ["plot_training"],
+        "_reconstruction": ["plot_reconstruction", "plot_training"],
     },
 )

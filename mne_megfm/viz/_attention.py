@@ -14,11 +14,12 @@ from mne.utils import _validate_type
 from numpy.typing import NDArray
 
 from ..sensors import canonical_array
-from ..sensors._geometry import read_geometry
+from ..sensors.geometry import read_geometry
 from ._style import COLORS, finish, open_axes
 
 if TYPE_CHECKING:
     from ..interpret import AttentionTest
+
 
 # purple (less than even) to orange (more), told apart by all colour vision
 PALETTE = "PuOr_r"

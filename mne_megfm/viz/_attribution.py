@@ -19,6 +19,7 @@ from ._style import COLORS, PALE, bare, finish, open_axes
 if TYPE_CHECKING:
     from ..interpret import Attribution, Importance, NullDistribution, Occlusion
 
+
 #: Blue to red over white, told apart by all colour vision.
 PALETTE = "RdBu_r"
 #: What a field is shown in: factor and unit, by channel type of MNE.

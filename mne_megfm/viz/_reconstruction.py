@@ -1,4 +1,4 @@
-"""Masked reconstruction as traces, butterflies, topographies and spectra."""
+"""Figures of reconstructions and of training."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..interpret import Reconstruction
+from ..pretraining import History
+from ..pretraining.history import draw_curves
 from ..sensors import canonical_array
 from ._style import COLORS, PALE, bare, finish, open_axes
 
@@ -73,7 +75,7 @@ def plot_reconstruction(
     --------
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import masked_reconstruction
-    >>> from mne_megfm.pretraining import TimeBlockMasking
+    >>> from mne_megfm.models import TimeBlockMasking
     >>> from mne_megfm.viz import plot_reconstruction
     >>> cohort = simulate_cohort(1, states=("rest",), n_epochs=1, random_state=0)
     >>> epochs = cohort.epochs("rest")[0]
@@ -254,3 +256,52 @@ def _draw_spectra(ax: Axes, result: Reconstruction) -> None:
     )
     ax.legend(frameon=False)
     bare(ax)
+
+
+def plot_training(
+    history: History,
+    *,
+    axes: Sequence[Axes] | None = None,
+    title: str | None = None,
+    show: bool = True,
+) -> Figure:
+    """Plot losses and explained shares against the epochs of training.
+
+    Parameters
+    ----------
+    history : History
+        The ``history_`` of a :class:`~mne_megfm.MEGFMTransformer`, or of a run:
+        ``History.from_csv("history.csv")``.
+    axes : list of Axes | None
+        Two axes to draw in. None makes a figure.
+    title : str | None
+        Title of the figure.
+    show : bool
+        Whether to show the figure.
+
+    Returns
+    -------
+    fig : Figure
+        Losses, with a line at the epoch that was kept, and R² of hidden signal.
+
+    Raises
+    ------
+    ValueError
+        If there is no epoch in the history, or there are not two axes.
+
+    Examples
+    --------
+    >>> from mne_megfm.pretraining import History
+    >>> from mne_megfm.viz import plot_training
+    >>> history = History([1, 2], [1.0, 0.8], [0.9, 0.7], [1e-3, 1e-4])
+    >>> fig = plot_training(history, show=False)
+    >>> fig.axes[0].get_xlabel()
+    'epoch'
+    """
+    if not history.epoch:
+        raise ValueError("Expected epochs in the history, got none; train first.")
+    fig, axes = open_axes(axes, 2, figsize=(8, 3.2))
+    draw_curves(history, *axes)
+    for ax in axes:
+        bare(ax)
+    return finish(fig, show, title)

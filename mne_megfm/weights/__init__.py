@@ -1,12 +1,24 @@
 """Weights by name: those of the package, and those of the Hugging Face hub."""
 
-from ._bundled import available_weights, read_card, weights_path
-from ._hub import download_weights, upload_weights
+import lazy_loader as lazy
 
-__all__ = [
-    "available_weights",
-    "download_weights",
-    "read_card",
-    "upload_weights",
-    "weights_path",
-]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "_bundled": [
+            "available_weights",
+            "download_weights",
+            "read_card",
+            "upload_weights",
+            "weights_path",
+        ],
+        "checkpoint": [
+            "delete_participant_encoder",
+            "load_checkpoint",
+            "load_participant_encoder",
+            "read_config",
+            "save_checkpoint",
+            "save_participant_encoder",
+        ],
+    },
+)

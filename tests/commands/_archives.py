@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from mne_megfm import CanonicalSensors
 from mne_megfm.commands import main
-from mne_megfm.datasets import make_array_info
+from mne_megfm.simulation import make_array_info
 
 mne_bids = pytest.importorskip("mne_bids")
 

@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from mne_megfm import MEGFMTransformer, evaluation, simulate_cohort
-from mne_megfm.commands import _level_rows, _rows, main
-from mne_megfm.commands._outcomes import Failure
+from mne_megfm.commands import _participants as _level_rows
+from mne_megfm.commands import _rows, main
+from mne_megfm.commands._rows import Failure
 
 # MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of
 pytestmark = [
@@ -90,7 +91,7 @@ def _expected(folder):
         name, task = file.name.split("_")[:2]
         if name != "sub-2" and file.name != "sub-1_task-auditory_epo.fif":
             X.setdefault(name, {})[task[5:]] = mne.read_epochs(file)
-    transformer = MEGFMTransformer(unit="participant")
+    transformer = MEGFMTransformer(sample="participant")
     rows = transformer.fit_transform(list(X.values()))
     return pd.DataFrame(rows, list(X), transformer.get_feature_names_out())
 

@@ -12,9 +12,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
+from mne_megfm.archive.files import read_recording
 from mne_megfm.commands import main
-from mne_megfm.commands._files import read_recording
-from mne_megfm.commands._participants_table import describe_participants
+from mne_megfm.commands._participants import describe_participants
 from mne_megfm.commands._rows import extract_rows, list_recordings
 from mne_megfm.estimators import LogisticHead
 

@@ -7,10 +7,10 @@ from click.testing import CliRunner
 
 from mne_megfm import MEGFMTransformer
 from mne_megfm.commands import main
-from mne_megfm.commands._descriptions import describe
 from mne_megfm.commands._options import PLAIN, Reading
-from mne_megfm.commands._tables import read_features
+from mne_megfm.commands._participants import describe
 from mne_megfm.store import WindowStore
+from mne_megfm.utils.tables import read_features
 
 from ._archives import assert_stored, expected, prepare, read_log, simulate
 
@@ -66,7 +66,7 @@ def test_features_with_active_shielding(shielded, tmp_path):
     result = run("features", table, "-o", out, "--maxwell")
     assert result.exit_code == 0, result.output
     found = read_features(out).iloc[:, 4:].to_numpy()
-    truth = MEGFMTransformer(unit="epoch").fit_transform(separated)
+    truth = MEGFMTransformer(sample="epoch").fit_transform(separated)
     assert found.shape == truth.shape
     assert np.corrcoef(found.ravel(), truth.ravel())[0, 1] > 0.9999
 
@@ -78,7 +78,7 @@ def test_participants_with_active_shielding(shielded, tmp_path):
     result = run("features", table, "-o", out, "--participants", "--maxwell")
     assert result.exit_code == 0, result.output
     frame = read_features(out).drop(columns="participant")
-    transformer = MEGFMTransformer(unit="participant")
+    transformer = MEGFMTransformer(sample="participant")
     truth = transformer.fit_transform([{"rest": [separated]}])
     assert frame.columns.tolist() == transformer.get_feature_names_out().tolist()
     np.testing.assert_allclose(frame, truth, rtol=1e-2, atol=1e-3)

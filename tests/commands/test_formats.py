@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from mne.io.constants import FIFF
 
-from mne_megfm.commands._files import read_recording
+from mne_megfm.archive.files import read_recording
 from mne_megfm.sensors import device_to_head
 from mne_megfm.store import WindowStore
 

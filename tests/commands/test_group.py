@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from mne_megfm.commands import main
-from mne_megfm.commands._group import COMMANDS, Command
+from mne_megfm.commands._options import COMMANDS, Command
 
 HEAVY = {"matplotlib", "mne", "numpy", "pandas", "scipy", "sklearn", "torch"}
 

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from mne_megfm.pretraining import PretrainSettings, pretrain_store, read_config
+from mne_megfm.pretraining import PretrainSettings, pretrain_store
+from mne_megfm.weights import read_config
 
 
 @pytest.fixture

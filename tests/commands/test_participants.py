@@ -1,4 +1,4 @@
-"""Tests of participants described by the level over trials, from the shell."""
+"""Tests of participants described by the participant encoder, from the shell."""
 
 import shutil
 
@@ -13,8 +13,7 @@ from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.commands import main
 from mne_megfm.commands._classifier_file import TRUSTED
 from mne_megfm.estimators import LogisticHead
-from mne_megfm.pretraining import delete_level
-from mne_megfm.weights import weights_path
+from mne_megfm.weights import delete_participant_encoder, weights_path
 
 # MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of
 pytestmark = pytest.mark.filterwarnings(
@@ -71,7 +70,7 @@ def people(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted(people):
     """Return the transformer of plain Python, fitted on all, and its rows."""
-    transformer = MEGFMTransformer(unit="participant")
+    transformer = MEGFMTransformer(sample="participant")
     with pytest.warns(RuntimeWarning, match="1 recordings are missing"):
         rows = transformer.fit_transform(people[1])
     return transformer, rows
@@ -137,7 +136,7 @@ def test_states_that_recordings_tell(people, tmp_path):
     out = tmp_path / "one.csv"
     result = run("features", folder / "sub-01_epo.fif", "--participants", "-o", out)
     assert result.exit_code == 0, result.output
-    expected = MEGFMTransformer(unit="participant").fit_transform([joined])
+    expected = MEGFMTransformer(sample="participant").fit_transform([joined])
     np.testing.assert_allclose(read(out), expected, rtol=1e-4, atol=1e-5)
     assert {"rest_missing", "auditory_missing"} <= set(read(out).columns)
 
@@ -163,7 +162,7 @@ def test_continuous_recordings(continuous, tmp_path):
         raw, events, event_id["tone"], tmin=-0.1, tmax=0.5 - step, baseline=None
     )
     X = [{"auditory": epochs}]
-    expected = MEGFMTransformer(unit="participant").fit_transform(X)
+    expected = MEGFMTransformer(sample="participant").fit_transform(X)
     out = tmp_path / "rows.csv"
     state = ["--state", "auditory=tones"]
     cut = ["--events", "auditory=tone", "--tmin", -0.1, "--tmax", 0.5]
@@ -172,7 +171,7 @@ def test_continuous_recordings(continuous, tmp_path):
     assert result.exit_code == 0, result.output
     np.testing.assert_allclose(read(out), expected, rtol=1e-4, atol=1e-5)
     assert run(*args, *state, *cut).exit_code == 0  # rows of epochs
-    expected = MEGFMTransformer(unit="epoch").fit_transform(epochs)
+    expected = MEGFMTransformer(sample="epoch").fit_transform(epochs)
     frame = pd.read_csv(out)
     np.testing.assert_allclose(frame.iloc[:, 4:], expected, rtol=1e-4, atol=1e-5)
     result = run(*args, "--participants", *state)
@@ -304,7 +303,7 @@ def test_weights_without_encoder(people, tmp_path):
     """Features and classify describe people by the same means, and say so."""
     weights = tmp_path / "weights"
     shutil.copytree(weights_path("megfm-tiny"), weights)
-    delete_level(weights)
+    delete_participant_encoder(weights)
     path = people[0]
     lines = (path / "all.csv").read_text().splitlines()
     few = [line for line in lines if "run-2" not in line and "rest" not in line]
@@ -314,12 +313,12 @@ def test_weights_without_encoder(people, tmp_path):
     assert result.exit_code == 0, result.output
     assert "have no participant encoder: participants are described" in result.output
     epochs = mne.read_epochs(next(path.glob("sub-03_task-auditory_run-1*")))
-    tokens = MEGFMTransformer(weights, unit="epoch").fit_transform(epochs)
+    tokens = MEGFMTransformer(weights, sample="epoch").fit_transform(epochs)
     got = read(rows).loc["03"]
     expected = {"mean": tokens.mean(0), "spread": tokens.std(0)}
     for name, values in expected.items():
         own = got[got.index.str.startswith(f"auditory_{name}_")].sort_index()
-        names = MEGFMTransformer(weights, unit="epoch").fit(epochs)
+        names = MEGFMTransformer(weights, sample="epoch").fit(epochs)
         order = np.argsort(names.get_feature_names_out())
         np.testing.assert_allclose(own, values[order], rtol=1e-3, atol=1e-4)
     labels = ["--labels", path / "labels.csv", "--folds", 2]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mne_megfm.commands._sources import find_sources
+from mne_megfm.archive.sources import find_sources
 from mne_megfm.store import WindowStore
 
 from ._archives import (

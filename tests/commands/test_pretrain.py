@@ -15,16 +15,15 @@ from click.testing import CliRunner
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.commands import main
-from mne_megfm.pretraining import (
-    PretrainSettings,
-    load_checkpoint,
-    load_level,
-    pretrain_store,
-    read_config,
-    save_level,
-)
+from mne_megfm.pretraining import PretrainSettings, pretrain_store
 from mne_megfm.store import WindowStore
-from mne_megfm.weights import weights_path
+from mne_megfm.weights import (
+    load_checkpoint,
+    load_participant_encoder,
+    read_config,
+    save_participant_encoder,
+    weights_path,
+)
 
 
 def run(*args):
@@ -193,8 +192,8 @@ def test_participant_encoder_is_kept(done, small_store, settings, tmp_path):
     """
     bundled, start, out = weights_path("megfm-tiny"), tmp_path / "a", tmp_path / "b"
     shutil.copytree(done[0], start)
-    level, seen = load_level(bundled, load_checkpoint(bundled).kernel)
-    save_level(start, level, load_checkpoint(start).kernel, seen)
+    level, seen = load_participant_encoder(bundled, load_checkpoint(bundled).kernel)
+    save_participant_encoder(start, level, load_checkpoint(start).kernel, seen)
     changed = settings.change(weights=str(start), model={}, lr=1e-2)
     pretrain_store(small_store, out, changed)
     name = "participant.safetensors"
@@ -211,7 +210,7 @@ def test_participant_encoder_is_kept(done, small_store, settings, tmp_path):
     )
     X = [{"auditory": epochs} for epochs in cohort.epochs("auditory")]
     rows = [
-        MEGFMTransformer(weights, unit="participant").fit_transform(X)
+        MEGFMTransformer(weights, sample="participant").fit_transform(X)
         for weights in (out, "megfm-tiny")
     ]
     np.testing.assert_array_equal(*rows)

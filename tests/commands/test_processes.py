@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from mne_megfm.pretraining import load_checkpoint, read_config
+from mne_megfm.weights import load_checkpoint, read_config
 
 RUN = "run/run.safetensors"
 

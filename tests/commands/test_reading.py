@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from mne_megfm.archive.epochs import cut_epochs
 from mne_megfm.commands import main
-from mne_megfm.commands._epochs import cut_epochs
 from mne_megfm.commands._rows import list_recordings
 from mne_megfm.store import WindowStore
 

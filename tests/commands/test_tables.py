@@ -8,17 +8,12 @@ from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
+from mne_megfm.archive.sources import find_sources
 from mne_megfm.commands import main
 from mne_megfm.commands._labels import read_labels
-from mne_megfm.commands._sources import find_sources
-from mne_megfm.commands._tables import (
-    read_features,
-    read_names,
-    read_text,
-    write_table,
-)
 from mne_megfm.estimators import RidgeHead
 from mne_megfm.pretraining import History
+from mne_megfm.utils.tables import read_features, read_names, read_text, write_table
 
 #: Names that pandas takes for missing, or for numbers.
 NAMES = ["NA", "None", "null", "nan", "N/A", "NaN", "<NA>", "NULL", "#N/A", "-nan"]

@@ -3,7 +3,7 @@
 import pytest
 
 from mne_megfm import MEGFMTransformer
-from mne_megfm.datasets import simulate_cohort
+from mne_megfm.simulation import simulate_cohort
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
 

@@ -20,8 +20,7 @@ from sklearn.model_selection import (
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer, MEGSamples
 from mne_megfm.estimators import LogisticHead
-from mne_megfm.pretraining import load_checkpoint, read_config
-from mne_megfm.weights import weights_path
+from mne_megfm.weights import load_checkpoint, read_config, weights_path
 
 from .conftest import SMALL
 
@@ -40,7 +39,7 @@ def test_probe_is_frozen_features_and_a_linear_head(labelled):
     kept = classifier.transformer_.model_.state_dict()
     assert kept.keys() == loaded.keys()
     assert all(torch.equal(kept[name], loaded[name]) for name in loaded)
-    told = {k: v for k, v in classifier.training_.items() if k != "level"}
+    told = {k: v for k, v in classifier.provenance_.items() if k != "level"}
     assert told == read_config(weights_path("megfm-tiny"))["training"]
     # and the whole is what the parts say
     features = MEGFMTransformer().fit_transform(X)
@@ -51,7 +50,7 @@ def test_probe_is_frozen_features_and_a_linear_head(labelled):
 def test_labels_and_shapes(probe, labelled):
     X, y = labelled
     assert probe.fit(X, y) is probe
-    assert probe.unit_ == "participant"
+    assert probe.sample_ == "participant"
     assert probe.classes_.tolist() == ["control", "migraine"]
     proba, decision = probe.predict_proba(X), probe.decision_function(X)
     assert proba.shape == (len(X), 2) and decision.shape == (len(X),)
@@ -74,7 +73,7 @@ def test_epochs(probe, epochs):
     y = ["a", "b"] * 4
     groups = np.arange(8) // 2
     probe.fit(epochs, y, groups=groups)
-    assert probe.unit_ == "epoch"
+    assert probe.sample_ == "epoch"
     assert probe.predict(MEGSamples(epochs)[:3]).shape == (3,)
     single = probe.predict_proba(epochs[2])
     assert_allclose(single, probe.predict_proba(epochs)[[2]], atol=1e-5)
@@ -157,7 +156,7 @@ def test_unfitted(probe, labelled):
     for use in (probe.predict, probe.predict_proba, probe.decision_function):
         with pytest.raises(NotFittedError):
             use(labelled[0])
-    assert not hasattr(probe, "training_")
+    assert not hasattr(probe, "provenance_")
 
 
 @pytest.mark.parametrize(

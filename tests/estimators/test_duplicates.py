@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from mne_megfm.estimators._duplicates import find_copies, warn_of_copies
 from mne_megfm.inputs import as_recordings
+from mne_megfm.inputs.duplicates import find_copies, warn_of_copies
 
 SFREQ = 500.0
 UNIT = np.repeat([1e-12, 4e-11], [8, 16])[:, None]

@@ -18,7 +18,7 @@ from .conftest import SMALL
         ({"pooling": "median"}, ValueError, "'compact'"),
         ({"masking": "holes", "max_epochs": 1}, ValueError, "'mixed'"),
         ({"objective": "l7", "max_epochs": 1}, ValueError, "huber"),
-        ({"frontend": "raw"}, ValueError, "'canonical'"),
+        ({"sensor_mapping": "raw"}, ValueError, "'canonical'"),
         ({"backbone": "cnn"}, ValueError, "masked-transformer"),
         ({"mask_ratio": 1.0}, ValueError, "mask_ratio"),
         ({"max_epochs": -1}, ValueError, "max_epochs"),
@@ -69,8 +69,8 @@ def test_cuda_that_is_not_there(small, epochs):
 
 
 def test_compact_pooling_with_too_many_components(small, epochs):
-    from mne_megfm.models import CompactPooling
+    from mne_megfm.models import ProjectionPooling
 
-    small.set_params(pooling=CompactPooling(n_components=20))
+    small.set_params(pooling=ProjectionPooling(n_components=20))
     with pytest.raises(ValueError, match="n_components <= 16"):
         small.fit(epochs)

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
 
 from mne_megfm.estimators import LogisticHead, RidgeHead
-from mne_megfm.estimators._calibration import fit_temperature
+from mne_megfm.estimators._heads import fit_temperature
 
 
 def make_data(rng, n=60, n_features=90, n_classes=2, shift=2.0):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mne_megfm.estimators._labels import check_groups, check_labels
+from mne_megfm.utils.validation import check_groups, check_labels
 
 HOLDERS = [
     list,

@@ -1,4 +1,4 @@
-"""Participants by the level over trials that comes with the bundled weights."""
+"""Participants by the participant encoder that comes with the bundled weights."""
 
 import logging
 import pickle
@@ -14,10 +14,13 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import CanonicalSensors, MEGFMTransformer, MEGSamples
-from mne_megfm.estimators._level import map_responses
-from mne_megfm.estimators._measures import RESPONSE_MEASURES, measure_responses
-from mne_megfm.estimators._trials import read_trials, split_elements
-from mne_megfm.pretraining import delete_level, load_level
+from mne_megfm.participants.features import map_responses
+from mne_megfm.participants.response_features import (
+    RESPONSE_MEASURES,
+    measure_responses,
+)
+from mne_megfm.participants.trials import read_trials, split_elements
+from mne_megfm.weights import delete_participant_encoder, load_participant_encoder
 
 # rounding of float32 where windows come in other batches
 CLOSE = {"rtol": 0, "atol": 1e-4}
@@ -45,18 +48,25 @@ def test_trials_are_in_units_of_usual_noise(fitted, participants):
     noise, sizes, zeros = [], [], np.zeros(48, np.float32)
     for group in split_elements(recordings):
         states = read_trials(
-            group, fitted.frontend_, fitted.config_, fitted.level_.inputs, 16
+            group,
+            fitted.sensor_mapping_,
+            fitted.config_,
+            fitted.participant_encoder_.inputs,
+            16,
         )
         for state in states.values():
             if state.components is not None:
                 noise.append(float(state.trials.response.std(0).mean()))
                 found = measure_responses(
-                    state.components, state.recent, zeros, fitted.level_.inputs
+                    state.components,
+                    state.recent,
+                    zeros,
+                    fitted.participant_encoder_.inputs,
                 )
                 sizes.append(found[0])
     assert 0.3 < np.median(noise) < 3.0
     assert len(np.unique(np.round(sizes, 3))) > len(sizes) / 2
-    assert (fitted.level_.measures_scale[1:3, 0] > 0.4).all()
+    assert (fitted.participant_encoder_.measures_scale[1:3, 0] > 0.4).all()
 
 
 def test_rows_and_names(fitted, features, participants):
@@ -74,7 +84,7 @@ def test_rows_and_names(fitted, features, participants):
     ):
         assert name in names
     assert not columns(fitted, "rest_response", "auditory_habituation").any()
-    assert fitted.training_["level"]["participants"] > 100
+    assert fitted.provenance_["level"]["participants"] > 100
 
 
 def test_same_input_twice_and_any_company_is_bit_equal(fitted, features, participants):
@@ -239,13 +249,13 @@ def test_what_states_share_weighs_more(participants):
 
 def test_map_shows_where_and_when(fitted):
     """A response at one place and time is largest there in the map."""
-    inputs = fitted.level_.inputs
+    inputs = fitted.participant_encoder_.inputs
     rng = np.random.default_rng(0)
     coefficients = torch.tensor(rng.standard_normal((3, 48)), dtype=torch.float32)
     field = inputs.field(coefficients)
     back = inputs.response(inputs.components(field))
     assert_allclose(back, coefficients, rtol=0, atol=2e-3 * float(coefficients.max()))
-    maps = map_responses(fitted.level_, coefficients.numpy())
+    maps = map_responses(fitted.participant_encoder_, coefficients.numpy())
     assert maps.shape == (3, 24, 10)
     size = field.numpy().reshape(3, 24, 8, 125)[..., :120].reshape(3, 24, 8, 10, 12)
     size = np.sqrt(np.mean(size.astype(float) ** 2, (2, 4)))
@@ -254,8 +264,8 @@ def test_map_shows_where_and_when(fitted):
 
 # -- which weights have a level -------------------------------------------------------
 def test_statistics_can_be_asked_for(participants):
-    transformer = MEGFMTransformer(participants="statistics").fit(participants)
-    assert transformer.level_ is None
+    transformer = MEGFMTransformer(aggregation="mean_std").fit(participants)
+    assert transformer.participant_encoder_ is None
     assert columns(transformer, "auditory_spread_").any()
 
 
@@ -265,13 +275,13 @@ def test_untrained_level(participants):
     same = MEGFMTransformer(None, random_state=0).fit(participants[:2])
     other = MEGFMTransformer(None, random_state=1).fit(participants)
     trained = MEGFMTransformer().fit(participants)
-    arrays = [x.level_.state_dict() for x in (one, same, other, trained)]
+    arrays = [x.participant_encoder_.state_dict() for x in (one, same, other, trained)]
     for name, array in arrays[0].items():
         assert torch.equal(array, arrays[1][name]), name
     for others in arrays[2:]:
         for name in ("head.weight", "inputs.space"):
             assert not torch.allclose(arrays[0][name], others[name], atol=1e-3)
-    assert set(one.training_["level"]) == {"untrained"}
+    assert set(one.provenance_["level"]) == {"untrained"}
     names = one.get_feature_names_out()
     assert names.tolist() == trained.get_feature_names_out().tolist()
     assert one.transform(participants).shape == (4, len(names))
@@ -279,38 +289,41 @@ def test_untrained_level(participants):
     started = MEGFMTransformer(
         None, config={"d_model": 32, "n_layers": 1}, max_epochs=1, random_state=0
     )
-    assert started.fit(participants).level_ is None
-    with pytest.raises(ValueError, match=r"max_epochs=1.*participants='auto'"):
-        clone(started).set_params(participants="level").fit(participants)
+    assert started.fit(participants).participant_encoder_ is None
+    with pytest.raises(ValueError, match=r"max_epochs=1.*aggregation='auto'"):
+        clone(started).set_params(aggregation="encoder").fit(participants)
 
 
 def test_no_untrained_level_for_other_arrays(participants):
     """Of an array of other sizes, participants are described by statistics."""
     config = {"d_model": 32, "n_layers": 1, "patch_length": 20, "sfreq": 200.0}
-    assert MEGFMTransformer(None, config=config).fit(participants).level_ is None
+    assert (
+        MEGFMTransformer(None, config=config).fit(participants).participant_encoder_
+        is None
+    )
 
 
 def test_checkpoint_without_level(fitted, participants, tmp_path, caplog):
     """Older checkpoints give statistics, and say so."""
     path = fitted.save_pretrained(tmp_path / "mine")
-    assert load_level(path, fitted.model_.kernel) is not None
-    delete_level(path)
+    assert load_participant_encoder(path, fitted.model_.kernel) is not None
+    delete_participant_encoder(path)
     with mne.utils.use_log_level("info"), caplog.at_level(logging.INFO):
         old = MEGFMTransformer(path).fit(participants)
-    assert "no level over trials" in caplog.text
-    assert old.level_ is None and columns(old, "auditory_spread_").any()
-    with pytest.raises(ValueError, match="participants='auto'"):
-        MEGFMTransformer(path, participants="level").fit(participants)
+    assert "no participant encoder" in caplog.text
+    assert old.participant_encoder_ is None and columns(old, "auditory_spread_").any()
+    with pytest.raises(ValueError, match="aggregation='auto'"):
+        MEGFMTransformer(path, aggregation="encoder").fit(participants)
     # an overwritten checkpoint keeps no level of other weights
     fitted.save_pretrained(path, overwrite=True)
     old.save_pretrained(path, overwrite=True)
-    assert load_level(path, fitted.model_.kernel) is None
+    assert load_participant_encoder(path, fitted.model_.kernel) is None
 
 
 def test_saved_with_its_level(fitted, features, participants, tmp_path):
     again = MEGFMTransformer(fitted.save_pretrained(tmp_path / "mine"))
     assert_array_equal(again.fit_transform(participants), features)
-    assert again.training_ == fitted.training_
+    assert again.provenance_ == fitted.provenance_
 
 
 def test_described_once_for_many_folds(fitted, features, participants):

@@ -1,4 +1,4 @@
-"""Fine-tuning on participants: the level over trials is what is trained."""
+"""Fine-tuning on participants: the participant encoder is what is trained."""
 
 import pickle
 from types import SimpleNamespace
@@ -11,12 +11,17 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from mne_megfm import MEGFMClassifier, MEGFMRegressor
-from mne_megfm.estimators import LogisticHead, RidgeHead, _tuning
-from mne_megfm.estimators._level_network import LevelDraws
-from mne_megfm.estimators._tasks import ClassificationTask, RegressionTask
-from mne_megfm.estimators._tuning import Tuning, fine_tune
+from mne_megfm.estimators import LogisticHead, RidgeHead
+from mne_megfm.estimators import finetuning as _tuning
+from mne_megfm.estimators.finetuning import (
+    ClassificationTask,
+    RegressionTask,
+    Tuning,
+    fine_tune,
+)
+from mne_megfm.estimators.finetuning_modules import ParticipantDraws
 from mne_megfm.models import ParticipantConfig, ParticipantTransformer
-from mne_megfm.pretraining import PersonTrials
+from mne_megfm.participants import PersonTrials
 
 BOTH = pytest.mark.parametrize("strategy", ["lora", "finetune"])
 
@@ -57,7 +62,7 @@ def test_learns_from_trials_what_features_do_not_tell(rng, strategy, monkeypatch
     torch.manual_seed(0)
     level = ParticipantTransformer(ParticipantConfig(d_model=32, n_layers=2))
     before = {name: values.clone() for name, values in level.state_dict().items()}
-    transformer = SimpleNamespace(unit_="participant", level_=level)
+    transformer = SimpleNamespace(sample_="participant", participant_encoder_=level)
     monkeypatch.setattr(_tuning, "read_people", lambda *_: people[:60])
     task = ClassificationTask(np.array([0, 1]), None, 0)
     rank = 4 if strategy == "lora" else None
@@ -70,7 +75,9 @@ def test_learns_from_trials_what_features_do_not_tell(rng, strategy, monkeypatch
         Tuning(rank, 8, 0.2, 40, 1e-2 if rank else 3e-3, 1.0, 40, 0),
     )
     assert history["valid_loss"].min() < history["valid_loss"][0] - 0.2
-    draws = LevelDraws(people, features, test, torch.zeros(80), torch.zeros(80), level)
+    draws = ParticipantDraws(
+        people, features, test, torch.zeros(80), torch.zeros(80), level
+    )
     with torch.inference_mode():
         outputs = network(draws.collate([draws[i] for i in range(20)])[0]).numpy()
     assert roc_auc_score(y[test], outputs[:, 1] - outputs[:, 0]) > 0.9
@@ -79,7 +86,7 @@ def test_learns_from_trials_what_features_do_not_tell(rng, strategy, monkeypatch
 
 
 def test_only_what_should_be_is_trained(fitted):
-    before = fitted.transformer_.level_.state_dict()
+    before = fitted.transformer_.participant_encoder_.state_dict()
     after = fitted.network_.encoder.state_dict()
     adapters = {name for name in after if name.endswith((".down", ".up"))}
     plain = {n.replace(".base.", "."): v for n, v in after.items() if n not in adapters}
@@ -103,7 +110,7 @@ def test_draws_at_least_half_of_the_trials(rng):
         ]
     )
     level = ParticipantTransformer(ParticipantConfig(d_model=32, n_layers=1))
-    draws = LevelDraws(
+    draws = ParticipantDraws(
         [person],
         np.zeros((1, 1)),
         np.zeros(1, int),

@@ -5,15 +5,16 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from mne_megfm.estimators import _strengths
-from mne_megfm.estimators._measures import (
+from mne_megfm.models import BANDS, TrialInputs
+from mne_megfm.participants import response_features as _strengths
+from mne_megfm.participants.response_features import (
     BAND_MEASURES,
     RESPONSE_MEASURES,
+    _whiteners,
     measure_bands,
     measure_responses,
+    single_trial_amplitudes,
 )
-from mne_megfm.estimators._strengths import _whiteners, trial_strengths
-from mne_megfm.models import BANDS, TrialInputs
 
 INPUTS = TrialInputs()
 
@@ -82,7 +83,7 @@ def strengths(z, expected=None):
     z = torch.as_tensor(z)
     expected = torch.zeros_like(z[0]) if expected is None else torch.as_tensor(expected)
     joint = torch.eye(z[0].numel(), 16, dtype=z.dtype).unflatten(0, z.shape[1:])
-    return trial_strengths(z, expected, joint).numpy()
+    return single_trial_amplitudes(z, expected, joint).numpy()
 
 
 def test_strengths_leave_the_noise_of_the_person_out(rng):

@@ -18,8 +18,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer, MEGSamples
-from mne_megfm.pretraining import load_checkpoint
-from mne_megfm.weights import weights_path
+from mne_megfm.weights import load_checkpoint, weights_path
 
 from .conftest import SMALL
 
@@ -145,7 +144,7 @@ def test_grid_search_over_pipeline(small, epochs):
     search = GridSearchCV(
         make_pipeline(small, LogisticRegression()),
         {
-            "megfmtransformer__pooling": ["compact", "mean"],
+            "megfmtransformer__pooling": ["projection", "mean"],
             "logisticregression__C": [0.1, 1.0],
         },
         cv=2,
@@ -176,7 +175,7 @@ def test_pandas_output_and_names(small, epochs):
     assert frame.columns[0] == "region00_t0000-0100ms_axis00"
 
 
-@pytest.mark.parametrize("pooling", ["compact", "tokens", "time", "space", "mean"])
+@pytest.mark.parametrize("pooling", ["projection", "tokens", "time", "space", "mean"])
 def test_every_pooling_names_its_features(small, epochs, pooling):
     features = small.set_params(pooling=pooling).fit_transform(epochs)
     names = small.get_feature_names_out()
@@ -206,7 +205,7 @@ def test_save_and_go_on(small, epochs, tmp_path):
     path = small.save_pretrained(tmp_path / "mine")
     frozen = MEGFMTransformer(weights=path).fit(epochs)
     assert_array_equal(frozen.transform(epochs), expected)
-    assert frozen.training_ == small.training_
+    assert frozen.provenance_ == small.provenance_
     more = MEGFMTransformer(weights=str(path), max_epochs=1, random_state=0).fit(epochs)
     assert not np.array_equal(more.transform(epochs), expected)
     with pytest.raises(FileExistsError, match="overwrite=True"):

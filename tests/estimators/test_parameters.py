@@ -40,11 +40,11 @@ def test_parameters_without_effect_are_named(epochs, params, words):
 
 def test_pooling_does_not_matter_to_the_participant_encoder(people):
     for fit in ("fit", "describe"):
-        transformer = MEGFMTransformer(pooling="mean", unit="participant")
+        transformer = MEGFMTransformer(pooling="mean", sample="participant")
         with pytest.warns(RuntimeWarning, match="no effect: pooling with participants"):
             getattr(transformer, fit)(people)
     # it does for statistics: no warning
-    MEGFMTransformer(pooling="mean", participants="statistics").fit(people)
+    MEGFMTransformer(pooling="mean", aggregation="mean_std").fit(people)
 
 
 def test_describe_loads_the_weights_asked_for(people, tmp_path):
@@ -106,7 +106,7 @@ def test_tables_of_scikit_learn_change_no_prediction(labelled, kind):
     expected = [model.fit(X, target).predict(X) for model, target in models]
     with sklearn.config_context(transform_output=kind):
         found = [model.fit(X, target).predict(X) for model, target in models]
-        typicality = models[0][0].typicality(X)
+        typicality = models[0][0].novelty_p_values(X)
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one, other)
     assert typicality.shape == (len(X),)

@@ -10,12 +10,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import SVR
 
-from mne_megfm import (
-    MEGFMRegressor,
-    MEGFMTransformer,
-    MEGSamples,
-    simulate_cohort,
-)
+from mne_megfm import MEGFMRegressor, MEGFMTransformer, MEGSamples, simulate_cohort
 
 from .conftest import SMALL
 
@@ -45,7 +40,7 @@ def test_probe_is_frozen_features_and_ridge(probe, labelled, ages):
 # one of the epochs has an artefact
 # axes of responses leave out most of what is loud in the background
 @pytest.mark.filterwarnings("ignore:. of 80 epochs are unlike those of training")
-@pytest.mark.parametrize(("pooling", "least"), [("tokens", 0.8), ("compact", 0.5)])
+@pytest.mark.parametrize(("pooling", "least"), [("tokens", 0.8), ("projection", 0.5)])
 def test_finds_what_is_there(pooling, least):
     """The amplitude of epochs can be told from their features."""
     cohort = simulate_cohort(

@@ -58,7 +58,7 @@ def test_windows_of_a_raw_have_no_event(small, epochs):
 
 
 def test_participants_by_statistics(participants):
-    transformer = MEGFMTransformer(None, config=SMALL, participants="statistics")
+    transformer = MEGFMTransformer(None, config=SMALL, aggregation="mean_std")
     transformer.fit(participants)
     changed = [dict(participants[0])]
     changed[0]["auditory"] = changed[0]["auditory"].copy().crop(0.0, 0.5)

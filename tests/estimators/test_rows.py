@@ -22,8 +22,8 @@ def test_unit_is_settled_by_fit(small, epochs, participants):
         (participants, "participant"),
         ([epochs, epochs[0]], "participant"),
     ):
-        assert small.fit(X).unit_ == unit
-    assert small.set_params(unit="participant").fit(single).unit_ == "participant"
+        assert small.fit(X).sample_ == unit
+    assert small.set_params(sample="participant").fit(single).sample_ == "participant"
 
 
 def test_windows_of_raw_are_epochs_of_raw(small, epochs):
@@ -78,12 +78,12 @@ def test_other_length_than_fitted(small, epochs):
 
 def test_many_epoch_elements_after_epochs(small, epochs, participants):
     small.fit(epochs)
-    with pytest.raises(ValueError, match="unit='participant'"):
+    with pytest.raises(ValueError, match="sample='participant'"):
         small.transform(participants)
 
 
 def test_participants(small, participants, tmp_path):
-    small.set_params(participants="statistics")
+    small.set_params(aggregation="mean_std")
     features = small.fit(participants).transform(participants)
     names = small.get_feature_names_out()
     assert features.shape == (len(participants), len(names))
@@ -106,7 +106,7 @@ def test_participants_come_out_the_same_in_any_company(small, participants):
 
 
 def test_missing_state(small, participants):
-    small.set_params(participants="statistics")
+    small.set_params(aggregation="mean_std")
     features = small.fit(participants).transform(participants)
     lacking = [participants[0], {"rest": participants[1]["rest"]}]
     with pytest.warns(RuntimeWarning, match="1 recordings are missing"):

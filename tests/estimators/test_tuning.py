@@ -13,10 +13,17 @@ from sklearn.model_selection import GridSearchCV
 
 from mne_megfm import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer, MEGSamples
 from mne_megfm.estimators import LogisticHead
-from mne_megfm.estimators._network import network_outputs, rows_of_samples
-from mne_megfm.estimators._rows import RowDraws, RowStore
-from mne_megfm.estimators._tasks import ClassificationTask, RegressionTask
-from mne_megfm.estimators._tuning import layer_rates
+from mne_megfm.estimators.finetuning import (
+    ClassificationTask,
+    RegressionTask,
+    layer_rates,
+)
+from mne_megfm.estimators.finetuning_modules import (
+    RowDraws,
+    RowStore,
+    network_outputs,
+    rows_of_samples,
+)
 
 from .conftest import SMALL
 
@@ -34,7 +41,7 @@ def tuned(strategy, make=MEGFMClassifier, **params):
 def without_level(labelled, tmp_path_factory):
     """Weights that describe participants by means and spreads of rows."""
     transformer = MEGFMTransformer(
-        None, config=SMALL, participants="statistics", random_state=0
+        None, config=SMALL, aggregation="mean_std", random_state=0
     )
     path = tmp_path_factory.mktemp("weights") / "mine"
     return {
@@ -107,7 +114,7 @@ def test_save_and_use_frozen(learned, tmp_path):
         expected = classifier.network_.encoder.encode(windows)
         tokens = transformer.model_.encode(windows)
     torch.testing.assert_close(tokens, expected, rtol=1e-3, atol=1e-3)
-    noted = transformer.training_["fine_tuned_on_labels"]
+    noted = transformer.provenance_["fine_tuned_on_labels"]
     assert noted["strategy"] == classifier.strategy
     with pytest.raises(FileExistsError, match="overwrite=True"):
         classifier.save_pretrained(path)
@@ -183,7 +190,7 @@ def test_three_classes_of_epochs(epochs):
     groups = np.arange(24) % 12
     X = MEGSamples([epochs[i % 8] for i in range(24)])
     classifier = tuned("lora").fit(X, y, groups=groups)
-    assert classifier.unit_ == "epoch"
+    assert classifier.sample_ == "epoch"
     assert classifier.decision_function(X[:5]).shape == (5, 3)
     assert set(classifier.predict(X)) <= {"a", "b", "c"}
 

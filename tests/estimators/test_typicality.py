@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import kstest
 
 from mne_megfm import MEGFMClassifier, MEGSamples
-from mne_megfm.estimators._signals import _numbers
-from mne_megfm.estimators._typicality import Typicality
+from mne_megfm.estimators.novelty import Novelty, _numbers
 
 from .conftest import SMALL
 
@@ -21,7 +20,7 @@ def draw(rng, n, n_features=300):
 
 @pytest.mark.parametrize("n_train", [40, 200])
 def test_own_kind_is_spread_evenly(rng, n_train):
-    typicality = Typicality().fit([draw(rng, n_train)], np.arange(n_train))
+    typicality = Novelty().fit([draw(rng, n_train)], np.arange(n_train))
     values = typicality.score([draw(rng, 400)])
     assert values.min() >= 1 / (n_train + 1) and values.max() <= 1
     # a sample of n_train distances is what it is compared with
@@ -30,7 +29,7 @@ def test_own_kind_is_spread_evenly(rng, n_train):
 
 
 def test_other_kinds_are_low(rng):
-    typicality = Typicality().fit([draw(rng, 60)], np.arange(60))
+    typicality = Novelty().fit([draw(rng, 60)], np.arange(60))
     new = draw(rng, 20)
     elsewhere = {
         "shifted": new + 8.0,
@@ -48,15 +47,15 @@ def test_groups_stay_together(rng):
     groups = np.repeat(np.arange(20), 5)
     X = people[groups] + 0.01 * rng.standard_normal((100, 300))
     new = draw(rng, 200)
-    together = Typicality().fit([X], groups).score([new])
-    apart = Typicality().fit([X], np.arange(100)).score([new])
+    together = Novelty().fit([X], groups).score([new])
+    apart = Novelty().fit([X], np.arange(100)).score([new])
     assert together.mean() > 0.3 and apart.mean() < 0.1
 
 
 def test_what_is_missing_is_no_reason_to_be_far(rng):
     X = draw(rng, 60)
     X[:20, 100:] = np.nan
-    typicality = Typicality().fit([X], np.arange(60))
+    typicality = Novelty().fit([X], np.arange(60))
     lacking = draw(rng, 200)
     lacking[:, 100:] = np.nan
     assert typicality.score([lacking]).mean() > 0.2
@@ -66,7 +65,7 @@ def test_what_is_missing_is_no_reason_to_be_far(rng):
 
 def test_parts_are_both_looked_at(rng):
     first, second = draw(rng, 60), rng.standard_normal((60, 8))
-    typicality = Typicality().fit([first, second], np.arange(60))
+    typicality = Novelty().fit([first, second], np.arange(60))
     new = [draw(rng, 20), rng.standard_normal((20, 8))]
     assert (typicality.score([new[0], new[1] + 9.0]) == 1 / 61).all()
     assert (typicality.score([new[0] + 9.0, new[1]]) == 1 / 61).all()
@@ -92,7 +91,7 @@ def test_signals_in_plain_numbers(rng):
 def test_few_samples(rng, n_train):
     """Nothing is said of others by six; eight know what is very far."""
     for _ in range(20):
-        typicality = Typicality().fit([draw(rng, n_train)], np.arange(n_train))
+        typicality = Novelty().fit([draw(rng, n_train)], np.arange(n_train))
         assert not typicality.is_far([draw(rng, 50)]).any()
     far = typicality.is_far([1e3 + draw(rng, 3)])
     assert (far == (n_train >= 8)).all()
@@ -100,7 +99,7 @@ def test_few_samples(rng, n_train):
 
 def test_one_participant_tells_nothing(rng):
     with pytest.raises(ValueError, match="at least 2 participants"):
-        Typicality().fit([draw(rng, 6)], np.zeros(6))
+        Novelty().fit([draw(rng, 6)], np.zeros(6))
 
 
 def change(X, function):
@@ -119,13 +118,13 @@ def test_recordings_from_elsewhere(labelled, rng):
     X, y = labelled
     classifier = MEGFMClassifier(weights=None, config=SMALL, random_state=0)
     classifier.fit(X[:6], y[:6])
-    own = classifier.typicality(X[6:])
+    own = classifier.novelty_p_values(X[6:])
     assert own.shape == (2,) and own.max() > 1 / 7
     for function in (
         lambda data: 10.0 * data,
         lambda data: data.std() * rng.standard_normal(data.shape),
     ):
-        assert (classifier.typicality(change(X[6:], function)) == 1 / 7).all()
+        assert (classifier.novelty_p_values(change(X[6:], function)) == 1 / 7).all()
 
 
 @pytest.mark.parametrize("strategy", ["probe", "lora"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mne_megfm.datasets import simulate_cohort
+from mne_megfm.simulation import simulate_cohort
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import KFold, LeaveOneOut, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
-from mne_megfm.evaluation import BandPower, TrialDynamics, compare, learning_curve
+from mne_megfm.evaluation import BandPower, HabituationFeatures, compare, learning_curve
 
 PIPELINES = {"bands": make_pipeline(BandPower(), LogisticRegression(max_iter=1000))}
 QUICK = {"cv": StratifiedKFold(2), "n_permutations": 0}
@@ -192,7 +192,7 @@ def test_recordings_of_rest_alone(X, y):
     assert "band power" in result.pipelines
     assert "model features" in result.pipelines
     with pytest.raises(ValueError, match="needs epochs around events"):
-        pipelines = {"a": make_pipeline(TrialDynamics(), LogisticRegression())}
+        pipelines = {"a": make_pipeline(HabituationFeatures(), LogisticRegression())}
         compare(X, y, pipelines, **QUICK)
 
 

@@ -13,21 +13,20 @@ from mne_megfm import CanonicalSensors
 from mne_megfm.evaluation import (
     BandPower,
     CovarianceTangent,
-    OriginalSignals,
-    TrialDynamics,
+    EvokedFeatures,
+    HabituationFeatures,
     TrialSignals,
     default_pipelines,
 )
-from mne_megfm.evaluation._covariance import leading_fields
-from mne_megfm.evaluation._dynamics import DYNAMICS
-from mne_megfm.evaluation._signals import shared_trials
+from mne_megfm.evaluation._baselines import DYNAMICS, leading_fields
+from mne_megfm.evaluation._participant_features import shared_trials
 
 BASELINES = [
-    OriginalSignals("evoked", decim=25),
-    OriginalSignals("thirds", decim=25),
-    OriginalSignals("epochs", decim=25),
+    EvokedFeatures("evoked", decim=25),
+    EvokedFeatures("thirds", decim=25),
+    EvokedFeatures("epochs", decim=25),
     BandPower(),
-    TrialDynamics(),
+    HabituationFeatures(),
     CovarianceTangent(4),
 ]
 every_baseline = pytest.mark.parametrize(
@@ -45,14 +44,14 @@ def canonical(participants):
 
 
 def test_evoked(participants, canonical):
-    features = OriginalSignals("evoked", decim=1).fit_transform(participants[:4])
+    features = EvokedFeatures("evoked", decim=1).fit_transform(participants[:4])
     expected = np.stack([x["auditory"].mean(0).ravel() for x in canonical])
     assert_allclose(features[:, :-1], expected, rtol=1e-4, atol=1e-18)
     assert not features[:, -1].any()
 
 
 def test_thirds_of_trials_in_order(participants, canonical):
-    features = OriginalSignals("thirds", decim=5).fit_transform(participants[:4])
+    features = EvokedFeatures("thirds", decim=5).fit_transform(participants[:4])
     trials = canonical[2]["auditory"]
     parts = [trials[:3].mean(0), trials[3:6].mean(0), trials[6:].mean(0)]
     expected = np.stack(parts).reshape(3, 192, 50, 5).mean(-1).ravel()
@@ -60,7 +59,7 @@ def test_thirds_of_trials_in_order(participants, canonical):
 
 
 def test_epochs_use_rest(participants, canonical):
-    transformer = OriginalSignals("epochs", decim=1).fit(participants[:4])
+    transformer = EvokedFeatures("epochs", decim=1).fit(participants[:4])
     assert transformer.states_ == ["auditory", "rest"]
     rest = transformer.transform(participants[:4])[1, 2 * 48_000 + 1 : -1]
     trials = canonical[1]["rest"]
@@ -72,7 +71,7 @@ def test_own_sensors(participants):
     """On own sensors good channels are left as they are, bad ones filled in."""
     epochs = participants[0]["auditory"].copy()
     epochs.info["bads"] = epochs.ch_names[5:7]
-    transformer = OriginalSignals("evoked", space="sensors", decim=1)
+    transformer = EvokedFeatures("evoked", space="sensors", decim=1)
     features = transformer.fit_transform([{"auditory": epochs}])[0, :-1]
     picks = mne.pick_types(epochs.info, meg=True, ref_meg=False, exclude=())
     truth = epochs.get_data(picks).mean(0)
@@ -85,7 +84,7 @@ def test_own_sensors(participants):
 
 def test_own_sensors_of_one_array_alone(cohort):
     by_array = {person.array: person.recordings for person in cohort.participants}
-    transformer = OriginalSignals("evoked", space="sensors", decim=25)
+    transformer = EvokedFeatures("evoked", space="sensors", decim=25)
     with pytest.raises(ValueError, match="use canonical sensors where arrays differ"):
         transformer.fit(list(by_array.values()))
 
@@ -137,13 +136,13 @@ def _responses(participants, strengths, rng):
 def test_dynamics_of_known_strengths(participants, rng):
     """Almost without noise, strengths are those that were put in."""
     strengths = np.linspace(1.4, 0.6, 12)
-    (found,) = TrialDynamics().describe(_responses(participants, strengths, rng))
+    (found,) = HabituationFeatures().describe(_responses(participants, strengths, rng))
     values = dict(zip(DYNAMICS, found["sound"], strict=True))
     thirds = strengths.reshape(3, 4).mean(1)
     assert_allclose([values[k] for k in ("early", "middle", "late")], thirds, rtol=0.01)
     assert_allclose(values["slope"], -0.8, rtol=0.01)
     assert_allclose(values["variability"], strengths.std(), rtol=0.01)
-    twice = TrialDynamics().describe(_responses(participants, 2 * strengths, rng))
+    twice = HabituationFeatures().describe(_responses(participants, 2 * strengths, rng))
     assert_allclose(twice[0]["sound"][-1] - values["size"], np.log(2.0), rtol=0.01)
     assert_allclose(twice[0]["sound"][:3], thirds, rtol=0.01)
 
@@ -157,15 +156,15 @@ def test_dynamics_of_no_response(participants, rng):
     epochs = participants[0]["auditory"]
     data = 1e-13 * rng.standard_normal((60, len(epochs.ch_names), 250))
     noise = mne.EpochsArray(data, epochs.info, tmin=-0.2, verbose="error")
-    (found,) = TrialDynamics().describe([{"sound": noise}])
+    (found,) = HabituationFeatures().describe([{"sound": noise}])
     values = dict(zip(DYNAMICS, found["sound"], strict=True))
     assert values["variability"] > np.sqrt(60) / 4.0
 
 
 def test_too_few_trials(participants):
     few = [{"auditory": x["auditory"][:2]} for x in participants[:2]]
-    with pytest.raises(ValueError, match="TrialDynamics can describe"):
-        TrialDynamics().fit(few)
+    with pytest.raises(ValueError, match="HabituationFeatures can describe"):
+        HabituationFeatures().fit(few)
 
 
 @every_baseline
@@ -232,7 +231,7 @@ def test_bad_window(baseline, participants):
 
 def test_shared_trials_are_mapped_once(participants, monkeypatch):
     """Within the block each recording is mapped once, with the same result."""
-    from mne_megfm.evaluation import _signals
+    from mne_megfm.evaluation import _participant_features as _signals
 
     calls = []
     original = _signals.iter_windows
@@ -253,7 +252,7 @@ def test_shared_trials_are_mapped_once(participants, monkeypatch):
 
 def test_default_pipelines(participants, cohort):
     pipelines = default_pipelines()
-    assert list(pipelines)[:2] == ["model features", "same network, untrained"]
+    assert list(pipelines)[:2] == ["model features", "random weights"]
     assert len({id(pipeline[-1]) for pipeline in pipelines.values()}) == len(pipelines)
     pipeline = pipelines["band power + trial dynamics"].fit(participants, cohort.labels)
     # 24 regions x 5 bands and a mark in two states; 7 numbers and a mark in one
@@ -282,12 +281,12 @@ def test_names_are_where_their_values_are(participants):
     alpha = BandPower({"alpha": (8.0, 13.0)}).fit_transform(X)
     columns = [f"auditory_region{region:02d}_alpha" for region in range(24)]
     assert_allclose(power[columns], alpha[:, :24])
-    evoked = OriginalSignals(decim=1).set_output(transform="pandas").fit_transform(X)
+    evoked = EvokedFeatures(decim=1).set_output(transform="pandas").fit_transform(X)
     expected = CanonicalSensors().transform(X[1]["auditory"]).mean(0)
     assert_allclose(
         evoked.loc[1, "auditory_average_V017_t031"], expected[17, 31], rtol=1e-4
     )
-    names = TrialDynamics().fit(X).get_feature_names_out()
+    names = HabituationFeatures().fit(X).get_feature_names_out()
     assert names[: len(DYNAMICS)].tolist() == [f"auditory_{n}" for n in DYNAMICS]
 
 

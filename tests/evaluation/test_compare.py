@@ -28,8 +28,8 @@ from mne_megfm import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
 from mne_megfm.evaluation import (
     BandPower,
     CovarianceTangent,
-    OriginalSignals,
-    TrialDynamics,
+    EvokedFeatures,
+    HabituationFeatures,
     compare,
     learning_curve,
 )
@@ -70,7 +70,7 @@ class Watching(Values):
     """A transformer that tells which participants it was fitted on."""
 
     def fit(self, X, y=None):
-        self.training_ = {"fitted_on": [int(x["s"].metadata["number"][0]) for x in X]}
+        self.provenance_ = {"fitted_on": [int(x["s"].metadata["number"][0]) for x in X]}
         return self
 
 
@@ -135,10 +135,10 @@ def test_equal_to_scikit_learn(participants, cohort):
         del X[number]["auditory"]
     del X[5]["rest"]
     y = cohort.labels
-    dynamics, bands = TrialDynamics(), BandPower({"alpha": (8.0, 13.0)})
+    dynamics, bands = HabituationFeatures(), BandPower({"alpha": (8.0, 13.0)})
     pipelines = {
         "model": linear(MEGFMTransformer(None, config=SMALL, random_state=0)),
-        "signals": linear(OriginalSignals("evoked", decim=25)),
+        "signals": linear(EvokedFeatures("evoked", decim=25)),
         "union": linear(FeatureUnion([("b", bands), ("d", dynamics)])),
         "covariance": linear(CovarianceTangent(4)),
     }
@@ -173,7 +173,7 @@ def test_probe_describes_once(participants, cohort, monkeypatch):
     monkeypatch.setattr(MEGFMTransformer, "_describe", count)
     result = compare(X, y, {"a": probe}, cv=StratifiedKFold(2), n_permutations=1)
     assert sum(counts) == len(X)
-    assert "untrained" in result.weights_seen["a"]
+    assert "untrained" in result.provenance["a"]
     assert_allclose(result.values()["a"], expected["test_roc_auc"])
     assert_allclose(result.values("brier")["a"], -expected["test_brier"], rtol=1e-4)
 
@@ -264,7 +264,7 @@ def test_fit_sees_training_folds_alone(made):
     X, y = made
     result = compare(X, y, {"a": linear(Watching())}, cv=KFold(4), n_permutations=0)
     first = result.folds.iloc[0]
-    assert result.weights_seen["a"]["fitted_on"] == list(first["train"])
+    assert result.provenance["a"]["fitted_on"] == list(first["train"])
     assert "had seen: fitted_on" in repr(result)
 
 
@@ -345,7 +345,7 @@ def test_participant_that_looks_like_another(participants, cohort):
     """A part of a recording under another name is warned of, and can be overruled."""
     other = {"auditory": participants[0]["auditory"][2:]}
     X, y = [*participants, other], [*cohort.labels, cohort.labels[0]]
-    pipelines = {"a": linear(TrialDynamics())}
+    pipelines = {"a": linear(HabituationFeatures())}
     with pytest.warns(RuntimeWarning, match="in elements 0 and 12 of X"):
         compare(X, y, pipelines, cv=2, n_permutations=0)
     groups = [*range(12), 0]
@@ -363,7 +363,11 @@ def test_epochs_on_disk_reach_workers(participants, cohort, tmp_path, frozen):
             warnings.simplefilter("ignore")
             epochs = mne.read_epochs(tmp_path / f"{number}-epo.fif", preload=False)
         X.append({"auditory": [epochs] if number % 2 else epochs})
-    step = TrialDynamics() if frozen else MEGFMTransformer(max_epochs=1, batch_size=8)
+    step = (
+        HabituationFeatures()
+        if frozen
+        else MEGFMTransformer(max_epochs=1, batch_size=8)
+    )
     if not frozen:
         step.set_params(weights=None, config=SMALL, random_state=0)
     values = [
@@ -455,7 +459,7 @@ def test_described_once(made, tmp_path):
 )
 def test_same_in_other_processes(participants, cohort, backend):
     X, y = participants, cohort.labels
-    pipelines = {"a": linear(TrialDynamics()), "b": linear(BandPower())}
+    pipelines = {"a": linear(HabituationFeatures()), "b": linear(BandPower())}
     settings = {"cv": StratifiedKFold(2), "n_permutations": 1}
     here = compare(X, y, pipelines, **settings)
     if backend == "loky":
@@ -529,7 +533,7 @@ def test_positive_class(made):
     for call in (compare, learning_curve):
         with pytest.raises(ValueError, match="'control', 'migraine'., got 'x'"):
             call(X, y, {"a": linear(Values())}, positive="x")
-    from mne_megfm.evaluation._positive import order_classes
+    from mne_megfm.evaluation._metrics import order_classes
 
     model = MEGFMClassifier(positive="control")
     assert order_classes(y, None, [model]).tolist() == ["migraine", "control"]

@@ -11,9 +11,9 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer
-from mne_megfm.estimators._given import _is_alike
-from mne_megfm.evaluation import BandPower, TrialDynamics, compare, learning_curve
-from mne_megfm.evaluation._frozen import _stamp
+from mne_megfm.estimators.given import _is_alike
+from mne_megfm.evaluation import BandPower, HabituationFeatures, compare, learning_curve
+from mne_megfm.evaluation._running import _stamp
 
 QUICK = {"cv": StratifiedKFold(2), "n_permutations": 0}
 
@@ -59,7 +59,7 @@ def test_some_are_left_out(X, cohort):
     y[0] = None
     X[3]["sound"] = X[3]["auditory"].copy().crop(0.0)
     X[5]["rest"] = X[5]["rest"].copy().drop(range(9), verbose="error")
-    pipelines = {"a": linear(Counting()), "b": linear(TrialDynamics())}
+    pipelines = {"a": linear(Counting()), "b": linear(HabituationFeatures())}
     settings = {"cv": StratifiedKFold(3), "n_permutations": 1}
     first = compare(X, y, pipelines, **settings)
     kept = [n for n in range(12) if n != 5]
@@ -97,7 +97,7 @@ def test_descriptions_of_the_model(X, cohort):
     second = compare(X, y, pipelines, descriptions={"probe": described}, **QUICK)
     pd.testing.assert_frame_equal(first.folds, second.folds, check_exact=True)
     pd.testing.assert_frame_equal(first.predictions, second.predictions)
-    assert first.weights_seen == second.weights_seen
+    assert first.provenance == second.provenance
     other = MEGFMTransformer(None, random_state=0).describe(X[:1])
     given = {"probe": other + described[1:]}
     with pytest.raises(ValueError, match="with the same weights, parameters and X"):
@@ -107,7 +107,7 @@ def test_descriptions_of_the_model(X, cohort):
 def test_errors(X):
     """Descriptions are of these participants, by these pipelines."""
     X, y = X[:8], ["control", "migraine"] * 4
-    both = FeatureUnion([("bands", BandPower()), ("dynamics", TrialDynamics())])
+    both = FeatureUnion([("bands", BandPower()), ("dynamics", HabituationFeatures())])
     pipelines = {"bands": linear(BandPower()), "both": linear(both)}
     described = BandPower().describe(X)
     wrong = [
@@ -116,7 +116,7 @@ def test_errors(X):
         ({"both": described}, ValueError, r"describes, \['bands'\], got 'both'"),
         ({"bands": described[:7]}, ValueError, r"one a participant \(8\), got 7"),
         ({"bands": described[::-1]}, ValueError, "by the first step .* got others"),
-        ({"bands": TrialDynamics().describe(X)}, ValueError, "got others"),
+        ({"bands": HabituationFeatures().describe(X)}, ValueError, "got others"),
     ]
     for given, error, message in wrong:
         with pytest.raises(error, match=message):
@@ -124,13 +124,13 @@ def test_errors(X):
 
 
 def test_cache_knows_the_level():
-    """What another level over trials said is not taken from the disk."""
+    """What another participant encoder said is not taken from the disk."""
     transformer = MEGFMTransformer()
-    transformer.level_ = torch.nn.Linear(2, 2)
+    transformer.participant_encoder_ = torch.nn.Linear(2, 2)
     before = _stamp(transformer)
     assert _stamp(transformer) == before
     with torch.no_grad():
-        transformer.level_.weight += 1
+        transformer.participant_encoder_.weight += 1
     assert _stamp(transformer) != before
 
 

@@ -8,8 +8,8 @@ from sklearn.pipeline import make_pipeline
 
 from mne_megfm.evaluation import (
     BandPower,
+    HabituationFeatures,
     ParticipantSplit,
-    TrialDynamics,
     compare,
     learning_curve,
 )
@@ -103,7 +103,7 @@ def test_states_of_few(participants):
             del x["auditory"]
     cv = StratifiedKFold(4, shuffle=True, random_state=1)
     pipelines = PIPELINES | {
-        "dynamics": make_pipeline(TrialDynamics(), LogisticRegression())
+        "dynamics": make_pipeline(HabituationFeatures(), LogisticRegression())
     }
     result = compare(X, Y, pipelines, cv=cv, n_permutations=30, scoring="roc_auc")
     assert not len(result.excluded)
@@ -119,6 +119,6 @@ def test_labels_that_cannot_be_permuted(participants, monkeypatch):
     """A single trial does not find a patient for each of three small sites."""
     y = np.array(["control", "control", "control", "migraine"] * 3)
     sites = np.repeat(["a", "b", "c"], 4)
-    monkeypatch.setattr("mne_megfm.evaluation._permuting._N_TRIALS", 1)
+    monkeypatch.setattr("mne_megfm.evaluation._chance._N_TRIALS", 1)
     with pytest.raises(ValueError, match="can be permuted, got none in 1 trials"):
         compare(participants, y, PIPELINES, sites=sites, n_permutations=40)

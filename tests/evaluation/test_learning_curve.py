@@ -7,11 +7,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
-from mne_megfm.evaluation import BandPower, TrialDynamics, compare, learning_curve
+from mne_megfm.evaluation import BandPower, HabituationFeatures, compare, learning_curve
 
 PIPELINES = {
     "bands": make_pipeline(BandPower(), LogisticRegression(max_iter=1000)),
-    "dynamics": make_pipeline(TrialDynamics(), LogisticRegression(max_iter=1000)),
+    "dynamics": make_pipeline(HabituationFeatures(), LogisticRegression(max_iter=1000)),
 }
 CV = StratifiedKFold(3)
 

@@ -36,7 +36,7 @@ def test_wherever_the_weights_are(participants, cohort):
         "tuned": MEGFMClassifier(strategy="lora", max_epochs=1, random_state=0),
         "bands": linear(BandPower()),
     }
-    seen = compare(participants, cohort.labels, pipelines, **QUICK).weights_seen
+    seen = compare(participants, cohort.labels, pipelines, **QUICK).provenance
     plain = seen["plain"]
     assert plain["name"] == "megfm-tiny"
     assert seen["grid"] == seen["nested"] == seen["weighted"] == plain

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mne_megfm import CanonicalSensors, MEGFMTransformer
-from mne_megfm.datasets import make_array_info
 from mne_megfm.inputs import MEGSamples, as_recordings
+from mne_megfm.simulation import make_array_info
 
 DATA = {"kit157-auditory_raw.fif", "vectorview306-audvis-prestim_raw.fif"}
 

@@ -86,7 +86,7 @@ def test_recovery_does_not_depend_on_the_sampling_rate():
         random_state=0,
     )  # fmt: skip
     epochs = cohort.epochs("auditory")[0]
-    transformer = MEGFMTransformer(unit="participant").fit([{"auditory": epochs}])
+    transformer = MEGFMTransformer(sample="participant").fit([{"auditory": epochs}])
     names = list(transformer.get_feature_names_out())
     at = [names.index(f"responses_{name}") for name in ("recovery", "habituation")]
     full = transformer.transform([{"auditory": epochs}])[0, at]

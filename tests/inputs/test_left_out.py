@@ -4,7 +4,7 @@ import mne
 import pytest
 
 from mne_megfm import MEGFMTransformer
-from mne_megfm.datasets import make_array_info
+from mne_megfm.simulation import make_array_info
 
 
 def make(kind, rng, n_flat=0, bads=0):

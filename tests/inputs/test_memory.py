@@ -25,7 +25,7 @@ def _read_through(recordings, project):
 @pytest.mark.parametrize("kind", ["raw", "epochs", "view"])
 def test_peak_does_not_grow(kind, make_info, project, tmp_path, monkeypatch):
     """Four times as much on disk, the same peak."""
-    monkeypatch.setattr("mne_megfm.inputs._reading._BLOCK_BYTES", 2**21)
+    monkeypatch.setattr("mne_megfm.inputs.reading._BLOCK_BYTES", 2**21)
     info = make_info(1000.0, n_mag=40)
     rng = np.random.default_rng(0)
     peaks, sizes = [], []

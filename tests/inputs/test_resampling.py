@@ -6,7 +6,7 @@ import pytest
 from scipy.signal import resample_poly
 
 from mne_megfm.inputs import iter_windows, rate_ratio
-from mne_megfm.inputs._resampling import context_length, resample_segment
+from mne_megfm.inputs.windows import context_length, resample_segment
 
 RATES = [1000.0, 1200.0, 600.615, 678.17, 2034.5, 250.0, 200.0, 100.0]
 

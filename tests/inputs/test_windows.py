@@ -80,7 +80,7 @@ def test_raw_rows_do_not_depend_on_others(make_raw, rows_of, tmp_path, sfreq):
 def test_blocks_of_reading_do_not_show(make_raw, make_epochs, rows_of, monkeypatch):
     raw, epochs = make_raw(12.0, 1000.0), make_epochs(12, 400, 1000.0)
     expected = rows_of(raw), rows_of(epochs)
-    monkeypatch.setattr("mne_megfm.inputs._reading._BLOCK_BYTES", 8 * 8 * 2300)
+    monkeypatch.setattr("mne_megfm.inputs.reading._BLOCK_BYTES", 8 * 8 * 2300)
     _assert_same(rows_of(raw), expected[0])
     _assert_same(rows_of(epochs), expected[1])
 

@@ -7,22 +7,22 @@ import torch
 from sklearn.exceptions import NotFittedError
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
-from mne_megfm.datasets import _anatomy
-from mne_megfm.interpret import READINGS, attention, score_attention
-from mne_megfm.interpret._attention_maps import (
-    region_places,
-    spread_matrix,
-    turned_heads,
-    unit_vectors,
-)
-from mne_megfm.interpret._encoder_attention import (
+from mne_megfm.interpret import ATTENTION_METHODS, attention, score_attention
+from mne_megfm.interpret._attention import (
     LayerAttention,
     carried_between,
     carried_norms,
     encoder_attention,
     rollout,
 )
+from mne_megfm.interpret._attention_scores import (
+    region_places,
+    spread_matrix,
+    turned_heads,
+    unit_vectors,
+)
 from mne_megfm.sensors import canonical_array
+from mne_megfm.simulation import _anatomy
 
 SMALL = {"d_model": 32, "n_layers": 2, "n_decoder_layers": 1}
 
@@ -172,15 +172,15 @@ def test_network_without_a_preference_attends_evenly(epochs):
         for block in transformer.model_.blocks:
             block.attention.qkv.weight[:32] = 0.0
             block.attention.qkv.bias[:32] = 0.0
-    for reading in ("received", "rollout"):
-        found = attention(transformer, epochs, reading=reading, n_turns=2)
+    for method in ("received", "rollout"):
+        found = attention(transformer, epochs, method=method, n_turns=2)
         np.testing.assert_allclose(found.data, 1.0, rtol=1e-5)
 
 
-@pytest.mark.parametrize("reading", READINGS)
-def test_rows_are_averaged(transformer, epochs, reading):
+@pytest.mark.parametrize("method", ATTENTION_METHODS)
+def test_rows_are_averaged(transformer, epochs, method):
     """Attention of epochs is the mean of that of each; layers and heads differ."""
-    settings = dict(reading=reading, n_turns=1)
+    settings = dict(method=method, n_turns=1)
     found = attention(transformer, epochs, **settings)
     singles = attention(transformer, [epochs[i] for i in range(3)], **settings)
     mean = np.mean([single.data for single in singles], 0)
@@ -193,7 +193,7 @@ def test_rows_are_averaged(transformer, epochs, reading):
     first = attention(transformer, epochs, layer=0, **settings)
     assert np.abs(head.data - found.data).max() > 1e-3
     assert np.abs(first.data - found.data).max() > 1e-3
-    if reading == "rollout":
+    if method == "rollout":
         np.testing.assert_array_equal(every.data, found.data)
     else:
         last = found.data
@@ -245,7 +245,7 @@ def _neuromag():
 @pytest.mark.parametrize(
     ("given", "error", "match"),
     [
-        ({"reading": "saliency"}, ValueError, "one of between, received"),
+        ({"method": "saliency"}, ValueError, "one of between, received"),
         ({"layer": 2}, ValueError, "layer from -2 to 1"),
         ({"head": 4}, ValueError, "head from 0 to 3"),
         ({"n_turns": 0}, ValueError, "n_turns of 1 or more"),
@@ -292,7 +292,7 @@ def test_bundled_weights_attend_to_the_stimulated_regions():
         attention(
             MEGFMTransformer(weights, random_state=0).fit(averages),
             averages,
-            reading="between",
+            method="between",
         )
         for weights in ("megfm-tiny", None)
     )

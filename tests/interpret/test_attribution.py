@@ -18,9 +18,8 @@ from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
 from mne_megfm.inputs import as_recordings
 from mne_megfm.interpret import _gradients, decision_map
 from mne_megfm.interpret._decisions import affine_head, split_pipeline
-from mne_megfm.interpret._gradients import row_gradients
+from mne_megfm.interpret._gradients import RowNetwork, iter_rows, row_gradients
 from mne_megfm.interpret._occlusion import sensor_regions
-from mne_megfm.interpret._row_network import RowNetwork, iter_rows
 
 WHEN, WIDTH = 0.3, 0.025
 

@@ -14,7 +14,7 @@ from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
 from mne_megfm.inputs import as_recordings
 from mne_megfm.interpret import decision_map
 from mne_megfm.interpret._decisions import split_pipeline
-from mne_megfm.interpret._person_network import PersonNetwork
+from mne_megfm.interpret._gradients import PersonNetwork
 
 STATES = ("auditory", "somatosensory")
 
@@ -315,9 +315,9 @@ def test_errors(people, logistic, fitted, cohort):
     with pytest.raises(ValueError, match="steps after the transformer that are linear"):
         decision_map(forest, people[0], "gradient")
     pooled = make_pipeline(
-        MEGFMTransformer(participants="statistics"), LogisticRegression()
+        MEGFMTransformer(aggregation="mean_std"), LogisticRegression()
     ).fit(people, cohort.labels)
-    with pytest.raises(ValueError, match="described by the level over trials"):
+    with pytest.raises(ValueError, match="described by the participant encoder"):
         decision_map(pooled, people[0], "gradient")
     # those for rows of one recording are what they were
     with pytest.raises(TypeError):

@@ -6,8 +6,8 @@ import pytest
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.interpret import reconstruct, score_evoked
-from mne_megfm.interpret._evoked_scores import _average, _peak
-from mne_megfm.pretraining import TimeBlockMasking
+from mne_megfm.interpret._reconstruction_scores import _average, _peak
+from mne_megfm.models import TimeBlockMasking
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
 
@@ -29,7 +29,7 @@ def epochs():
 
 def test_scores_are_those_of_hidden_trials(epochs):
     """The average of predictions, by hand; nothing visible enters it."""
-    transformer = MEGFMTransformer(weights=None, config=SMALL, unit="epoch")
+    transformer = MEGFMTransformer(weights=None, config=SMALL, sample="epoch")
     transformer.set_params(random_state=0).fit(epochs)
     table = score_evoked(transformer, epochs, seed=1).set_index(["state", "method"])
     got, hidden = reconstruct(

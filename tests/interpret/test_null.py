@@ -9,11 +9,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
-from mne_megfm.datasets import make_array_info
 from mne_megfm.interpret import HeldOutScore, attention_test, attribute
 from mne_megfm.interpret._attention_test import surrogate
-from mne_megfm.interpret._null import check_permutations, null_distributions
-from mne_megfm.interpret._refits import permute_labels
+from mne_megfm.interpret._refits import (
+    check_permutations,
+    null_distributions,
+    permute_labels,
+)
+from mne_megfm.simulation import make_array_info
 from mne_megfm.viz import plot_attribution
 
 WHEN = 0.3

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from mne_megfm.datasets import make_array_info
 from mne_megfm.interpret import occlude as occlude_tested
 from mne_megfm.interpret._occlusion import sensor_regions
+from mne_megfm.simulation import make_array_info
 
 SFREQ = 100.0
 

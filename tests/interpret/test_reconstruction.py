@@ -7,7 +7,7 @@ from sklearn.exceptions import NotFittedError
 
 from mne_megfm import MEGFMTransformer, MEGSamples, simulate_cohort
 from mne_megfm.interpret import MASKS, masked_reconstruction, score_reconstruction
-from mne_megfm.pretraining import RandomMasking, SpaceBlockMasking, TimeBlockMasking
+from mne_megfm.models import RandomMasking, SpaceBlockMasking, TimeBlockMasking
 from mne_megfm.sensors import compute_mapping
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}

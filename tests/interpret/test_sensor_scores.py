@@ -6,12 +6,12 @@ import pytest
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.interpret import reconstruct, score_on_sensors
-from mne_megfm.interpret._baselines import (
+from mne_megfm.interpret._reconstruction_scores import (
     pca_prediction,
     sensor_interpolation,
     time_interpolation,
 )
-from mne_megfm.pretraining import SpaceBlockMasking, TimeBlockMasking
+from mne_megfm.models import SpaceBlockMasking, TimeBlockMasking
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
 
@@ -37,7 +37,7 @@ def epochs():
 def transformer(epochs):
     """Return an untrained transformer: it averages interpolations."""
     return MEGFMTransformer(
-        weights=None, config=SMALL, unit="epoch", random_state=0
+        weights=None, config=SMALL, sample="epoch", random_state=0
     ).fit(epochs)
 
 

@@ -11,8 +11,7 @@ from mne_megfm.models import (
     time_interpolation,
     to_patches,
 )
-from mne_megfm.models._fill import field_estimates
-from mne_megfm.models._trust import field_trust
+from mne_megfm.models._interpolation import field_estimates, field_trust
 
 CONFIG = ModelConfig(n_sensors=12, n_regions=4, patch_length=5, n_patches=6, d_model=16)
 

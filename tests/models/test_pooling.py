@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from mne_megfm.models import (
-    CompactPooling,
     MeanPooling,
+    ProjectionPooling,
     SpacePooling,
     TimePooling,
     TokenPooling,
 )
 
 POOLINGS = [
-    CompactPooling(),
-    CompactPooling(n_components=3, max_bins=4),
+    ProjectionPooling(),
+    ProjectionPooling(n_components=3, max_bins=4),
     TokenPooling(),
     TokenPooling(max_bins=7),
     TimePooling(),
@@ -59,8 +59,8 @@ def test_names_say_where_and_when(axed):
     features = TokenPooling()(tokens, recorded, axed)
     at = names.index("region03_t0200-0300ms_dim017")
     assert torch.equal(features[:, at], tokens[:, 3, 2, 17])
-    names = CompactPooling(4).names(24, 10, 32, 0.1)
-    features = CompactPooling(4)(tokens, recorded, axed)
+    names = ProjectionPooling(4).names(24, 10, 32, 0.1)
+    features = ProjectionPooling(4)(tokens, recorded, axed)
     at = names.index("region23_t0900-1000ms_axis01")
     torch.testing.assert_close(
         features[:, at], tokens[:, 23, 9] @ axed.token_axes[23, 1].double()
@@ -108,7 +108,7 @@ def test_nothing_recorded(pooling, axed):
 
 def test_compare_and_show_their_parameters():
     """Equal parameters make equal poolings, which GridSearchCV's table shows."""
-    assert CompactPooling(4) == CompactPooling(4) != CompactPooling(5)
+    assert ProjectionPooling(4) == ProjectionPooling(4) != ProjectionPooling(5)
     assert TimePooling() != TokenPooling()
     assert repr(TimePooling(max_bins=3)) == "TimePooling(max_bins=3)"
 
@@ -116,10 +116,10 @@ def test_compare_and_show_their_parameters():
 def test_refusals(axed):
     """Numbers that give no features, or that the weights cannot give, are refused."""
     with pytest.raises(ValueError, match="n_components <= 16"):
-        CompactPooling(17)(*_tokens(10), axed)
+        ProjectionPooling(17)(*_tokens(10), axed)
     for make in (
-        lambda: CompactPooling(0),
-        lambda: CompactPooling(2.5),
+        lambda: ProjectionPooling(0),
+        lambda: ProjectionPooling(2.5),
         lambda: TimePooling(max_bins=0),
         lambda: TokenPooling(max_bins=True),
     ):

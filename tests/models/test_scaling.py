@@ -3,8 +3,12 @@
 import pytest
 import torch
 
-from mne_megfm.models import sample_mask
-from mne_megfm.pretraining import RandomMasking, SpaceBlockMasking, TimeBlockMasking
+from mne_megfm.models import (
+    RandomMasking,
+    SpaceBlockMasking,
+    TimeBlockMasking,
+    sample_mask,
+)
 
 
 def _visible(model, windows, mask):

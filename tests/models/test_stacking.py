@@ -5,10 +5,15 @@ import pytest
 import torch
 from scipy.optimize import lsq_linear
 
-from mne_megfm.models import field_interpolation, to_patches
-from mne_megfm.models._masked import FILL_REGULARIZATIONS
-from mne_megfm.models._stacking import stacking_weight, visible_folds
-from mne_megfm.pretraining import RandomMasking, SpaceBlockMasking, TimeBlockMasking
+from mne_megfm.models import (
+    RandomMasking,
+    SpaceBlockMasking,
+    TimeBlockMasking,
+    field_interpolation,
+    to_patches,
+)
+from mne_megfm.models._interpolation import stacking_weight, visible_folds
+from mne_megfm.models._masked_transformer import FILL_REGULARIZATIONS
 
 
 @pytest.fixture

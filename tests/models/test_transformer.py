@@ -7,10 +7,12 @@ import torch
 from mne_megfm.models import (
     MaskedSignalTransformer,
     ModelConfig,
+    RandomMasking,
+    SpaceBlockMasking,
+    TimeBlockMasking,
     sample_mask,
     to_patches,
 )
-from mne_megfm.pretraining import RandomMasking, SpaceBlockMasking, TimeBlockMasking
 
 MASKINGS = [RandomMasking(), TimeBlockMasking(), SpaceBlockMasking()]
 

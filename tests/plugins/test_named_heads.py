@@ -6,9 +6,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mne_megfm import MEGFMClassifier, MEGFMRegressor
-from mne_megfm.datasets import make_array_info
 from mne_megfm.estimators import LogisticHead, RidgeHead
-from mne_megfm.plugins import KINDS, _registry, temporary
+from mne_megfm.plugins import KINDS, _registry, register
+from mne_megfm.simulation import make_array_info
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
 NEAREST = """
@@ -72,6 +72,6 @@ def test_heads_that_do_not_suit(epochs):
         made(MEGFMClassifier, head="ridge").fit(epochs, y)
     with pytest.raises(ValueError, match="suits MEGFMRegressor, got LogisticHead"):
         made(MEGFMRegressor, head=LogisticHead()).fit(epochs, y)
-    with temporary("heads", "no-head", lambda: len):
+    with register("heads", "no-head", lambda: len):
         with pytest.raises(TypeError, match="method.*'fit', 'predict', got <built-in"):
             made(MEGFMClassifier, head="no-head").fit(epochs, y)

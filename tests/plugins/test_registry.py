@@ -10,7 +10,8 @@ import warnings
 import mne
 import pytest
 
-from mne_megfm.plugins import KINDS, _probe, available, get, resolve, temporary
+from mne_megfm.plugins import KINDS, available, get, register, resolve
+from mne_megfm.plugins import _registry as _probe
 from mne_megfm.plugins._registry import Registry
 
 PART = """
@@ -33,7 +34,7 @@ def test_kinds():
     """The seven kinds each have an entry-point group; bad kinds are named."""
     assert set(KINDS) == {
         "backbones",
-        "frontends",
+        "sensor_mappings",
         "heads",
         "maskings",
         "networks",
@@ -41,7 +42,7 @@ def test_kinds():
         "poolings",
     }
     assert KINDS["heads"].group == "mne_megfm.heads"
-    with pytest.raises(ValueError, match="one of 'frontends', .* got 'masking'"):
+    with pytest.raises(ValueError, match="one of 'sensor_mappings', .* got 'masking'"):
         available("masking")
 
 
@@ -293,19 +294,19 @@ def test_instances():
 def test_temporary():
     """A temporary part is known inside the block only, also after an error."""
     before = available("objectives")
-    with temporary("objectives", "mine", lambda: len):
+    with register("objectives", "mine", lambda: len):
         assert available("objectives") == tuple(sorted([*before, "mine"]))
         assert resolve("objectives", "mine") is len
         with pytest.raises(ValueError, match="name that is free, got 'mine'"):
-            with temporary("objectives", "mine", lambda: max):
+            with register("objectives", "mine", lambda: max):
                 pass
     with pytest.raises(RuntimeError, match="inside"):
-        with temporary("objectives", "mine", lambda: len):
+        with register("objectives", "mine", lambda: len):
             raise RuntimeError("inside")
     assert available("objectives") == before
     with pytest.raises(ValueError, match="free"):
-        with temporary("maskings", "random", lambda: len):
+        with register("maskings", "random", lambda: len):
             pass
     with pytest.raises(TypeError, match="Expected a class or a function"):
-        with temporary("objectives", "mine", 3):
+        with register("objectives", "mine", 3):
             pass

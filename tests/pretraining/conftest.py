@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from mne_megfm.models import MaskedSignalTransformer, ModelConfig
-from mne_megfm.pretraining import (
+from mne_megfm.models import (
+    MaskedSignalTransformer,
     MixedMasking,
-    SignalSpectrumLoss,
+    ModelConfig,
     WindowArray,
-    pretrain,
 )
+from mne_megfm.pretraining import SignalSpectrumLoss, pretrain
 
 CONFIG = ModelConfig(
     n_sensors=16,

@@ -10,13 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mne_megfm.pretraining import (
-    _checkpoint,
-    _files,
-    load_checkpoint,
-    read_config,
-    save_checkpoint,
-)
+from mne_megfm.utils import files as _files
+from mne_megfm.weights import checkpoint as _checkpoint
+from mne_megfm.weights import load_checkpoint, read_config, save_checkpoint
 
 FORMAT = _checkpoint.FORMAT
 
@@ -135,7 +131,7 @@ def test_failure_leaves_the_old_one(saved, make_model, monkeypatch, moment):
     def fail(*args, **kwargs):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(f"mne_megfm.pretraining._checkpoint.{moment}", fail)
+    monkeypatch.setattr(f"mne_megfm.weights.checkpoint.{moment}", fail)
     with pytest.raises(OSError, match="no space left"):
         save_checkpoint(path, make_model(1), overwrite=True)
     monkeypatch.undo()

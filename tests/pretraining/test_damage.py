@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mne_megfm._integrity import sealed_json
 from mne_megfm.models import ParticipantConfig, ParticipantTransformer
-from mne_megfm.pretraining import (
+from mne_megfm.utils.files import sealed_json
+from mne_megfm.weights import (
     load_checkpoint,
-    load_level,
+    load_participant_encoder,
     read_config,
     save_checkpoint,
-    save_level,
+    save_participant_encoder,
 )
 
 KERNEL = torch.eye(192)
@@ -28,7 +28,7 @@ def checkpoint(make_model, tmp_path):
     training = {"licence": "Ümlaut", "losses": [1e-05, 0.25], "name": None, "n": 4}
     path = save_checkpoint(tmp_path / "mine", make_model(), training=training)
     level = ParticipantTransformer(ParticipantConfig(d_model=8, n_heads=1, n_layers=1))
-    return save_level(path, level, KERNEL, training)
+    return save_participant_encoder(path, level, KERNEL, training)
 
 
 def _silent(file, use, places=None):
@@ -78,19 +78,25 @@ def test_every_bit_of_the_configuration(checkpoint):
 def test_every_bit_of_the_participant_configuration(checkpoint, monkeypatch):
     # the weights themselves are looked at in the next test
     monkeypatch.setattr(
-        "mne_megfm.pretraining._level_checkpoint.ParticipantTransformer.load_state_dict",
+        "mne_megfm.weights.checkpoint.ParticipantTransformer.load_state_dict",
         lambda *args, **kwargs: None,
     )
     file = checkpoint / "participant.json"
     content = file.read_bytes()
     places = range(8 * len(content))
-    assert _silent(file, lambda: load_level(checkpoint, KERNEL), places) == []
+    assert (
+        _silent(file, lambda: load_participant_encoder(checkpoint, KERNEL), places)
+        == []
+    )
 
 
 def test_bits_of_the_weights(checkpoint, rng):
     for name, use in (
         ("model.safetensors", lambda: load_checkpoint(checkpoint)),
-        ("participant.safetensors", lambda: load_level(checkpoint, KERNEL)),
+        (
+            "participant.safetensors",
+            lambda: load_participant_encoder(checkpoint, KERNEL),
+        ),
     ):
         file = checkpoint / name
         assert _silent(file, use, _some(file, rng)) == [], name
@@ -146,16 +152,16 @@ def test_sizes_are_compared_before_memory_is_taken(checkpoint):
         import json, resource, sys
         from pathlib import Path
         import torch
-        from mne_megfm._integrity import parse_sealed_json, sealed_json
-        from mne_megfm.pretraining import load_checkpoint, load_level
+        from mne_megfm.utils.files import parse_sealed_json, sealed_json
+        from mne_megfm.weights import load_checkpoint, load_participant_encoder
         folder, kernel = Path({str(checkpoint)!r}), torch.eye(192)
-        load_checkpoint(folder), load_level(folder, kernel)
+        load_checkpoint(folder), load_participant_encoder(folder, kernel)
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20,) * 2)
         for name, part, cases, load in (
             ("config.json", "model", {SIZES!r}, load_checkpoint),
             ("participant.json", "level", {PARTICIPANT_SIZES!r},
-             lambda folder: load_level(folder, kernel)),
+             lambda folder: load_participant_encoder(folder, kernel)),
         ):
             data = (folder / name).read_bytes()
             for changes in cases:
@@ -216,7 +222,7 @@ def test_loading_costs_no_random_numbers(checkpoint):
     expected = torch.rand(3)
     torch.manual_seed(1)
     load_checkpoint(checkpoint)
-    load_level(checkpoint, KERNEL)
+    load_participant_encoder(checkpoint, KERNEL)
     assert torch.equal(torch.rand(3), expected)
 
 

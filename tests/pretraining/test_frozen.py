@@ -4,8 +4,13 @@ import mne
 import numpy as np
 import torch
 
-from mne_megfm.models import MaskedSignalTransformer, ModelConfig
-from mne_megfm.pretraining import LogErrorLoss, MixedMasking, WindowArray, pretrain
+from mne_megfm.models import (
+    MaskedSignalTransformer,
+    MixedMasking,
+    ModelConfig,
+    WindowArray,
+)
+from mne_megfm.pretraining import LogErrorLoss, pretrain
 
 
 def test_frozen_encoder():

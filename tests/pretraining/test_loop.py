@@ -7,19 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from mne_megfm.models import from_patches, to_patches
-from mne_megfm.pretraining import (
-    History,
+from mne_megfm.models import (
     MixedMasking,
-    SignalSpectrumLoss,
     TimeBlockMasking,
     WindowArray,
+    from_patches,
     masked_r2,
+    to_patches,
 )
-from mne_megfm.pretraining._ranks import Ranks
-from mne_megfm.pretraining._step import Step
-from mne_megfm.pretraining._trainer import StoppedError
-from mne_megfm.pretraining._validation import choose_windows, validate
+from mne_megfm.pretraining import History, SignalSpectrumLoss, StoppedError
+from mne_megfm.pretraining._distributed import Ranks
+from mne_megfm.pretraining._trainer import Step, choose_windows, validate
 
 
 class _Interrupted(Exception):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from mne_megfm.models import ModelConfig
-from mne_megfm.pretraining import (
+from mne_megfm.models import (
     MixedMasking,
+    ModelConfig,
     RandomMasking,
     SpaceBlockMasking,
     TimeBlockMasking,

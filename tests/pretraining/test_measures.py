@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from mne_megfm.models import sample_mask
-from mne_megfm.pretraining import (
+from mne_megfm.models import (
     RandomMasking,
     SpaceBlockMasking,
     TimeBlockMasking,
     WindowArray,
-    fit_token_axes,
+    fit_token_projection,
     masked_r2,
+    sample_mask,
 )
 
 
@@ -124,7 +124,7 @@ def test_token_axes_are_principal(make_model, signal, short):
     n_valid = torch.tensor([100, 100, 100, 50, 50, 100] if short else [100] * 6)
     tokens = _tokens(model, signal, n_valid)
     windows = _windows(signal, n_valid=n_valid.numpy())
-    fit_token_axes(model, windows, 6, batch_size=4)
+    fit_token_projection(model, windows, 6, batch_size=4)
     seen = np.ones(tokens.shape[:3], bool)
     if short:
         seen[3:5, :, 5:] = False
@@ -148,29 +148,29 @@ def test_rest_has_principal_axes(make_model, recordings):
     data = {"values": recordings.values, "unit": 1.0}
     rest = np.repeat("rest", len(recordings))
     rest = WindowArray(**data, recording=recordings.recording, state=rest)
-    fit_token_axes(one, rest, 300)
-    fit_token_axes(other, WindowArray(**data), 300)
+    fit_token_projection(one, rest, 300)
+    fit_token_projection(other, WindowArray(**data), 300)
     torch.testing.assert_close(one.token_axes, other.token_axes, rtol=1e-3, atol=1e-4)
-    fit_token_axes(other, recordings, 300)
+    fit_token_projection(other, recordings, 300)
     assert not torch.allclose(one.token_axes, other.token_axes, atol=1e-2)
 
 
 def test_few_windows_are_of_whole_recordings(make_model, recordings):
     """A part of the windows is a part of the recordings, drawn by the seed."""
     one, other = make_model(), make_model()
-    fit_token_axes(one, recordings, 252, seed=1)
+    fit_token_projection(one, recordings, 252, seed=1)
     # 21 whole recordings are enough for averages; nothing is left of the others
     drawn = np.random.default_rng(1).permutation(25)
     index = np.flatnonzero(np.isin(recordings.recording, np.flatnonzero(drawn < 21)))
-    fit_token_axes(other, recordings, 252, index=index, seed=1)
+    fit_token_projection(other, recordings, 252, index=index, seed=1)
     torch.testing.assert_close(one.token_axes, other.token_axes, rtol=1e-3, atol=1e-4)
 
 
 def test_token_axes_come_out_alike(make_model, signal):
     """Fitting twice gives the same axes, signs included."""
     one, other = make_model(), make_model()
-    fit_token_axes(one, _windows(signal), 6)
-    fit_token_axes(other, _windows(signal), 6)
+    fit_token_projection(one, _windows(signal), 6)
+    fit_token_projection(other, _windows(signal), 6)
     assert torch.equal(one.token_axes, other.token_axes)
     largest = one.token_axes.abs().argmax(2, keepdim=True)
     assert (one.token_axes.gather(2, largest) > 0).all()

@@ -6,8 +6,8 @@ import torch
 from scipy import linalg
 from sklearn.linear_model import Ridge
 
-from mne_megfm.pretraining import WindowArray, fit_token_axes
-from mne_megfm.pretraining._responses import (
+from mne_megfm.models import WindowArray, fit_token_projection
+from mne_megfm.models._token_projection import (
     _draw_parts,
     coordinates,
     field_axes,
@@ -132,7 +132,9 @@ def test_a_planted_response_is_told(make_model, rng):
     model = make_model().eval()
     values = signal[:40].reshape(-1, 16, 100).astype("f4") * 1e-13
     owner = np.repeat(np.arange(40), N_WINDOWS)
-    fit_token_axes(model, WindowArray(values, unit=1.0, recording=owner), len(values))
+    fit_token_projection(
+        model, WindowArray(values, unit=1.0, recording=owner), len(values)
+    )
     data = torch.from_numpy(signal[40:].astype("f4") * 1e-13).flatten(0, 1)
     with torch.inference_mode():
         tokens = model.encode(data) - model.token_mean

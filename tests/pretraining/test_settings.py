@@ -12,7 +12,7 @@ WRONG = {
     "weight_decay": [-5, np.nan, 1e6],
     "clip": [-1, 0, np.inf],
     "warmup": [2, -0.1],
-    "valid_fraction": [1.5, 0, 1.0],
+    "validation_fraction": [1.5, 0, 1.0],
     "max_valid": [0],
     "patience": [0],
     "seed": [-1, 0.5],

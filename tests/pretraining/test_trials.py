@@ -6,17 +6,23 @@ import torch
 from mne.utils import use_log_level
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mne_megfm.models import ParticipantConfig, ParticipantTransformer, TrialInputs
-from mne_megfm.pretraining import (
+from mne_megfm.models import (
+    ParticipantConfig,
+    ParticipantTransformer,
+    TrialInputs,
+    state_kind,
+)
+from mne_megfm.participants import (
     PersonTrials,
     collate,
     fit_trial_inputs,
     fit_untrained_inputs,
-    hide_trials,
-    level_loss,
-    pretrain_level,
     recent_stimuli,
-    state_kind,
+)
+from mne_megfm.pretraining import (
+    hide_trials,
+    participant_encoder_loss,
+    pretrain_participant_encoder,
 )
 
 CONFIG = ParticipantConfig(n_response=4, n_spectral=2, d_model=32, n_layers=1)
@@ -168,7 +174,7 @@ def test_level_learns_who_is_who(level):
     """Both predictions come to beat the mean over people, for people not seen."""
     people = people_who_differ(80)
     with use_log_level("error"):
-        history = pretrain_level(
+        history = pretrain_participant_encoder(
             level, people, max_epochs=4, steps_per_epoch=40, n_valid=16, lr=3e-3
         )
     assert history.epoch == [1, 2, 3, 4]
@@ -190,7 +196,7 @@ def test_interrupted_training_ends_alike(level, tmp_path):
     def run(**more):
         level.load_state_dict(start)
         with use_log_level("error"):
-            return pretrain_level(level, people, **settings | more)
+            return pretrain_participant_encoder(level, people, **settings | more)
 
     whole = run()
     expected = {k: v.clone() for k, v in level.state_dict().items()}
@@ -222,7 +228,7 @@ def test_interrupted_training_ends_alike(level, tmp_path):
 
 def test_too_few_people(level):
     with pytest.raises(ValueError, match="more than the 64"):
-        pretrain_level(level, people_who_differ(5))
+        pretrain_participant_encoder(level, people_who_differ(5))
 
 
 def test_loss_of_a_perfect_guess_is_zero(level):
@@ -237,4 +243,4 @@ def test_loss_of_a_perfect_guess_is_zero(level):
             both = torch.cat([z, trials.spectrum], -1)
             return both, both
 
-    assert float(level_loss(Knows(), trials, hidden)) == 0.0
+    assert float(participant_encoder_loss(Knows(), trials, hidden)) == 0.0

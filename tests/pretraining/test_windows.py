@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mne_megfm.pretraining import WindowArray
+from mne_megfm.models import WindowArray
 
 
 def _array(recording, n_times=4):

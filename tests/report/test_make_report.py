@@ -11,8 +11,7 @@ import pytest
 from mne_megfm import MEGFMTransformer, make_report, simulate_cohort
 from mne_megfm.interpret import MASKS, masked_reconstruction, score_reconstruction
 from mne_megfm.pretraining import History
-from mne_megfm.report._data import describe_data, summarise
-from mne_megfm.report._html import card, table
+from mne_megfm.report._html import card, describe_data, summarise, table
 
 NOT_A_DEVICE = "Not a diagnostic device"
 
@@ -301,7 +300,7 @@ def test_what_weights_had_seen(comparison):
         "counts": counts,
     }
     both = {name: seen for name in comparison.pipelines}
-    other = type(comparison)(**{**vars(comparison), "weights_seen": both})
+    other = type(comparison)(**{**vars(comparison), "provenance": both})
     html = "".join(make_report(comparison=other).html)
     found = html.partition("What weights had seen")[2].partition("</table>")[0]
     text = "own (store X, 500 participants, 20 hours, states rest)"
@@ -310,5 +309,5 @@ def test_what_weights_had_seen(comparison):
     assert "p499" not in html
     assert "had seen: " not in html
     none = dict.fromkeys(comparison.pipelines)
-    other = type(comparison)(**{**vars(comparison), "weights_seen": none})
+    other = type(comparison)(**{**vars(comparison), "provenance": none})
     assert "What weights had seen" not in "".join(make_report(comparison=other).html)

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from mne_megfm import CanonicalSensors, MEGSamples
-from mne_megfm.datasets import make_array_info
 from mne_megfm.sensors import canonical_array, compute_mapping
+from mne_megfm.simulation import make_array_info
 
 
 def _signals(physics, info, rng, n_times=100, n_epochs=6):
@@ -145,7 +145,7 @@ def test_raw_as_raw(info, physics, rng, tmp_path, monkeypatch):
     raw.set_annotations(mne.Annotations([1.0, 2.0], [0.5, 0.1], ["BAD_x", "tone"]))
     raw.save(tmp_path / "some_raw.fif")
     raw = mne.io.read_raw_fif(tmp_path / "some_raw.fif")
-    monkeypatch.setattr("mne_megfm.estimators._canonical._CHUNK", 256)
+    monkeypatch.setattr("mne_megfm.estimators._canonical_sensors._CHUNK", 256)
     sensors = CanonicalSensors()
     mapped = sensors.transform_inst(raw)
     assert not raw.preload and isinstance(mapped, mne.io.RawArray)

@@ -9,7 +9,6 @@ import pytest
 from mne.io.constants import FIFF
 from mne.transforms import Transform
 
-from mne_megfm.datasets import make_array_info
 from mne_megfm.sensors import (
     _mapping,
     canonical_array,
@@ -17,6 +16,7 @@ from mne_megfm.sensors import (
     device_to_head,
     is_maxwell_filtered,
 )
+from mne_megfm.simulation import make_array_info
 
 VECTORVIEW = "vectorview306-left-auditory-right-visual-ave.fif"
 

@@ -4,8 +4,8 @@ import mne
 import numpy as np
 import pytest
 
-from mne_megfm.datasets import make_array_info
 from mne_megfm.sensors import canonical_array, compute_mapping
+from mne_megfm.simulation import make_array_info
 
 ARRAYS = [
     "neuromag306",

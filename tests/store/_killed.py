@@ -8,7 +8,8 @@ import zlib
 
 import numpy as np
 
-from mne_megfm.store import WindowStore, _commit
+from mne_megfm.store import WindowStore
+from mne_megfm.store import _format as _commit
 
 
 def say(text):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mne_megfm import CanonicalSensors
-from mne_megfm.store._coding import decode, encode
+from mne_megfm.store._shard import decode, encode
 
 
 def _there_and_back(windows, n_valid=None):

@@ -7,13 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from model_card import score_recording
 
-from mne_megfm.commands._model_card import score_recording
 from mne_megfm.interpret import MASKS
 from mne_megfm.models import ModelConfig
-from mne_megfm.pretraining import load_checkpoint, read_config, save_checkpoint
 from mne_megfm.sensors import canonical_kernel
-from mne_megfm.weights import available_weights, read_card, weights_path
+from mne_megfm.weights import (
+    available_weights,
+    load_checkpoint,
+    read_card,
+    read_config,
+    save_checkpoint,
+    weights_path,
+)
 
 NAME = "megfm-tiny"
 
@@ -140,7 +146,7 @@ def test_training_is_told(folder):
         assert len(stage["valid_loss"]) == stage["epochs"]
         best = stage["valid_loss"][stage["best_epoch"] - 1]
         assert best == min(stage["valid_loss"])
-    from mne_megfm.commands import train_tiny
+    import train_windows as train_tiny
 
     assert training["random_state"] == train_tiny.RANDOM_STATE
     assert training["arrays"] == list(train_tiny.ARRAYS)

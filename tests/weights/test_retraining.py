@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import train_windows as train_tiny
 
-from mne_megfm.commands import train_tiny
-from mne_megfm.pretraining import load_checkpoint, read_config
 from mne_megfm.store import WindowStore
+from mne_megfm.weights import load_checkpoint, read_config
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
-"""Tests of the command that trains the level over trials anew."""
+"""Tests of the command that trains the participant encoder anew."""
 
 import shutil
 
 import numpy as np
 import pytest
+import simulated_participants as simulated
 import torch
+import train_participants
 
-from mne_megfm.commands import _simulated_participants as simulated
-from mne_megfm.commands import train_participants
-from mne_megfm.pretraining import load_checkpoint, load_level
-from mne_megfm.weights import weights_path
+from mne_megfm.weights import load_checkpoint, load_participant_encoder, weights_path
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def tiny(monkeypatch, tmp_path):
         args = ["--participants", "4", "--epochs", "2", "--steps-per-epoch", "1"]
         args += ["--batch-size", "2", "--held-out", "1", "--weights", str(weights)]
         train_participants.main([str(tmp_path / "work"), *args])
-        return load_level(weights, load_checkpoint(weights).kernel)
+        return load_participant_encoder(weights, load_checkpoint(weights).kernel)
 
     return run
 

@@ -1,0 +1,1 @@
+"""From recordings and BIDS data sets to a store of windows."""

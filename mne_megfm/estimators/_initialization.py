@@ -1,0 +1,162 @@
+"""The model to start from: loaded weights, or a network with random ones."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+from mne.utils import logger
+
+from ..models import (
+    MaskedSignalTransformer,
+    ModelConfig,
+    ParticipantConfig,
+    ParticipantTransformer,
+    WindowArray,
+)
+from ..participants import fit_untrained_inputs
+from ..participants.response_features import USUAL_BANDS, USUAL_RESPONSES
+from ..plugins import resolve
+from ..weights import (
+    load_checkpoint,
+    load_participant_encoder,
+    read_config,
+    weights_path,
+)
+from .extraction import CanonicalSensorMapping
+
+_N_FIELDS = 256  # windows of 240 tokens each, for axes of 128 values
+
+
+def start_model(
+    weights: str | os.PathLike | None,
+    sensor_mapping: CanonicalSensorMapping,
+    backbone: str,
+    config: dict | ModelConfig | None,
+    seed: int,
+) -> tuple[MaskedSignalTransformer, dict]:
+    """Load weights or draw random ones; give the model and what it has seen."""
+    kernel = torch.from_numpy(np.array(sensor_mapping.kernel)).float()
+    if weights is None:
+        config = _model_config(config, sensor_mapping)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = resolve("backbones", backbone, config=config, kernel=kernel)
+        return model, {}
+    if config is not None:
+        raise ValueError(
+            f"Expected config=None with weights={str(weights)!r}, which bring their "
+            f"own, got {config!r}; leave one of them out."
+        )
+    path = weights_path(weights)
+    model = load_checkpoint(path)
+    if model.kernel.shape != kernel.shape or not torch.allclose(
+        model.kernel, kernel, atol=1e-3
+    ):
+        raise ValueError(
+            f"Expected weights for the array of the sensor mapping {sensor_mapping!r}, "
+            f"got others in {path}; use the mapping that they were trained with."
+        )
+    # load_checkpoint is strict: had any array not matched, it would have raised
+    n_arrays = len(model.state_dict())
+    logger.debug(f"Loaded {n_arrays} of {n_arrays} arrays from {path}.")
+    return model, read_config(path)["training"]
+
+
+def start_participant_encoder(
+    weights: str | os.PathLike, model: MaskedSignalTransformer
+) -> tuple[ParticipantTransformer | None, dict | None]:
+    """Load the participant encoder that comes with weights, and what it has seen."""
+    path = weights_path(weights)
+    loaded = load_participant_encoder(path, model.kernel)
+    if loaded is None:
+        logger.info(
+            f"{path} has no participant encoder: participants are described by means "
+            "and standard deviations over their rows."
+        )
+        return None, None
+    return loaded
+
+
+def random_participant_encoder(
+    fields: WindowArray, config: ModelConfig, seed: int
+) -> ParticipantTransformer | None:
+    """Make a participant encoder that has seen nobody; None for arrays of other sizes.
+
+    Its network is at a random start, its axes are those of most power in the (random)
+    fields, and what is usual in adults stands for what people of pretraining were like.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        level = ParticipantTransformer(ParticipantConfig())
+    inputs = level.inputs
+    sizes = len(inputs.space), inputs.n_regions, inputs.sfreq
+    if sizes != (config.n_sensors, config.n_regions, config.sfreq):
+        return None
+    fit_untrained_inputs(inputs, fields.unit * fields.values)
+    for name, (mean, scale) in (
+        ("measures", USUAL_RESPONSES),
+        ("bands", USUAL_BANDS),
+    ):
+        getattr(level, f"{name}_mean").copy_(torch.tensor(mean))
+        getattr(level, f"{name}_scale").copy_(torch.tensor(scale))
+    return level.eval()
+
+
+def random_fields(
+    sensor_mapping: CanonicalSensorMapping, config: ModelConfig, seed: int
+) -> WindowArray:
+    """Draw windows to find the axes of an untrained network on, of tokens and trials.
+
+    Normal fields with the covariance of sources all over the head and a 1/f spectrum
+    of power, at the model's scale.
+    """
+    rng = np.random.default_rng(seed)
+    size = (_N_FIELDS, config.n_sensors, config.n_times // 2 + 1)
+    spectrum = rng.standard_normal((*size, 2)).view(complex)[..., 0]
+    spectrum /= np.sqrt(np.maximum(np.arange(size[-1]), 1))
+    spectrum[..., 0] = 0.0
+    noise = np.fft.irfft(spectrum, config.n_times)
+    kernel = np.asarray(sensor_mapping.kernel, dtype=float)
+    root = np.linalg.cholesky(kernel + 1e-6 * np.eye(len(kernel)))
+    fields = root @ (noise / noise.std())
+    return WindowArray(fields, unit=config.scale)
+
+
+def _model_config(
+    config: dict | ModelConfig | None, sensor_mapping: CanonicalSensorMapping
+) -> ModelConfig:
+    if isinstance(config, ModelConfig):
+        return config
+    given = {
+        "n_sensors": sensor_mapping.array.n_sensors,
+        "n_regions": sensor_mapping.array.n_regions,
+        **(config or {}),
+    }
+    known = ModelConfig().to_dict()
+    if not set(given) <= set(known):
+        raise ValueError(
+            f"Expected fields of ModelConfig in config, got "
+            f"{sorted(set(given) - set(known))}; there are {sorted(known)}."
+        )
+    return ModelConfig(**given)
+
+
+def find_device(name: str) -> torch.device:
+    """Find a device by name; ``"auto"`` is a GPU if there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"Expected a device that torch knows, got {name!r}; use 'cpu', 'cuda' or "
+            "'auto'."
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"Expected a device that is there, got {name!r} without a usable GPU; use "
+            "device='cpu' or 'auto'."
+        )
+    return device

@@ -1,0 +1,552 @@
+"""Fine-tuning of all weights or of low-rank adapters."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
+from skorch import NeuralNet
+from skorch.callbacks import Callback, GradientNormClipping
+from skorch.helper import predefined_split
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from ..inputs import Recordings
+from ..models import add_adapters
+from ._heads import LogisticHead, RidgeHead, as_logits, balance, fit_temperature
+from ._transformer import MEGFMTransformer
+from .finetuning_modules import (
+    Batch,
+    ParticipantBatch,
+    ParticipantDraws,
+    ParticipantNetwork,
+    RowDraws,
+    RowStore,
+    TunedNetwork,
+    read_people,
+    reads_trials,
+    rows_of_samples,
+)
+
+Split = tuple[NDArray[np.int_], NDArray[np.int_]]
+
+
+class ClassificationTask:
+    """Labels: one output a class, cross entropy, one temperature.
+
+    Parameters
+    ----------
+    classes : ndarray, shape (n_classes,)
+        The labels.
+    class_weight : {"balanced"} | dict | None
+        Weights of the classes.
+    seed : int
+        Seed of splits.
+    """
+
+    def __init__(
+        self, classes: NDArray, class_weight: str | dict | None, seed: int
+    ) -> None:
+        self.classes = classes
+        self.class_weight = class_weight
+        self.seed = seed
+        self.temperature = 1.0
+
+    def targets(self, y: NDArray, weight: NDArray) -> tuple[Tensor, Tensor]:
+        """Give class numbers, and weights with a mean of 1."""
+        codes = np.searchsorted(self.classes, y)
+        weight = balance(codes, y, weight, self.class_weight)
+        weight = torch.as_tensor(weight / weight.mean(), dtype=torch.float32)
+        return torch.as_tensor(codes), weight
+
+    def split(self, y: NDArray, groups: NDArray, fraction: float) -> Split:
+        """Hold out groups, with all classes on both sides."""
+        least = min(len(np.unique(groups[y == label])) for label in self.classes)
+        n_folds = min(round(1 / fraction), least)
+        if least >= 3:
+            splitter = StratifiedGroupKFold(
+                n_folds, shuffle=True, random_state=self.seed
+            )
+            for train, valid in splitter.split(y, y, groups):
+                sides = [len(np.unique(y[side])) for side in (train, valid)]
+                if min(sides) == len(self.classes):
+                    return train, valid
+        raise ValueError(
+            "Expected at least 3 participants of each class, to train on some and stop "
+            f"by others, got {least} of one; add participants, or use strategy='probe'."
+        )
+
+    def start(
+        self, X: NDArray, y: NDArray, weight: NDArray, groups: NDArray
+    ) -> tuple[NDArray, NDArray]:
+        """Fit the linear head that training starts from."""
+        head = LogisticHead(self.class_weight, random_state=self.seed)
+        head.fit(X, y, weight, groups)
+        if len(self.classes) == 2:
+            both = np.array([-0.5, 0.5])
+            return both[:, None] * head.coef_, both * head.intercept_
+        return head.coef_, head.intercept_
+
+    def finish(self, outputs: NDArray, y: NDArray, weight: NDArray) -> None:
+        """Calibrate by outputs for the samples held out, those with weight."""
+        used = weight > 0
+        codes, weights = self.targets(y[used], weight[used])
+        self.temperature, _ = fit_temperature(
+            outputs[used], codes.numpy(), weights.numpy()
+        )
+
+    def decision_function(self, outputs: NDArray) -> NDArray[np.float64]:
+        """Turn outputs into decisions."""
+        logits = outputs / self.temperature
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, outputs: NDArray) -> NDArray[np.float64]:
+        """Turn outputs into probabilities."""
+        return softmax(as_logits(self.decision_function(outputs)), axis=1)
+
+    def predict(self, outputs: NDArray) -> NDArray:
+        """Turn outputs into labels."""
+        return self.classes[outputs.argmax(1)]
+
+
+class RegressionTask:
+    """Numbers: one output, squared error.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of splits.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.mean, self.scale = 0.0, 1.0
+
+    def targets(self, y: NDArray, weight: NDArray) -> tuple[Tensor, Tensor]:
+        """Give scaled numbers, and weights with a mean of 1."""
+        self.mean, self.scale = float(y.mean()), float(y.std()) or 1.0
+        scaled = (y - self.mean) / self.scale
+        weight = torch.as_tensor(weight / weight.mean(), dtype=torch.float32)
+        return torch.as_tensor(scaled, dtype=torch.float32), weight
+
+    def split(self, y: NDArray, groups: NDArray, fraction: float) -> Split:
+        """Hold out groups."""
+        n_groups = len(np.unique(groups))
+        if n_groups < 4:
+            raise ValueError(
+                "Expected at least 4 participants, to train on some and stop by "
+                f"others, got {n_groups}; add participants, or use strategy='probe'."
+            )
+        n_valid = max(1, round(fraction * n_groups))
+        splitter = GroupShuffleSplit(1, test_size=n_valid, random_state=self.seed)
+        return next(splitter.split(y, groups=groups))
+
+    def start(
+        self, X: NDArray, y: NDArray, weight: NDArray, groups: NDArray
+    ) -> tuple[NDArray, NDArray]:
+        """Fit the linear head that training starts from."""
+        head = RidgeHead(random_state=self.seed)
+        head.fit(X, (y - self.mean) / self.scale, weight, groups)
+        return head.coef_, head.intercept_
+
+    def finish(self, outputs: NDArray, y: NDArray, weight: NDArray) -> None:
+        """Do nothing: numbers need no calibration."""
+
+    def predict(self, outputs: NDArray) -> NDArray[np.float64]:
+        """Turn outputs into numbers."""
+        return outputs[:, 0] * self.scale + self.mean
+
+
+class _WeightedLoss(nn.Module):
+    """Cross entropy, or squared error, times the weight of each sample."""
+
+    def forward(self, output: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+        wanted, weight = target
+        if wanted.is_floating_point():
+            losses = (output[:, 0] - wanted).square()
+        else:
+            losses = F.cross_entropy(output, wanted, reduction="none")
+        # not over the sum of weights: a batch of light samples should move little
+        return (losses * weight).mean()
+
+
+class _Net(NeuralNet):
+    """skorch's loop; batches go to the device by themselves."""
+
+    def infer(self, x: Any, **fit_params: Any) -> Tensor:
+        return self.module_(x.to(self.device))
+
+
+class _KeepBest(Callback):
+    """Keep the weights with the least held-out loss, those of the start among them.
+
+    skorch's own early stopping does not look at the weights before the first epoch. If
+    training only makes things worse, what the linear head could do is kept.
+    """
+
+    def __init__(self, valid: Dataset, patience: int) -> None:
+        self.valid = valid
+        self.patience = patience
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        total = 0.0
+        for batch in net.get_iterator(self.valid, training=False):
+            total += len(batch[0]) * float(net.validation_step(batch)["loss"])
+        self.best_loss_, self.best_epoch_ = total / len(self.valid), 0
+        self._losses = [(0, np.nan, self.best_loss_)]
+        self._keep(net)
+
+    def _keep(self, net: NeuralNet) -> None:
+        self.best_ = copy.deepcopy(net.module_.state_dict())
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        losses = net.history[-1, ("epoch", "train_loss", "valid_loss")]
+        epoch, of_training, loss = losses
+        if not np.isfinite(of_training):
+            raise RuntimeError(
+                f"Expected a finite loss, got {of_training} in epoch {epoch}; lower lr."
+            )
+        self._losses.append(losses)
+        if loss < self.best_loss_:
+            self.best_loss_, self.best_epoch_ = loss, epoch
+            self._keep(net)
+        elif epoch - self.best_epoch_ >= self.patience:
+            raise KeyboardInterrupt  # how skorch is told to stop
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        net.module_.load_state_dict(self.best_)
+        names = ["epoch", "train_loss", "valid_loss"]
+        self.history_ = pd.DataFrame(self._losses, columns=names).set_index("epoch")
+
+
+def train_network(
+    network: nn.Module,
+    draws: Dataset,
+    held_out: Dataset,
+    *,
+    max_epochs: int,
+    lr: float,
+    weight_decay: float,
+    patience: int,
+    batch_size: int,
+    device: str | torch.device,
+    seed: int,
+    param_groups: Sequence[tuple[str, dict]] = (),
+    collate: Callable | None = None,
+) -> pd.DataFrame:
+    """Train a network until its held-out loss falls no more, and keep its best.
+
+    Parameters
+    ----------
+    network : Module
+        The network; changed in place, and left in evaluation mode.
+    draws, held_out : Dataset
+        Samples, each with a pair of target and weight, to train on and to stop by.
+    max_epochs, lr, weight_decay, patience, batch_size, device, seed
+        See the estimators.
+    param_groups : sequence of tuple
+        Patterns of parameter names with settings of their own.
+    collate : callable | None
+        Makes a batch of samples.
+
+    Returns
+    -------
+    history : DataFrame
+        Losses of the epochs; epoch 0 is the network as it was given.
+    """
+    best = _KeepBest(held_out, patience)
+    _Net(
+        network,
+        criterion=_WeightedLoss,
+        optimizer=torch.optim.AdamW,
+        optimizer__param_groups=list(param_groups),
+        optimizer__weight_decay=weight_decay,
+        lr=lr,
+        batch_size=batch_size,
+        max_epochs=max_epochs,
+        train_split=predefined_split(held_out),
+        iterator_train__shuffle=True,
+        iterator_train__generator=torch.Generator().manual_seed(seed),
+        iterator_train__collate_fn=collate,
+        iterator_valid__collate_fn=collate,
+        callbacks=[best, GradientNormClipping(1.0)],
+        device=device,
+        verbose=0,
+    ).fit(draws, None)
+    network.eval()
+    return best.history_
+
+
+# participants in a batch where trials of each are few numbers
+_PEOPLE = 16
+# what comes before the blocks, in the window encoder and in the level
+_EMBEDDING = ("mixing", "embed.", "region_position", "time_position")
+_ENCODER_EMBEDDING = ("embed_", "state.", "when.", "token")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Settings of fine-tuning.
+
+    Parameters
+    ----------
+    rank : int | None
+        Rank of the adapters; None trains the encoder itself.
+    n_rows : int
+        Rows of each state that a sample is seen through in an epoch.
+    validation_fraction, max_epochs, lr, layer_decay, patience : float or int
+        See the estimators.
+    seed : int
+        Seed of draws, adapters and shuffling.
+    """
+
+    rank: int | None
+    n_rows: int
+    validation_fraction: float
+    max_epochs: int
+    lr: float
+    layer_decay: float
+    patience: int
+    seed: int
+
+
+class _Data(NamedTuple):
+    """Labels or numbers of all samples, and who is trained on."""
+
+    y: NDArray
+    weight: NDArray
+    groups: NDArray
+    train: NDArray[np.int_]
+    valid: NDArray[np.int_]
+    targets: Tensor
+    weights: Tensor
+
+
+class _Parts(NamedTuple):
+    """A network at its start, and what it is trained on and stopped by."""
+
+    network: TunedNetwork | ParticipantNetwork
+    draws: RowDraws | ParticipantDraws
+    held_out: RowDraws | ParticipantDraws
+    batch_size: int
+    embedding: tuple[str, ...]
+
+
+def layer_rates(
+    n_blocks: int, lr: float, decay: float, embedding: Sequence[str] = _EMBEDDING
+) -> list[tuple[str, dict]]:
+    """Give each layer its learning rate: the deeper, the lower.
+
+    Howard & Ruder (2018), "Universal language model fine-tuning for text
+    classification", ACL, section 3.2; with one factor a layer as in Clark et al.
+    (2020), "ELECTRA", ICLR, appendix B.
+
+    Parameters
+    ----------
+    n_blocks : int
+        Blocks of the encoder.
+    lr : float
+        Rate of the head and of what follows the last block.
+    decay : float
+        Factor from one layer to the next below.
+    embedding : sequence of str
+        How names of parameters before the blocks begin.
+
+    Returns
+    -------
+    groups : list of tuple
+        Patterns of parameter names with their settings; the first match counts.
+    """
+    rates = [
+        (f"encoder.blocks.{block}.*", {"lr": lr * decay ** (n_blocks - block)})
+        for block in range(n_blocks)
+    ]
+    below = {"lr": lr * decay ** (n_blocks + 1)}
+    return rates + [(f"encoder.{name}*", below) for name in embedding]
+
+
+def fine_tune(
+    transformer: MEGFMTransformer,
+    recordings: Recordings,
+    features: NDArray[np.float32],
+    task: ClassificationTask | RegressionTask,
+    given: tuple[NDArray, NDArray, NDArray],
+    tuning: Tuning,
+) -> tuple[TunedNetwork | ParticipantNetwork, pd.DataFrame]:
+    """Train a copy of a transformer's encoder, and a head, on labels or numbers.
+
+    For participants with a participant encoder it is the level that is trained, which
+    sees all of a person; the window encoder otherwise.
+
+    The head begins as the one that suits the frozen encoder, so that early steps do not
+    spoil the encoder (Kumar et al. 2022, "Fine-tuning can distort pretrained features
+    and underperform out-of-distribution", ICLR, section 3).
+
+    Parameters
+    ----------
+    transformer : MEGFMTransformer
+        The fitted transformer; not changed.
+    recordings : Recordings
+        What it was fitted to.
+    features : ndarray, shape (n_samples, n_features)
+        What it makes of them.
+    task : ClassificationTask | RegressionTask
+        What to predict.
+    given : tuple of ndarray
+        Labels or numbers, weights and groups of the samples.
+    tuning : Tuning
+        The settings.
+
+    Returns
+    -------
+    network : TunedNetwork | ParticipantNetwork
+        The trained network, in evaluation mode.
+    history : DataFrame
+        Losses of the epochs; epoch 0 is the linear head on the frozen encoder.
+    """
+    y, weight, groups = given
+    train, valid = task.split(y, groups, tuning.validation_fraction)
+    data = _Data(y, weight, groups, train, valid, *task.targets(y, weight))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(tuning.seed)
+        if reads_trials(transformer):
+            parts = _start_participant_encoder(
+                transformer, recordings, features, task, data, tuning
+            )
+        else:
+            parts = _start_windows(transformer, recordings, task, data, tuning)
+        network, draws, held_out, batch_size, embedding = parts
+        history = train_network(
+            network,
+            draws,
+            held_out,
+            max_epochs=tuning.max_epochs,
+            lr=tuning.lr,
+            weight_decay=0.01,
+            patience=tuning.patience,
+            batch_size=batch_size,
+            device=network.centre.device,
+            seed=tuning.seed,
+            param_groups=layer_rates(
+                len(network.encoder.blocks), tuning.lr, tuning.layer_decay, embedding
+            ),
+            collate=draws.collate,
+        )
+    with torch.inference_mode():
+        device = network.centre.device
+        outputs = [network(b.to(device)) for b in _batches(held_out, batch_size)]
+    task.finish(torch.cat(outputs).double().cpu().numpy(), y[valid], weight[valid])
+    return network, history
+
+
+def _start_windows(
+    transformer: MEGFMTransformer,
+    recordings: Recordings,
+    task: ClassificationTask | RegressionTask,
+    data: _Data,
+    tuning: Tuning,
+) -> _Parts:
+    """Begin with the window encoder, and rows of samples."""
+    whole = transformer.sample_ == "participant"
+    states = sorted(set(recordings.states.tolist())) if whole else [""]
+    n_rows = tuning.n_rows
+    store = RowStore(
+        recordings,
+        *rows_of_samples(recordings, transformer.sample_, states),
+        # four times as many to draw from
+        4 * n_rows,
+        transformer,
+    )
+    everybody, held_out = (
+        # twice as many where nothing is drawn
+        RowDraws(store, samples, data.targets, data.weights, 2 * n_rows)
+        for samples in (np.arange(len(data.y)), data.valid)
+    )
+    draws = RowDraws(store, data.train, data.targets, data.weights, n_rows, tuning.seed)
+    # a batch of participants has about as many windows as the transformer encodes
+    batch_size = max(1, transformer.batch_size // (n_rows * len(states)))
+    network = TunedNetwork(
+        _to_train(transformer.model_, tuning.rank),
+        transformer.pooling_,
+        states,
+        store.n_patches,
+        spread=whole,
+    )
+    network.eval()
+    with torch.inference_mode():
+        device = network.encoder.token_mean.device
+        described = [
+            network.describe(batch.to(device)).cpu()
+            for batch in _batches(everybody, batch_size)
+        ]
+    network.start_head(
+        torch.cat(described).double().numpy(), lambda X: _start(task, data, X)
+    )
+    return _Parts(network, draws, held_out, batch_size, _EMBEDDING)
+
+
+def _start_participant_encoder(
+    transformer: MEGFMTransformer,
+    recordings: Recordings,
+    features: NDArray[np.float32],
+    task: ClassificationTask | RegressionTask,
+    data: _Data,
+    tuning: Tuning,
+) -> _Parts:
+    """Begin with the participant encoder, and trials of participants."""
+    level = transformer.participant_encoder_
+    people = list(read_people(recordings, transformer))
+    everybody, held_out = (
+        ParticipantDraws(people, features, samples, data.targets, data.weights, level)
+        for samples in (np.arange(len(people)), data.valid)
+    )
+    draws = ParticipantDraws(
+        people,
+        features,
+        data.train,
+        data.targets,
+        data.weights,
+        level,
+        tuning.n_rows,
+        tuning.seed,
+    )
+    network = ParticipantNetwork(_to_train(level, tuning.rank))
+    with torch.inference_mode():
+        tokens = [level.encode(b.trials)[:, 0] for b in _batches(everybody, _PEOPLE)]
+    network.start_head(
+        torch.cat(tokens).double().numpy(),
+        features.astype(np.float64),
+        lambda X: _start(task, data, X),
+    )
+    return _Parts(network, draws, held_out, _PEOPLE, _ENCODER_EMBEDDING)
+
+
+def _start(
+    task: ClassificationTask | RegressionTask, data: _Data, X: NDArray
+) -> tuple[NDArray, NDArray]:
+    """Fit the first head to those who are trained on."""
+    given = (values[data.train] for values in (X, data.y, data.weight, data.groups))
+    return task.start(*given)
+
+
+def _to_train(model: nn.Module, rank: int | None) -> nn.Module:
+    """Copy a model, with adapters where a rank is given."""
+    model = copy.deepcopy(model)
+    return model if rank is None else add_adapters(model, rank)
+
+
+def _batches(
+    data: RowDraws | ParticipantDraws, batch_size: int
+) -> Iterator[Batch | ParticipantBatch]:
+    for first in range(0, len(data), batch_size):
+        last = min(first + batch_size, len(data))
+        yield data.collate([data[i] for i in range(first, last)])[0]

@@ -1,0 +1,592 @@
+"""Baselines: features of participants without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyriemann.estimation import Covariances
+from pyriemann.tangentspace import TangentSpace
+from scipy.signal import welch
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ..sensors import canonical_array, canonical_kernel
+from ._participant_features import (
+    PROJECTIONS,
+    SFREQ,
+    Description,
+    ParticipantDescriber,
+    Trials,
+)
+
+N_SENSORS = 192  # of the canonical array
+_PICOTESLA = 1e-12
+
+
+@lru_cache
+def leading_fields(rank: int) -> NDArray[np.float64]:
+    """Find the spatial patterns that sources in the head can make best.
+
+    Leading eigenvectors of the Gram matrix of the canonical lead fields: they depend
+    on no data.
+    """
+    _, vectors = np.linalg.eigh(canonical_kernel())
+    return np.ascontiguousarray(vectors[:, : -rank - 1 : -1].T)
+
+
+class CovarianceTangent(ParticipantDescriber):
+    """Covariance between virtual sensors, in the tangent space of their mean.
+
+    Parameters
+    ----------
+    rank : int
+        Spatial patterns that the canonical sensors are reduced to. Covariances of
+        recordings with fewer good channels than that would be singular.
+    metric : str
+        Metric of the tangent space, as ``"riemann"`` or ``"logeuclid"``, see pyRiemann.
+    window : float
+        Length of a row of a Raw (s).
+
+    Attributes
+    ----------
+    states_ : list of str
+        States of the training participants, sorted.
+    fill_ : dict
+        For each state the mean covariance of the training participants: the reference
+        of the tangent space, and what stands for a missing state.
+
+    Notes
+    -----
+    Each trial or window is taken without its mean. The covariance over all samples
+    of a state is shrunk by an oracle-approximating amount (pyRiemann's ``"oas"``), and
+    vectors of the tangent space are computed as in [1]_.
+
+    References
+    ----------
+    .. [1] Barachant A, Bonnet S, Congedo M, Jutten C (2012). Multiclass brain-computer
+       interface classification by Riemannian geometry. IEEE Trans Biomed Eng
+       59:920-928. doi:10.1109/TBME.2011.2172210
+
+    Examples
+    --------
+    >>> from mne_megfm import simulate_cohort
+    >>> from mne_megfm.evaluation import CovarianceTangent
+    >>> cohort = simulate_cohort(2, states=("rest",), n_epochs=3, random_state=0)
+    >>> X = [participant.recordings for participant in cohort.participants]
+    >>> CovarianceTangent(rank=4).fit_transform(X).shape  # 4 x 5 / 2, 1 for missing
+    (2, 11)
+    """
+
+    _parameter_constraints: dict = {
+        "rank": [Interval(Integral, 1, N_SENSORS, closed="both")],
+        "metric": [str],
+        **ParticipantDescriber._parameter_constraints,
+    }
+
+    def __init__(
+        self, rank: int = 24, *, metric: str = "riemann", window: float = 1.0
+    ) -> None:
+        self.rank = rank
+        self.metric = metric
+        self.window = window
+
+    def _describe_state(self, trials: Trials) -> NDArray[np.floating]:
+        data = leading_fields(self.rank) @ (trials.data / _PICOTESLA)
+        data = data - data.mean(-1, keepdims=True)
+        joined = np.concatenate(list(data), axis=-1)
+        return Covariances("oas").transform(joined[None])[0].ravel()
+
+    def _fit_state(
+        self, state: str, known: list[NDArray[np.floating]]
+    ) -> NDArray[np.floating]:
+        tangent = TangentSpace(metric=self.metric).fit(self._matrices(known))
+        return tangent.reference_.ravel()
+
+    def _columns(
+        self, state: str, values: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        # the mean of one matrix is that matrix
+        reference = self._matrices([self.fill_[state]])
+        tangent = TangentSpace(metric=self.metric).fit(reference)
+        return tangent.transform(self._matrices(values))
+
+    def _names(self, n_values: int) -> list[str]:
+        rows, columns = np.triu_indices(self.rank)
+        return [f"pattern{i:02d}_pattern{j:02d}" for i, j in zip(rows, columns)]  # noqa: B905
+
+    def _matrices(self, values: Sequence[NDArray]) -> NDArray[np.floating]:
+        return np.reshape(values, (len(values), self.rank, self.rank))
+
+
+#: Edges of the bands in Hz; the upper edge belongs to the next band.
+BANDS = {
+    "delta": (1.0, 4.0),
+    "theta": (4.0, 8.0),
+    "alpha": (8.0, 13.0),
+    "beta": (13.0, 30.0),
+    "gamma": (30.0, 45.0),
+}
+
+
+class BandPower(ParticipantDescriber):
+    """Log power in frequency bands, by region of the canonical array.
+
+    Parameters
+    ----------
+    bands : dict | None
+        From name to edges in Hz; None for delta (1-4), theta (4-8), alpha (8-13),
+        beta (13-30) and gamma (30-45).
+    window : float
+        Length of a row of a Raw (s).
+
+    Attributes
+    ----------
+    states_ : list of str
+        States of the training participants, sorted.
+    fill_ : dict
+        What stands for each state where it is missing.
+
+    Notes
+    -----
+    Spectra are those of Welch [1]_ over trials or windows: Hann windows of one second
+    at most, each without its mean. Power (T²) is averaged over the 8 virtual
+    magnetometers of a region and over trials before the logarithm.
+
+    References
+    ----------
+    .. [1] Welch P (1967). The use of fast Fourier transform for the estimation of
+       power spectra. IEEE Trans Audio Electroacoust 15:70-73.
+
+    Examples
+    --------
+    >>> from mne_megfm import simulate_cohort
+    >>> from mne_megfm.evaluation import BandPower
+    >>> cohort = simulate_cohort(2, states=("rest",), n_epochs=3, random_state=0)
+    >>> X = [participant.recordings for participant in cohort.participants]
+    >>> BandPower().fit_transform(X).shape  # 24 regions x 5 bands, 1 for missing
+    (2, 121)
+    """
+
+    _parameter_constraints: dict = {
+        "bands": [Mapping, None],
+        **ParticipantDescriber._parameter_constraints,
+    }
+
+    def __init__(
+        self,
+        bands: Mapping[str, tuple[float, float]] | None = None,
+        *,
+        window: float = 1.0,
+    ) -> None:
+        self.bands = bands
+        self.window = window
+
+    def _describe_state(self, trials: Trials) -> NDArray[np.floating]:
+        bands = BANDS if self.bands is None else self.bands
+        n_trials, n_sensors, n_times = trials.data.shape
+        freqs, power = welch(trials.data, SFREQ, nperseg=min(int(SFREQ), n_times))
+        shape = (n_trials, canonical_array().n_regions, -1, len(freqs))
+        power = power.reshape(shape).mean((0, 2), dtype=np.float64)
+        columns = []
+        for name, (low, high) in bands.items():
+            inside = (freqs >= low) & (freqs < high)
+            if not inside.any():
+                raise ValueError(
+                    f"Expected bands that hold a frequency of the spectrum, got {name} "
+                    f"from {low:g} to {high:g} Hz with frequencies {freqs[1]:g} Hz "
+                    "apart; use a wider band or longer epochs."
+                )
+            columns.append(power[:, inside].mean(1))
+        return np.log(np.concatenate(columns))
+
+    def _names(self, n_values: int) -> list[str]:
+        bands = BANDS if self.bands is None else self.bands
+        return [
+            f"region{region:02d}_{name}"
+            for name in bands
+            for region in range(canonical_array().n_regions)
+        ]
+
+
+def early_middle_late(data: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Average the first, second and last third of trials, shape (3, ...).
+
+    A third without trials, since there are fewer than three, is the average of all.
+    """
+    thirds = np.array_split(data, 3)
+    return np.stack([(third if len(third) else data).mean(0) for third in thirds])
+
+
+class EvokedFeatures(ParticipantDescriber):
+    """The MEG signals themselves, averaged over trials.
+
+    Parameters
+    ----------
+    kind : {"evoked", "thirds", "epochs"}
+        ``"evoked"``: the average of the trials of a state. ``"thirds"``: averages of
+        its early, middle and late trials. ``"epochs"``: mean and standard deviation
+        over trials, of recordings without events, too.
+    space : {"canonical", "sensors"}
+        The canonical array, or the recordings' own sensors, for participants
+        recorded on the same array; bad channels are filled in.
+    decim : int
+        So many samples, of 4 ms, are averaged to one.
+    window : float
+        Length of a row of a Raw (s).
+
+    Attributes
+    ----------
+    states_ : list of str
+        States of the training participants, sorted.
+    fill_ : dict
+        What stands for each state where it is missing.
+
+    See Also
+    --------
+    mne_megfm.CanonicalSensors : The same mapping for single recordings.
+
+    Notes
+    -----
+    A Raw, and states named rest, have no events and are used by ``kind="epochs"``
+    alone.
+
+    Examples
+    --------
+    >>> from mne_megfm import simulate_cohort
+    >>> from mne_megfm.evaluation import EvokedFeatures
+    >>> cohort = simulate_cohort(2, states=("auditory",), n_epochs=3, random_state=0)
+    >>> X = [participant.recordings for participant in cohort.participants]
+    >>> EvokedFeatures(decim=10).fit_transform(X).shape
+    (2, 4801)
+    """
+
+    _parameter_constraints: dict = {
+        "kind": [StrOptions({"evoked", "thirds", "epochs"})],
+        "space": [StrOptions(set(PROJECTIONS))],
+        "decim": [Interval(Integral, 1, None, closed="left")],
+        **ParticipantDescriber._parameter_constraints,
+    }
+
+    def __init__(
+        self,
+        kind: str = "evoked",
+        *,
+        space: str = "canonical",
+        decim: int = 2,
+        window: float = 1.0,
+    ) -> None:
+        self.kind = kind
+        self.space = space
+        self.decim = decim
+        self.window = window
+
+    @property
+    def _space(self) -> str:
+        return self.space
+
+    def _describe_state(self, trials: Trials) -> NDArray[np.floating] | None:
+        data = trials.data
+        if self.kind == "epochs":
+            parts = np.stack([data.mean(0), data.std(0)])
+        elif not trials.locked:
+            return None
+        elif self.kind == "thirds":
+            parts = early_middle_late(data)
+        else:
+            parts = data.mean(0, keepdims=True)
+        n = parts.shape[-1] // self.decim * self.decim
+        shape = (*parts.shape[:-1], n // self.decim, self.decim)
+        return parts[..., :n].reshape(shape).mean(-1).ravel()
+
+    def _names(self, n_values: int) -> list[str]:
+        parts = {
+            "evoked": ["average"],
+            "thirds": ["early", "middle", "late"],
+            "epochs": ["mean", "sd"],
+        }[self.kind]
+        n_of_part = n_values // len(parts)
+        if self.space != "canonical":  # whose sensors they are is not known here
+            return [f"{part}_{i:05d}" for part in parts for i in range(n_of_part)]
+        sensors = canonical_array().ch_names
+        return [
+            f"{part}_{sensor}_t{step:03d}"
+            for part in parts
+            for sensor in sensors
+            for step in range(n_of_part // len(sensors))
+        ]
+
+
+#: What each state is described by, in this order.
+DYNAMICS = ("early", "middle", "late", "slope", "variability", "strength", "size")
+
+
+def single_trial_amplitudes(
+    data: NDArray[np.floating], after: NDArray[np.bool_], shrinkage: float
+) -> NDArray[np.floating]:
+    """Project each trial on the average of the others.
+
+    Parameters
+    ----------
+    data : ndarray, shape (n_trials, n_channels, n_times)
+        Trials, two at least.
+    after : ndarray of bool, shape (n_times,)
+        The samples after the event.
+    shrinkage : float
+        What is added to the noise covariance, as a share of its mean eigenvalue.
+
+    Returns
+    -------
+    strengths : ndarray, shape (n_trials,)
+        In units of the noise, which is whitened across channels.
+    """
+    n_trials, n_channels, n_times = data.shape
+    noise = (data - data.mean(0)).transpose(1, 0, 2).reshape(n_channels, -1)
+    cov = noise @ noise.T / noise.shape[1]
+    cov += shrinkage * np.trace(cov) / n_channels * np.eye(n_channels)
+    # any root of the inverse gives the same inner products
+    white = np.linalg.solve(np.linalg.cholesky(cov), data)[..., after]
+    white = white.reshape(n_trials, -1)
+    others = (n_trials * white.mean(0) - white) / (n_trials - 1)
+    return (white * others).sum(1) / np.linalg.norm(others, axis=1)
+
+
+class HabituationFeatures(ParticipantDescriber):
+    """Strength of the response over trials: size, habituation, variability.
+
+    Each trial is projected on the participant's own average response, so that seven
+    numbers a state tell how large the response is and how it changes.
+
+    Parameters
+    ----------
+    rank : int
+        Spatial patterns that the canonical sensors are reduced to.
+    shrinkage : float
+        What is added to the noise covariance, as a share of its mean eigenvalue.
+    window : float
+        Length of a row of a Raw (s); those are not used, see Notes.
+
+    Attributes
+    ----------
+    states_ : list of str
+        States of the training participants, sorted.
+    fill_ : dict
+        What stands for each state where it is missing.
+
+    Notes
+    -----
+    Trials are taken after the event, relative to their mean before it (or to their own
+    mean, if they begin with the event). The strength of a trial is its inner product
+    with the average of all *other* trials, scaled to length 1, with noise whitened
+    across channels. For each state there are: mean strength of the early, middle and
+    late third and the slope over all trials, relative to the mean strength
+    (habituation); standard deviation of the strength, relative to the mean; logarithm
+    of the mean strength, in units of the noise; logarithm of the RMS of the average
+    response (pT). Where the mean is less than its standard error, that error takes its
+    place.
+
+    A Raw, states named rest, and states with fewer than three trials have no such
+    numbers.
+
+    References
+    ----------
+    .. [1] Coppola G, Di Lorenzo C, Schoenen J, Pierelli F (2013). Habituation and
+       sensitization in primary headaches. J Headache Pain 14:65.
+       doi:10.1186/1129-2377-14-65 (habituation as the change of amplitude over
+       blocks of trials, and as its slope).
+
+    Examples
+    --------
+    >>> from mne_megfm import simulate_cohort
+    >>> from mne_megfm.evaluation import HabituationFeatures
+    >>> cohort = simulate_cohort(2, states=("auditory",), n_epochs=9, random_state=0)
+    >>> X = [participant.recordings for participant in cohort.participants]
+    >>> HabituationFeatures().fit_transform(X).shape
+    (2, 8)
+    """
+
+    _parameter_constraints: dict = {
+        "rank": [Interval(Integral, 1, N_SENSORS, closed="both")],
+        "shrinkage": [Interval(Real, 0, None, closed="neither")],
+        **ParticipantDescriber._parameter_constraints,
+    }
+
+    def __init__(
+        self, rank: int = 24, *, shrinkage: float = 0.05, window: float = 1.0
+    ) -> None:
+        self.rank = rank
+        self.shrinkage = shrinkage
+        self.window = window
+
+    def _describe_state(self, trials: Trials) -> NDArray[np.floating] | None:
+        n_trials, _, n_times = trials.data.shape
+        if not trials.locked or n_trials < 3:
+            return None
+        after = trials.tmin + np.arange(n_times) / SFREQ >= -1e-6
+        if not after.any():
+            return None
+        data = leading_fields(self.rank) @ (trials.data.astype(float) / _PICOTESLA)
+        before = slice(None) if after.all() else ~after
+        data -= data[..., before].mean(-1, keepdims=True)
+        strengths = single_trial_amplitudes(data, after, self.shrinkage)
+        spread = strengths.std()
+        size = np.sqrt(np.mean(data[..., after].mean(0) ** 2))
+        scale = max(abs(strengths.mean()), spread / np.sqrt(n_trials))
+        slope = np.polyfit(np.linspace(-0.5, 0.5, n_trials), strengths, 1)[0]
+        relative = np.array([*early_middle_late(strengths), slope, spread]) / scale
+        return np.append(relative, np.log([scale, size]))
+
+    def _names(self, n_values: int) -> list[str]:
+        return list(DYNAMICS)
+
+
+_UNIT = 1e-12  # in pT, half precision holds what MEG has
+
+
+class TrialSignals(ParticipantDescriber, auto_wrap_output_keys=None):
+    """All trials of participants on the canonical array, for networks.
+
+    Parameters
+    ----------
+    decim : int
+        So many samples, of 4 ms, are averaged to one.
+    max_trials : int
+        Trials of a state that are kept at most, evenly spread over the recording.
+    window : float
+        Length of a row of a Raw (s).
+
+    Attributes
+    ----------
+    states_ : list of str
+        States of the training participants, sorted.
+    sfreq_ : float
+        Sampling rate of the result (Hz).
+
+    See Also
+    --------
+    NetworkClassifier : What follows in a pipeline.
+
+    Examples
+    --------
+    >>> from mne_megfm import simulate_cohort
+    >>> from mne_megfm.evaluation import TrialSignals
+    >>> cohort = simulate_cohort(2, states=("auditory",), n_epochs=3, random_state=0)
+    >>> X = [participant.recordings for participant in cohort.participants]
+    >>> trials = TrialSignals().fit_transform(X)
+    >>> trials[0]["auditory"].shape
+    (3, 192, 125)
+    """
+
+    _parameter_constraints: dict = {
+        "decim": [Interval(Integral, 1, None, closed="left")],
+        "max_trials": [Interval(Integral, 1, None, closed="left")],
+        **ParticipantDescriber._parameter_constraints,
+    }
+
+    def __init__(
+        self, *, decim: int = 2, max_trials: int = 60, window: float = 1.0
+    ) -> None:
+        self.decim = decim
+        self.max_trials = max_trials
+        self.window = window
+
+    def fit_described(
+        self, descriptions: list[Description], y: Any = None
+    ) -> TrialSignals:
+        """Learn which states there are.
+
+        Parameters
+        ----------
+        descriptions : list of dict
+            What `describe` gave for the training participants.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        self : TrialSignals
+            The fitted transformer.
+
+        Raises
+        ------
+        ValueError
+            If the trials of a state differ in length.
+        """
+        self._validate_params()
+        self.states_ = sorted({state for entry in descriptions for state in entry})
+        self.sfreq_ = SFREQ / self.decim
+        self.fill_ = {}  # nothing stands for what is missing: it is left out
+        for state in self.states_:
+            lengths = {e[state].shape[-1] for e in descriptions if state in e}
+            if len(lengths) > 1:
+                raise ValueError(
+                    f"Expected trials of one length in state {state!r}, got "
+                    f"{sorted(lengths)} samples at {self.sfreq_:g} Hz; crop all epochs "
+                    "of a state to the same length."
+                )
+        return self
+
+    def transform_described(
+        self, descriptions: list[Description]
+    ) -> list[dict[str, NDArray[np.float16]]]:
+        """Give the trials of the states seen in `fit`.
+
+        Parameters
+        ----------
+        descriptions : list of dict
+            What `describe` gave.
+
+        Returns
+        -------
+        trials : list of dict
+            For each participant, from state to an array of shape (n_trials, 192,
+            n_times), in pT.
+        """
+        return [
+            {state: trials for state, trials in entry.items() if state in self.states_}
+            for entry in descriptions
+        ]
+
+    def set_output(self, *, transform: str | None = None) -> TrialSignals:
+        """Leave the output as it is: trials are no table.
+
+        Parameters
+        ----------
+        transform : str | None
+            Not used.
+
+        Returns
+        -------
+        self : TrialSignals
+            The transformer.
+        """
+        return self
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Give the names of the states, which the dicts of trials have as keys.
+
+        Parameters
+        ----------
+        input_features : None
+            Not used; here for scikit-learn.
+
+        Returns
+        -------
+        names : ndarray of str, shape (n_states,)
+            The states seen in `fit`.
+        """
+        check_is_fitted(self, "states_")
+        return np.array(self.states_, dtype=object)
+
+    def _describe_state(self, trials: Trials) -> NDArray[np.float16]:
+        data = trials.data
+        if len(data) > self.max_trials:
+            spread = np.linspace(0, len(data) - 1, self.max_trials)
+            data = data[spread.round().astype(int)]
+        n = data.shape[-1] // self.decim * self.decim
+        shape = (*data.shape[:-1], n // self.decim, self.decim)
+        return (data[..., :n].reshape(shape).mean(-1) / _UNIT).astype(np.float16)

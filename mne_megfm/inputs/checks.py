@@ -1,0 +1,418 @@
+"""Checks of recordings: units, amplitudes, channels, rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import lru_cache
+from numbers import Real
+from typing import TYPE_CHECKING
+
+import numpy as np
+from mne import Info, pick_types
+from mne.utils import logger, warn
+
+if TYPE_CHECKING:
+    from ._recordings import Recording
+
+
+#: A channel is left out if it is so many times as strong as its neighbours, ...
+FAR_ABOVE = 5.0
+# ... and that lies so many robust standard deviations above what is usual
+_ROBUST_Z = 6.0
+_N_NEIGHBOURS = 8
+# of fewer sensors of a kind nothing is known about what is usual
+_FEWEST = 10
+# above this share it is not single channels that are wrong: neither of those found, nor
+# of those so many times as strong as the weakest quarter
+_MOST = 0.25
+_MIXED = 30.0
+
+# Hz; below are drifts, above is the mains
+_BAND = (3.0, 45.0)
+#: RMS in that band, in T, above which the median channel is in no recording of a
+#: brain: strong rhythms have 2e-12 T.
+STRONGEST = 1.5e-11
+#: RMS of all frequencies, in T, below which it is in none, nor in averages: noise of
+#: sensors has 2e-14 T.
+WEAKEST = 5e-16
+#: Magnetometers to planar gradiometers (as differences over their baseline): both see
+#: the same brain, at ratios of about 1 to 3.
+LARGEST_RATIO = 100.0
+
+
+def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
+    """Find channels that are far stronger than their neighbours.
+
+    Parameters
+    ----------
+    data : ndarray, shape (n_channels, n_samples)
+        Good MEG channels of a row.
+    recording : Recording
+        Where the row comes from.
+
+    Returns
+    -------
+    far : ndarray of bool, shape (n_channels,)
+        Channels whose RMS about a straight line exceeds the median of the 8 nearest
+        sensors of the same kind more than five times, where the logarithm of this
+        ratio is more than 6 robust standard deviations (median absolute deviation
+        [1]_) above its median over channels.
+
+    Raises
+    ------
+    ValueError
+        If more than a quarter of the channels are, or more than a quarter of a kind
+        exceeds its weakest quarter more than 30 times.
+
+    References
+    ----------
+    .. [1] Iglewicz & Hoaglin (1993), "How to detect and handle outliers", ASQC
+       Quality Press, section 3.3 (z-scores by median and median absolute deviation).
+    """
+    far = np.zeros(len(data), bool)
+    size = rms_about_line(data)
+    for kind in _kinds(recording.info, recording.picks):
+        here = size[kind]
+        if len(kind) < _FEWEST or not here.any():
+            continue
+        strong = here > _MIXED * np.quantile(here[here > 0], 0.25)
+        if strong.mean() > _MOST:
+            far[kind] = strong
+            continue
+        here = np.log(np.maximum(here, 1e-3 * np.median(here) + 1e-30))
+        around = _neighbours(recording.info, recording.picks[kind])
+        excess = here - np.median(here[around], axis=1)
+        middle = np.median(excess)
+        spread = 1.4826 * np.median(np.abs(excess - middle))
+        far[kind] = (excess > np.log(FAR_ABOVE)) & (
+            excess - middle > _ROBUST_Z * spread
+        )
+    if far.mean() > _MOST:
+        names = np.array(recording.ch_names)[far]
+        raise ValueError(
+            f"Expected channels of similar strength, got {far.sum()} of {len(far)} "
+            "that are far stronger than others "
+            f"({', '.join(names[:3])}, ...); look for "
+            "channels in other units, or mark them as bad."
+        )
+    return far
+
+
+def rms_about_line(data: np.ndarray) -> np.ndarray:
+    """Compute the RMS of each channel about a straight line, shape (n_channels,)."""
+    n = data.shape[1]
+    data = data - data.mean(axis=1, keepdims=True)
+    power = np.einsum("ct,ct->c", data, data)
+    if n > 2:
+        time = np.linspace(-1, 1, n)
+        power = power - (data @ time) ** 2 / (time @ time)
+    return np.sqrt(np.maximum(power, 0.0) / n)
+
+
+def _kinds(info: Info, picks: np.ndarray) -> list[np.ndarray]:
+    """Group channels by type of coil and unit."""
+    kinds: dict[tuple[int, int], list[int]] = {}
+    for i, pick in enumerate(picks):
+        ch = info["chs"][pick]
+        # the upper bits are the gradient compensation
+        kind = int(ch["coil_type"]) & 0xFFFF, int(ch["unit"])
+        kinds.setdefault(kind, []).append(i)
+    return [np.array(members) for members in kinds.values()]
+
+
+def _neighbours(info: Info, picks: np.ndarray) -> np.ndarray:
+    """Give the nearest sensors of each of some channels, shape (n_picks, n)."""
+    pos = np.array([info["chs"][pick]["loc"][:3] for pick in picks])
+    return _nearest(pos.astype(float).tobytes())
+
+
+@lru_cache(maxsize=64)
+def _nearest(positions: bytes) -> np.ndarray:
+    from scipy.spatial.distance import cdist
+
+    pos = np.frombuffer(positions).reshape(-1, 3)
+    if not np.isfinite(pos).all() or np.allclose(pos, pos[0]):
+        everyone = np.arange(len(pos))  # where they are is not known
+        return np.array([np.delete(everyone, i) for i in everyone])
+    distance = cdist(pos, pos)
+    np.fill_diagonal(distance, np.inf)
+    return np.argsort(distance, axis=1, kind="stable")[:, :_N_NEIGHBOURS]
+
+
+def band_rms(data: np.ndarray, sfreq: float) -> np.ndarray:
+    """Compute the RMS of each channel from 3 to 45 Hz, without its strongest rhythm.
+
+    Parameters
+    ----------
+    data : ndarray, shape (n_channels, n_samples)
+        Channels of a row.
+    sfreq : float
+        Sampling rate in Hz.
+
+    Returns
+    -------
+    rms : ndarray, shape (n_channels,)
+        In the unit of the data; NaN if the row is too short to tell.
+    """
+    n = data.shape[1]
+    freqs = np.fft.rfftfreq(n, 1 / sfreq)
+    inside = (freqs >= _BAND[0]) & (freqs <= _BAND[1])
+    # the first two bins hold what the taper leaves of drifts
+    inside[:2] = False
+    if not inside.any():
+        return np.full(len(data), np.nan)
+    time = np.linspace(-1, 1, n)
+    data = data - data.mean(axis=1, keepdims=True)
+    data = data - np.outer(data @ time / (time @ time), time)
+    taper = np.hanning(n + 2)[1:-1]
+    spectrum = np.abs(np.fft.rfft(data * taper)[:, inside]) ** 2
+    # interference of one frequency (railways, machines) has three bins under the taper
+    n_least = max(spectrum.shape[1] - 3, min(spectrum.shape[1], 3))
+    spectrum = np.sort(spectrum, axis=1)[:, :n_least]
+    return np.sqrt(2 * spectrum.sum(1) / (n * np.square(taper).sum()))
+
+
+def check_units(total: np.ndarray, rms: np.ndarray, recording: Recording) -> str | None:
+    """Check the strength of a recording, over some of its rows.
+
+    Parameters
+    ----------
+    total : ndarray, shape (n_rows, n_channels)
+        What `rms_about_line` gives for rows of the recording; NaN for flat channels.
+    rms : ndarray, shape (n_rows, n_channels)
+        What `band_rms` gives for them; NaN where nothing is known.
+    recording : Recording
+        The recording.
+
+    Returns
+    -------
+    message : str | None
+        A warning, where signals are weaker than any sensor's noise, or magnetometers
+        and gradiometers do not fit together.
+
+    Raises
+    ------
+    ValueError
+        If signals are stronger than any brain's.
+    """
+    middle = float(np.nanmedian(total * recording.scale))
+    if middle < WEAKEST:
+        return (
+            f"The median RMS of the signals is {middle:.2g} T, far below the noise of "
+            "any sensor (2e-14 T): this looks like another unit. Features of such "
+            "signals mean nothing; pass them in SI units, as MNE reads them."
+        )
+    known = np.isfinite(rms).any(0)
+    if not known.any():
+        return None
+    channel = np.full(rms.shape[1], np.nan)
+    channel[known] = np.nanmedian(rms[:, known], axis=0) * recording.scale[known]
+    middle = float(np.nanmedian(channel))
+    if middle > STRONGEST:
+        raise ValueError(
+            f"Expected MEG in tesla, got a median RMS of {middle:.2g} T from "
+            f"{_BAND[0]:g} to {_BAND[1]:g} Hz, where the strongest rhythms of a brain "
+            "have 2e-12 T: this looks like another unit, or a factor of 1000. Pass the "
+            "signals in SI units, as MNE reads them; leave out recordings that are "
+            "artefact throughout."
+        )
+    planar = recording.scale != 1.0
+    if not (planar & known).any() or not (~planar & known).any():
+        return None
+    ratio = float(np.nanmedian(channel[~planar]) / np.nanmedian(channel[planar]))
+    if 1 / LARGEST_RATIO < ratio < LARGEST_RATIO:
+        return None
+    weak, guess = ("planar gradiometers", "T/cm instead of T/m")
+    if ratio < 1:
+        weak, guess = "magnetometers", "a unit other than T"
+    return (
+        f"From {_BAND[0]:g} to {_BAND[1]:g} Hz, magnetometers are {ratio:.2g} times as "
+        "strong as planar gradiometers (as differences over their baseline), where "
+        f"about 1 to 3 is usual: {weak} may be in {guess}, or the others full of "
+        "artefacts. Compare the units with MNE's, or leave one kind out."
+    )
+
+
+# Peak-to-peak range over a row, in T, that the median channel of a recording can
+# have. Sensor noise alone is some 1e-14, ongoing activity some 1e-12, an unfiltered
+# recording in a poorly shielded room 1e-9. A noise-free simulation may be small;
+# EEG in volt begins at 1e-5 and anything in fT, pT or standard deviations near 1.
+_SMALLEST, _LARGEST = 1e-17, 1e-7
+
+# Gradients (T/m) are compared as differences (T) over the planar baseline, in m.
+_BASELINE = 0.0168
+_UNIT_T_PER_M = 201  # FIFF.FIFF_UNIT_T_M
+
+# A channel whose range is below this share of its own size is a constant, stored.
+_FLAT_RELATIVE, _FLAT_ABSOLUTE = 1e-9, 1e-19
+
+
+def check_window(window: float, overlap: float) -> None:
+    """Check length and overlap of the rows of a Raw, in seconds."""
+    for name, value in (("window", window), ("overlap", overlap)):
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise TypeError(
+                f"Expected {name} to be a number of seconds, got {value!r}; pass a "
+                "float."
+            )
+    if not 0 < window < np.inf:
+        raise ValueError(
+            f"Expected window to be a positive number of seconds, got {window}; the "
+            "default is 1.0."
+        )
+    if not 0 <= overlap < window:
+        raise ValueError(
+            f"Expected overlap in seconds, from 0 to less than window ({window}), got "
+            f"{overlap}; choose a smaller overlap or a longer window."
+        )
+
+
+def check_channels(info: Info, where: str) -> None:
+    """Check that there is at least one good MEG channel."""
+    if len(pick_types(info, meg=True, ref_meg=False, exclude="bads")):
+        return
+    every = pick_types(info, meg=True, ref_meg=False, exclude=())
+    if len(every):
+        raise ValueError(
+            f"Expected good MEG channels in {where}, got {len(every)} MEG channels "
+            "that are all in info['bads']; check the list of bad channels."
+        )
+    kinds = Counter(info.get_channel_types())
+    if "ref_meg" in kinds:
+        raise ValueError(
+            f"Expected MEG channels around the head in {where}, got none beside "
+            f"{kinds['ref_meg']} reference channels, which record the room alone; pass "
+            "the recording with its MEG channels."
+        )
+    got = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    raise ValueError(
+        f"Expected MEG channels in {where}, got {got or 'no channels'}; pass a MEG "
+        "recording (mne-megfm reads no EEG), or set the types of channels that are "
+        "in truth MEG when you make the info."
+    )
+
+
+def check_rows(
+    data: np.ndarray, recording: Recording, row: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check one row and find channels to leave out of it.
+
+    Parameters
+    ----------
+    data : ndarray, shape (n_channels, n_samples)
+        Good MEG channels of the row.
+    recording : Recording
+        Where the row comes from.
+    row : int
+        Number of the row in the input, for messages.
+
+    Returns
+    -------
+    flat : ndarray of bool, shape (n_channels,)
+        Channels that do not change.
+    far : ndarray of bool, shape (n_channels,)
+        Channels that are far stronger than their neighbours, see `far_above`.
+
+    Notes
+    -----
+    Both are settled for each row by itself, so that a row comes out the same whatever
+    other rows are around.
+    """
+    if data.dtype.kind != "f":
+        raise TypeError(
+            f"Expected real data in row {row}, got {data.dtype}; transform signals, "
+            "not spectra."
+        )
+    highest, lowest = data.max(axis=1), data.min(axis=1)
+    extent = highest - lowest
+    if not np.all(np.isfinite(extent)):
+        names = np.array(recording.ch_names)[~np.isfinite(extent)]
+        raise ValueError(
+            f"Expected finite data, got NaN or infinity in row {row}, "
+            f"{_shorten(names)}; annotate or drop that span, or mark the channels "
+            "as bad."
+        )
+    size = np.maximum(np.abs(highest), np.abs(lowest))
+    flat = extent <= np.maximum(_FLAT_RELATIVE * size, _FLAT_ABSOLUTE)
+    if data.shape[1] == 1:  # a single sample says nothing about flatness
+        flat = size == 0
+        extent = size
+    if flat.all():
+        raise ValueError(
+            f"Expected MEG signals in row {row}, got data in which every one of the "
+            f"{len(flat)} good MEG channels is flat (constant); drop that epoch, or "
+            "annotate that span as BAD."
+        )
+    middle = float(np.median((extent * recording.scale)[~flat]))
+    if not _SMALLEST <= middle <= _LARGEST:
+        guess = "far weaker than any sensor's noise"
+        if middle > _LARGEST:
+            guess = "z-scored data, EEG, or other units such as fT, pT or µV"
+        raise ValueError(
+            "Expected MEG in tesla (ranges of 1e-14 to 1e-9 T within a row), got a "
+            f"median peak-to-peak of {middle:.2g} T in row {row}: this looks like "
+            f"{guess}. Pass the signals in SI units and not standardised, as MNE "
+            "reads them."
+        )
+    # beside neighbours most of which are flat, the others only seem strong
+    if data.shape[1] == 1 or flat.mean() > 0.5:
+        return flat, np.zeros_like(flat)
+    return flat, far_above(data, recording)
+
+
+def report_left_out(
+    recording: Recording,
+    flat: np.ndarray,
+    far: np.ndarray,
+    reported: set[str],
+    throughout: bool = False,
+) -> tuple[str, ...]:
+    """Name channels that are left out of some rows, each once; give all names.
+
+    An artefact of a few rows is logged, a channel that is wrong throughout warned of.
+    """
+    names = np.array(recording.ch_names)
+    for which, say, words in (
+        (flat, logger.info, "they are flat"),
+        (
+            far & ~flat,
+            warn if throughout else logger.info,
+            f"they are more than {FAR_ABOVE:g} times as strong as their neighbours",
+        ),
+    ):
+        new = [name for name in names[which].tolist() if name not in reported]
+        reported.update(new)
+        if new:
+            say(f"Ignored in rows where {words}: {_shorten(np.array(new))}")
+    return tuple(names[flat | far].tolist())
+
+
+def tell_left_out(recording: Recording, flat: np.ndarray, far: np.ndarray) -> str:
+    """Say how many MEG channels are left out of rows and why; nothing if none is."""
+    info, names = recording.info, np.array(recording.ch_names)
+    every = pick_types(info, meg=True, ref_meg=False, exclude=())
+    meg = np.array([info["ch_names"][pick] for pick in every])
+    left_out = {
+        "flat": names[flat],
+        "far stronger than their neighbours": names[far & ~flat],
+        "marked as bad": meg[np.isin(meg, info["bads"])],
+    }
+    texts = [
+        f"{len(n)} are {why} ({_shorten(n, 3)})"
+        for why, n in left_out.items()
+        if len(n)
+    ]
+    return f"Of {len(meg)} MEG channels {', '.join(texts)}." if texts else ""
+
+
+def unit_scale(info: Info, picks: np.ndarray) -> np.ndarray:
+    """Factor to T for every channel, shape (n_picks,): baseline for gradients."""
+    units = np.array([int(info["chs"][pick]["unit"]) for pick in picks])
+    return np.where(units == _UNIT_T_PER_M, _BASELINE, 1.0)
+
+
+def _shorten(names: np.ndarray, limit: int = 5) -> str:
+    """Name a few, and say how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    noun = "channel" if len(names) == 1 else "channels"
+    return f"{noun} {', '.join(names[:limit])}{more}"

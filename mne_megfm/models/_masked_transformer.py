@@ -1,0 +1,478 @@
+"""The transformer that is pretrained by masked-signal reconstruction."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ._config import ModelConfig
+from ._interpolation import (
+    N_SCOPES,
+    field_estimates,
+    field_trust,
+    stacking_weight,
+    time_interpolation,
+    visible_folds,
+)
+from ._patches import (
+    Scaled,
+    from_patches,
+    sample_mask,
+    scale_windows,
+    to_patches,
+    valid_patches,
+)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over tokens (Vaswani et al. 2017, eq. 1).
+
+    There is no dropout, so evaluation is deterministic by construction.
+    """
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.out = nn.Linear(d_model, d_model)
+
+    def _split(self, x: Tensor) -> Tensor:
+        n, length, d_model = x.shape
+        return (
+            self.qkv(x)
+            .view(n, length, 3, self.n_heads, d_model // self.n_heads)
+            .permute(2, 0, 3, 1, 4)
+        )
+
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Attend to the tokens that ``seen (n, length)`` marks, or to all."""
+        query, key, value = self._split(x)
+        bias = None if seen is None else seen[:, None, None, :]
+        if query.dtype is torch.bfloat16 and query.device.type == "cpu":
+            # the fused kernel's backward pass is several times slower there
+            scores = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
+            if bias is not None:
+                # not -inf: a row without any visible token must stay finite, or its
+                # gradient spoils the whole batch
+                scores = scores.masked_fill(~bias, torch.finfo(scores.dtype).min)
+            mixed = scores.softmax(-1) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.out(mixed.transpose(1, 2).reshape(x.shape))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer layer (Xiong et al. 2020, fig. 1b)."""
+
+    def __init__(self, d_model: int, n_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        hidden = int(d_model * mlp_ratio)
+        self.norm1 = nn.LayerNorm(d_model)
+        self.attention = Attention(d_model, n_heads)
+        self.norm2 = nn.LayerNorm(d_model)
+        self.expand = nn.Linear(d_model, hidden)
+        self.contract = nn.Linear(hidden, d_model)
+
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Mix tokens, then transform each of them."""
+        x = x + self.attention(self.norm1(x), seen)
+        hidden = F.gelu(self.expand(self.norm2(x)), approximate="tanh")
+        return x + self.contract(hidden)
+
+
+def initialize(module: nn.Module) -> None:
+    """Start linear layers from a truncated normal, as vision transformers do."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def gather_visible(tokens: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pack the visible tokens of each row to the front.
+
+    Parameters
+    ----------
+    tokens : Tensor, shape (n, length, d_model)
+        All tokens.
+    hidden : Tensor of bool, shape (n, length)
+        Tokens to leave out.
+
+    Returns
+    -------
+    packed : Tensor, shape (n, most, d_model)
+        Visible tokens, in order; rows with fewer end with hidden ones.
+    index : Tensor of int, shape (n, most)
+        Where each came from.
+    real : Tensor of bool, shape (n, most)
+        False for the hidden tokens at the end of short rows.
+    """
+    most = int((~hidden).sum(1).max())
+    # a stable sort keeps the order of the tokens
+    index = hidden.to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+    packed = tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+    return packed, index, ~hidden.gather(1, index)
+
+
+# noise variances of the field interpolations, in units of the field's: from signals
+# that are all brain to those that hardly continue from one sensor to the next
+FILL_REGULARIZATIONS = (1e-4, 1e-2, 1e-1, 1.0)
+N_FILLS = len(FILL_REGULARIZATIONS) + 1
+
+
+class MaskedSignalTransformer(nn.Module):
+    """Transformer over (region, patch) tokens of canonical MEG windows.
+
+    The encoder sees visible tokens alone, as in masked autoencoders [1]_. The
+    decoder gets, for every hidden token, what interpolation over the field (from
+    clean to noisy sensors, four steps) and over time say, weighs them for every
+    sensor and adds what is left:
+    ``a1 * field1 + ... + a4 * field4 + c * time + residual``. For every token it is
+    told how far each of the fields is off where the truth is visible
+    (see ``field_trust``).
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes and scale.
+    kernel : Tensor, shape (n_sensors, n_sensors), optional
+        Gram matrix of the canonical lead fields with a mean diagonal of 1, needed
+        for field interpolation. None stands for the identity: no physics.
+
+    References
+    ----------
+    .. [1] He et al. (2022), "Masked autoencoders are scalable vision learners",
+       CVPR, section 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+    >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
+    >>> windows = torch.randn(2, 192, 250) * 1e-13
+    >>> model.eval().encode(windows).shape
+    torch.Size([2, 24, 10, 32])
+    """
+
+    def __init__(self, config: ModelConfig, kernel: Tensor | None = None) -> None:
+        super().__init__()
+        self.config = config
+        d_model, n_in = config.d_model, config.sensors_per_region
+        if kernel is None:
+            kernel = torch.eye(config.n_sensors)
+        self.register_buffer("kernel", kernel.to(torch.float32).clone())
+        # axes of each region's tokens, filled after training (see set_token_axes)
+        self.register_buffer(
+            "token_mean", torch.zeros(config.n_regions, config.n_patches, d_model)
+        )
+        first = torch.eye(d_model)[: config.n_components]
+        self.register_buffer("token_axes", first.repeat(config.n_regions, 1, 1))
+
+        # sensors lie differently in every region: each gets its own small mixing
+        self.mixing = nn.Parameter(torch.eye(n_in).repeat(config.n_regions, 1, 1))
+        self.embed = nn.Linear(config.token_length, d_model)
+        self.region_position = nn.Parameter(torch.zeros(config.n_regions, 1, d_model))
+        self.time_position = nn.Parameter(torch.zeros(config.n_patches, d_model))
+        self.blocks = nn.ModuleList(
+            Block(d_model, config.n_heads, config.mlp_ratio)
+            for _ in range(config.n_layers)
+        )
+        self.norm = nn.LayerNorm(d_model)
+
+        self.bridge = nn.Linear(d_model, d_model)
+        self.mask_token = nn.Parameter(torch.zeros(d_model))
+        self.embed_fill = nn.Linear(N_FILLS * config.token_length, d_model)
+        self.embed_trust = nn.Linear(N_SCOPES * len(FILL_REGULARIZATIONS), d_model)
+        self.decoder_region_position = nn.Parameter(
+            torch.zeros(config.n_regions, 1, d_model)
+        )
+        self.decoder_time_position = nn.Parameter(
+            torch.zeros(config.n_patches, d_model)
+        )
+        self.decoder_blocks = nn.ModuleList(
+            Block(d_model, config.n_heads, config.mlp_ratio)
+            for _ in range(config.n_decoder_layers)
+        )
+        self.decoder_norm = nn.LayerNorm(d_model)
+        self.head = nn.Linear(d_model, config.token_length)
+        self.gate = nn.Linear(d_model, N_FILLS * n_in)
+        self.unmixing = nn.Parameter(torch.eye(n_in).repeat(config.n_regions, 1, 1))
+
+        self.apply(initialize)
+        nn.init.xavier_uniform_(self.embed.weight)
+        for name, parameter in self.named_parameters():
+            if name.endswith("_position"):
+                nn.init.trunc_normal_(parameter, std=0.2)
+        # start as the mean of the interpolations
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, 1 / N_FILLS)
+
+    def set_token_axes(self, mean: Tensor, axes: Tensor) -> None:
+        """Keep axes of the tokens with the weights.
+
+        Parameters
+        ----------
+        mean : Tensor, shape (n_regions, n_patches, d_model)
+            Mean token at every place.
+        axes : Tensor, shape (n_regions, n_components, d_model)
+            Rows to project the tokens of each region on, scaled so that the
+            projections of a token have unit variance together.
+        """
+        self.token_mean.copy_(mean)
+        self.token_axes.copy_(axes)
+
+    def freeze_encoder(self) -> None:
+        """Let further training change the decoder alone: tokens stay as they are."""
+        names = (
+            "bridge",
+            "mask_token",
+            "embed_fill",
+            "embed_trust",
+            "head",
+            "gate",
+            "unmixing",
+        )
+        for name, parameter in self.named_parameters():
+            of_decoder = name.startswith(("decoder_", *names))
+            parameter.requires_grad_(of_decoder)
+
+    # -- signal to tokens ---------------------------------------------------
+    def _encode_patches(
+        self, patches: Tensor, hidden: Tensor, n_layers: int | None = None
+    ) -> Tensor:
+        """Encode scaled patches; tokens at hidden places come out as zero."""
+        n = len(patches)
+        blocks = self.blocks[:n_layers]
+        # the last norm belongs to the last layer
+        norm = self.norm if len(blocks) == len(self.blocks) else _plain_norm
+        mixed = torch.einsum("nrpst,ros->nrpot", patches, self.mixing)
+        tokens = self.embed(mixed.flatten(3))
+        tokens = (tokens + self.region_position + self.time_position).flatten(1, 2)
+        flat = hidden.flatten(1)
+        if not flat.any():
+            for block in blocks:
+                tokens = block(tokens)
+            return norm(tokens).view(n, *hidden.shape[1:], -1)
+        packed, index, real = gather_visible(tokens, flat)
+        seen = None if bool(real.all()) else real
+        for block in blocks:
+            packed = block(packed, seen)
+        packed = norm(packed) * real[..., None]
+        out = torch.zeros(tokens.shape, dtype=packed.dtype, device=packed.device)
+        out = out.scatter(1, index[..., None].expand_as(packed), packed)
+        return out.view(n, *hidden.shape[1:], -1)
+
+    def _hidden(self, mask: Tensor | None, n_valid: Tensor) -> Tensor:
+        recorded = valid_patches(n_valid, self.config)[:, None]
+        recorded = recorded.expand(-1, self.config.n_regions, -1)
+        return ~recorded if mask is None else mask | ~recorded
+
+    def _full(self, windows: Tensor, n_valid: Tensor | None) -> Tensor:
+        if n_valid is not None:
+            return n_valid
+        return torch.full((len(windows),), windows.shape[-1], device=windows.device)
+
+    def scale(
+        self,
+        windows: Tensor,
+        n_valid: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Scaled, Tensor]:
+        """Bring windows to the network's scale, judged by what is visible.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Canonical field in tesla.
+        n_valid : Tensor of int, shape (n,), optional
+            Recorded samples of each window; all by default.
+        mask : Tensor of bool, shape (n, n_regions, n_patches), optional
+            Tokens to hide.
+
+        Returns
+        -------
+        scaled : Scaled
+            Dimensionless windows with their offset and unit in tesla.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Tokens that are masked or not recorded.
+        """
+        n_valid = self._full(windows, n_valid)
+        hidden = self._hidden(mask, n_valid)
+        scaled = scale_windows(windows, hidden, n_valid, self.kernel, self.config)
+        return scaled, hidden
+
+    def encode(
+        self,
+        windows: Tensor,
+        n_valid: Tensor | None = None,
+        mask: Tensor | None = None,
+        n_layers: int | None = None,
+    ) -> Tensor:
+        """Turn windows into tokens.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Canonical field in tesla.
+        n_valid : Tensor of int, shape (n,), optional
+            Recorded samples of each window; all by default.
+        mask : Tensor of bool, shape (n, n_regions, n_patches), optional
+            Tokens to hide.
+        n_layers : int, optional
+            Layers to go through; ``config.n_feature_layers`` by default, as for
+            features.
+
+        Returns
+        -------
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            The layer's output, normalised; zero where hidden or not recorded.
+        """
+        if n_layers is None:
+            n_layers = self.config.n_feature_layers
+        scaled, hidden = self.scale(windows, n_valid, mask)
+        patches = to_patches(scaled.windows, self.config)
+        return self._encode_patches(patches, hidden, n_layers)
+
+    # -- tokens back to signal ----------------------------------------------
+    def fills(self, patches: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Interpolate hidden patches over the field and over time.
+
+        Parameters
+        ----------
+        patches : Tensor, shape (n, n_regions, n_patches, sensors_per_region, length)
+            Scaled patches.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Where the signal is hidden.
+
+        Returns
+        -------
+        fills : Tensor, shape (5, n, n_regions, n_patches, sensors_per_region, length)
+            Minimum-norm field from the visible sensors, taken for clean to noisy in
+            four steps, and straight lines between visible samples.
+        trust : Tensor, shape (n, n_regions, n_patches, 12)
+            How far each field is off where the truth is visible.
+        """
+        # lower precision would blur what is exact
+        with torch.autocast(patches.device.type, enabled=False):
+            fields, partly = field_estimates(
+                patches, hidden, self.kernel, FILL_REGULARIZATIONS
+            )
+            trust = field_trust(patches, fields, hidden, partly)
+            fields = torch.where(hidden[..., None, None], fields, 0.0)
+            lines = time_interpolation(patches, hidden)
+            return torch.cat([fields, lines[None]]), trust
+
+    def predict_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
+        """Predict scaled patches where hidden, from the visible ones.
+
+        Parameters
+        ----------
+        patches : Tensor, shape (n, n_regions, n_patches, sensors_per_region, length)
+            Scaled patches; values in hidden ones are not looked at.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Where to predict.
+
+        Returns
+        -------
+        predicted : Tensor, shape as ``patches``
+            The prediction at hidden places, in float32; 0 elsewhere.
+        """
+        return self._predict(patches, hidden)[0]
+
+    def _predict(self, patches: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict by the network, and by the field that visible regions speak for."""
+        n, n_regions, n_patches = hidden.shape
+        visible = torch.where(hidden[..., None, None], 0.0, patches)
+        fills, trust = self.fills(visible, hidden)
+        tokens = self._encode_patches(visible, hidden)
+        states = torch.where(
+            hidden[..., None],
+            self.mask_token + self.embed_fill(fills.movedim(0, 3).flatten(3)),
+            self.bridge(tokens),
+        )
+        states = states + self.embed_trust(trust)
+        states = states + self.decoder_region_position + self.decoder_time_position
+        states = states.flatten(1, 2)
+        for block in self.decoder_blocks:
+            states = block(states)
+        states = self.decoder_norm(states).view(n, n_regions, n_patches, -1)
+        residual = self.head(states).float().unflatten(-1, patches.shape[3:])
+        residual = torch.einsum("nrpst,ros->nrpot", residual, self.unmixing.float())
+        gates = self.gate(states).float().unflatten(-1, (N_FILLS, -1))
+        predicted = (gates.movedim(-2, 0)[..., None] * fills).sum(0) + residual
+        predicted = torch.where(hidden[..., None, None], predicted, 0.0)
+        # of the whole window, the last of the scopes
+        unexplained = trust[:, 0, 0].unflatten(-1, (-1, N_SCOPES))[..., -1]
+        best = unexplained.argmin(-1)
+        return predicted, fills[best, torch.arange(n, device=fills.device)]
+
+    def complete_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
+        """Predict scaled patches where hidden, by the network and the field together.
+
+        Both are stacked [1]_: their weights in a window are those that predict its
+        visible patches best when each quarter of them is hidden in turn (see
+        ``stacking_weight``), so that a recording unlike those of training gets more of
+        the field. Takes five times as long as ``predict_patches``. Where a moment is
+        hidden at all sensors there is no field, and the network predicts alone.
+
+        Parameters
+        ----------
+        patches : Tensor, shape (n, n_regions, n_patches, sensors_per_region, length)
+            Scaled patches; values in hidden ones are not looked at.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Where to predict.
+
+        Returns
+        -------
+        predicted : Tensor, shape as ``patches``
+            The prediction at hidden places, in float32; 0 elsewhere.
+
+        References
+        ----------
+        .. [1] Breiman (1996), "Stacked regressions", Machine Learning 24, section 2.
+        """
+        network, field = self._predict(patches, hidden)
+        partly = hidden & (~hidden).any(1, keepdim=True)
+        if not bool(partly.any()):
+            return network
+        folds = visible_folds(hidden)
+        gone = [hidden | fold for fold in folds]
+        first, second = zip(*(self._predict(patches, h) for h in gone), strict=True)
+        seen = torch.stack([(~h).any(1, keepdim=True) for h in gone])
+        weight = stacking_weight(
+            torch.stack(first), torch.stack(second), patches, folds & seen
+        )
+        weight = torch.where(partly, weight[:, None, None], 1.0)
+        weight = weight[..., None, None]
+        return weight * network + (1.0 - weight) * field
+
+    def reconstruct(
+        self, windows: Tensor, mask: Tensor, n_valid: Tensor | None = None
+    ) -> Tensor:
+        """Replace the masked part of windows by the prediction from the rest.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Canonical field in tesla.
+        mask : Tensor of bool, shape (n, n_regions, n_patches)
+            Tokens to hide and predict.
+        n_valid : Tensor of int, shape (n,), optional
+            Recorded samples of each window; all by default.
+
+        Returns
+        -------
+        reconstructed : Tensor, shape (n, n_sensors, n_times)
+            Windows in tesla, unchanged where not masked.
+        """
+        scaled, hidden = self.scale(windows, n_valid, mask)
+        patches = to_patches(scaled.windows, self.config)
+        predicted = from_patches(self.complete_patches(patches, hidden), self.config)
+        at = sample_mask(mask, self._full(windows, n_valid), self.config)
+        return torch.where(at, scaled.to_tesla(predicted), windows)
+
+
+def _plain_norm(tokens: Tensor) -> Tensor:
+    return F.layer_norm(tokens, tokens.shape[-1:])

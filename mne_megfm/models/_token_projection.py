@@ -1,0 +1,358 @@
+"""The linear projection of tokens, fitted without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ._config import ModelConfig
+from ._masked_transformer import MaskedSignalTransformer
+from ._patches import valid_patches
+from .participant_transformer import STATES, state_kind
+from .windows import WindowArray
+
+# signals are known by so many axes of the lead fields, and steps of a patch
+_N_SPACE, _N_STEPS = 40, 5
+# of the mean variance: directions that hardly vary must not look reproducible
+_SHRINKAGE = 1e-2
+# of the mean variance of tokens, for the regression
+_RIDGE = 1e-4
+# single windows and averages of each recording that are regressed on
+_N_SINGLES, _N_AVERAGES = 12, 6
+# share of the windows that is averaged at most: the others are the target
+_MOST = 0.6
+
+
+def read_responses(
+    model: MaskedSignalTransformer,
+    windows: WindowArray,
+    recordings: Sequence[np.ndarray],
+    token_mean: Tensor,
+    *,
+    seed: int = 0,
+) -> Tensor:
+    """Find what the tokens of each region tell of the response over all regions.
+
+    The response is known by ``n_components`` coordinates of each patch, see
+    `response_axes`. Ridge regression predicts the coordinates of the average of some
+    windows of a recording from the tokens of *others*, a single one or an average,
+    so that noise of what it is told from cannot help it: it is regression on a noisy
+    target [1]_. Each region predicts by itself. A recording weighs the less the more
+    noise it has.
+
+    Parameters
+    ----------
+    model : MaskedSignalTransformer
+        Whose tokens are read.
+    windows : WindowArray | WindowStore
+        Windows in tesla.
+    recordings : sequence of array of int
+        Windows of each recording with a response; at least two each.
+    token_mean : Tensor, shape (n_regions, n_patches, d_model)
+        Mean token at every place.
+    seed : int
+        Seed of the draw of windows that are averaged.
+
+    Returns
+    -------
+    readouts : Tensor, shape (n_regions, n_components, d_model)
+        Rows to project the tokens of a region on, the strongest coordinate first.
+
+    References
+    ----------
+    .. [1] Lehtinen et al. (2018), "Noise2Noise: learning image restoration without
+       clean data", ICML, section 2.
+    """
+    config = model.config
+    device = next(model.parameters()).device
+    space = field_axes(model)
+    usual, axes = response_axes(windows, recordings, model)
+    gram = torch.zeros(config.n_regions, config.d_model, config.d_model).double()
+    cross = torch.zeros(config.n_regions, config.d_model, config.n_components).double()
+    rng = np.random.default_rng(seed)
+    for own in recordings:
+        data, n_valid = (torch.as_tensor(x).to(device) for x in windows.take(own))
+        n_valid = n_valid.min().expand(len(own))
+        recorded = valid_patches(n_valid, config)[0]
+        known = (coordinates(data, n_valid, space, config) - usual)[
+            :, recorded
+        ] @ axes.T
+        noise = known.var(0).mean().clamp(min=1e-12)
+        parts = _draw_parts(len(own), rng).to(device)
+        share = parts / parts.sum(1, keepdim=True)
+        rest = 1.0 - parts
+        target = torch.einsum("gn,npk->gpk", rest / rest.sum(1, keepdim=True), known)
+        averaged = torch.einsum("gn,nst->gst", share, data)
+        with torch.inference_mode():
+            tokens = model.encode(averaged, n_valid[:1].expand(len(parts)))
+        tokens = (tokens - token_mean.to(tokens))[:, :, recorded].cpu().double()
+        tokens = tokens.transpose(0, 1).flatten(1, 2)
+        target = target.flatten(0, 1).cpu().double()
+        weight = 1.0 / noise.cpu().double()
+        gram += weight * (tokens.mT @ tokens)
+        cross += weight * (tokens.mT @ target)
+    ridge = _RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
+    ridge = ridge[:, None, None] * torch.eye(config.d_model, dtype=gram.dtype)
+    return torch.linalg.solve(gram + ridge, cross).mT
+
+
+def response_axes(
+    windows: WindowArray,
+    recordings: Sequence[np.ndarray],
+    model: MaskedSignalTransformer,
+) -> tuple[Tensor, Tensor]:
+    """Find the axes along which averages of a recording vary most over the window.
+
+    They are those of denoising source separation [1]_: averages over the windows of a
+    recording, relative to single windows, patch by patch, so that it does not matter
+    when a stimulus came.
+
+    Parameters
+    ----------
+    windows : WindowArray | WindowStore
+        Windows in tesla.
+    recordings : sequence of array of int
+        Windows of each recording.
+    model : MaskedSignalTransformer
+        Whose regions and patches are meant.
+
+    Returns
+    -------
+    usual : Tensor, shape (n_patches, n_values)
+        Mean `coordinates` of each patch.
+    axes : Tensor, shape (n_components, n_values)
+        Rows to project `coordinates` on, such that single windows have unit variance.
+
+    References
+    ----------
+    .. [1] de Cheveigné & Simon (2008), "Denoising based on spatial filtering",
+       J. Neurosci. Methods 171, section 2.2.
+    """
+    averages, counts, sizes, outer = [], [], [], 0.0
+    config, space = model.config, field_axes(model)
+    for own in recordings:
+        data, n_valid = (
+            torch.as_tensor(x).to(model.kernel.device) for x in windows.take(own)
+        )
+        values = coordinates(data, n_valid, space, config).double()
+        seen = valid_patches(n_valid, config)[..., None].double()
+        size = (values * seen).square().mean().sqrt().clamp(min=1e-12)
+        averages.append((values * seen).sum(0) / seen.sum(0).clamp(min=1))
+        counts.append(seen.sum(0))
+        sizes.append(size)
+        flat = (values * seen / size).flatten(0, 1)
+        outer = outer + flat.mT @ flat
+    average, count = torch.stack(averages), torch.stack(counts)
+    usual = (average * count).sum(0) / count.sum(0).clamp(min=1)
+    # all recordings count alike, however large their fields
+    average = average / torch.stack(sizes)[:, None, None]
+    mean = (average * count).sum(0) / count.sum(0).clamp(min=1)
+    single = outer - torch.einsum("pd,pe->de", mean * count.sum(0), mean)
+    single = single / count.sum()
+    around = (average - mean) * (count > 0)
+    # what lasts through the window is no response: it tells recordings apart
+    lasting = around.sum(1, keepdim=True) / (count > 0).sum(1, keepdim=True)
+    around = (around - lasting) * count.sqrt()
+    signal = torch.einsum("apd,ape->de", around, around)
+    n_values = len(single)
+    ridge = (_SHRINKAGE * single.diagonal().mean()).clamp(min=1e-12)
+    single = single + ridge * torch.eye(n_values).to(single)
+    # whiten single windows; the leading axes of averages are then those of the ratio
+    factor = torch.linalg.cholesky(single)
+    half = torch.linalg.solve_triangular(factor, signal, upper=False)
+    ratio = torch.linalg.solve_triangular(factor, half.mT, upper=False)
+    vectors = torch.linalg.eigh((ratio + ratio.mT) / 2)[1].flip(1)
+    vectors = vectors[:, : config.n_components]
+    axes = torch.linalg.solve_triangular(factor.mT, vectors, upper=True).mT
+    # eigenvectors have no sign of their own: fix it, for reproducible features
+    largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
+    return usual.float(), (axes * largest.sign()).float()
+
+
+def field_axes(model: MaskedSignalTransformer) -> Tensor:
+    """Find the leading axes of the lead fields.
+
+    Parameters
+    ----------
+    model : MaskedSignalTransformer
+        Its kernel is taken.
+
+    Returns
+    -------
+    space : Tensor, shape (n_sensors, n_space)
+        Up to 40 orthonormal columns, the strongest first.
+    """
+    vectors = torch.linalg.eigh(model.kernel.double())[1].flip(1)
+    return vectors[:, :_N_SPACE].to(model.kernel)
+
+
+def coordinates(
+    windows: Tensor, n_valid: Tensor, space: Tensor, config: ModelConfig
+) -> Tensor:
+    """Bring windows to few numbers a patch.
+
+    Parameters
+    ----------
+    windows : Tensor, shape (n, n_sensors, n_times)
+        Field in tesla; zero where not recorded.
+    n_valid : Tensor of int, shape (n,)
+        Recorded samples of each window.
+    space : Tensor, shape (n_sensors, n_space)
+        As of `field_axes`.
+    config : ModelConfig
+        Patches and unit.
+
+    Returns
+    -------
+    values : Tensor, shape (n, n_patches, n_values)
+        Strengths of the axes in up to five steps a patch, in the network's unit, around
+        their mean over the window.
+    """
+    inside = torch.arange(windows.shape[-1], device=windows.device) < n_valid[:, None]
+    mean = windows.sum(-1, keepdim=True) / n_valid[:, None, None]
+    centred = torch.where(inside[:, None], windows - mean, 0.0) / config.scale
+    n_steps = min(_N_STEPS, config.patch_length)
+    strength = space.mT @ centred
+    strength = F.adaptive_avg_pool1d(strength, config.n_patches * n_steps)
+    return strength.unflatten(2, (-1, n_steps)).transpose(1, 2).flatten(2)
+
+
+def _draw_parts(n: int, rng: np.random.Generator) -> Tensor:
+    """Draw which windows are averaged: single ones and parts of growing size."""
+    singles = rng.permutation(n)[:_N_SINGLES]
+    most = max(int(_MOST * n), 1)
+    sizes = np.geomspace(min(2, most), most, _N_AVERAGES).round().astype(int)
+    parts = torch.zeros(len(singles) + _N_AVERAGES, n)
+    parts[torch.arange(len(singles)), torch.from_numpy(singles)] = 1.0
+    for row, size in enumerate(sizes, len(singles)):
+        parts[row, torch.from_numpy(rng.permutation(n)[:size])] = 1.0
+    return parts
+
+
+#: Recordings that are needed to tell what is the same in all windows of one, and how
+#: many windows of each.
+MIN_RECORDINGS, MIN_WINDOWS = 20, 10
+
+
+def fit_token_projection(
+    model: MaskedSignalTransformer,
+    windows: WindowArray,
+    n_windows: int,
+    *,
+    index: np.ndarray | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> None:
+    """Find axes of a model's tokens for compact pooling, and keep them in it.
+
+    Tokens have a mean of their own at every region and patch; each region has axes of
+    what varies around it. They are read-outs of responses: what is the same in each
+    window of a recording is predicted from a single window, or from an average of
+    some, for the average of the *other* windows (see ``read_responses``). Recordings
+    of rest, where states are known, have no response. The projections have unit
+    variance in total, and strong axes stay strong. Of fewer than 20 recordings of ten
+    windows they are the principal axes instead, scaled so that tokens have unit
+    variance in total.
+
+    Parameters
+    ----------
+    model : MaskedSignalTransformer
+        The model, changed in place.
+    windows : WindowArray | WindowStore
+        Windows in tesla, with their recordings.
+    n_windows : int
+        How many to look at, of recordings in random order.
+    index : array of int, optional
+        Windows to choose from; all by default.
+    batch_size : int
+        Windows at a time.
+    seed : int
+        Seed of the choice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+    >>> from mne_megfm.models import WindowArray, fit_token_projection
+    >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
+    >>> data = np.random.default_rng(0).standard_normal((8, 192, 250))
+    >>> fit_token_projection(model, WindowArray(data, unit=1e-13), 8)
+    >>> model.token_axes.shape
+    torch.Size([24, 16, 32])
+    """
+    index = np.arange(len(windows)) if index is None else np.asarray(index)
+    index = _choose(np.asarray(windows.recording), index, n_windows, seed)
+    model.eval()
+    mean, covariance = _moments(model, windows, index, batch_size)
+    responding = _responding(windows, index)
+    if len(responding) < MIN_RECORDINGS:
+        axes = _principal(covariance, model.config.n_components)
+        power = covariance.diagonal(dim1=1, dim2=2).sum(1)
+    else:
+        axes = read_responses(model, windows, responding, mean, seed=seed)
+        power = torch.einsum("rkd,rde,rke->r", axes, covariance, axes)
+    axes = axes / power.mean().sqrt().clamp(min=1e-12)
+    model.set_token_axes(mean.float(), axes.float())
+
+
+def _choose(
+    recording: np.ndarray, index: np.ndarray, n_windows: int, seed: int
+) -> np.ndarray:
+    """Choose windows of recordings in random order, so that most are whole."""
+    rng = np.random.default_rng(seed)
+    names, which = np.unique(recording[index], return_inverse=True)
+    rank = rng.permutation(len(names))[which]
+    return index[np.lexsort((rng.random(len(index)), rank))[:n_windows]]
+
+
+def _responding(windows: WindowArray, index: np.ndarray) -> list[np.ndarray]:
+    """Find the windows of each recording that may hold a response."""
+    recording, found = np.asarray(windows.recording)[index], []
+    for name in np.unique(recording):
+        own = np.sort(index[recording == name])
+        state = None if windows.state is None else str(windows.state[own[0]])
+        rest = state is not None and STATES[state_kind(state)] == "rest"
+        if len(own) >= MIN_WINDOWS and not rest:
+            found.append(own)
+    return found
+
+
+def _moments(
+    model: MaskedSignalTransformer,
+    windows: WindowArray,
+    index: np.ndarray,
+    batch_size: int,
+) -> tuple[Tensor, Tensor]:
+    """Mean token at each place, and the covariance of each region's around it."""
+    config = model.config
+    device = next(model.parameters()).device
+    total = torch.zeros(config.n_regions, config.n_patches, config.d_model).double()
+    seen = torch.zeros(config.n_regions, config.n_patches, 1).double()
+    outer = torch.zeros(config.n_regions, config.d_model, config.d_model).double()
+    with torch.inference_mode():
+        for start in range(0, len(index), batch_size):
+            part = windows.take(index[start : start + batch_size])
+            data, n_valid = map(torch.as_tensor, part)
+            tokens = model.encode(data.to(device), n_valid.to(device)).cpu().double()
+            total += tokens.sum(0)
+            seen += (tokens != 0).any(-1, keepdim=True).sum(0)
+            flat = tokens.transpose(0, 1).flatten(1, 2)
+            outer += flat.mT @ flat
+    mean = total / seen.clamp(min=1)
+    if len(index) == 1:
+        # one window does not vary around its own tokens, only from place to place
+        mean = (total.sum((0, 1)) / seen.sum()).expand_as(mean)
+    around = outer - torch.einsum("rpd,rpe->rde", mean * seen, mean)
+    return mean, around / seen.sum(1)[..., None]
+
+
+def _principal(covariance: Tensor, n_components: int) -> Tensor:
+    """Find the principal axes of each region, shape (n_regions, n_components, d)."""
+    axes = torch.linalg.eigh(covariance)[1].flip(2)[..., :n_components].mT
+    # eigenvectors have no sign of their own: fix it, for reproducible features
+    largest = axes.gather(2, axes.abs().argmax(2, keepdim=True))
+    return axes * largest.sign()

@@ -1,0 +1,539 @@
+"""Features of a participant, shrunk towards the participant encoder's prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from mne.utils import warn
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ..inputs import Recordings
+from ..models import STATES, ModelConfig, ParticipantTransformer, Trials, state_kind
+from .response_features import (
+    BAND_MEASURES,
+    RESPONSE_MEASURES,
+    measure_bands,
+    measure_responses,
+)
+from .trials import PersonTrials, StateTrials, collate, read_trials, split_elements
+
+#: What the token tells of a state counts as much as so many trials of it.
+WORTH = 10
+#: Samples in a step of a response map.
+MAP_STEP = 12
+# response maps are relative to this field in tesla, and what is below hardly counts
+_MAP_UNIT, _MAP_FLOOR = 1e-15, 0.1
+#: Every so many samples of averages are kept.
+EVOKED_STEP = 2
+_EVOKED_UNIT = 1e-13  # field in tesla
+_FURTHEST = 4.0  # standard deviations
+_RIDGE = 30.0
+
+
+@dataclass
+class ParticipantDescription(Mapping):
+    """What the level says of one participant; a mapping by state.
+
+    All are arrays, or tensors where derivatives are asked for.
+
+    Parameters
+    ----------
+    bands : ndarray
+        Measures of the spectrum.
+    inferred : ndarray, shape (n_kinds, n_measures)
+        What the token says of the responses in every kind of state: the same measures
+        as people with such tokens had in pretraining.
+    inferred_maps : ndarray, shape (n_kinds, n_regions, n_steps)
+        Size of the responses by place and time that the level expects in every kind of
+        state, as a logarithm.
+    states : dict
+        Measures of the responses of each recorded state; None without stimuli.
+    maps : dict
+        Size of the average response of each recorded state with stimuli, by place and
+        time, denoised by what the level expects.
+    counts : dict
+        Number of trials of each recorded state.
+    evoked : dict
+        Average of each state on the canonical sensors, where asked for.
+    """
+
+    bands: NDArray[np.float32]
+    inferred: NDArray[np.float32]
+    inferred_maps: NDArray[np.float32]
+    states: dict[str, NDArray[np.float32] | None]
+    maps: dict[str, NDArray[np.float32]]
+    counts: dict[str, int]
+    evoked: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def to_numpy(self) -> ParticipantDescription:
+        """Give the same as arrays of float32."""
+        plain = {"counts": self.counts}
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                plain[name] = value.numpy()
+            elif name not in plain:
+                plain[name] = {
+                    state: None if one is None else one.numpy()
+                    for state, one in value.items()
+                }
+        return ParticipantDescription(**plain)
+
+    def __getitem__(self, state: str) -> NDArray[np.float32] | None:
+        return self.states[state]
+
+    def __iter__(self):
+        return iter(self.states)
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+
+def _expected(level: ParticipantTransformer, token: Tensor, noise: Tensor) -> Tensor:
+    """Predict the mean response in each kind of state from the token."""
+    n = len(STATES)
+    at = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
+    asked = Trials(
+        response=torch.zeros(1, n * len(at), 0),
+        spectrum=torch.zeros(1, n * len(at), 0),
+        state=torch.arange(n).repeat_interleave(len(at))[None],
+        position=at.repeat(n)[None],
+        recent=torch.full((1, n * len(at), 2), float("nan")),
+        responds=torch.ones(1, n * len(at), dtype=torch.bool),
+        seen=torch.ones(1, n * len(at), dtype=torch.bool),
+        noise=noise[None],
+    )
+    predicted = level.predict_from_token(token, asked)
+    predicted = predicted[0, :, : level.config.n_response] * noise
+    return predicted.unflatten(0, (n, len(at))).mean(1)
+
+
+def _raw_description(
+    level: ParticipantTransformer, states: Mapping[str, StateTrials]
+) -> tuple[Tensor, Tensor, dict[str, Tensor | None], Tensor]:
+    """Token, measures of spectrum and responses as they are, expected responses."""
+    person = PersonTrials.join([states[name].trials for name in sorted(states)])
+    token = level.encode(collate([person], level.inputs))[:, 0]
+    expected = _expected(level, token, person.noise)
+    spectra = [state.trials.log_spectrum.mean(0) for state in states.values()]
+    measures = {
+        name: None
+        if state.components is None
+        else measure_responses(
+            state.components, state.recent, expected[state_kind(name)], level.inputs
+        )
+        for name, state in states.items()
+    }
+    return token[0], measure_bands(torch.stack(spectra).mean(0)), measures, expected
+
+
+def map_responses(level: ParticipantTransformer, response: ArrayLike) -> Tensor:
+    """Turn responses to the logarithm of their size by region and step in time.
+
+    Parameters
+    ----------
+    level : ParticipantTransformer
+        The level, whose axes lead back to the canonical field.
+    response : array-like, shape (n, n_response)
+        Coefficients of responses.
+
+    Returns
+    -------
+    maps : Tensor, shape (n, n_regions, n_steps)
+        Logarithm of the root mean square over the sensors of a region and a step of
+        48 ms, in fT.
+    """
+    field = level.inputs.field(torch.as_tensor(response))
+    steps = field.unflatten(1, (level.inputs.n_regions, -1)).unfold(
+        -1, MAP_STEP, MAP_STEP
+    )
+    # in units of the map: squares of tesla would underflow
+    size = (steps / _MAP_UNIT).square().mean((2, 4)).sqrt()
+    return (size + _MAP_FLOOR).log()
+
+
+def describe_person(
+    level: ParticipantTransformer,
+    states: Mapping[str, StateTrials],
+    evoked: bool = False,
+) -> ParticipantDescription:
+    """Describe one participant.
+
+    Parameters
+    ----------
+    level : ParticipantTransformer
+        The level.
+    states : dict of StateTrials
+        The participant's trials by name of the state.
+    evoked : bool
+        Whether to keep averages, too.
+
+    Returns
+    -------
+    description : ParticipantDescription
+        In units of the spread over participants of pretraining, as tensors, from which
+        derivatives lead back to the trials.
+    """
+    token, bands, measures, expected = _raw_description(level, states)
+    maps = {}
+    for name, state in states.items():
+        if state.components is not None:
+            response, told = state.trials.response, expected[state_kind(name)]
+            mean = (response.sum(0) + WORTH * told) / (len(response) + WORTH)
+            maps[name] = map_responses(level, mean[None])[0]
+
+    def standard(values: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+        return ((values - mean) / scale).clamp(-_FURTHEST, _FURTHEST).float()
+
+    return ParticipantDescription(
+        bands=standard(bands, level.bands_mean, level.bands_scale),
+        inferred=level.measures_map @ (token - level.token_mean),
+        inferred_maps=map_responses(level, expected),
+        states={
+            name: None
+            if values is None
+            else standard(
+                values,
+                level.measures_mean[state_kind(name)],
+                level.measures_scale[state_kind(name)],
+            )
+            for name, values in measures.items()
+        },
+        maps=maps,
+        counts={name: len(state.trials) for name, state in states.items()},
+        evoked={
+            name: state.evoked[:, ::EVOKED_STEP] / _EVOKED_UNIT
+            for name, state in states.items()
+            if evoked and state.evoked is not None
+        },
+    )
+
+
+def read_people(
+    level: ParticipantTransformer,
+    recordings: Recordings,
+    sensor_mapping: Callable,
+    config: ModelConfig,
+    batch_size: int,
+) -> list[dict[str, StateTrials]]:
+    """Read each element of a list, by itself and state by state: the slow part.
+
+    Parameters
+    ----------
+    level : ParticipantTransformer
+        The level.
+    recordings : Recordings
+        The recordings.
+    sensor_mapping : callable
+        How they reach the canonical array.
+    config : ModelConfig
+        What a window is.
+    batch_size : int
+        Windows at a time.
+
+    Returns
+    -------
+    people : list of dict
+        For each element, from state to its trials.
+    """
+    return [
+        read_trials(group, sensor_mapping, config, level.inputs, batch_size)
+        for group in split_elements(recordings)
+    ]
+
+
+def describe_people(
+    level: ParticipantTransformer,
+    people: Sequence[Mapping[str, StateTrials]],
+    evoked: bool = False,
+) -> list[ParticipantDescription]:
+    """Describe participants from their trials, each by itself.
+
+    Parameters
+    ----------
+    level : ParticipantTransformer
+        The level.
+    people : sequence of dict
+        For each participant, from state to its trials.
+    evoked : bool
+        Whether to keep averages, too.
+
+    Returns
+    -------
+    descriptions : list of ParticipantDescription
+        One a participant.
+    """
+    with torch.inference_mode():
+        return [describe_person(level, states, evoked).to_numpy() for states in people]
+
+
+def describe_population(
+    level: ParticipantTransformer, people: Sequence[Mapping[str, StateTrials]]
+) -> None:
+    """Find how participants of pretraining differ, and keep it with the level.
+
+    Parameters
+    ----------
+    level : ParticipantTransformer
+        The trained level, changed in place.
+    people : sequence of dict
+        Trials of each participant by state.
+    """
+    with torch.no_grad():
+        raw = [_raw_description(level, states) for states in people]
+    tokens = torch.stack([token for token, *_ in raw]).double()
+    mean = tokens.mean(0)
+    around = tokens - mean
+    level.token_mean.copy_(mean)
+
+    bands = torch.stack([bands for _, bands, *_ in raw])
+    level.bands_mean.copy_(bands.mean(0))
+    level.bands_scale.copy_(bands.std(0).clamp(min=1e-6))
+
+    known = []
+    for kind in range(1, len(STATES) - 1):
+        index, measures = [], []
+        for number, (_, _, by_state, _) in enumerate(raw):
+            for name, values_ in by_state.items():
+                if state_kind(name) == kind and values_ is not None:
+                    index.append(number)
+                    measures.append(values_)
+        if len(index) < 2:
+            continue
+        known.append(kind)
+        measures = torch.stack(measures)
+        level.measures_mean[kind] = measures.mean(0)
+        level.measures_scale[kind] = measures.std(0).clamp(min=1e-6)
+        target = (measures - measures.mean(0)) / level.measures_scale[kind]
+        x = around[index]
+        gram = x.T @ x + _RIDGE * torch.eye(x.shape[1])
+        level.measures_map[kind] = torch.linalg.solve(gram, x.T @ target).T
+    # of states that pretraining never had, no more is known than of the others
+    for kind in set(range(len(STATES))) - set(known):
+        for table in (level.measures_mean, level.measures_scale, level.measures_map):
+            if known:
+                table[kind] = table[known].mean(0)
+
+
+#: Spread of features over people, such that the ridge of a linear classifier of 100
+#: people suits them as they are.
+GAIN = 0.5
+#: Weight of what a state differs by from the mean over states.
+DIFFERENCE = 0.2
+#: Weight of a value in a response map: those of two states vary together about as
+#: much as one measure.
+MAP_GAIN = 0.055
+
+
+class ParticipantEncoderFeatures:
+    """Features of participants from what the level says of each.
+
+    Traits of a person show in all states: for each measure of the responses there is
+    the mean over states, and where each state differs from it, with less weight. Maps
+    of the size of responses by place and time follow, each value with little weight.
+
+    Each measure of the responses of a state is a mean of what was measured on n trials
+    and what the participant token tells of it, which has seen all states and knows what
+    people are like, weighted as n to `WORTH`: with many trials they speak for
+    themselves, and a state that is missing is told by the token alone, and marked in a
+    column of its own.
+
+    Attributes
+    ----------
+    states : list of str
+        States of the training data, sorted.
+    responding : list of str
+        Those among them with stimuli.
+    evoked : dict
+        Mean average of each state over the training data, where those are appended.
+    """
+
+    def __init__(self, level: ParticipantTransformer) -> None:
+        self.states: list[str] = []
+        self.responding: list[str] = []
+        self.evoked: dict[str, NDArray[np.float32]] = {}
+        inputs = level.inputs
+        self._seconds = EVOKED_STEP / inputs.sfreq
+        self._step = MAP_STEP / inputs.sfreq
+        self._map_shape = inputs.n_regions, inputs.n_after // MAP_STEP
+
+    def fit(
+        self, descriptions: Sequence[ParticipantDescription]
+    ) -> ParticipantEncoderFeatures:
+        """Learn which states there are.
+
+        Nothing else depends on the training data, but for what fills a missing
+        average.
+
+        Parameters
+        ----------
+        descriptions : sequence of ParticipantDescription
+            The training participants.
+
+        Returns
+        -------
+        self : ParticipantEncoderFeatures
+            The fitted step.
+        """
+        found = {state for entry in descriptions for state in entry}
+        self.know(
+            {
+                state: any(e.states.get(state) is not None for e in descriptions)
+                for state in found
+            }
+        )
+        kept = {state for entry in descriptions for state in entry.evoked}
+        self.evoked = {
+            state: np.mean(
+                [e.evoked[state] for e in descriptions if state in e.evoked], 0
+            )
+            for state in sorted(kept)
+        }
+        return self
+
+    def know(self, states: Mapping[str, bool]) -> ParticipantEncoderFeatures:
+        """Take states as they were learnt before.
+
+        Parameters
+        ----------
+        states : dict
+            Whether there are responses, by name of the state.
+
+        Returns
+        -------
+        self : ParticipantEncoderFeatures
+            The step, as `fit` leaves it, but for averages that are appended.
+        """
+        self.states = sorted(states)
+        self.responding = [state for state in self.states if states[state]]
+        return self
+
+    def transform(
+        self, descriptions: Sequence[ParticipantDescription]
+    ) -> NDArray[np.float32]:
+        """Make a row of features of each description.
+
+        Parameters
+        ----------
+        descriptions : sequence of ParticipantDescription
+            The participants.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_elements, n_features)
+            One row a participant.
+
+        Raises
+        ------
+        ValueError
+            If a state is not known from the training data.
+        """
+        self.check_states({state for entry in descriptions for state in entry})
+        lacking = sum(
+            state not in entry for entry in descriptions for state in self.states
+        )
+        if lacking:
+            warn(
+                f"{lacking} recordings are missing (of {len(descriptions)} "
+                f"participants in {len(self.states)} states); they are filled with "
+                "what the participant encoder expects from the other states, and "
+                "marked in the *_missing features."
+            )
+        return np.stack([self.row(entry).numpy() for entry in descriptions])
+
+    def check_states(self, found: Iterable[str]) -> None:
+        """Refuse states that are not known from the training data.
+
+        Parameters
+        ----------
+        found : iterable of str
+            Names of states.
+
+        Raises
+        ------
+        ValueError
+            If one is not known.
+        """
+        unknown = sorted(set(found) - set(self.states))
+        if unknown:
+            raise ValueError(
+                f"Expected the states of the training data {self.states}, got also "
+                f"{unknown}; rename the events, or leave those recordings out."
+            )
+
+    def row(self, entry: ParticipantDescription) -> Tensor:
+        """Make a row of features of one description.
+
+        Parameters
+        ----------
+        entry : ParticipantDescription
+            The participant, as arrays or tensors.
+
+        Returns
+        -------
+        row : Tensor, shape (n_features,)
+            The features; derivatives lead back to a description of tensors.
+        """
+        parts = [GAIN * torch.as_tensor(entry.bands)]
+        if self.responding:
+            told = torch.stack([self._measures(entry, s) for s in self.responding])
+            mean = told.mean(0)
+            # as much as the states would together, were they all the same
+            parts.append(GAIN * np.sqrt(len(told)) * mean)
+            if len(told) > 1:
+                parts.append(GAIN * DIFFERENCE * (told - mean).ravel())
+        for state in self.responding:
+            seen = entry.maps.get(state)
+            map_ = entry.inferred_maps[state_kind(state)] if seen is None else seen
+            parts.append(MAP_GAIN * torch.as_tensor(map_).ravel())
+        parts.append(torch.tensor([float(s not in entry) for s in self.states]))
+        for state, mean in self.evoked.items():
+            # all values of an average together weigh like one measure or so
+            gain = GAIN / np.sqrt(mean.size)
+            own = torch.as_tensor(entry.evoked.get(state, mean))
+            parts.append(gain * own.ravel())
+        return torch.cat(parts)
+
+    def _measures(self, entry: ParticipantDescription, state: str) -> Tensor:
+        """Average what was measured and what the token tells of a state."""
+        told = torch.as_tensor(entry.inferred[state_kind(state)])
+        measured = entry.states.get(state)
+        if measured is None:
+            return told
+        n = entry.counts[state]
+        return (n * torch.as_tensor(measured) + WORTH * told) / (n + WORTH)
+
+    def names(self) -> list[str]:
+        """Name the features.
+
+        Returns
+        -------
+        names : list of str
+            One a feature.
+        """
+        return [
+            *(f"spectrum_{name}" for name in BAND_MEASURES),
+            *(f"responses_{name}" for name in RESPONSE_MEASURES if self.responding),
+            *(
+                f"{state}_{name}_difference"
+                for state in self.responding
+                for name in RESPONSE_MEASURES
+                if len(self.responding) > 1
+            ),
+            *(
+                f"{state}_response_region{region:02d}_{1e3 * self._step * at:03.0f}ms"
+                for state in self.responding
+                for region in range(self._map_shape[0])
+                for at in range(self._map_shape[1])
+            ),
+            *(f"{state}_missing" for state in self.states),
+            *(
+                f"{state}_evoked_sensor{sensor:03d}_{1e3 * self._seconds * at:04.0f}ms"
+                for state, mean in self.evoked.items()
+                for sensor in range(mean.shape[0])
+                for at in range(mean.shape[1])
+            ),
+        ]

@@ -1,0 +1,13 @@
+"""Simulated recordings and cohorts."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "_arrays": ["ARRAYS", "make_array_info"],
+        "_cohort": ["Cohort", "simulate_cohort"],
+        "_participant": ["MigraineEffects", "Participant"],
+        "_simulate": ["simulate_participant"],
+    },
+)

@@ -1,0 +1,315 @@
+"""Tables that commands read and write: CSV, TSV and parquet.
+
+Names, states and labels are text, as they stand in the file, but for blanks around
+them. What is missing is the empty cell and BIDS's ``n/a``, and nothing else: ``NA`` and
+``None`` are names like others. Features are numbers.
+
+A spreadsheet runs cells that look like formulas: text that begins with =, @, a tab or a
+carriage return, or with + or - and goes on with more than a number or a name. In CSV
+and TSV such text gets an apostrophe in front, which is taken away when it is read here.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+#: Columns of a table of features that are no features.
+KEYS = ["participant", "state", "file", "row"]
+#: Words for a missing value: that of BIDS (section "Tabular files"), and no word.
+MISSING = ("n/a", "")
+_TEXT_KEYS = ("participant", "state", "file")
+# a number with a sign is no formula
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+# nor is a name such as -control or +46, while -2+3 and +f(x) are
+_SIGNED_NAME = re.compile(r"[+-][\w.\- ]*")
+
+
+# -- reading --------------------------------------------------------------------------
+def read_text(path: Path) -> pd.DataFrame:
+    """Read a table of names and labels, all of it as text.
+
+    Parameters
+    ----------
+    path : Path
+        CSV, TSV or parquet, by its suffix.
+
+    Returns
+    -------
+    table : DataFrame
+        Strings, without blanks around them; None where a value is missing.
+
+    Raises
+    ------
+    ValueError
+        If it is no table, or two columns have one name.
+    """
+    frame = _read_parquet(path) if _suffix(path) == ".parquet" else _read_csv(path)
+    if path.suffix.lower() != ".parquet":
+        names = _header(frame)
+        frame = frame.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
+    _check_names(frame.columns, path)
+    return pd.DataFrame({name: _as_text(frame[name], path) for name in frame if name})
+
+
+def read_names(path: Path) -> list[str]:
+    """Read the names of the columns alone."""
+    if _suffix(path) == ".parquet":
+        return _read_parquet(path).columns.tolist()
+    return _header(_read_csv(path, nrows=1))
+
+
+def _header(frame: pd.DataFrame) -> list[str]:
+    return [_undo_escape(name.strip()) for name in frame.iloc[0].fillna("")]
+
+
+def read_features(path: Path) -> pd.DataFrame:
+    """Read a table of features: names and states as text, the rest as numbers.
+
+    Parameters
+    ----------
+    path : Path
+        CSV, TSV or parquet, by its suffix.
+
+    Returns
+    -------
+    table : DataFrame
+        Columns participant, state and file, where there are such, as text; all others
+        as numbers, NaN where a value is missing.
+
+    Raises
+    ------
+    ValueError
+        If it is no table, a feature is no number, or a name or state is missing.
+    """
+    if _suffix(path) == ".parquet":
+        frame = _read_parquet(path)
+        _check_names(frame.columns, path)
+    else:
+        names = read_names(path)
+        _check_names(names, path)
+        # columns go by their place, since names are read for themselves
+        text = {n: str for n, name in enumerate(names) if name in _TEXT_KEYS}
+        frame = _read_csv(path, skiprows=1, dtype=text, na_values=list(MISSING))
+        frame = frame.set_axis(names, axis=1)
+    if "" in frame:
+        raise ValueError(
+            f"Expected a name for each column of features in {path}, got none for one; "
+            "name it, or write the table without its index."
+        )
+    attrs = frame.attrs
+    for name in _TEXT_KEYS:
+        if name in frame:
+            frame[name] = _as_text(frame[name], path)
+    for name in ("participant", "state"):
+        if name in frame and frame[name].isna().any():
+            lines = np.flatnonzero(frame[name].isna()) + 1
+            raise ValueError(
+                f"Expected a {name} in each row of {path}, got an empty cell or n/a in "
+                f"{len(lines)} of {len(frame)}, the first in row {lines[0]}; fill it "
+                "in, or take these rows away."
+            )
+    others = [name for name in frame if name not in _TEXT_KEYS]
+    numbers = {name: _as_numbers(frame, name, path) for name in others}
+    # assigned one by one, thousands of columns would be moved again and again
+    frame = pd.concat([frame.drop(columns=others), pd.DataFrame(numbers)], axis=1)
+    frame.attrs = attrs
+    return frame
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise click.UsageError(
+            f"Expected a table that ends with {' or '.join(SUFFIXES)}, got {path.name}."
+        )
+    return suffix
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_parquet(path)
+    except (ValueError, OSError) as error:  # also of pyarrow
+        raise ValueError(
+            f"Expected a parquet table in {path}, got something else "
+            f"({_first_line(error)}); write it again."
+        ) from error
+    if frame.index.name is not None or isinstance(frame.index, pd.MultiIndex):
+        attrs = frame.attrs
+        frame = frame.reset_index()  # pandas keeps a named index apart
+        frame.attrs = attrs
+    frame.columns = [str(name) for name in frame.columns]
+    return frame
+
+
+def _read_csv(path: Path, **kwargs: object) -> pd.DataFrame:
+    """Read cells, without a header: pandas would rename columns, or make an index."""
+    given = {
+        "sep": "\t" if path.suffix.lower() == ".tsv" else ",",
+        "header": None,
+        "dtype": str,
+        "keep_default_na": False,
+        "na_values": [],
+        "encoding": "utf-8-sig",
+        "low_memory": False,
+    } | kwargs
+    try:
+        frame = pd.read_csv(path, **given)
+    except pd.errors.EmptyDataError as error:
+        if "skiprows" in given:  # a header alone
+            raise ValueError(
+                f"Expected rows of features in {path}, got names of columns alone; "
+                "write it again."
+            ) from error
+        raise ValueError(
+            f"Expected a table in {path}, got an empty file; write it again, with "
+            "names of columns in the first line."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"Expected text in UTF-8 in {path}, got another encoding ({error}); save "
+            "it as UTF-8 (in a spreadsheet: CSV UTF-8)."
+        ) from error
+    except ValueError as error:  # also of pandas' parser
+        if "fields in line" in str(error):  # more cells than in the first
+            _check_lines(path, given["sep"])
+        raise ValueError(
+            f"Expected a table in {path}, got something else ({_first_line(error)}); "
+            "correct it."
+        ) from error
+    if "nrows" not in given:  # a header alone is read before the rest
+        _check_lines(path, given["sep"])
+    return frame
+
+
+def _check_lines(path: Path, separator: str) -> None:
+    """See that all lines have as many cells; pandas fills short ones up in silence."""
+    n_cells = 0
+    with open(path, encoding="utf-8-sig", newline="") as stream:
+        rows = csv.reader(stream, delimiter=separator)
+        for row in rows:
+            if len(row) < 2 and not "".join(row).strip():  # an empty line
+                continue
+            n_cells = n_cells or len(row)
+            if len(row) != n_cells:
+                raise ValueError(
+                    f"Expected {n_cells} cells in each line of {path}, as its first "
+                    f"line has, got {len(row)} in line {rows.line_num}; correct it (a "
+                    "missing value is n/a, or an empty cell between separators)."
+                )
+
+
+def _check_names(names: Sequence[str], path: Path) -> None:
+    names = pd.Index([name for name in names if name])
+    twice = names[names.duplicated()]
+    if len(twice):
+        raise ValueError(
+            f"Expected a name of its own for each column of {path}, got {twice[0]!r} "
+            "twice; rename one."
+        )
+
+
+def _as_text(column: pd.Series, path: Path) -> pd.Series:
+    """Turn a column to text; codes that a missing one made floats are whole again."""
+    column = column.astype(object)
+    values = [None if pd.isna(value) else _one_text(value) for value in column]
+    if path.suffix.lower() != ".parquet":
+        values = [value and _undo_escape(value).strip() for value in values]
+    values = [None if value in MISSING else value for value in values]
+    return pd.Series(values, column.index, dtype=object, name=column.name)
+
+
+def _one_text(value: object) -> str:
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _as_numbers(frame: pd.DataFrame, name: str, path: Path) -> pd.Series:
+    """Check that a column of features is of numbers, and name the cell that is none."""
+    column = frame[name]
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        numbers = column.astype(float)
+    else:
+        given = column.astype(object)
+        text = given.map(lambda value: "" if pd.isna(value) else str(value).strip())
+        numbers = pd.to_numeric(text.where(~text.isin(MISSING)), errors="coerce")
+        # also what pandas takes for missing and BIDS does not
+        is_number = text.map(lambda value: bool(_NUMBER.fullmatch(value))).astype(bool)
+        wrong = ~text.isin(MISSING) & ~is_number
+        numbers = numbers.astype(float).mask(wrong, np.inf)
+    wrong = np.flatnonzero(np.isinf(numbers))
+    if len(wrong):
+        at, got, of = wrong[0], column.iloc[wrong[0]], ""
+        got = repr(got) if isinstance(got, str) else str(got)
+        if "participant" in frame:
+            of = f" (participant {frame['participant'].iloc[at]!r})"
+        raise ValueError(
+            f"Expected a number in column {name} of {path}, got {got} in row "
+            f"{at + 1}{of}; correct it, or take away the column if it is no feature."
+        )
+    return numbers
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]
+
+
+# -- writing --------------------------------------------------------------------------
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table by its suffix, aside first; say what spreadsheets would run."""
+    aside = path.with_name(f".writing-{path.name}")
+    try:
+        if path.suffix == ".parquet":
+            frame.to_parquet(aside, index=False)
+        else:
+            separator = "\t" if path.suffix == ".tsv" else ","
+            _escape_all(frame).to_csv(aside, sep=separator, index=False)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _escape_all(frame: pd.DataFrame) -> pd.DataFrame:
+    words = frame.select_dtypes(exclude=["number", "bool"]).columns
+    escaped = frame.copy(deep=False)
+    for name in words:
+        escaped[name] = frame[name].map(escape_formula, na_action="ignore")
+    escaped.columns = frame.columns.map(escape_formula)
+    found = {*frame.columns, *(text for name in words for text in frame[name].dropna())}
+    changed = sorted(text for text in map(str, found) if escape_formula(text) != text)
+    if changed:
+        click.echo(
+            f"A spreadsheet would take {len(changed)} of the names for formulas "
+            f"({changed[0]!r}{', ...' if len(changed) > 1 else ''}): they have an "
+            "apostrophe in front, which mne-megfm takes away when it reads them. "
+            "Parquet has them as they are.",
+            err=True,
+        )
+    return escaped
+
+
+def escape_formula(text: object) -> str:
+    """Put an apostrophe before what a spreadsheet would run."""
+    text = str(text)
+    return f"'{text}" if _is_formula(text) else text
+
+
+def _undo_escape(text: str) -> str:
+    return text[1:] if text.startswith("'") and _is_formula(text) else text
+
+
+def _is_formula(text: str) -> bool:
+    """Tell whether a spreadsheet would run a text, after any apostrophes before it."""
+    text = text.lstrip("'")
+    if text[:1] in ("+", "-"):
+        return not (_NUMBER.fullmatch(text) or _SIGNED_NAME.fullmatch(text))
+    return text[:1] in ("=", "@", "\t", "\r")

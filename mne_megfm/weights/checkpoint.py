@@ -1,0 +1,485 @@
+"""Checkpoints: folders with weights of the window and the participant encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from ..models import (
+    MaskedSignalTransformer,
+    ModelConfig,
+    ParticipantConfig,
+    ParticipantTransformer,
+)
+from ..utils.files import (
+    Header,
+    find_together,
+    parse_sealed_json,
+    sealed_json,
+    sha256,
+    write_together,
+    write_whole,
+)
+
+FORMAT = "mne-megfm 1"
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+PREPROCESSING = "preprocessing.json"
+#: Endings of files of weights that run code when they are read.
+PICKLES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
+
+
+def save_checkpoint(
+    directory: str | os.PathLike,
+    model: MaskedSignalTransformer,
+    *,
+    card: str = "",
+    training: dict | None = None,
+    preprocessing: dict | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a model with all that is needed to use it.
+
+    The folder gets ``model.safetensors``, ``config.json`` (sizes, training, and the
+    hashes of the files that belong to it), ``preprocessing.json`` (what a window is)
+    and ``README.md`` (the model card). Killed at any moment, it leaves the checkpoint
+    that was there or the new one, and :func:`load_checkpoint` reads it.
+
+    Parameters
+    ----------
+    directory : path-like
+        Where to; made if it does not exist.
+    model : MaskedSignalTransformer
+        The model.
+    card : str
+        The model card, in Markdown.
+    training : dict, optional
+        What the weights have seen, kept in ``config.json``.
+    preprocessing : dict, optional
+        How recordings came to be windows, added to what the model's sizes say in
+        ``preprocessing.json``.
+    overwrite : bool
+        Whether an existing checkpoint may be replaced.
+
+    Returns
+    -------
+    directory : Path
+        Where it was written.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something already and ``overwrite`` is False.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+    >>> from mne_megfm.weights import load_checkpoint, save_checkpoint
+    >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_checkpoint(folder + "/mine", model)
+    ...     load_checkpoint(path).config.d_model
+    32
+    """
+    directory = Path(directory).expanduser()
+    if directory.exists() and not directory.is_dir():
+        raise FileExistsError(
+            f"Expected a folder at {directory}, got a file; choose another path."
+        )
+    if not overwrite and directory.is_dir() and any(directory.iterdir()):
+        raise FileExistsError(
+            f"Expected no files in {directory}, got some; pass overwrite=True to "
+            "replace the checkpoint, or choose another folder."
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    windows = _describe_windows(model.config) | (preprocessing or {})
+    checked = {
+        WEIGHTS: save(state, metadata={"format": FORMAT}),
+        PREPROCESSING: (json.dumps(windows, indent=2) + "\n").encode(),
+    }
+    config = {
+        "format": FORMAT,
+        "sha256": {n: hashlib.sha256(data).hexdigest() for n, data in checked.items()},
+        "model": model.config.to_dict(),
+        "training": training or {},
+    }
+    card = card or "# A checkpoint of mne-megfm\n"
+    files = {**checked, CARD: card.encode(), CONFIG: sealed_json(config)}
+    write_together(directory, files, last=CONFIG)
+    return directory
+
+
+def _describe_windows(config: ModelConfig) -> dict:
+    """Tell what every window of a model is."""
+    return {
+        "array": f"canonical, {config.n_sensors} virtual magnetometers",
+        "unit": "T",
+        "sfreq": config.sfreq,
+        "n_times": config.n_times,
+    }
+
+
+def read_config(directory: str | os.PathLike) -> dict:
+    """Read ``config.json`` of a checkpoint, and check the files that belong to it.
+
+    Parameters
+    ----------
+    directory : path-like
+        The checkpoint.
+
+    Returns
+    -------
+    config : dict
+        With ``"format"``, ``"model"`` (see :class:`~mne_megfm.models.ModelConfig`),
+        ``"training"`` (what the weights have seen) and ``"sha256"`` (of the files).
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no checkpoint.
+    ValueError
+        If it is of another kind or version, or damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+    >>> from mne_megfm.weights import read_config, save_checkpoint
+    >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_checkpoint(folder, model, training={"epochs": 3})
+    ...     read_config(path)["training"]
+    {'epochs': 3}
+    """
+    return _read(Path(directory).expanduser())[0]
+
+
+def _read(directory: Path) -> tuple[dict, Path]:
+    """Read the configuration, and find the weights that belong to it."""
+    missing = [n for n in (CONFIG, WEIGHTS) if not (directory / n).is_file()]
+    if missing:
+        message = (
+            f"Expected a checkpoint folder with {CONFIG} and {WEIGHTS} at "
+            f"{directory}, but {' and '.join(missing)} is missing; "
+        )
+        pickles = sorted(p.name for p in directory.glob("*") if p.suffix in PICKLES)
+        if WEIGHTS in missing and pickles:
+            raise FileNotFoundError(
+                f"{message}{', '.join(pickles)} may be pickled, and pickles run code "
+                "when they are read, so they never are: ask for safetensors."
+            )
+        raise FileNotFoundError(
+            f"{message}give the name of bundled weights or a folder written by "
+            "save_pretrained or `mne-megfm pretrain`."
+        )
+    # what a crash left aside is the new checkpoint, or else the one in place counts
+    found = find_together(directory, CONFIG, (WEIGHTS, PREPROCESSING))
+    config = parse_sealed_json(found[CONFIG].read_bytes())
+    if config.get("format") != FORMAT:
+        raise ValueError(
+            f"Expected a checkpoint of format {FORMAT!r} at {directory}, got "
+            f"{config.get('format')!r}; use the version of mne-megfm that wrote it."
+        )
+    for part in ("model", "training"):
+        if not isinstance(config.get(part), dict):
+            raise ValueError(
+                f"Expected a table {part!r} in {found[CONFIG]}, got "
+                f"{config.get(part)!r}; the file is damaged: copy the checkpoint again."
+            )
+    return config, found[WEIGHTS]
+
+
+def load_checkpoint(directory: str | os.PathLike) -> MaskedSignalTransformer:
+    """Read a model back, strictly: every array must match.
+
+    Parameters
+    ----------
+    directory : path-like
+        A folder written by :func:`save_checkpoint`.
+
+    Returns
+    -------
+    model : MaskedSignalTransformer
+        The model in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no checkpoint.
+    ValueError
+        If it is damaged, or its arrays are not those of its configuration.
+
+    Examples
+    --------
+    See :func:`save_checkpoint`.
+    """
+    config, path = _read(Path(directory).expanduser())
+    sizes = ModelConfig.from_dict(config["model"])
+    state = read_arrays(path, FORMAT, lambda: MaskedSignalTransformer(sizes))
+    # its random start is replaced, and must not cost the caller random numbers
+    with torch.random.fork_rng(devices=[]):
+        model = MaskedSignalTransformer(sizes)
+    model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+def read_arrays(
+    path: Path, kind: str, make: Callable[[], nn.Module]
+) -> dict[str, Tensor]:
+    """Read the arrays of a module, once their sizes are known to be right.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    kind : str
+        Format that its header has to name.
+    make : callable
+        Makes the module. It is called without memory for arrays, so that sizes that
+        are not those of the file cost none.
+
+    Returns
+    -------
+    state : dict of Tensor
+        The arrays by name.
+
+    Raises
+    ------
+    ValueError
+        If the file is none, or its arrays are not those of the module, or not finite.
+    """
+    try:
+        with path.open("rb") as file:
+            header = Header.read(file, path.stat().st_size)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected safetensors in {path}, got something else: {error}; the file is "
+            "damaged or of another kind: copy the checkpoint again."
+        ) from error
+    found = header.metadata.get("format")
+    if found != kind:
+        raise ValueError(
+            f"Expected weights of format {kind!r} in {path}, got {found!r}; the "
+            "folder mixes files of different programs."
+        )
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        expected = {k: tuple(v.shape) for k, v in make().state_dict().items()}
+    check_names(
+        {k: shape for k, (_, shape, _) in header.arrays.items()}, expected, path
+    )
+    state = load_file(path)
+    check_finite(state, path)
+    return state
+
+
+def check_names(
+    shapes: Mapping[str, tuple[int, ...]],
+    expected: Mapping[str, tuple[int, ...]],
+    source: Path,
+) -> None:
+    """Compare names and shapes of arrays, and say how many match.
+
+    Parameters
+    ----------
+    shapes : dict of tuple of int
+        Shape of each array that is there.
+    expected : dict of tuple of int
+        What the configuration asks for.
+    source : Path
+        Where they are, for the message.
+
+    Raises
+    ------
+    ValueError
+        If any array is missing, unknown, or of another shape.
+    """
+    wrong = sorted(k for k in {*shapes, *expected} if shapes.get(k) != expected.get(k))
+    if wrong:
+        matched = len(set(expected) - set(wrong))
+        shown = ", ".join(wrong[:4]) + (", ..." if len(wrong) > 4 else "")
+        raise ValueError(
+            f"Expected {len(expected)} arrays as its configuration says in {source}, "
+            f"but only {matched} match (not: {shown}); the weights and the "
+            "configuration are not of one checkpoint."
+        )
+
+
+def check_finite(state: Mapping[str, Tensor], source: Path) -> None:
+    """Check that arrays are finite.
+
+    Parameters
+    ----------
+    state : dict of Tensor
+        The arrays.
+    source : Path
+        Where they were read, for the message.
+
+    Raises
+    ------
+    ValueError
+        If one has NaN or infinity.
+    """
+    damaged = [n for n, a in state.items() if not bool(torch.isfinite(a).all())]
+    if damaged:
+        raise ValueError(
+            f"Expected finite weights in {source}, got NaN or infinity in "
+            f"{', '.join(damaged[:4])}; the checkpoint is damaged or training diverged."
+        )
+
+
+PARTICIPANT_FORMAT = "mne-megfm participant 1"
+PARTICIPANT_WEIGHTS, PARTICIPANT_CONFIG = "participant.safetensors", "participant.json"
+
+
+def kernel_hash(kernel: torch.Tensor) -> str:
+    """Give the fingerprint of an array of virtual sensors.
+
+    Parameters
+    ----------
+    kernel : Tensor, shape (n_sensors, n_sensors)
+        Gram matrix of its lead fields, as window weights keep it.
+
+    Returns
+    -------
+    fingerprint : str
+        The same for kernels that differ by rounding alone.
+    """
+    rounded = (kernel.cpu().double() * 100).round().to(torch.int32).numpy()
+    return hashlib.sha256(rounded.tobytes()).hexdigest()[:16]
+
+
+def save_participant_encoder(
+    directory: str | os.PathLike,
+    level: ParticipantTransformer,
+    kernel: torch.Tensor,
+    training: dict | None = None,
+) -> Path:
+    """Write the level into the folder of window weights.
+
+    Parameters
+    ----------
+    directory : path-like
+        A checkpoint folder.
+    level : ParticipantTransformer
+        The level.
+    kernel : Tensor, shape (n_sensors, n_sensors)
+        Kernel of the array that it was trained on.
+    training : dict, optional
+        What it has seen.
+
+    Returns
+    -------
+    directory : Path
+        The folder.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> from mne_megfm.models import ParticipantConfig, ParticipantTransformer
+    >>> from mne_megfm.weights import load_participant_encoder, save_participant_encoder
+    >>> level = ParticipantTransformer(ParticipantConfig(d_model=32, n_layers=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_participant_encoder(folder, level, torch.eye(192))
+    ...     load_participant_encoder(path, torch.eye(192))[0].config.d_model
+    32
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in level.state_dict().items()}
+    content = save(state, metadata={"format": PARTICIPANT_FORMAT})
+    config = {
+        "format": PARTICIPANT_FORMAT,
+        "level": level.config.to_dict(),
+        "kernel": kernel_hash(kernel),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "training": training or {},
+    }
+    # written aside, then moved, the configuration last: it vouches for the weights
+    for name, data in (
+        (PARTICIPANT_WEIGHTS, content),
+        (PARTICIPANT_CONFIG, sealed_json(config)),
+    ):
+        write_whole(directory / name, data)
+    return directory
+
+
+def delete_participant_encoder(directory: str | os.PathLike) -> None:
+    """Delete the level of a checkpoint, if it has one.
+
+    Parameters
+    ----------
+    directory : path-like
+        The checkpoint folder.
+    """
+    for name in (PARTICIPANT_CONFIG, PARTICIPANT_WEIGHTS):
+        (Path(directory) / name).unlink(missing_ok=True)
+
+
+def load_participant_encoder(
+    directory: str | os.PathLike, kernel: torch.Tensor
+) -> tuple[ParticipantTransformer, dict] | None:
+    """Read the level of a checkpoint back, strictly; None if it has none.
+
+    Parameters
+    ----------
+    directory : path-like
+        A checkpoint folder.
+    kernel : Tensor, shape (n_sensors, n_sensors)
+        Kernel of the window weights there.
+
+    Returns
+    -------
+    level : tuple of (ParticipantTransformer, dict) | None
+        The level in evaluation mode, and what it has seen.
+
+    Raises
+    ------
+    ValueError
+        If files are damaged, of another kind, or of other weights.
+    """
+    directory = Path(directory).expanduser()
+    path, config_path = directory / PARTICIPANT_WEIGHTS, directory / PARTICIPANT_CONFIG
+    found = [p.name for p in (path, config_path) if p.is_file()]
+    if not found:
+        return None
+    if len(found) == 1:
+        raise ValueError(
+            f"Expected both {PARTICIPANT_WEIGHTS} and {PARTICIPANT_CONFIG} in "
+            f"{directory}, got only {found[0]}; copy the checkpoint again, or delete "
+            "that file to use the checkpoint without its participant encoder."
+        )
+    again = "the file is damaged or of another checkpoint: copy the checkpoint again."
+    try:
+        config = parse_sealed_json(config_path.read_bytes())
+        kind = config["format"]
+        sizes = ParticipantConfig(**config["level"])
+        expected, fingerprint = config["sha256"], config["kernel"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Expected the description of a participant encoder in {config_path}, got "
+            f"something else ({error!r}); {again}"
+        ) from error
+    if kind != PARTICIPANT_FORMAT or sha256(path) != expected:
+        raise ValueError(
+            f"Expected the level of format {PARTICIPANT_FORMAT!r} that "
+            f"{config_path} describes in {path}, got other contents; {again}"
+        )
+    if fingerprint != kernel_hash(kernel):
+        raise ValueError(
+            f"Expected a participant encoder for the array of the weights in "
+            f"{directory}, got one of another (fingerprint {fingerprint}); {again}"
+        )
+    state = read_arrays(path, PARTICIPANT_FORMAT, lambda: ParticipantTransformer(sizes))
+    # its random start is replaced, and must not cost the caller random numbers
+    with torch.random.fork_rng(devices=[]):
+        level = ParticipantTransformer(sizes)
+    level.load_state_dict(state, strict=True)
+    return level.eval(), config.get("training", {})
