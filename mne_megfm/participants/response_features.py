@@ -127,8 +127,8 @@ def measure_responses(
     Size is that of the average along the axes of pretraining, less what noise gives it.
     Amplitudes of single trials, along filters of the person's own (see
     `single_trial_amplitudes`), are explained by a mean, a linear decline over the
-    recording and recovery from recent stimuli, by ridge regression [1]_: with few trials both are near zero rather than
-    anything.
+    recording and recovery from recent stimuli, by ridge
+    regression [1]_: with few trials both are near zero rather than anything.
 
     Parameters
     ----------
