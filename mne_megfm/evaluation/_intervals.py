@@ -23,8 +23,9 @@ Wilson (balanced accuracy), wider       0.98    0.97    0.98    0.98    0.97    
 ====================================  ======  ======  ======  ======  ======  ======
 
 Taken is the wider one: intervals of participants know nothing of sites that differ.
-Not simulated: more than two classes, several sessions a participant, one site left out,
-and regression, whose intervals may be too narrow with ten participants.
+Three classes, several sessions a participant, sites left out, and R², absolute error
+and Pearson's r of regression held 95 %, less the error of the simulation, with 10, 24
+and 100 participants (sites: 5; Pearson's r takes folds of three participants or more).
 """
 
 from __future__ import annotations
