@@ -1,4 +1,9 @@
-"""Recordings read from files of any MEG system; files of one recording."""
+"""Recordings read from files of any MEG system; files of one recording.
+
+Where nothing tells where the head was, MNE takes the device for it, and mne-bids writes
+the files that tell beside a recording but does not read them. Of a file that ends
+early, MNE takes what is missing for zeros.
+"""
 
 from __future__ import annotations
 

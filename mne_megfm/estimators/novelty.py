@@ -1,4 +1,7 @@
-"""How unlike the participants of training a new one is."""
+"""How unlike the participants of training a new one is.
+
+The encoder's features saturate where it was never trained; these do not.
+"""
 
 from __future__ import annotations
 

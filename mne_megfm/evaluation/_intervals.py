@@ -1,4 +1,32 @@
-"""Intervals and tests of scores."""
+"""Intervals and tests of scores.
+
+Folds alone say too little: where all have the same value, their variance is 0. Here the
+number of participants sets the least width, by the interval that the metric would have
+on so many independent participants, with their number divided by `inflation`, since
+participants of different folds train each other's models.
+
+Coverage of 95 % intervals of the mean over folds, in simulations (ridge discriminant
+on 1, 10 or 50 normal features, five stratified folds, true AUC of 0.5 to 0.9, lowest of
+nine cells of 100 to 500 cohorts; the truth is the AUC on new participants, for the last
+three rows the mean of the estimates):
+
+====================================  ======  ======  ======  ======  ======  ======
+participants                              10      24     100      10      24     100
+repeats of the folds                       1       1       1       4       4       4
+====================================  ======  ======  ======  ======  ======  ======
+corrected resampled t, folds alone      0.39    0.87    0.92    0.59    0.86    0.86
+Newcombe (AUC), n as it is              0.79    0.77    0.83    0.81    0.84    0.85
+Newcombe (AUC), n / inflation           0.92    0.94    0.95    0.94    0.96    0.97
+the same, Student's t for normal        0.93    0.95    0.97    0.98    0.96    0.97
+the wider of this and of folds          0.93    0.97    0.98    0.98    0.96    0.97
+Wilson (balanced accuracy), wider       0.98    0.97    0.98    0.98    0.97    0.98
+====================================  ======  ======  ======  ======  ======  ======
+
+Taken is the wider one: intervals of participants know nothing of sites that differ.
+Three classes, several sessions a participant, sites left out, and R², absolute error
+and Pearson's r of regression held 95 %, less the error of the simulation, with 10, 24
+and 100 participants (sites: 5; Pearson's r takes folds of three participants or more).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Rows cut into windows at the rate of the model."""
+"""Rows cut into windows at the rate of the model.
+
+A row is resampled together with the samples around it, where the recording has
+them, so that a piece comes out as if the whole signal had been resampled from
+the row's first sample on.
+"""
 
 from __future__ import annotations
 

@@ -296,7 +296,12 @@ def attention(
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import attention
     >>> cohort = simulate_cohort(
-    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=4, verbose=False
+    ...     1,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=4,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> evoked = cohort.epochs("auditory")[0].average()
     >>> transformer = MEGFMTransformer().fit(evoked)

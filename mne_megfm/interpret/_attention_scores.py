@@ -309,7 +309,12 @@ def score_attention(
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import attention, score_attention
     >>> cohort = simulate_cohort(
-    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=4, verbose=False
+    ...     1,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=4,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> evoked = cohort.epochs("auditory")[0].average()
     >>> maps = attention(MEGFMTransformer().fit(evoked), evoked, n_turns=1)

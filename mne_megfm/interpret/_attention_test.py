@@ -175,7 +175,12 @@ def attention_test(
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import attention_test
     >>> cohort = simulate_cohort(
-    ...     1, states=("rest",), arrays=("opm64",), n_epochs=4, verbose=False
+    ...     1,
+    ...     states=("rest",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=4,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> evoked = cohort.epochs("rest")[0].average()
     >>> transformer = MEGFMTransformer().fit(evoked)

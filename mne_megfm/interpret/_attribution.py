@@ -247,7 +247,12 @@ def attribute(
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import attribute
     >>> cohort = simulate_cohort(
-    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=12, verbose=False
+    ...     1,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=12,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> y = [0, 1] * 6

@@ -171,7 +171,12 @@ def decision_map(
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import decision_map
     >>> cohort = simulate_cohort(
-    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=8, verbose=False
+    ...     1,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=8,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> y = [0, 1] * 4

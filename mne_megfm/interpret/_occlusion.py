@@ -228,7 +228,12 @@ def occlude(
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import occlude
     >>> cohort = simulate_cohort(
-    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=8, verbose=False
+    ...     1,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=8,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> model = make_pipeline(MEGFMTransformer(), LogisticRegression())

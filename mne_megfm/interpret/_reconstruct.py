@@ -301,7 +301,12 @@ def reconstruct(
     >>> from mne_megfm.interpret import reconstruct
     >>> from mne_megfm.models import TimeBlockMasking
     >>> cohort = simulate_cohort(
-    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=2, verbose=False
+    ...     1,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=2,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> transformer = MEGFMTransformer().fit(epochs)

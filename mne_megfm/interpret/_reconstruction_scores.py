@@ -147,7 +147,12 @@ def score_reconstruction(
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import score_reconstruction
     >>> cohort = simulate_cohort(
-    ...     1, states=("rest",), arrays=("ctf151",), n_epochs=4, verbose=False
+    ...     1,
+    ...     states=("rest",),
+    ...     arrays=("ctf151",),
+    ...     n_epochs=4,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> epochs = cohort.epochs("rest")[0]
     >>> transformer = MEGFMTransformer().fit(epochs)
@@ -217,7 +222,12 @@ def masked_reconstruction(
     >>> from mne_megfm.interpret import masked_reconstruction
     >>> from mne_megfm.models import TimeBlockMasking
     >>> cohort = simulate_cohort(
-    ...     1, states=("rest",), arrays=("ctf151",), n_epochs=2, verbose=False
+    ...     1,
+    ...     states=("rest",),
+    ...     arrays=("ctf151",),
+    ...     n_epochs=2,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> epochs = cohort.epochs("rest")[0]
     >>> transformer = MEGFMTransformer().fit(epochs)
@@ -397,7 +407,12 @@ def score_on_sensors(
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import score_on_sensors
     >>> cohort = simulate_cohort(
-    ...     1, states=("rest",), arrays=("opm64",), n_epochs=5, verbose=False
+    ...     1,
+    ...     states=("rest",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=5,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> epochs = cohort.epochs("rest")[0]
     >>> scores = score_on_sensors(MEGFMTransformer().fit(epochs), epochs)
@@ -564,7 +579,12 @@ def score_evoked(
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import score_evoked
     >>> cohort = simulate_cohort(
-    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=10, verbose=False
+    ...     1,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=10,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> scores = score_evoked(MEGFMTransformer().fit(epochs), epochs)

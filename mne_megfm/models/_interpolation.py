@@ -1,4 +1,10 @@
-"""Interpolation by the field and in time, and how far each is trusted."""
+"""Interpolation by the field and in time, and how far each is trusted.
+
+Two interpolations, both linear in the visible signal: from the other sensors at
+the same time (physics), and from the same sensors at other times. The decoder
+gets both and learns what to trust and what to add; they are also the baselines
+that it is measured against.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Windows cut into patches and scaled."""
+"""Windows cut into patches and scaled.
+
+A window is ``(n, n_sensors, n_times)``; its patches are ``(n, n_regions,
+n_patches, sensors_per_region, patch_length)``. A mask is ``(n, n_regions,
+n_patches)`` and True where the signal is hidden.
+"""
 
 from __future__ import annotations
 

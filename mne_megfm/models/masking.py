@@ -1,4 +1,10 @@
-"""What is hidden from the model, and how well it is predicted."""
+"""What is hidden from the model, and how well it is predicted.
+
+A masking draws ``(n, n_regions, n_patches)`` bool arrays, True where hidden. All
+rows of one draw hide the same number of tokens, so that visible tokens pack without
+padding. Blocks over all sensors, and over neighbouring regions at all times, cannot
+be filled by copying a neighbour; isolated tokens often can.
+"""
 
 from __future__ import annotations
 

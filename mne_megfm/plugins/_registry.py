@@ -1,4 +1,8 @@
-"""Parts found by name: those of the package and those of installed packages."""
+"""Parts found by name: those of the package and those of installed packages.
+
+What an import does is not known before it is done: it may end the process, or never
+return. So those that are to be listed are imported in processes of their own first.
+"""
 
 from __future__ import annotations
 

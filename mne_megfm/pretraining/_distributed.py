@@ -1,4 +1,8 @@
-"""Several processes that train together, and the lock on a run's folder."""
+"""Several processes that train together, and the lock on a run's folder.
+
+``torchrun`` starts the processes and sets the environment; torch.distributed joins
+them and exchanges gradients. A single process needs none of it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""The training loop: batches, steps, validation."""
+"""The training loop: batches, steps, validation.
+
+So a run can be taken up at any step, and each of several processes can draw what is
+its own. A batch is cut into parts, which are the unit of both: one process computes
+all parts in turn, or several some each, with the same result.
+"""
 
 from __future__ import annotations
 

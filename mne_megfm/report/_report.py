@@ -1,4 +1,7 @@
-"""One HTML report."""
+"""One HTML report.
+
+A section is a generator of (title, content) pairs: HTML texts, or figures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,15 @@
-"""MEG arrays, their coils and what these measure."""
+"""MEG arrays, their coils and what these measure.
+
+Neuromag-306 and the CTF systems come from MNE-Python's canonical geometries. The
+others are built analytically: a lattice over an ellipsoidal helmet whose half
+axes, rim and tilt are those of the real systems to within a few millimetres.
+They are stand-ins for the real sensor positions, with the right coil type,
+baseline, number, coverage and distance to the head.
+
+Fields of sources in the head come from MNE-Python's forward model. Those of the
+heart and of the surroundings, which it does not have, need only what tells
+magnetometers, axial and planar gradiometers apart.
+"""
 
 from __future__ import annotations
 

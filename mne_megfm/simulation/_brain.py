@@ -1,4 +1,9 @@
-"""Activity of the brain: ongoing and evoked."""
+"""Activity of the brain: ongoing and evoked.
+
+Latencies, moments, places and directions are typical of the MEG literature, as
+reviewed by Hari and Forss (1999, Phil Trans R Soc B 354:1145-1154) for SI and SII,
+and by Hämäläinen et al. (1993, Rev Mod Phys 65:413-497) for auditory cortex.
+"""
 
 from __future__ import annotations
 

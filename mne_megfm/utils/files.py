@@ -1,4 +1,8 @@
-"""Files written whole or not at all, and hashes that show damage."""
+"""Files written whole or not at all, and hashes that show damage.
+
+A file that is *sealed* has the SHA-256 of its own contents in an entry ``"digest"``,
+made with zeros in the place of that entry. Any changed bit is found, in the entry, too.
+"""
 
 from __future__ import annotations
 

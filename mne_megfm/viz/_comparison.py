@@ -1,4 +1,8 @@
-"""Figures of comparisons and predictions."""
+"""Figures of comparisons and predictions.
+
+Curves are drawn by scikit-learn's displays. What is added here is how curves of folds
+become one.
+"""
 
 from __future__ import annotations
 
