@@ -107,7 +107,10 @@ def _chosen_field(patches, hidden, kernel):
     return field_interpolation(patches, hidden, kernel, best)
 
 
-@pytest.mark.parametrize("masking", [RandomMasking(), SpaceBlockMasking()])
+@pytest.mark.parametrize(
+    "masking",
+    [RandomMasking(), pytest.param(SpaceBlockMasking(), marks=pytest.mark.slow)],
+)
 def test_completed_step_by_step(model, kernel, region_pos, field_window, masking):
     """Folds, fields and weights one by one give the same prediction."""
     hidden = _draw(masking, region_pos)

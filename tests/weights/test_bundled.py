@@ -176,9 +176,9 @@ def test_card(folder):
 
 # -- how good they are --------------------------------------------------------------
 RECORDINGS = (
-    "kit157-auditory_raw.fif",
-    "vectorview306-audvis-prestim_raw.fif",
-    "4d248-solaris_raw.fif",
+    pytest.param("kit157-auditory_raw.fif", marks=pytest.mark.slow),
+    pytest.param("vectorview306-audvis-prestim_raw.fif", marks=pytest.mark.slow),
+    pytest.param("4d248-solaris_raw.fif", marks=pytest.mark.slow),
     "ctf274_raw.fif",
 )
 
