@@ -64,7 +64,7 @@ def main():
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--states", nargs="+", choices=SOURCES, default=list(SOURCES))
     parser.add_argument(
-        "--readings",
+        "--methods",
         nargs="+",
         choices={row[0] for row in ATTENTION_METHODS},
         help="all",
@@ -99,7 +99,7 @@ def main():
         rows = [("average", averages, row) for row in ATTENTION_METHODS]
         if not options.no_trials:
             rows += [("trials", epochs, row) for row in OF_TRIALS]
-        chosen = options.readings
+        chosen = options.methods
         rows = [row for row in rows if chosen is None or row[2][0] in chosen]
         for of, X, (reading, layer, n_turns) in rows:
             trained, untrained = (

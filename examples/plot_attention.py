@@ -4,9 +4,9 @@ Attention on the head
 
 Where does the encoder attend, and is that where the stimulus arrived? *Simulated*
 participants hear sounds and feel a median nerve, on three MEG systems; so the true
-sources are known. Attention is read from averages: in single trials it does not find
-the stimulated regions. In averages it leans to the temporal lobes, and to the
-somatosensory cortex in some cohorts only (tables in :doc:`/design`).
+sources are known. Attention is of averages: in single trials it does not find the
+stimulated regions. In averages of groups there is slightly more of it near the sources
+(:doc:`/validation/attention`).
 """
 
 import mne
@@ -28,7 +28,7 @@ cohort = simulate_cohort(
 
 # %%
 # One average for each participant and state. Sounds reach both hemispheres; of the
-# wrists, let it be the right one. With ``info``, all maps come out on the sensors of
+# wrists, only the right one is used. With ``info``, all maps are on the sensors of
 # the first participant, so that participants of all systems can be averaged.
 right = [p for p in cohort if p.truth["sides"]["somatosensory"] == "right"]
 chosen = {"auditory": list(cohort), "somatosensory": right}
@@ -50,8 +50,8 @@ for state, people in chosen.items():
 # %%
 # Grand averages. Each map stands for the 100 ms around its time. A value of 1 is even
 # attention; stars are the true sources of the first participant, in both temporal
-# lobes and at the left central sulcus. What is no more than attention to surrogates of
-# the averages without timing is grey.
+# lobes and at the left central sulcus. Points that do not exceed the attention to
+# surrogates of the averages without timing are grey.
 tests = {
     state: attention_test(transformer, found, info=helmet, n_turns=4, n_surrogates=19)
     for state, found in averages.items()

@@ -2,11 +2,11 @@
 Where decisions come from
 =========================
 
-A classifier tells two kinds of epochs apart. What does it go by? Here the truth is
-known: epochs are *simulated*, and half of them get the field of one more dipole, 300 ms
-after time 0, in the right hemisphere. The map that finds it is the covariance of the
-signal with the decision, which belongs to any linear decoder (Haufe et al. 2014) and is
-the default; what other methods find is in :doc:`/design`.
+A classifier decides between two kinds of epochs. Which signals does it use? Here the
+truth is known: epochs are *simulated*, and half of them get the field of one more
+dipole, 300 ms after time 0, in the right hemisphere. The default map finds it: the
+covariance of the signal with the decision (Haufe et al. 2014). For other methods see
+:doc:`/validation/attribution`.
 """
 
 import mne
@@ -39,8 +39,8 @@ data = epochs.get_data() + 100e-9 * y[:, None, None] * field * wave
 epochs = mne.EpochsArray(data, epochs.info, tmin=epochs.tmin)
 
 # %%
-# The pipeline is fitted on folds, and explained on epochs that were held out. The same
-# with permuted labels says what stands out above chance; all else is grey.
+# The pipeline is fitted on folds, and explained on held-out epochs. This is repeated
+# with permuted labels. What does not stand out above chance is grey.
 pipeline = make_pipeline(
     MEGFMTransformer(), StandardScaler(), LogisticRegression(C=1e-3)
 )
@@ -61,9 +61,9 @@ print(lost.in_words())
 plot_occlusion(lost)
 
 # %%
-# Of participants, how much better do predictions become by each state? The Shapley
-# values of a fold add up to what its score is above that without any state. Twenty
-# simulated people keep this quick, and are too few to tell states apart.
+# How much better do predictions of participants become with each state? The Shapley
+# values of a fold add up to the difference of its score to that without any state.
+# Twenty simulated people keep this quick, and are too few to compare states.
 people = simulate_cohort(
     20,
     states=("auditory", "somatosensory"),

@@ -2,10 +2,10 @@
 Model features against original signals
 =======================================
 
-Do features of the model tell patients from controls better than the signals
-themselves? One call answers that for any cohort: participants with recordings of
-several states from several MEG systems, and labels. This cohort is *simulated* and
-small; with your own::
+Can patients and controls be classified better with features of the model than with the
+signals? One call compares both for any cohort: participants with recordings of several
+states from several MEG systems, and labels. This cohort is *simulated* and small; with
+your own::
 
     X = [{"rest": raw, "auditory": epochs}, ...]  # one dict a participant
     y = ["migraine", "control", ...]
@@ -38,9 +38,9 @@ del X[3]["rest"]
 y[5] = None
 
 # %%
-# The model and some of the baselines, on the same folds; any pipeline may join them.
-# Without ``pipelines``, all of :func:`~mne_megfm.evaluation.default_pipelines`
-# compete.
+# The model and some of the baselines, on the same folds. Any other pipeline can be
+# added. Without ``pipelines``, all of :func:`~mne_megfm.evaluation.default_pipelines`
+# are compared.
 pipelines = default_pipelines(random_state=SEED)
 chosen = ("model features", "random weights", "original signals, evoked")
 pipelines = {name: pipelines[name] for name in (*chosen, "trial dynamics")}
@@ -59,11 +59,11 @@ result = compare(
 result
 
 # %%
-# Nothing is dropped in silence.
+# Everything that is left out is listed, with the reason.
 result.excluded
 
 # %%
-# Each point is a fold, and bars are 95 % intervals that know that training sets
-# overlap. So few simulated participants say how it is done, not what is better: with
-# another seed the order is another one, and an AUC well below 0.5 is chance, too.
+# Each point is a fold. Bars are 95 % intervals that take into account that training
+# sets overlap. So few simulated participants show how it is done, not what is better:
+# with another seed the order changes. An AUC well below 0.5 is also chance.
 plot_comparison(result)

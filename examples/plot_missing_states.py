@@ -2,10 +2,9 @@
 A state is missing
 ==================
 
-Not everybody was recorded in all states. A participant is read from the states that
-are there; for what is missing, features are what the participant encoder expects from
-the other states, and a column says that it was missing. That holds at fit and at
-predict. The cohort is *simulated*.
+Often a participant was not recorded in all states. A missing state is imputed by the
+participant encoder from the other states, and a column marks it. This works in ``fit``
+and in ``predict``. The cohort is *simulated*.
 """
 
 import matplotlib.pyplot as plt
@@ -34,25 +33,25 @@ train = simulate_cohort(20, p_missing=0.2, **settings)
 pd.Series([", ".join(person.states) for person in train]).value_counts()
 
 # %%
-# Nothing has to be said about it.
+# No option is needed.
 pipeline = make_pipeline(MEGFMTransformer(), LogisticRegression())
 pipeline.fit([person.recordings for person in train], train.labels)
 names = pipeline[0].get_feature_names_out()
 print([str(name) for name in names if "missing" in name])
 
 # %%
-# New participants with all states, and the same with one of them taken away.
+# New participants with all states, and the same participants without one of them.
 test = simulate_cohort(10, first=20, **settings)
-whole = [person.recordings for person in test]
-decisions = {"nothing missing": pipeline.decision_function(whole)}
+complete = [person.recordings for person in test]
+decisions = {"nothing missing": pipeline.decision_function(complete)}
 for missing in settings["states"]:
-    fewer = [{s: inst for s, inst in p.items() if s != missing} for p in whole]
+    fewer = [{s: inst for s, inst in p.items() if s != missing} for p in complete]
     decisions[f"no {missing}"] = pipeline.decision_function(fewer)
 decisions = pd.DataFrame(decisions, index=test.labels)
 
 # %%
-# How far decisions move, and how often the label changes. (Of ten simulated
-# participants; a state that tells much is one that is missed.)
+# How much decisions change, and how often the label changes. (Ten simulated
+# participants. A state that helps much is missed much.)
 change = decisions.sub(decisions["nothing missing"], axis=0).abs()
 other = (decisions > 0).ne(decisions["nothing missing"] > 0, axis=0)
 right = (decisions > 0).eq(test.labels == pipeline.classes_[1], axis=0)

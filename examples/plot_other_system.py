@@ -2,9 +2,9 @@
 Another MEG system, the same weights
 ====================================
 
-Sensors of any array are mapped to one array of virtual magnetometers, by physics
-rather than by learning. So a classifier that was fitted on one system takes
-recordings of another, with no change. The data are *simulated*.
+Sensors of any array are mapped to one array of virtual magnetometers, by physics and
+without learning. So a classifier that was fitted on one system takes recordings of
+another system. The data are *simulated*.
 """
 
 import matplotlib.pyplot as plt
@@ -78,7 +78,7 @@ for array, name in ARRAYS.items():
 
 # %%
 # So a classifier may be fitted on participants of one system, and classify new ones who
-# were recorded on another, ten on each. (So few tell only that it works.)
+# were recorded on another, ten on each. (So few show only that it works.)
 settings = dict(
     states=("auditory",), filters=(1.0, 40.0), effect_size=1.5, random_state=SEED
 )

@@ -2,10 +2,10 @@
 Pretrain on your own recordings
 ===============================
 
-Masked pretraining needs recordings and no labels. Here the bundled weights go on
-training on a few *simulated* participants, beside a small network from scratch, and
-both are judged on participants that neither has seen. A real pretraining has
-thousands of windows and is started from the shell, see :doc:`/scaling`.
+Masked pretraining needs recordings and no labels. Here the bundled weights are trained
+further on a few *simulated* participants, beside a small network from random weights.
+Both are scored on participants that neither has seen. A real pretraining has thousands
+of windows and is started from the shell, see :doc:`/scaling`.
 """
 
 import tempfile
@@ -25,9 +25,8 @@ recordings = [participant.recordings for participant in cohort]
 own, held_out = recordings[:9], recordings[9:]
 
 # %%
-# ``max_epochs`` is what makes ``fit`` train. A tenth of the recordings is held out in
-# training, for the loss that ``patience`` looks at. The small network is tiny on
-# purpose.
+# With ``max_epochs``, ``fit`` trains. A tenth of the recordings is held out, for the
+# loss that ``patience`` uses. The small network is tiny on purpose.
 small = dict(d_model=32, n_layers=2, n_decoder_layers=1, n_heads=2)
 models = {
     "bundled": MEGFMTransformer(),
@@ -35,19 +34,21 @@ models = {
     "small, from scratch": MEGFMTransformer(
         weights=None, config=small, max_epochs=8, random_state=SEED
     ),
-    "small, untrained": MEGFMTransformer(weights=None, config=small, random_state=SEED),
+    "small, random weights": MEGFMTransformer(
+        weights=None, config=small, random_state=SEED
+    ),
 }
 scores = {name: model.fit(own).score(held_out) for name, model in models.items()}
 
 # %%
-# Minus the unexplained share of hidden signal: 0 is perfect, -1 is what predicting
-# nothing reaches.
+# Minus the unexplained share of hidden signal: 0 is perfect, -1 is a prediction of
+# zero.
 pd.Series(scores, name="score on held-out participants").round(3).to_frame()
 
 # %%
-# Even an untrained decoder is handed what interpolation in space and time makes of the
-# visible signal; training is what it adds to that. Losses are of recordings that
-# training held out, always with the same masks.
+# Even with random weights, the decoder has the interpolation of the visible signal in
+# space and time. Training adds to that. Losses are of held-out recordings, always with
+# the same masks.
 fig, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
 colours = ["#0072B2", "#56B4E9", "#D55E00", "0.6"]
 for (name, model), colour, marker in zip(models.items(), colours, " osx", strict=True):

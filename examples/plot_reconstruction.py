@@ -30,7 +30,7 @@ epochs = cohort.epochs("auditory")[0]
 transformer = MEGFMTransformer().fit(epochs)
 
 # %%
-# In each trial, hide a quarter of the head, at a place that is drawn anew.
+# In each trial, hide a quarter of the head, at a random place.
 # :func:`~mne_megfm.interpret.reconstruct` gives back Epochs, and what was hidden.
 masking = SpaceBlockMasking(0.25)
 result, hidden = reconstruct(transformer, epochs, masking, return_mask=True)
@@ -66,14 +66,15 @@ for row, evoked, title in zip(
 axes[1, 0].set_xlabel("Time after the sound (ms)")
 
 # %%
-# With all sensors hidden for 300 ms, little is left that a response could be known
-# from. :func:`~mne_megfm.interpret.score_evoked` says so, beside straight lines in time
+# With all sensors hidden for 300 ms, a response cannot be predicted.
+# :func:`~mne_megfm.interpret.score_evoked` shows this, beside straight lines in time
 # and the truth of the same trials, all against the average of all trials. Latencies are
 # in s.
 score_evoked(transformer, epochs, TimeBlockMasking(0.3)).round(3).T
 
 # %%
-# Without a mask, what cannot come from a head goes, and bad channels are filled.
+# Without a mask, the data are projected on fields of sources in the head, and bad
+# channels are filled.
 truth = epochs.copy()
 epochs.info["bads"] = epochs.ch_names[20:24]
 clean = reconstruct(transformer, epochs, fill_bads=True)

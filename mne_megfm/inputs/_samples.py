@@ -262,7 +262,7 @@ class MEGSamples:
             mine = source == number
             packed, row[mine] = _pack(self._sources[old], row[mine])
             sources.append(packed)
-        if not sources:  # a view without rows still tells what they would be
+        if not sources:  # a view without rows still says what they would be
             sources = [_pack(self._sources[0], np.zeros(1, int))[0]]
         return {"sources": tuple(sources), "source": source, "row": row}
 

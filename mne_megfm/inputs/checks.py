@@ -152,7 +152,7 @@ def band_rms(data: np.ndarray, sfreq: float) -> np.ndarray:
     Returns
     -------
     rms : ndarray, shape (n_channels,)
-        In the unit of the data; NaN if the row is too short to tell.
+        In the unit of the data; NaN if the row is too short.
     """
     n = data.shape[1]
     freqs = np.fft.rfftfreq(n, 1 / sfreq)
@@ -173,7 +173,7 @@ def band_rms(data: np.ndarray, sfreq: float) -> np.ndarray:
 
 
 def check_units(total: np.ndarray, rms: np.ndarray, recording: Recording) -> str | None:
-    """Check the strength of a recording, over some of its rows.
+    """Check the amplitude of a recording, over some of its rows.
 
     Parameters
     ----------

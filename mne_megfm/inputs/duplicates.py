@@ -1,4 +1,4 @@
-"""Finding participants that are there twice, whole or in part."""
+"""Finding participants that are there twice, completely or in part."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def resample_segment(
     put back afterwards. This is ``padtype="line"`` of
     `scipy.signal.resample_poly`, and more: the branches of a polyphase filter
     differ in gain by up to 7e-4, which would turn a static field of 1 nT, usual
-    in recordings that nobody has filtered yet, into ripples of 700 fT.
+    in recordings that are not filtered yet, into ripples of 700 fT.
     """
     from scipy.signal import upfirdn
 
@@ -156,7 +156,7 @@ def resample_segment(
     return y + (first + slope * (offset + np.arange(n_out) * (down / up)))
 
 
-# Below this sampling rate, in Hz, a recording lacks frequencies that matter.
+# Below this sampling rate, in Hz, frequencies that matter are missing.
 _LOWEST_SFREQ = 80.0
 
 Projection = Callable[[Recording], tuple[np.ndarray, list[str]]]
@@ -557,7 +557,7 @@ class RowForm(NamedTuple):
         )
 
     def differs(self, other: RowForm) -> bool:
-        """Tell whether rows are longer or shorter, or begin at another time."""
+        """Check whether rows are longer or shorter, or begin at another time."""
         apart = abs(self.n_samples - other.n_samples) / self.sfreq
         shifted = 0.0
         if self.tmin is not None and other.tmin is not None:

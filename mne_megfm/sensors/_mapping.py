@@ -332,7 +332,7 @@ def _project(data: NDArray[np.float64], info: mne.Info) -> NDArray[np.float64]:
 
 
 def _rank(info: mne.Info) -> int:
-    """Tell how many independent directions the data have, from the info alone."""
+    """Count the independent directions of the data, from the info alone."""
     nothing = mne.io.RawArray(
         np.zeros((len(info["ch_names"]), 1)), info, verbose="error"
     )

@@ -25,7 +25,7 @@ FEW_CHANNELS = 30
 NEAREST, FARTHEST = 0.045, 0.3
 
 # The kind of a coil is its geometry, and a FIFF coil type stands for one geometry
-# (area, baseline and direction of the baseline). The channel type does not tell:
+# (area, baseline and direction of the baseline). The channel type does not say:
 # 'grad' in MNE goes by the unit, and axial gradiometers are commonly 'mag'.
 _PLANAR = {
     FIFF.FIFFV_COIL_NM_122,
@@ -52,7 +52,7 @@ _AXIAL = {
 _ONE_PLACE, _MOST_AT_ONE_PLACE = 1e-3, 3
 # more sensors at wrong places than this share cannot be left out
 _MOST_SHARED = 0.25
-# With nothing to tell where the head was, MNE's readers of these systems give the
+# Without information on where the head was, MNE's readers of these systems give the
 # identity, which no measurement gives.
 _IDENTITY_IF_UNKNOWN = {
     FIFF.FIFFV_COIL_KIT_GRAD,
@@ -154,7 +154,7 @@ def read_geometry(info: mne.Info) -> Geometry:
     good = ~np.isin(names, info["bads"])
     _check_channels(names, good, has_position)
 
-    # a bad channel without a position cannot be mapped back to; nobody asked for it
+    # a bad channel without a position cannot be mapped back to, and is not needed
     meg, names, good = meg[has_position], names[has_position], good[has_position]
     references = _compensation_references(info, meg)
     picks = np.sort(np.r_[meg, references])
@@ -214,7 +214,7 @@ def device_to_head(info: mne.Info) -> Transform | None:
 
 
 def is_maxwell_filtered(info: mne.Info) -> bool:
-    """Tell whether signal-space separation has been applied to a recording.
+    """Find whether signal-space separation has been applied to a recording.
 
     Parameters
     ----------
@@ -280,14 +280,14 @@ def _check_channels(
         )
     if n_good < MIN_CHANNELS:
         raise ValueError(
-            f"Expected at least {MIN_CHANNELS} good MEG channels to tell the field "
-            f"around the head, got {n_good}; use more channels of the recording, or "
-            "another front end."
+            f"Expected at least {MIN_CHANNELS} good MEG channels to estimate "
+            f"the field around the head, got {n_good}; use more channels of the "
+            "recording, or another sensor mapping."
         )
     if n_good < FEW_CHANNELS:
         warn(
-            f"Only {n_good} good MEG channels: the field around the head is told "
-            "roughly at best.",
+            f"Only {n_good} good MEG channels: the field around the head is "
+            "estimated roughly at best.",
             RuntimeWarning,
         )
 
@@ -334,7 +334,7 @@ def _shared_places(
     together = apart < _ONE_PLACE
     crowded = together.sum(1) > _MOST_AT_ONE_PLACE
     turned = np.abs(loc[:, None, 3:] - loc[None, :, 3:]).max(-1)
-    # of magnetometers and axial gradiometers the normal alone tells the direction
+    # of magnetometers and axial gradiometers the normal alone gives the direction
     turned_normal = np.abs(loc[:, None, 9:] - loc[None, :, 9:]).max(-1)
     planar = kinds == "planar gradiometer"
     same = together & (np.where(planar, turned, turned_normal) < 0.05)
@@ -358,7 +358,7 @@ def _shared_places(
 
 
 def _coil_kind(ch: dict[str, Any]) -> str:
-    """Tell the kind of a coil from its type."""
+    """Find the kind of a coil from its type."""
     coil_type = int(ch["coil_type"]) & 0xFFFF  # the upper bits are the compensation
     if coil_type in _PLANAR:
         return "planar gradiometer"
@@ -375,8 +375,8 @@ def _compensation_references(info: mne.Info, meg: NDArray[np.intp]) -> NDArray[n
         # third-order compensation changes the field of the brain by as much as half
         warn(
             f"Gradient compensation of grade {grade} has been applied, but the "
-            "reference channels are no longer there to tell what it did: the mapping "
-            "goes without. Keep them until after this step, as in "
+            "reference channels are no longer there to say what it did: the mapping "
+            "ignores it. Keep them until after this step, as in "
             "raw.pick(['meg', 'ref_meg']).",
             RuntimeWarning,
         )

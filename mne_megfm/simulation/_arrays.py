@@ -314,7 +314,7 @@ _AXIAL = {5001: 0.05, 6001: 0.05}
 
 
 def coil_kind(ch: dict) -> str:
-    """Tell planar and axial gradiometers and magnetometers apart by the coil."""
+    """Distinguish planar and axial gradiometers and magnetometers by the coil."""
     coil = int(ch["coil_type"]) & 0xFFFF
     if coil in _PLANAR:
         return "planar"

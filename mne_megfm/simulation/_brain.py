@@ -150,7 +150,7 @@ class Brain:
         self.group_gain = []
         for group in range(_N_GROUPS):
             gain = np.hstack([single[o][:, self.group[o] == group] for o in range(2)])
-            # As many rows as the sensors can tell apart.
+            # As many rows as the sensors can distinguish.
             u, s, _ = np.linalg.svd(gain / scale, full_matrices=False)
             left = 1.0 - np.cumsum(s**2) / np.sum(s**2)
             n_keep = int(np.searchsorted(-left, -_LEFT_OUT)) + 1

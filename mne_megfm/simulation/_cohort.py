@@ -165,7 +165,7 @@ def simulate_cohort(
         subject's folder.
     first : int
         Number of the first participant; cohorts of one seed whose numbers do not
-        overlap share nobody.
+        overlap share no participant.
     random_state : None | int
         Seed. A participant depends on the seed, its number and its label and
         array alone, not on `n_jobs` or the size of the cohort.
@@ -296,7 +296,7 @@ def _assign(
 ) -> list[tuple[str, str]]:
     """Give each participant a label and an array.
 
-    Arrays come in shuffled rounds within each label, so that an array tells
+    Arrays come in shuffled rounds within each label, so that an array says
     nothing about the label; a longer cohort starts like a shorter one.
     """
     counts, tasks = dict.fromkeys(LABELS, 0), []

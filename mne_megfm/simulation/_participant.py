@@ -336,7 +336,7 @@ class Participant:
         Parameters
         ----------
         state : None | str
-            A state; None joins all, told apart by ``event_id``.
+            A state; None joins all; ``event_id`` names the state of each.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Files and settings of a store, written whole."""
+"""Files and settings of a store, each written completely or not at all."""
 
 from __future__ import annotations
 

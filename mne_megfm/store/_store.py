@@ -247,7 +247,7 @@ class WindowStore:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # another process reads anew what it needs
+        # another process reads again what it needs
         return {k: self.__dict__[k] for k in ("path", "mode", *_SHAPE)}
 
     # -- writing ---------------------------------------------------------------------
@@ -416,7 +416,7 @@ class WindowStore:
         return pd.DataFrame(rows, columns=None if rows else columns)
 
     def notes(self, name: str) -> dict[str, Any]:
-        """Tell all that is known of a recording.
+        """Return all that is known of a recording.
 
         Parameters
         ----------
@@ -439,7 +439,7 @@ class WindowStore:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all windows, and of what tells whose they are.
+        """Hash of all windows, and of whose they are.
 
         Equal for equal contents: windows with their times, names, participants and
         states of the recordings.

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and hashes that show damage.
+"""Files written completely or not at all, and hashes that show damage.
 
 A file that is *sealed* has the SHA-256 of its own contents in an entry ``"digest"``,
 made with zeros in the place of that entry. Any changed bit is found, in the entry, too.
@@ -236,13 +236,13 @@ PREFIX = ".writing-"
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write one file aside and move it into place; a crash leaves the old one."""
-    aside = path.with_name(f"{PREFIX}{os.getpid()}-{path.name}")
+    """Write a temporary file and rename it; a crash leaves the old one."""
+    temporary = path.with_name(f"{PREFIX}{os.getpid()}-{path.name}")
     try:
-        _write(aside, data)
-        os.replace(aside, path)
+        _write(temporary, data)
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -256,28 +256,28 @@ def _write(path: Path, data: bytes) -> None:
 def write_together(directory: Path, files: Mapping[str, bytes], last: str) -> None:
     """Replace several files of a folder so that a crash loses neither old nor new.
 
-    All are written into a folder aside, then moved one by one, the one that tells
-    which belong together at last. If the moving is cut short, the rest stays aside,
-    where :func:`find_together` finds it.
+    All are written into a temporary folder, then moved one by one. The one that lists
+    the others comes last. If the moving is interrupted, the rest stays in the temporary
+    folder, where :func:`find_together` finds it.
     """
-    aside = Path(tempfile.mkdtemp(prefix=PREFIX, dir=directory))
+    temporary = Path(tempfile.mkdtemp(prefix=PREFIX, dir=directory))
     moving = False
     try:
         for name, data in files.items():
-            _write(aside / name, data)
+            _write(temporary / name, data)
         moving = True
         for name in [*(name for name in files if name != last), last]:
-            os.replace(aside / name, directory / name)
+            os.replace(temporary / name, directory / name)
     except BaseException:
         if not moving:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         raise
     for folder in directory.glob(f"{PREFIX}*/"):  # also of writers that crashed
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(directory: Path) -> None:
-    """Remove the single files that killed writers left aside."""
+    """Remove the temporary files that killed writers left."""
     for path in directory.glob(f"{PREFIX}*"):
         if path.is_file():
             path.unlink(missing_ok=True)
@@ -289,8 +289,8 @@ def find_together(
     """Find files that belong together by their hashes, as a table of them says.
 
     The table is sealed JSON with an entry ``"sha256"``. The one in place counts; if it
-    is damaged, or files in place are not those it lists, so does one that a crash left
-    aside.
+    is damaged, or files in place are not those it lists, so does one in a
+    temporary folder that a crash left.
 
     Parameters
     ----------

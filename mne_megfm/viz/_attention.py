@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..interpret import AttentionTest
 
 
-# purple (less than even) to orange (more), told apart by all colour vision
+# purple (less than even) to orange (more), distinct in all colour vision
 PALETTE = "PuOr_r"
 MARK = {
     "marker": "*",
@@ -146,13 +146,13 @@ def _grey_within(
         # between sensors the topography may exceed what all of them have
         if test is not None and test.null.significant[:, column].any():
             size = test.null.size[:, column] / test.null.threshold
-            aside, own = plt.subplots()
+            hidden, own = plt.subplots()
             other, _ = mne.viz.plot_topomap(
                 size, evoked.info, axes=own, sensors=False, contours=0, show=False,
                 sphere=_sphere(evoked), extrapolate="local",
             )  # fmt: skip
             inside = np.ma.filled(np.ma.masked_invalid(other.get_array()), 0.0) < 1.0
-            plt.close(aside)
+            plt.close(hidden)
         grey = rgba[..., :3] @ [0.299, 0.587, 0.114]
         rgba[inside, :3] = grey[inside, None]
         image.set_data(rgba)

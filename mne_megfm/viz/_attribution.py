@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..interpret import Attribution, Importance, NullDistribution, Occlusion
 
 
-#: Blue to red over white, told apart by all colour vision.
+#: Blue to red over white, distinct in all colour vision.
 PALETTE = "RdBu_r"
 #: What a field is shown in: factor and unit, by channel type of MNE.
 _UNITS = {"mag": (1e15, "fT"), "grad": (1e13, "fT/cm")}

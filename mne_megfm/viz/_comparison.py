@@ -338,7 +338,7 @@ def plot_reliability(
     pipelines : list of str | None
         Which pipelines; None for all that give probabilities.
     n_bins : int
-        Groups of equal size that probabilities are parted into.
+        Groups of equal size that probabilities are divided into.
     axes : list of Axes | None
         Two axes to draw in. None makes a figure.
     title : str | None

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe & Ito (2008), told apart by all colour vision; their yellow is too light for
+# Okabe & Ito (2008), distinct in all colour vision; their yellow is too light for
 # lines on white
 COLORS = (
     "#0072B2",
