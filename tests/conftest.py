@@ -61,6 +61,93 @@ def data_dir():
 
 
 @pytest.fixture(scope="session")
+def cohort():
+    """Four participants on three systems, two states, short epochs at 250 Hz."""
+    from mne_megfm.simulation import simulate_cohort
+
+    return simulate_cohort(
+        4,
+        states=("auditory", "rest"),
+        arrays=("neuromag306", "ctf151", "kit157"),
+        n_epochs=8,
+        filters=(0.5, 80.0),
+        random_state=5,
+    )
+
+
+@pytest.fixture(scope="session")
+def epochs(cohort):
+    """Auditory epochs of the first participant."""
+    return cohort.epochs("auditory")[0]
+
+
+@pytest.fixture(scope="session")
+def participants(cohort):
+    """One dict of state to epochs for each participant."""
+    return [
+        {"auditory": auditory, "rest": rest}
+        for auditory, rest in zip(
+            cohort.epochs("auditory"), cohort.epochs("rest"), strict=True
+        )
+    ]
+
+
+@pytest.fixture(scope="session")
+def labelled():
+    """Eight participants on two systems, two states, with labels."""
+    from mne_megfm.simulation import simulate_cohort
+
+    cohort = simulate_cohort(
+        8,
+        states=("auditory", "rest"),
+        arrays=("ctf151", "kit157"),
+        n_epochs=4,
+        filters=(1.0, 40.0),
+        random_state=6,
+    )
+    return [participant.recordings for participant in cohort], cohort.labels
+
+
+@pytest.fixture
+def make_model():
+    """Return a function that makes a model of 16 sensors with given weights."""
+    import torch
+
+    from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+
+    small = {
+        "n_sensors": 16,
+        "n_regions": 4,
+        "sfreq": 100.0,
+        "patch_length": 10,
+        "n_patches": 10,
+        "d_model": 32,
+        "n_layers": 1,
+        "n_decoder_layers": 1,
+    }
+
+    def make(seed=0, **changes):
+        torch.manual_seed(seed)
+        pos = torch.arange(16.0)
+        kernel = torch.exp(-((pos[:, None] - pos).abs() / 4.0))
+        return MaskedSignalTransformer(ModelConfig(**small | changes), kernel)
+
+    return make
+
+
+@pytest.fixture
+def recordings(rng):
+    """Return 25 recordings of 12 windows with a response that is each one's own."""
+    from mne_megfm.models import WindowArray
+
+    noise = rng.standard_normal((25, 12, 16, 100)).cumsum(-1) / 5
+    response = rng.standard_normal((25, 1, 16, 1)) * np.hanning(100)
+    signal = (noise + 2 * response).reshape(-1, 16, 100) * 1e-13
+    owner = np.repeat(np.arange(25), 12)
+    return WindowArray(signal.astype("f4"), unit=1.0, recording=owner)
+
+
+@pytest.fixture(scope="session")
 def comparison():
     """Return a comparison made of numbers: decisions drawn for 32 participants.
 

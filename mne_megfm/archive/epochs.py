@@ -11,12 +11,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import mne
 import numpy as np
 from joblib import Parallel, delayed
 from mne.utils import logger, use_log_level, warn
 from numpy.typing import NDArray
+
+from .settings import SettingsError
 
 if TYPE_CHECKING:
     from mne.io import BaseRaw
@@ -72,7 +73,7 @@ def check_events(
 
     Raises
     ------
-    click.UsageError
+    SettingsError
         If there are no recordings of a state.
     ValueError
         If none of them has one of its events.
@@ -80,9 +81,9 @@ def check_events(
     states = {source.task for source in sources if source.task}
     unknown = sorted(set(reading.events) - states)
     if unknown:
-        raise click.UsageError(
-            f"Expected --events of states that there are ({', '.join(sorted(states))}"
-            f"), got {', '.join(unknown)}."
+        raise SettingsError(
+            f"Expected events of states that there are ({', '.join(sorted(states))}), "
+            f"got {', '.join(unknown)}; correct the state."
         )
     for state, wanted in reading.events.items():
         own = [source for source in sources if source.task == state]
@@ -220,7 +221,7 @@ def _report_events(
     nowhere = [name for name in wanted if all(name in c.missing for c in known)]
     if known and nowhere:
         raise ValueError(
-            f"Expected --events of {state} that recordings have, got "
+            f"Expected events of {state} that recordings have, got "
             f"{', '.join(nowhere)}, which are in none of {len(known)}; "
             f"{closest(nowhere, there)}, there are {listed(there)}."
         )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mne
 import pandas as pd
+from mne.utils import logger
 
-from ..utils.tables import read_text
+from ..utils.tables import SUFFIXES, read_text
 from .files import (
     KIT_EXTENSIONS,
     complete_kit,
@@ -23,6 +24,7 @@ from .files import (
     read_recording,
     whole_files,
 )
+from .settings import check_states
 
 if TYPE_CHECKING:
     from mne.io import BaseRaw
@@ -154,20 +156,22 @@ class Source:
 
 
 def find_sources(
-    root: Path,
+    root: Path | pd.DataFrame | Sequence[Path],
     states: dict[str, list[str]],
     *,
     prefix: str = "",
     site: str = "",
     epochs: bool = False,
 ) -> list[Source]:
-    """List the recordings of a BIDS data set or of a table.
+    """List the recordings of a BIDS data set, of a table, or of files.
 
     Parameters
     ----------
-    root : Path
-        Folder of the data set, or a table (CSV or TSV) with the columns file,
-        participant and state; site, name and bads (with ; between) are optional.
+    root : Path | DataFrame | sequence of Path
+        Folder of the data set; or a table (or the path of one, CSV or TSV) with the
+        columns file, participant and state (site, name and bads, with ; between, are
+        optional); or files whose names have ``sub-<participant>`` and
+        ``task-<state>``.
     states : dict
         Tasks of each state; others are left out. Without any, a task is a state.
     prefix : str
@@ -189,10 +193,16 @@ def find_sources(
         If there are none, states are not told clearly, or a table lists a recording
         as of different participants.
     """
-    if root.is_dir():
-        sources = _in_bids(root, site, epochs)
-    elif root.is_file():
+    if isinstance(root, pd.DataFrame):
         sources = _in_table(root, site)
+        where = "the table"
+    elif not isinstance(root, Path):
+        sources = _in_names(root, site)
+        where = "the list of files"
+    elif root.is_dir():
+        sources, where = _in_bids(root, site, epochs), str(root)
+    elif root.is_file():
+        sources, where = _in_table(read_text(root), site, root), str(root)
     else:
         raise FileNotFoundError(
             f"Expected a BIDS folder or a table of files, got {root}, which is not "
@@ -200,8 +210,8 @@ def find_sources(
         )
     if not sources:
         raise ValueError(
-            f"Expected MEG recordings in {root}, got none; a BIDS data set has them in "
-            "sub-*/meg or sub-*/ses-*/meg."
+            f"Expected MEG recordings in {where}, got none; a BIDS data set has them "
+            "in sub-*/meg or sub-*/ses-*/meg."
         )
     sources = read_once(sources)
     sources = [
@@ -222,6 +232,7 @@ def name_states(sources: list[Source], states: dict[str, list[str]]) -> list[Sou
     """Turn tasks into states, and leave out those that have none."""
     if not states:
         return sources
+    check_states(states)
     state_of = {task: state for state, tasks in states.items() for task in tasks}
     unknown = set(state_of) - {source.task for source in sources}
     if unknown:
@@ -257,6 +268,36 @@ def list_files(paths: list[Path]) -> list[Source]:
             )
         )
     return read_once(sources)
+
+
+def list_recordings(
+    paths: list[Path], states: dict[str, list[str]] | None = None
+) -> list[Source]:
+    """List recordings: files, or a BIDS data set or table of files.
+
+    Of files, ``sub-<name>`` and ``task-<name>`` in the name tell participant and
+    state; without, the participant is the file, and states are what the recording
+    says (events, comment, or rest). ``states`` lists the tasks of each state.
+    """
+    states = states or {}
+    if len(paths) == 1 and (
+        paths[0].suffix in SUFFIXES or any(paths[0].glob("sub-*/"))
+    ):
+        return _usable(find_sources(paths[0], states, epochs=True))
+    return _usable(name_states(list_files(paths), states))
+
+
+def _usable(sources: list[Source]) -> list[Source]:
+    for source in sources:
+        if source.left_out:
+            logger.info(f"Left out {source.relative}: {source.left_out}.")
+    usable = [source for source in sources if not source.left_out]
+    if not usable:
+        raise ValueError(
+            f"Expected recordings to read, got {len(sources)} that are all left out "
+            f"({sources[0].relative}: {sources[0].left_out})."
+        )
+    return usable
 
 
 def read_once(sources: list[Source]) -> list[Source]:
@@ -487,22 +528,26 @@ def _participants_sites(root: Path) -> dict[str, str]:
     return dict(zip(table.participant_id, table.site, strict=True))
 
 
-def _in_table(path: Path, site: str) -> list[Source]:
-    table = read_text(path)
+def _in_table(table: pd.DataFrame, site: str, path: Path | None = None) -> list[Source]:
+    """List the recordings of a table, whose files are relative to where it lies."""
+    where = "the table" if path is None else str(path)
     missing = {"file", "participant", "state"} - set(table.columns)
     if missing:
         raise ValueError(
-            f"Expected the columns file, participant and state in {path}, got "
-            f"{', '.join(table.columns)}; add {', '.join(sorted(missing))}."
+            f"Expected the columns file, participant and state in {where}, got "
+            f"{', '.join(map(str, table.columns))}; add {', '.join(sorted(missing))}."
         )
     sources = []
-    for number, row in enumerate(table.fillna("").to_dict("records"), 2):
+    cells = table.astype(object).where(table.notna(), "").map(str)
+    # lines are counted as in a file, after a line of names
+    for number, row in enumerate(cells.to_dict("records"), 2):
+        line = f"row {number - 1}" if path is None else f"line {number}"
         if not (row["file"] and row["participant"] and row["state"]):
             raise ValueError(
-                f"Expected file, participant and state in line {number} of {path}, got "
+                f"Expected file, participant and state in {line} of {where}, got "
                 f"{row['file']!r}, {row['participant']!r} and {row['state']!r}."
             )
-        file = path.parent / row["file"]
+        file = Path(row["file"]) if path is None else path.parent / row["file"]
         bads = map(str.strip, row.get("bads", "").split(";"))
         sources.append(
             Source(
@@ -513,9 +558,25 @@ def _in_table(path: Path, site: str) -> list[Source]:
                 relative=row["file"],
                 site=row.get("site") or site,
                 bads=tuple(filter(None, bads)),
-                line=f"line {number} of {path.name}",
+                line=f"{line} of {'the table' if path is None else path.name}",
             )
         )
+    return sources
+
+
+def _in_names(paths: Sequence[Path], site: str) -> list[Source]:
+    """List recordings by their files, whose names must tell participant and state."""
+    sources = [
+        replace(source, name=_stem(source.path).removesuffix("_meg"), site=site)
+        for source in list_files(list(paths))
+    ]
+    for source in sources:
+        if source.is_guess or not source.task:
+            raise ValueError(
+                "Expected files whose names have sub-<participant> and task-<state>, "
+                f"got {source.path.name}; give a table with the columns file, "
+                "participant and state."
+            )
     return sources
 
 

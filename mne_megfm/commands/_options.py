@@ -10,7 +10,6 @@ import functools
 import importlib
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import click
 
 from .._version import __version__
-from ..archive.settings import PLAIN, Filters, Reading
+from ..archive.settings import PLAIN, Reading, SettingsError
 
 #: Name and summary of every command; the summaries serve ``--help`` without imports.
 COMMANDS = {
@@ -85,6 +84,8 @@ class Command(_WithExamples):
                 return super().invoke(ctx)
             except (click.ClickException, click.Abort, click.exceptions.Exit):
                 raise
+            except SettingsError as error:  # called wrongly
+                raise click.UsageError(str(error), ctx) from error
             except EXPECTED as error:
                 if verbose:
                     raise
@@ -178,15 +179,11 @@ def parse_groups(
         if not (name.strip() and listed):
             raise click.BadParameter(f"Expected {param.metavar}, got {value!r}.")
         groups.setdefault(name.strip(), []).extend(listed)
-    given = [member for members in groups.values() for member in members]
-    twice = [member for member, n in Counter(given).items() if n > 1]
-    if param.name == "states" and twice:
-        raise click.BadParameter(f"Expected each task once, got {twice[0]!r} twice.")
     return groups
 
 
 def filter_options(highpass: float) -> Callable[[Callable], Callable]:
-    """Add the fields of a `Filters` to a command, with this high-pass by default."""
+    """Add options for filters to a command, with this high-pass by default."""
     options = [
         click.option(
             "--highpass",
@@ -204,34 +201,6 @@ def filter_options(highpass: float) -> Callable[[Callable], Callable]:
         click.option("--st-duration", type=float, help="Its temporal extension in s."),
     ]
     return functools.partial(_add, options)
-
-
-def check_filters(
-    highpass: float | None,
-    lowpass: float | None,
-    notch: float | None,
-    maxwell: bool,
-    st_duration: float | None,
-) -> Filters:
-    """Check what was given for a `Filters`; a high-pass of 0 is none."""
-    highpass = highpass or 0.0
-    if st_duration is not None and not maxwell:
-        raise click.UsageError("Expected --maxwell with --st-duration.")
-    values = {"lowpass": lowpass, "notch": notch, "st-duration": st_duration}
-    for name, value in values.items():
-        if value is not None and not 0 < value < float("inf"):
-            raise click.UsageError(f"Expected --{name} to be above 0, got {value}.")
-    if not 0 <= highpass < (float("inf") if lowpass is None else lowpass):
-        raise click.UsageError(
-            f"Expected --highpass from 0 Hz to less than --lowpass, got {highpass}."
-        )
-    return Filters(
-        highpass=highpass or None,
-        lowpass=lowpass,
-        notch=notch,
-        maxwell=maxwell,
-        st_duration=st_duration,
-    )
 
 
 def reading_options(function: Callable) -> Callable:
@@ -304,14 +273,7 @@ def reading_as_before(reading: Reading, before: dict[str, Any]) -> Reading:
 
 
 def _reading(given: dict[str, Any]) -> Reading:
-    names = [part.name for part in fields(Filters)]
-    filters = check_filters(**{name: given.pop(name) for name in names})
-    if not given["tmin"] < given["tmax"]:
-        raise click.UsageError(
-            f"Expected --tmin to be less than --tmax, got {given['tmin']} and "
-            f"{given['tmax']}."
-        )
-    return Reading(**given, **vars(filters))
+    return Reading(**given | {"highpass": given["highpass"] or None})
 
 
 def _add(options: list[Callable], function: Callable) -> Callable:

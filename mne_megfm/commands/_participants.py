@@ -13,8 +13,9 @@ import pandas as pd
 from mne.utils import logger, use_log_level
 
 from ..archive.epochs import check_events
+from ..archive.reading import read_source
 from ..archive.settings import PLAIN, Reading
-from ..archive.sources import Source
+from ..archive.sources import Source, list_recordings
 from ..estimators import MEGFMTransformer
 from ..inputs import MEGSamples
 from ..models import STATES, state_kind
@@ -25,8 +26,6 @@ from ..weights.checkpoint import PARTICIPANT_WEIGHTS
 from ._rows import (
     Failure,
     extract_rows,
-    list_recordings,
-    read_source,
     report_failures,
     run_each,
 )

@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -16,15 +15,14 @@ import pandas as pd
 from joblib import Parallel, delayed
 from mne.utils import ProgressBar, logger, use_log_level
 
-from ..archive.epochs import check_events, cut_epochs, select_epochs
-from ..archive.recording import check_unfiltered, clean
+from ..archive.epochs import check_events
+from ..archive.reading import read_source
 from ..archive.settings import PLAIN, Reading
-from ..archive.sources import Source, find_sources, list_files, name_states
+from ..archive.sources import Source
 from ..estimators import MEGFMTransformer
 from ..inputs import Recording, as_recordings
 from ..inputs.windows import RowForm
 from ..models import ModelConfig
-from ..utils.tables import SUFFIXES
 from ..weights import load_checkpoint, weights_path
 
 
@@ -137,79 +135,6 @@ def report_failures(failures: list[Failure], n_good: int, strict: bool) -> None:
 
 #: Length of the rows of a continuous recording in s, as `MEGFMTransformer` has it.
 _SECONDS = 1.0
-
-
-def list_recordings(
-    paths: list[Path], states: dict[str, list[str]] | None = None
-) -> list[Source]:
-    """List recordings: files, or a BIDS data set or table of files.
-
-    Of files, ``sub-<name>`` and ``task-<name>`` in the name tell participant and
-    state; without, the participant is the file, and states are what the recording
-    says (events, comment, or rest). ``states`` lists the tasks of each state.
-    """
-    states = states or {}
-    if len(paths) == 1 and (
-        paths[0].suffix in SUFFIXES or any(paths[0].glob("sub-*/"))
-    ):
-        return _usable(find_sources(paths[0], states, epochs=True))
-    return _usable(name_states(list_files(paths), states))
-
-
-def _usable(sources: list[Source]) -> list[Source]:
-    for source in sources:
-        if source.left_out:
-            logger.info(f"Left out {source.relative}: {source.left_out}.")
-    usable = [source for source in sources if not source.left_out]
-    if not usable:
-        raise ValueError(
-            f"Expected recordings to read, got {len(sources)} that are all left out "
-            f"({sources[0].relative}: {sources[0].left_out})."
-        )
-    return usable
-
-
-def read_source(source: Source, reading: Reading) -> Any:
-    """Read a recording, with the bad channels of its table, filter and cut it.
-
-    Parameters
-    ----------
-    source : Source
-        The recording.
-    reading : Reading
-        How recordings are read.
-
-    Returns
-    -------
-    inst : Raw | Epochs | list of Evoked
-        The recording.
-
-    Raises
-    ------
-    ValueError
-        If what is to be filtered or cut has been cut already, or has no such events.
-    """
-    inst = source.read()
-    is_raw = isinstance(inst, mne.io.BaseRaw)
-    with use_log_level("warning"):
-        if is_raw:
-            inst = clean(inst, reading, source.calibration())
-        else:
-            check_unfiltered(inst, reading)
-    wanted = reading.events.get(source.task)
-    if wanted is None:
-        return inst
-    if isinstance(inst, list):
-        raise ValueError(
-            f"Expected a continuous recording or epochs for --events, got {inst!r}; "
-            f"leave {source.task} out of --events."
-        )
-    if is_raw:
-        own = source.has_events_table()
-        return cut_epochs(
-            inst, wanted, reading.tmin, reading.tmax, only_annotations=own
-        )
-    return select_epochs(inst, wanted)
 
 
 def extract_rows(

@@ -142,7 +142,7 @@ def find_recording(path: Path | None) -> tuple[Any, str]:
     import mne
 
     from ..archive.files import read_recording
-    from ..archive.recording import clean
+    from ..archive.reading import clean
     from ..archive.settings import Filters
     from ..simulation import simulate_cohort
 

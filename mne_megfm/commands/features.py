@@ -87,10 +87,11 @@ def command(
     """
     from mne.utils import logger
 
+    from ..archive.sources import list_recordings
     from ..utils.tables import KEYS, SUFFIXES, write_table
     from ._options import check_target
     from ._participants import describe_sources
-    from ._rows import extract_rows, list_recordings
+    from ._rows import extract_rows
 
     check_target(out, overwrite, SUFFIXES)
     if participants and pooling is not None:

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ..archive.settings import Reading
-from ._options import (
-    Command,
-    check_filters,
-    filter_options,
-    parse_groups,
-    run_as_module,
-)
+from ._options import Command, filter_options, parse_groups, run_as_module
 
 
 @click.command(
@@ -97,124 +82,25 @@ def command(
     is missing and changes nothing that is there. STORE/logs tells the outcome of every
     recording.
     """
-    from ..archive.epochs import check_events
-    from ..archive.recording import Parameters
-    from ..archive.sources import find_sources
+    from ..archive import prepare
 
-    filters = check_filters(highpass, lowpass, notch, maxwell, st_duration)
-    if jobs == 0:
-        raise click.UsageError("Expected --jobs to be other than 0.")
-    params = Parameters(**vars(filters), events=events or None, tmin=tmin)
-    sources = find_sources(source, states, prefix=prefix, site=site)
-    usable = [source for source in sources if not source.left_out]
-    if events:
-        check_events(usable, Reading(events=events), jobs)
-    outcomes = _run(sources, params, store, jobs)
-    _report(outcomes, strict)
-
-
-def _run(sources: list, params: Any, path: Path, jobs: int) -> list[dict[str, Any]]:
-    """Prepare all recordings, logging each as it is done."""
-    from joblib import Parallel, delayed
-    from mne.utils import ProgressBar, logger
-
-    from ..archive.recording import FAILED, prepare_recording
-    from ..store import WindowStore
-
-    path = path.expanduser()
-    if (path / "store.json").is_file():
-        WindowStore.open(path, "a")  # damage is to be known before hours of work
-    else:
-        WindowStore.create(path)
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    results = parallel(delayed(prepare_recording)(s, params, path) for s in sources)
-    outcomes = []
-    with _open_log(path) as (file, write):
-        logger.info(f"Preparing {len(sources)} recordings; their outcomes: {file}")
-        for outcome in ProgressBar(results, max_value=len(sources), mesg="Preparing"):
-            write(outcome)
-            outcomes.append(outcome)
-            if outcome["outcome"] == FAILED:
-                logger.debug(outcome.get("traceback"))
-            if "stops" in outcome:
-                break
-        with warnings.catch_warnings():  # that work goes to waste is meant
-            warnings.simplefilter("ignore", UserWarning)
-            results.close()
-    return outcomes
-
-
-@contextmanager
-def _open_log(path: Path) -> Iterator[tuple[Path, Callable[[dict[str, Any]], None]]]:
-    """Open a log of this run, and give its path and what writes a line to it."""
-    from ..archive.recording import COLUMNS
-    from ..utils.tables import escape_formula
-
-    folder = path / "logs"
-    folder.mkdir(exist_ok=True)
-    file = folder / f"prepare-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}.tsv"
-    with open(file, "x", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(
-            stream,
-            COLUMNS,
-            restval="",
-            extrasaction="ignore",
-            delimiter="\t",
-            lineterminator="\n",
-        )
-
-        def write(row: dict[str, Any]) -> None:
-            # messages may have several lines, a row of the log has one
-            cells = {k: " ".join(str(v).split()) for k, v in row.items()}
-            writer.writerow({k: escape_formula(v) for k, v in cells.items()})
-            stream.flush()
-
-        writer.writeheader()
-        yield file, write
-
-
-def _report(outcomes: list[dict[str, Any]], strict: bool) -> None:
-    """Sum up, name what failed, and settle the exit code."""
-    from mne.utils import logger
-
-    from ..archive.recording import FAILED, LEFT_OUT, THERE, WRITTEN
-
-    counts = Counter(outcome["outcome"] for outcome in outcomes)
-    reasons = Counter(o["reason"] for o in outcomes if o["outcome"] == LEFT_OUT)
-    logger.info(
-        ", ".join(
-            f"{counts[kind]} {kind}" for kind in (WRITTEN, THERE, LEFT_OUT, FAILED)
-        )
+    prepare(
+        source,
+        store,
+        states=states,
+        events=events,
+        tmin=tmin,
+        highpass=highpass or None,
+        lowpass=lowpass,
+        notch=notch,
+        maxwell=maxwell,
+        st_duration=st_duration,
+        site=site,
+        prefix=prefix,
+        n_jobs=jobs,
+        strict=strict,
+        verbose=None,  # as --verbose and --quiet say
     )
-    for reason, n in reasons.most_common():
-        logger.info(f"  left out: {n} ({reason})")
-    written = [o for o in outcomes if o["outcome"] == WRITTEN]
-    seconds = Counter()
-    for outcome in written:
-        seconds[outcome["state"], outcome["array"]] += outcome["seconds"]
-    for (state, array), total in sorted(seconds.items()):
-        logger.info(f"  written: {total / 60:.1f} min of {state}, {array}")
-    failed = sorted(
-        (o for o in outcomes if o["outcome"] == FAILED), key=lambda o: o["name"]
-    )
-    for outcome in failed:
-        reason = " ".join(outcome["reason"].split())
-        click.echo(f"Failed: {outcome['name']} ({outcome['file']}): {reason}", err=True)
-    for outcome in outcomes:
-        if "stops" in outcome:
-            raise click.ClickException(
-                f"The store cannot be written to ({outcome['reason']}). What is "
-                "reported as written stays; make room, or get the right to write, and "
-                "run the same command again."
-            )
-    if failed and (strict or not counts[WRITTEN] + counts[THERE]):
-        raise click.ClickException(
-            f"{len(failed)} of {len(outcomes)} recordings failed, see above."
-        )
-    if not counts[WRITTEN] + counts[THERE]:
-        raise click.ClickException(
-            "Expected recordings to prepare, got none that is not to be left out."
-        )
 
 
 if __name__ == "__main__":

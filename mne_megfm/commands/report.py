@@ -103,6 +103,8 @@ def command(
     import matplotlib
 
     from ..archive.epochs import check_events
+    from ..archive.reading import read_source
+    from ..archive.sources import list_recordings
     from ..estimators import MEGFMTransformer
     from ..pretraining import History
     from ..report import make_report
@@ -113,7 +115,7 @@ def command(
         group_by_participant,
         has_participant_encoder,
     )
-    from ._rows import list_recordings, read_source, report_failures, run_each
+    from ._rows import report_failures, run_each
 
     check_target(out, overwrite, (".html",))
     matplotlib.use("Agg")

@@ -17,9 +17,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
 import numpy as np
 import pandas as pd
+from mne.utils import logger
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 #: Columns of a table of features that are no features.
@@ -128,8 +128,9 @@ def read_features(path: Path) -> pd.DataFrame:
 def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise click.UsageError(
-            f"Expected a table that ends with {' or '.join(SUFFIXES)}, got {path.name}."
+        raise ValueError(
+            f"Expected a table that ends with {' or '.join(SUFFIXES)}, got "
+            f"{path.name}; write it as one of these."
         )
     return suffix
 
@@ -287,12 +288,11 @@ def _escape_all(frame: pd.DataFrame) -> pd.DataFrame:
     found = {*frame.columns, *(text for name in words for text in frame[name].dropna())}
     changed = sorted(text for text in map(str, found) if escape_formula(text) != text)
     if changed:
-        click.echo(
+        logger.warning(
             f"A spreadsheet would take {len(changed)} of the names for formulas "
             f"({changed[0]!r}{', ...' if len(changed) > 1 else ''}): they have an "
             "apostrophe in front, which mne-megfm takes away when it reads them. "
-            "Parquet has them as they are.",
-            err=True,
+            "Parquet has them as they are."
         )
     return escaped
 

@@ -13,9 +13,10 @@ from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.archive.files import read_recording
+from mne_megfm.archive.sources import list_recordings
 from mne_megfm.commands import main
 from mne_megfm.commands._participants import describe_participants
-from mne_megfm.commands._rows import extract_rows, list_recordings
+from mne_megfm.commands._rows import extract_rows
 from mne_megfm.estimators import LogisticHead
 
 # MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of

@@ -180,7 +180,7 @@ def test_continuous_recordings(continuous, tmp_path):
     assert not any("response" in column for column in read(out).columns)
     result = run(*args, "--participants", "--events", "pain=tone")
     assert result.exit_code == 2
-    assert "--events of states that there are (tones), got pain" in result.output
+    assert "events of states that there are (tones), got pain" in result.output
 
 
 def test_what_is_cut_already(people, tmp_path):
@@ -192,7 +192,7 @@ def test_what_is_cut_already(people, tmp_path):
     assert "there are auditory" in result.output
     result = run(*args, "--highpass", 1)
     assert result.exit_code == 1
-    assert "Expected a continuous recording for --highpass" in result.output
+    assert "Expected a continuous recording for highpass" in result.output
     result = run(*args, "--pooling", "mean")
     assert result.exit_code == 2
     assert "does not pool tokens" in result.output

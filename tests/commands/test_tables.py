@@ -310,7 +310,7 @@ def test_formulas(tmp_path, capsys, suffix):
     pd.testing.assert_frame_equal(
         read_features(path), frame.astype({"participant": object, "state": object})
     )
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     if suffix == ".parquet":
         assert said == ""
         return

@@ -5,24 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from mne_megfm.models import (
-    MaskedSignalTransformer,
-    MixedMasking,
-    ModelConfig,
-    WindowArray,
-)
+from mne_megfm.models import MixedMasking, WindowArray
 from mne_megfm.pretraining import SignalSpectrumLoss, pretrain
-
-CONFIG = ModelConfig(
-    n_sensors=16,
-    n_regions=4,
-    sfreq=100.0,
-    patch_length=10,
-    n_patches=10,
-    d_model=32,
-    n_layers=1,
-    n_decoder_layers=1,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -39,20 +23,6 @@ def region_pos():
 
 
 @pytest.fixture
-def make_model():
-    """Return a function that makes the small model with given weights."""
-
-    def make(seed=0, **changes):
-        torch.manual_seed(seed)
-        pos = torch.arange(16.0)
-        kernel = torch.exp(-((pos[:, None] - pos).abs() / 4.0))
-        config = ModelConfig(**(CONFIG.to_dict() | changes))
-        return MaskedSignalTransformer(config, kernel)
-
-    return make
-
-
-@pytest.fixture
 def store():
     """Return 32 windows of rhythms from two sources, from 8 recordings."""
     rng = np.random.default_rng(5)
@@ -62,16 +32,6 @@ def store():
     mixing = rng.standard_normal((16, 2))
     values = (mixing @ sources).astype(np.float16)
     return WindowArray(values, unit=4e-13, recording=np.repeat(np.arange(8), 4))
-
-
-@pytest.fixture
-def recordings(rng):
-    """Return 25 recordings of 12 windows with a response that is each one's own."""
-    noise = rng.standard_normal((25, 12, 16, 100)).cumsum(-1) / 5
-    response = rng.standard_normal((25, 1, 16, 1)) * np.hanning(100)
-    signal = (noise + 2 * response).reshape(-1, 16, 100) * 1e-13
-    owner = np.repeat(np.arange(25), 12)
-    return WindowArray(signal.astype("f4"), unit=1.0, recording=owner)
 
 
 @pytest.fixture

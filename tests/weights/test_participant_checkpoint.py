@@ -73,8 +73,8 @@ def edit(**entries):
     [
         (spoil_byte, "other contents; the file is damaged"),
         (drop_weights, "both participant.safetensors and participant.json"),
-        (cut_json, "description of a level"),
-        (edit(level={"depth": 3}), "description of a level"),
+        (cut_json, "description of a participant encoder"),
+        (edit(level={"depth": 3}), "description of a participant encoder"),
         (edit(format="mne-megfm participant 7"), "format"),
         (edit(level={"d_model": 64}), "only .* match"),
         (edit(kernel="0" * 16), "one of another"),

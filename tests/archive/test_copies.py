@@ -10,9 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from mne_megfm.archive import files as _files
-from mne_megfm.archive.sources import find_sources
+from mne_megfm.archive.sources import find_sources, list_recordings
 from mne_megfm.commands import main
-from mne_megfm.commands._rows import list_recordings
 
 from ._archives import prepare, read_log, simulate, write_bids
 from ._formats import write_ctf, write_kit

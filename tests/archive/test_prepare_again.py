@@ -185,7 +185,7 @@ def test_full_disk(bids, tmp_path, monkeypatch):
         patch.setattr(os, "fsync", full)
         output = prepare(bids, path, code=1)
     assert "No space left" in output
-    assert "run the same command again" in output
+    assert "do the same again" in output
     assert read_log(path).outcome.tolist() == ["written", "failed"]
     assert len(list((path / "recordings").iterdir())) == 1
     prepare(bids, path, "--strict")
@@ -198,10 +198,10 @@ def test_full_disk(bids, tmp_path, monkeypatch):
     [
         (["--state", "rest"], "STATE=TASK"),
         (["--state", "a=rest", "--state", "b=rest"], "each task once"),
-        (["--st-duration", "10"], "--maxwell"),
-        (["--lowpass", "-1"], "--lowpass to be above 0"),
-        (["--highpass", "50", "--lowpass", "40"], "less than --lowpass"),
-        (["--jobs", "0"], "--jobs"),
+        (["--st-duration", "10"], "Expected maxwell"),
+        (["--lowpass", "-1"], "lowpass to be above 0"),
+        (["--highpass", "50", "--lowpass", "40"], "less than lowpass"),
+        (["--jobs", "0"], "n_jobs"),
         (["--events", "song=*"], "song"),
     ],
 )

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from mne_megfm import MEGFMTransformer
+from mne_megfm.archive.settings import PLAIN, Reading
 from mne_megfm.commands import main
-from mne_megfm.commands._options import PLAIN, Reading
 from mne_megfm.commands._participants import describe
 from mne_megfm.store import WindowStore
 from mne_megfm.utils.tables import read_features

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from mne_megfm.archive.epochs import cut_epochs
+from mne_megfm.archive.sources import list_recordings
 from mne_megfm.commands import main
-from mne_megfm.commands._rows import list_recordings
 from mne_megfm.store import WindowStore
 
 from ._archives import prepare, read_log, simulate

@@ -16,6 +16,12 @@ from mne_megfm.models import (
 
 
 @pytest.fixture
+def region_pos():
+    """Return four regions along a line."""
+    return torch.arange(4.0)[:, None] * torch.tensor([1.0, 0.0, 0.0])
+
+
+@pytest.fixture
 def signal(rng):
     """Return windows of smooth signal in tesla."""
     noise = rng.standard_normal((6, 16, 109))
