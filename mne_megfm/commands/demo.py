@@ -225,15 +225,26 @@ def look_inside(transformer: Any, X: list, y: Any, names: Any) -> dict[str, Any]
 
 def write_report(path: Path, found: dict[str, Any]) -> None:
     """Write what the tour has found as one HTML file."""
-    from ..report import make_report
+    from ..report import MEGFMReport
 
+    note = found["note"]
     if "X" in found:
-        found["note"] += (
+        note += (
             " Participants are SIMULATED: they show what the software does, not how "
             "well migraine can be told."
         )
+    report = MEGFMReport("A tour of mne-megfm", note)
+    if "X" in found:
+        report.add_data(found["X"], found["y"], names=found["names"])
+    report.add_reconstruction(found["reconstructions"], found["scores"])
+    if "X" in found:
+        report.add_attention(found["attention"])
+        report.add_comparison(found["comparison"])
+        report.add_participants_map(found["features"])
+        report.add_explanations(found["attribution"], found["importance"])
+    report.add_model(found["estimator"])
     # whether files may be replaced was asked before the tour
-    make_report(path, title="A tour of mne-megfm", overwrite=True, **found)
+    report.save(path, overwrite=True)
     click.echo(f"\nReport: {path}")
 
 

@@ -107,7 +107,7 @@ def command(
     from ..archive.sources import list_recordings
     from ..estimators import MEGFMTransformer
     from ..pretraining import History
-    from ..report import make_report
+    from ..report import MEGFMReport
     from ._labels import find_label, read_labels
     from ._options import check_target
     from ._participants import (
@@ -119,7 +119,7 @@ def command(
 
     check_target(out, overwrite, (".html",))
     matplotlib.use("Agg")
-    given = {"history": None if history is None else History.from_csv(history)}
+    losses = None if history is None else History.from_csv(history)
     table = None if labels is None else read_labels(labels, label)
     sources = list_recordings(list(recordings), reading.states)
     check_events(sources, reading, jobs)
@@ -139,9 +139,7 @@ def command(
     X = [outcome.recordings for outcome in good.values()]
     descriptions = [outcome.description for outcome in good.values()]
     transformer.fit_described(descriptions)
-    if len(X) > 2:
-        given["features"] = transformer.transform_described(descriptions)
-    y = None
+    y, found = None, {}
     if table is not None:
         y = [float("nan") if one is None else one for one in table.of(names)]
         settings = {"folds": folds, "repeats": repeats, "permutations": permutations}
@@ -154,7 +152,7 @@ def command(
             click.echo(
                 "A quick comparison, for a first look: leave out --quick for results."
             )
-        given |= _compare(
+        found = _compare(
             X,
             y,
             names,
@@ -167,17 +165,17 @@ def command(
             only=_QUICK_PIPELINES if quick else None,
         )
     first = next(iter(good.values())).sources[0]
-    make_report(
-        out,
-        X,
-        y,
-        names=names,
-        estimator=transformer,
-        recording=excerpt(read_source(first, reading)),
-        title=title,
-        overwrite=overwrite,
-        **given,
-    )
+    report = MEGFMReport(title)
+    report.add_data(X, y, names=names)
+    report.add_recording(excerpt(read_source(first, reading)), transformer)
+    if "comparison" in found:
+        report.add_comparison(found["comparison"])
+    if len(X) > 2:
+        report.add_participants_map(transformer.transform_described(descriptions))
+    if "importance" in found:
+        report.add_explanations(importance=found["importance"])
+    report.add_model(transformer, history=losses)
+    report.save(out, overwrite)
     click.echo(f"Wrote {out}. Not for diagnosis.")
 
 

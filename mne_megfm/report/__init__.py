@@ -5,6 +5,6 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "_report": ["make_report"],
+        "_report": ["MEGFMReport", "make_report"],
     },
 )

@@ -1,13 +1,11 @@
-"""One HTML report.
-
-A section is a generator of (title, content) pairs: HTML texts, or figures.
-"""
+"""One HTML report of data, model and results."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import webbrowser
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from mne.utils import verbose
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .. import viz
 from .._sys_info import sys_info
@@ -69,42 +67,507 @@ _HEADINGS = {
     "p_permuted": "p (permutation)",
 }
 
+#: What is said where a section is missing, in the order of the report.
+WITHOUT = {
+    "data": "no participants were given (add_data).",
+    "reconstruction": "no recording was given to hide parts of (add_recording).",
+    "attention": "no average around an event was given (add_recording, or "
+    "add_attention); windows of a continuous recording have no event to attend to.",
+    "comparison": "no cross-validated comparison of pipelines was given "
+    "(add_comparison).",
+    "map of participants": "no features were given (add_participants_map).",
+    "explanations": "neither maps (attribution) nor shares of states (importance) were "
+    "given (add_explanations).",
+    "calibration": "there is no comparison of two classes with probabilities.",
+    "model": "nothing is told of a model (add_model).",
+}
+_ABOUT, _VERSIONS = "About", "Versions"
+_DPI = 110
 
-def _about_section(
-    note: str | None, there: list[str], missing: Mapping[str, str]
-) -> Items:
-    """Say what this is, and what it has and lacks."""
-    texts = [] if note is None else [note]
-    texts.append(f"In this report: {', '.join(there)}." if there else "It is empty.")
-    texts += [f"Without {name}: {reason}" for name, reason in missing.items()]
-    yield "What this is", notice(NOT_A_DEVICE) + paragraphs(*texts)
 
+class MEGFMReport(mne.Report):
+    """One HTML report of data, model and results.
 
-def _data_section(
-    described: pd.DataFrame | None, excluded: pd.DataFrame | None
-) -> Items:
-    """List participants, states, arrays and exclusions."""
-    if described is not None:
-        yield (
-            "Overview",
-            paragraphs(
-                f"{len(described)} participants, {described['minutes'].sum():.1f} "
-                "minutes. Rows are epochs, or windows of a continuous recording; "
-                "medians are over participants who have the state."
-            )
-            + table(summarise(described), digits=1),
+    It is an :class:`mne.Report`, to which results of this package can be added as
+    well. It says by itself what it is, which parts it has and which it lacks, and which
+    versions it was made with. It is one file that opens without a network.
+
+    Parameters
+    ----------
+    title : str
+        Title of the report.
+    note : str | None
+        What readers must know first, such as that data are simulated.
+
+    See Also
+    --------
+    mne_megfm.make_report : The usual report in one call.
+
+    Examples
+    --------
+    >>> from mne_megfm import simulate_cohort
+    >>> from mne_megfm.report import MEGFMReport
+    >>> cohort = simulate_cohort(
+    ...     4, states=("auditory",), arrays=("opm64",), n_epochs=3, random_state=0
+    ... )
+    >>> report = MEGFMReport("My study", note="Simulated data.")
+    >>> X = [participant.recordings for participant in cohort.participants]
+    >>> report.add_data(X, cohort.labels, names=cohort.names)
+    >>> report.add_model(weights="megfm-tiny")
+    >>> report.save("report.html")  # doctest: +SKIP
+    """
+
+    def __init__(self, title: str = "mne-megfm", note: str | None = None) -> None:
+        # figures stay at the size that they are given in _add
+        super().__init__(
+            title=title, img_max_width=None, img_max_res=None, verbose="error"
         )
-        shown = described.head(_MANY_PARTICIPANTS)
-        text = paragraphs("Rows of each state, by participant.")
-        if len(shown) < len(described):
-            text = paragraphs(f"The first {len(shown)} of {len(described)}.")
-        yield "Participants", text + table(shown, digits=1)
-    if excluded is not None:
-        if len(excluded):
-            text = paragraphs("Left out of the comparison, with reasons.")
-            yield "Exclusions", text + table(excluded)
-        else:
-            yield "Exclusions", paragraphs("Nothing was left out of the comparison.")
+        self.note = note
+        self._described: pd.DataFrame | None = None
+        self._present: set[str] = set()
+        self.add_custom_css(STYLE)
+        self.add_html(_versions(), "Versions", section=_VERSIONS)
+        self._arrange()
+
+    # -- what can be added --
+    def add_data(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        """Add an overview of participants, states, arrays and bad channels.
+
+        Parameters
+        ----------
+        X : list of dict | list of Epochs | Epochs | Raw
+            The participants.
+        y : array-like, shape (n_participants,) | None
+            Their labels.
+        names : list of str | None
+            Their names. None for numbers. Think of whom you hand the report to.
+
+        Raises
+        ------
+        ValueError
+            If lengths differ.
+        """
+        self._described = describe_data(X, y, names)
+        self._add("data", _data_section(self._described))
+
+    def add_recording(
+        self, recording: Any, transformer: MEGFMTransformer, *, n_turns: int = 8
+    ) -> None:
+        """Add what a model makes of one recording: its reconstruction, and attention.
+
+        Both are computed here. Attention is shown for averages around an event: epochs
+        are averaged, since trials differ in what else goes on, and windows of a Raw
+        have no event that attention could follow.
+
+        Parameters
+        ----------
+        recording : Epochs | Raw | Evoked
+            The recording.
+        transformer : MEGFMTransformer
+            The model, fitted.
+        n_turns : int
+            Rotations of the surrogates that attention is tested against, see
+            :func:`~mne_megfm.interpret.attention_test`.
+        """
+        scores = score_reconstruction(transformer, recording, n_draws=3)
+        results = {
+            name: masked_reconstruction(transformer, recording, masking)
+            for name, masking in MASKS.items()
+        }
+        self.add_reconstruction(results, scores)
+        if isinstance(recording, mne.BaseEpochs | mne.Evoked):
+            is_epochs = isinstance(recording, mne.BaseEpochs)
+            shown = recording.average() if is_epochs else recording
+            self.add_attention(attention_test(transformer, shown, n_turns=n_turns))
+
+    def add_reconstruction(
+        self,
+        reconstructions: Reconstruction | Mapping[str, Reconstruction] | None = None,
+        scores: pd.DataFrame | None = None,
+    ) -> None:
+        """Add what the model predicts of hidden signal.
+
+        Parameters
+        ----------
+        reconstructions : Reconstruction | dict of str to Reconstruction | None
+            From what was hidden to what
+            :func:`~mne_megfm.interpret.masked_reconstruction` gave.
+        scores : DataFrame | None
+            From :func:`~mne_megfm.interpret.score_reconstruction`.
+        """
+        results = _named(reconstructions or {}, "a part")
+        self._add("reconstruction", _reconstruction_section(scores, results))
+
+    def add_attention(self, attention: Any) -> None:
+        """Add where the encoder looks.
+
+        Parameters
+        ----------
+        attention : AttentionTest | Evoked | dict of str to these
+            From :func:`~mne_megfm.interpret.attention_test`, or
+            :func:`~mne_megfm.interpret.attention`.
+        """
+        self._add("attention", _attention_section(_named(attention, "Average")))
+
+    def add_comparison(self, result: Comparison) -> None:
+        """Add a comparison of pipelines, who was left out, and calibration.
+
+        Parameters
+        ----------
+        result : Comparison
+            From :func:`~mne_megfm.evaluation.compare`.
+        """
+        self._add("data", _exclusions_section(result.excluded))
+        self._add("comparison", _comparison_section(result))
+        if _has_probabilities(result):
+            self._add("calibration", _calibration_section(result))
+
+    def add_learning_curve(self, curve: LearningCurve) -> None:
+        """Add how scores grow with the number of participants in training.
+
+        Parameters
+        ----------
+        curve : LearningCurve
+            From :func:`~mne_megfm.evaluation.learning_curve`.
+        """
+        self._add("comparison", _curve_section(curve))
+
+    def add_participants_map(
+        self, features: ArrayLike, by: Mapping[str, Sequence] | None = None
+    ) -> None:
+        """Add a map of participants by their features.
+
+        Parameters
+        ----------
+        features : array-like, shape (n_participants, n_features)
+            Features of participants.
+        by : dict of str to array-like, shape (n_participants,) | None
+            What participants are coloured by, a map each. None takes the labels, arrays
+            and states of `add_data`.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to colour by.
+        """
+        if by is None:
+            by = {} if self._described is None else _colours(self._described)
+            by = {
+                name: values
+                for name, values in by.items()
+                if name == "group" or len(set(values)) > 1
+            }
+        if not by and self._described is None:
+            raise ValueError(
+                "Expected what to colour participants by, got neither by nor data; "
+                "call add_data first, or pass by."
+            )
+        self._add("map of participants", _participants_map_section(features, by))
+
+    def add_explanations(
+        self,
+        attribution: Attribution | Mapping[str, Attribution] | None = None,
+        importance: Importance | None = None,
+    ) -> None:
+        """Add what decisions go with, and which states matter.
+
+        Parameters
+        ----------
+        attribution : Attribution | dict of str to Attribution | None
+            From :func:`~mne_megfm.interpret.attribute`.
+        importance : Importance | None
+            From :func:`~mne_megfm.interpret.state_importance`.
+        """
+        maps = {} if attribution is None else _named(attribution, "Attribution")
+        self._add("explanations", _explanations_section(maps, importance))
+
+    def add_model(
+        self,
+        estimator: Any = None,
+        *,
+        weights: str | os.PathLike | None = None,
+        history: History | None = None,
+    ) -> None:
+        """Add the estimator, its training, and the model card of its weights.
+
+        Parameters
+        ----------
+        estimator : estimator | None
+            A fitted :class:`~mne_megfm.MEGFMTransformer`, or a fitted pipeline that
+            begins with one. It is shown as a diagram.
+        weights : str | path-like | None
+            Weights whose model card is shown; None takes those of ``estimator``.
+        history : History | None
+            Losses of training; None takes those of ``estimator``, if it has any.
+        """
+        transformer = _find_transformer(estimator)
+        if history is None:
+            history = getattr(transformer, "history_", None)
+        if weights is None:
+            weights = getattr(transformer, "weights", None)
+        self._add("model", _model_section(estimator, weights, history))
+
+    def save(
+        self,
+        fname: str | os.PathLike,
+        overwrite: bool = False,
+        *,
+        open_browser: bool = False,
+    ) -> str:
+        """Write the report to one file.
+
+        It is written aside and then put in its place, so that an interrupted run leaves
+        the old report or none, never half of one.
+
+        Parameters
+        ----------
+        fname : path-like
+            Where to write it, ending with ``.html``.
+        overwrite : bool
+            Whether a file may be replaced.
+        open_browser : bool
+            Whether to show it in the browser.
+
+        Returns
+        -------
+        fname : str
+            The file.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and ``overwrite`` is False.
+        FileNotFoundError
+            If the folder to write to does not exist.
+        ValueError
+            If the name does not end with ``.html``.
+        """
+        path = _check_path(Path(fname), overwrite)
+        self._arrange()
+        aside = path.with_name(f".writing-{path.name}")
+        try:
+            super().save(aside, open_browser=False, overwrite=True, verbose="error")
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+        self.fname = str(path)
+        if open_browser:
+            webbrowser.open_new_tab(path.resolve().as_uri())
+        return self.fname
+
+    # -- how it is put together --
+    def _add(self, name: str, items: Items) -> None:
+        """Add texts and figures to a section, and say that it is there."""
+        section = name.capitalize()
+        for title, content in items:
+            if isinstance(content, str):
+                self.add_html(content, title, section=section)
+            else:
+                self._add_whole_figure(content, title, section)
+            self._present.add(name)
+        self._arrange()
+
+    def _add_whole_figure(self, figure: Figure, title: str, section: str) -> None:
+        import matplotlib.pyplot as plt
+
+        # Clear of whole numbers of pixels: where rounding decides, MNE and matplotlib
+        # come to different widths, and the picture is sheared
+        figure.set_dpi(_DPI)
+        pixels = np.round(figure.get_size_inches() * _DPI) + 0.01
+        figure.set_size_inches(pixels / _DPI)
+        with mne.utils.use_log_level("error"):
+            self.add_figure(figure, title, section=section)
+        plt.close(figure)
+
+    def _arrange(self) -> None:
+        """Say what there is, and put sections in their order; own ones come last."""
+        about = _about(self.note, self._present)
+        self.add_html(about, "What this is", section=_ABOUT, replace=True)
+        known = [_ABOUT, *(name.capitalize() for name in WITHOUT)]
+        rank = {name: number for number, name in enumerate(known)}
+        rank[_VERSIONS] = len(rank) + 1
+        places = [rank.get(content.section, len(known)) for content in self._content]
+        self.reorder(np.argsort(places, kind="stable"))
+
+
+@verbose
+def make_report(
+    fname: str | os.PathLike | None = None,
+    X: Any = None,
+    y: ArrayLike | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    estimator: Any = None,
+    recording: Any = None,
+    comparison: Comparison | None = None,
+    features: ArrayLike | None = None,
+    weights: str | os.PathLike | None = None,
+    title: str = "mne-megfm",
+    note: str | None = None,
+    overwrite: bool = False,
+    verbose: bool | str | int | None = None,
+) -> MEGFMReport:
+    """Write one HTML report of data, model and results.
+
+    Whatever is given gets a section; of what is not, the report says so. More can be
+    added to what it returns.
+
+    Parameters
+    ----------
+    fname : path-like | None
+        Where to write it, ending with ``.html``. None writes nothing.
+    X : list of dict | list of Epochs | Epochs | Raw | None
+        The participants, see `MEGFMReport.add_data`.
+    y : array-like, shape (n_participants,) | None
+        Their labels.
+    names : list of str | None
+        Their names. None for numbers. Think of whom you hand the report to.
+    estimator : estimator | None
+        A fitted :class:`~mne_megfm.MEGFMTransformer`, or a fitted pipeline that begins
+        with one, see `MEGFMReport.add_model`.
+    recording : Epochs | Raw | Evoked | None
+        A recording whose reconstruction, and the attention to which, are computed by
+        the transformer of ``estimator``, or else by ``weights``; see
+        `MEGFMReport.add_recording`.
+    comparison : Comparison | None
+        From :func:`~mne_megfm.evaluation.compare`.
+    features : array-like, shape (n_participants, n_features) | None
+        Features of ``X``, for a map of participants.
+    weights : str | path-like | None
+        Weights whose model card is shown; None takes those of ``estimator``, or else
+        the bundled ones.
+    title : str
+        Title of the report.
+    note : str | None
+        What readers must know first, such as that data are simulated.
+    overwrite : bool
+        Whether a file may be replaced.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
+
+    Returns
+    -------
+    report : MEGFMReport
+        The report, to add to.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and ``overwrite`` is False.
+    FileNotFoundError
+        If the folder to write to does not exist.
+    ValueError
+        If the name does not end with ``.html``, or lengths differ.
+
+    Examples
+    --------
+    >>> from mne_megfm import make_report, simulate_cohort
+    >>> cohort = simulate_cohort(
+    ...     4, states=("auditory",), arrays=("opm64",), n_epochs=3, random_state=0
+    ... )
+    >>> X = [participant.recordings for participant in cohort.participants]
+    >>> report = make_report(
+    ...     X=X, y=cohort.labels, names=cohort.names, note="Simulated data."
+    ... )
+    >>> "not a diagnostic device" in report.html[0].lower()
+    True
+    """
+    if fname is not None:
+        _check_path(Path(fname), overwrite)  # before time is spent
+    transformer = _find_transformer(estimator)
+    if weights is None:
+        weights = "megfm-tiny" if transformer is None else transformer.weights
+    report = MEGFMReport(title, note)
+    if X is not None:
+        report.add_data(X, y, names=names)
+    if recording is not None:
+        if transformer is None:
+            transformer = MEGFMTransformer(weights).fit(recording)
+        report.add_recording(recording, transformer)
+    if comparison is not None:
+        report.add_comparison(comparison)
+    if features is not None:
+        by = {"group": named_labels(y)} if X is None and y is not None else None
+        report.add_participants_map(features, by)
+    report.add_model(estimator, weights=weights)
+    if fname is not None:
+        report.save(fname, overwrite)
+    return report
+
+
+def _check_path(path: Path, overwrite: bool) -> Path:
+    """See that the report can be written, before time is spent on it."""
+    if path.suffix != ".html":
+        raise ValueError(f"Expected a name that ends with .html, got {path.name!r}.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"Expected a new file, got {path}, which exists; choose another name, or "
+            "pass overwrite=True."
+        )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"Expected a folder {path.parent} to write to, got none; make it first."
+        )
+    return path
+
+
+def _find_transformer(estimator: Any) -> MEGFMTransformer | None:
+    """Find the transformer that an estimator is, or begins with."""
+    if isinstance(estimator, MEGFMTransformer):
+        return estimator
+    steps = getattr(estimator, "steps", [])
+    first = steps[0][1] if steps else None
+    return first if isinstance(first, MEGFMTransformer) else None
+
+
+def _named(maps: Any, name: str) -> Mapping[str, Any]:
+    return maps if isinstance(maps, Mapping) else {name: maps}
+
+
+def _about(note: str | None, present: Collection[str]) -> str:
+    """Say what this is, and what it has and lacks."""
+    there = [name for name in WITHOUT if name in present]
+    texts = [] if note is None else [note]
+    texts.append(f"In this report: {', '.join([*there, 'versions'])}.")
+    texts += [
+        f"Without {name}: {reason}"
+        for name, reason in WITHOUT.items()
+        if name not in present
+    ]
+    return notice(NOT_A_DEVICE) + paragraphs(*texts)
+
+
+def _data_section(described: pd.DataFrame) -> Items:
+    """List participants, states and arrays."""
+    yield (
+        "Overview",
+        paragraphs(
+            f"{len(described)} participants, {described['minutes'].sum():.1f} minutes. "
+            "Rows are epochs, or windows of a continuous recording; medians are over "
+            "participants who have the state."
+        )
+        + table(summarise(described), digits=1),
+    )
+    shown = described.head(_MANY_PARTICIPANTS)
+    text = paragraphs("Rows of each state, by participant.")
+    if len(shown) < len(described):
+        text = paragraphs(f"The first {len(shown)} of {len(described)}.")
+    yield "Participants", text + table(shown, digits=1)
+
+
+def _exclusions_section(excluded: pd.DataFrame) -> Items:
+    """List who was left out of a comparison."""
+    if len(excluded):
+        text = paragraphs("Left out of the comparison, with reasons.")
+        yield "Exclusions", text + table(excluded)
+    else:
+        yield "Exclusions", paragraphs("Nothing was left out of the comparison.")
 
 
 def _reconstruction_section(
@@ -145,31 +608,31 @@ def _attention_section(maps: Mapping[str, AttentionTest | mne.Evoked]) -> Items:
     yield "Attention on the head", viz.plot_attention(maps, show=False)
 
 
-def _comparison_section(
-    result: Comparison | None, curve: LearningCurve | None
-) -> Items:
+def _comparison_section(result: Comparison) -> Items:
     """Show pipelines beside each other, with statistics."""
-    if result is not None:
-        yield (
-            "Results",
-            paragraphs(result._header() + ".")
-            + table(result.summary().rename(columns=_HEADINGS))
-            + paragraphs(*result._notes(with_weights=False)),
-        )
-        seen = result._seen_table()
-        if len(seen):
-            yield "What weights had seen", table(seen)
-        if len(result.metrics) > 1:
-            text = paragraphs("Means over folds, with 95 % intervals.")
-            yield "All metrics", text + table(_all_metrics(result))
-        yield "Folds and differences", viz.plot_comparison(result, show=False)
-        if _has_two_classes(result):
-            yield "ROC curves", viz.plot_roc(result, show=False)
-    if curve is not None:
-        yield "Learning curves", viz.plot_learning_curve(curve, show=False)
-        found = curve.summary().reset_index().rename(columns=_HEADINGS)
-        text = paragraphs(curve._header() + ".", *curve._notes())
-        yield "Learning curves as a table", text + table(found)
+    yield (
+        "Results",
+        paragraphs(result._header() + ".")
+        + table(result.summary().rename(columns=_HEADINGS))
+        + paragraphs(*result._notes(with_weights=False)),
+    )
+    seen = result._seen_table()
+    if len(seen):
+        yield "What weights had seen", table(seen)
+    if len(result.metrics) > 1:
+        text = paragraphs("Means over folds, with 95 % intervals.")
+        yield "All metrics", text + table(_all_metrics(result))
+    yield "Folds and differences", viz.plot_comparison(result, show=False)
+    if _has_two_classes(result):
+        yield "ROC curves", viz.plot_roc(result, show=False)
+
+
+def _curve_section(curve: LearningCurve) -> Items:
+    """Show how scores grow with participants."""
+    yield "Learning curves", viz.plot_learning_curve(curve, show=False)
+    found = curve.summary().reset_index().rename(columns=_HEADINGS)
+    text = paragraphs(curve._header() + ".", *curve._notes())
+    yield "Learning curves as a table", text + table(found)
 
 
 def _all_metrics(result: Comparison) -> pd.DataFrame:
@@ -184,29 +647,31 @@ def _all_metrics(result: Comparison) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index(result.pipelines, name="pipeline"))
 
 
-def _participants_map_section(
-    features: Any, described: pd.DataFrame | None, y: Any
-) -> Items:
-    """Show participants by their features, coloured by what may matter."""
+def _colours(described: pd.DataFrame) -> dict[str, NDArray]:
+    """Find what may matter of participants: label, array, and states that there are."""
     by = {}
-    if y is not None:
-        by["group"] = np.asarray(named_labels(y))
-    if described is not None:
-        by["array"] = described["array"].to_numpy()
-        states = states_of(described)
-        present = described[states].gt(0)
-        by["states"] = present.apply(
-            lambda row: " + ".join(states[row.to_numpy()]), axis=1
-        ).to_numpy()
-        by = {name: v for name, v in by.items() if len(set(v)) > 1 or name == "group"}
+    if "label" in described:
+        by["group"] = described["label"].to_numpy()
+    by["array"] = described["array"].to_numpy()
+    states = states_of(described)
+    present = described[states].gt(0)
+    by["states"] = present.apply(
+        lambda row: " + ".join(states[row.to_numpy()]), axis=1
+    ).to_numpy()
+    return by
+
+
+def _participants_map_section(features: ArrayLike, by: Mapping[str, Any]) -> Items:
+    """Show participants by their features, coloured by what may matter."""
     if by:
         text = (
             "The two leading principal axes of the features, found without labels. A "
-            "map that parts arrays rather than groups warns of features that tell "
+            "map that separates arrays rather than groups warns of features that tell "
             "where a participant was recorded."
         )
         yield "How to read it", paragraphs(text)
     for name, labels in by.items():
+        labels = np.asarray(labels)
         figure = viz.plot_embedding(features, {name: labels}, show=False)
         yield f"Participants by {name}", figure
 
@@ -267,264 +732,20 @@ def _model_section(
             yield "Model card", paragraphs(text)
 
 
-def _versions_section() -> Items:
+def _versions() -> str:
     """List what it was made with."""
     text = io.StringIO()
     sys_info(text)
-    yield "Versions", preformatted(text.getvalue())
+    return preformatted(text.getvalue())
 
 
-def _has_probabilities(result: Comparison | None) -> bool:
+def _has_probabilities(result: Comparison) -> bool:
     """Tell whether a comparison is of two classes, with probabilities."""
     return (
-        result is not None
-        and _has_two_classes(result)
+        _has_two_classes(result)
         and result.predictions.get("proba", pd.Series(dtype=float)).notna().any()
     )
 
 
 def _has_two_classes(result: Comparison) -> bool:
     return "score" in result.predictions and result.predictions["score"].notna().any()
-
-
-_DPI = 110
-
-
-@verbose
-def make_report(
-    fname: str | os.PathLike | None = None,
-    X: Any = None,
-    y: ArrayLike | None = None,
-    *,
-    names: Sequence[str] | None = None,
-    estimator: Any = None,
-    recording: Any = None,
-    scores: pd.DataFrame | None = None,
-    reconstructions: Mapping[str, Reconstruction] | None = None,
-    attention: AttentionTest | Mapping[str, AttentionTest] | None = None,
-    comparison: Comparison | None = None,
-    curve: LearningCurve | None = None,
-    features: ArrayLike | None = None,
-    attribution: Attribution | Mapping[str, Attribution] | None = None,
-    importance: Importance | None = None,
-    history: History | None = None,
-    weights: str | os.PathLike | None = None,
-    title: str = "mne-megfm",
-    note: str | None = None,
-    overwrite: bool = False,
-    verbose: bool | str | int | None = None,
-) -> mne.Report:
-    """Write one HTML report of data, model and results.
-
-    Whatever is given gets a section; of what is not, the report says so. It is one file
-    that opens without a network.
-
-    Parameters
-    ----------
-    fname : path-like | None
-        Where to write it, ending with ``.html``. None writes nothing.
-    X : list of dict | list of Epochs | Epochs | Raw | None
-        The participants, for the overview of the data.
-    y : array-like, shape (n_participants,) | None
-        Their labels.
-    names : list of str | None
-        Their names. None for numbers. Think of whom you hand the report to.
-    estimator : estimator | None
-        A fitted :class:`~mne_megfm.MEGFMTransformer`, or a fitted pipeline that begins
-        with one. It is shown as a diagram.
-    recording : Epochs | Raw | Evoked | None
-        A recording whose reconstruction, and the attention to which, are shown. They
-        are computed by the transformer of ``estimator``, or else by ``weights``, unless
-        they are given.
-    scores : DataFrame | None
-        From :func:`~mne_megfm.interpret.score_reconstruction`.
-    reconstructions : dict of str to Reconstruction | None
-        From what was hidden to what
-        :func:`~mne_megfm.interpret.masked_reconstruction` gave.
-    attention : AttentionTest | dict of str to AttentionTest | None
-        From :func:`~mne_megfm.interpret.attention_test`.
-    comparison : Comparison | None
-        From :func:`~mne_megfm.evaluation.compare`.
-    curve : LearningCurve | None
-        From :func:`~mne_megfm.evaluation.learning_curve`.
-    features : array-like, shape (n_participants, n_features) | None
-        Features of ``X``, for a map of participants.
-    attribution : Attribution | dict of str to Attribution | None
-        From :func:`~mne_megfm.interpret.attribute`.
-    importance : Importance | None
-        From :func:`~mne_megfm.interpret.state_importance`.
-    history : History | None
-        Losses of training; None takes those of ``estimator``, if it has any.
-    weights : str | path-like | None
-        Weights whose model card is shown; None takes those of ``estimator``, or else
-        the bundled ones.
-    title : str
-        Title of the report.
-    note : str | None
-        What readers must know first, such as that data are simulated.
-    overwrite : bool
-        Whether a file may be replaced.
-    verbose : bool | str | int | None
-        Verbosity, see :func:`mne.verbose`.
-
-    Returns
-    -------
-    report : mne.Report
-        The report, to add to.
-
-    Raises
-    ------
-    FileExistsError
-        If the file exists and ``overwrite`` is False.
-    FileNotFoundError
-        If the folder to write to does not exist.
-    ValueError
-        If the name does not end with ``.html``, or lengths differ.
-
-    Notes
-    -----
-    The file is written aside and then put in its place, so that an interrupted run
-    leaves the old report or none, never half of one.
-
-    Examples
-    --------
-    >>> from mne_megfm import make_report, simulate_cohort
-    >>> cohort = simulate_cohort(
-    ...     4, states=("auditory",), arrays=("opm64",), n_epochs=3, random_state=0
-    ... )
-    >>> X = [participant.recordings for participant in cohort.participants]
-    >>> report = make_report(
-    ...     X=X, y=cohort.labels, names=cohort.names, note="Simulated data."
-    ... )
-    >>> "not a diagnostic device" in report.html[0].lower()
-    True
-    """
-    path = None if fname is None else _check_path(Path(fname), overwrite)
-    described = None if X is None else describe_data(X, y, names)
-    transformer = _find_transformer(estimator)
-    if recording is not None:
-        if transformer is None:
-            transformer = MEGFMTransformer(weights or "megfm-tiny").fit(recording)
-        if scores is None:
-            scores = score_reconstruction(transformer, recording, n_draws=3)
-        if reconstructions is None:
-            reconstructions = {
-                name: masked_reconstruction(transformer, recording, masking)
-                for name, masking in MASKS.items()
-            }
-        if attention is None and isinstance(recording, mne.BaseEpochs | mne.Evoked):
-            # trials differ in what else goes on: of epochs, the average is shown.
-            # windows of a Raw have no event that attention could follow
-            is_epochs = isinstance(recording, mne.BaseEpochs)
-            shown = recording.average() if is_epochs else recording
-            attention = attention_test(transformer, shown, n_turns=8)
-    if history is None:
-        history = getattr(transformer, "history_", None)
-    if weights is None:
-        weights = "megfm-tiny" if transformer is None else transformer.weights
-    excluded = None if comparison is None else comparison.excluded
-
-    parts: dict[str, Iterable | None] = dict.fromkeys(WITHOUT)
-    if described is not None or excluded is not None:
-        parts["data"] = _data_section(described, excluded)
-    if scores is not None or reconstructions:
-        parts["reconstruction"] = _reconstruction_section(scores, reconstructions or {})
-    if attention is not None:
-        parts["attention"] = _attention_section(_named(attention, "Average"))
-    if comparison is not None or curve is not None:
-        parts["comparison"] = _comparison_section(comparison, curve)
-    if features is not None:
-        parts["map of participants"] = _participants_map_section(features, described, y)
-    if attribution is not None or importance is not None:
-        maps = {} if attribution is None else _named(attribution, "Attribution")
-        parts["explanations"] = _explanations_section(maps, importance)
-    if _has_probabilities(comparison):
-        parts["calibration"] = _calibration_section(comparison)
-    parts["model"] = _model_section(estimator, weights, history)
-    parts["versions"] = _versions_section()
-
-    # figures stay at the size that they are given in _add
-    report = mne.Report(
-        title=title, img_max_width=None, img_max_res=None, verbose="error"
-    )
-    report.add_custom_css(STYLE)
-    there = [name for name, items in parts.items() if items is not None]
-    missing = {name: WITHOUT[name] for name in parts if parts[name] is None}
-    parts = {"about": _about_section(note, there, missing)} | parts
-    for name, items in parts.items():
-        for heading, content in items or ():
-            _add(report, name.capitalize(), heading, content)
-    if path is not None:
-        _write(report, path)
-    return report
-
-
-#: What is said where a section is missing, in the order of the report.
-WITHOUT = {
-    "data": "no participants were given (X).",
-    "reconstruction": "no recording was given to hide parts of (recording).",
-    "attention": "no average around an event was given (recording, or attention); "
-    "windows of a continuous recording have no event to attend to.",
-    "comparison": "no cross-validated comparison of pipelines was given (comparison).",
-    "map of participants": "no features were given (features).",
-    "explanations": "neither maps (attribution) nor shares of states (importance) were "
-    "given.",
-    "calibration": "there is no comparison of two classes with probabilities.",
-    "model": "",
-    "versions": "",
-}
-
-
-def _check_path(path: Path, overwrite: bool) -> Path:
-    """See that the report can be written, before time is spent on it."""
-    if path.suffix != ".html":
-        raise ValueError(f"Expected a name that ends with .html, got {path.name!r}.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"Expected a new file, got {path}, which exists; choose another name, or "
-            "pass overwrite=True."
-        )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"Expected a folder {path.parent} to write to, got none; make it first."
-        )
-    return path
-
-
-def _find_transformer(estimator: Any) -> MEGFMTransformer | None:
-    """Find the transformer that an estimator is, or begins with."""
-    if isinstance(estimator, MEGFMTransformer):
-        return estimator
-    steps = getattr(estimator, "steps", [])
-    first = steps[0][1] if steps else None
-    return first if isinstance(first, MEGFMTransformer) else None
-
-
-def _named(maps: Any, name: str) -> Mapping[str, Any]:
-    return maps if isinstance(maps, Mapping) else {name: maps}
-
-
-def _add(report: mne.Report, section: str, title: str, content: str | Figure) -> None:
-    if isinstance(content, str):
-        report.add_html(content, title, section=section)
-        return
-    import matplotlib.pyplot as plt
-
-    # Clear of whole numbers of pixels: where rounding decides, MNE and matplotlib come
-    # to different widths, and the picture is sheared
-    content.set_dpi(_DPI)
-    pixels = np.round(content.get_size_inches() * _DPI) + 0.01
-    content.set_size_inches(pixels / _DPI)
-    with mne.utils.use_log_level("error"):
-        report.add_figure(content, title, section=section)
-    plt.close(content)
-
-
-def _write(report: mne.Report, path: Path) -> None:
-    aside = path.with_name(f".writing-{path.name}")
-    try:
-        report.save(aside, open_browser=False, overwrite=True, verbose="error")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    report.fname = str(path)

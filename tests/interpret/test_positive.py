@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
 from mne_megfm.interpret import attribute, decision_map, occlude, state_importance
-from mne_megfm.report import make_report
+from mne_megfm.report import MEGFMReport
 from mne_megfm.viz import plot_attribution, plot_importance
 
 FEW = {"n_permutations": 1, "alpha": 0.5, "cv": 2, "verbose": False}
@@ -133,7 +133,9 @@ def test_report_names_the_class(planted, tmp_path):
     epochs, y, _ = planted
     found = attribute(model("loud"), epochs, y, **FEW)
     path = tmp_path / "report.html"
-    make_report(path, attribution=found)
+    report = MEGFMReport()
+    report.add_explanations(found)
+    report.save(path)
     assert "Positive values are for loud." in path.read_text(encoding="utf-8")
 
 

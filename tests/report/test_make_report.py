@@ -9,8 +9,14 @@ import pandas as pd
 import pytest
 
 from mne_megfm import MEGFMTransformer, make_report, simulate_cohort
-from mne_megfm.interpret import MASKS, masked_reconstruction, score_reconstruction
+from mne_megfm.interpret import (
+    MASKS,
+    attention_test,
+    masked_reconstruction,
+    score_reconstruction,
+)
 from mne_megfm.pretraining import History
+from mne_megfm.report import MEGFMReport
 from mne_megfm.report._html import card, describe_data, summarise, table
 
 NOT_A_DEVICE = "Not a diagnostic device"
@@ -68,20 +74,20 @@ def full(cohort, comparison, tmp_path_factory):
     transformer = MEGFMTransformer().fit(recording)
     name, masking = next(iter(MASKS.items()))
     hidden = masked_reconstruction(transformer, recording, masking)
-    report = make_report(
-        path,
-        X,
-        cohort.labels,
-        names=["<b>sub-1</b>", *cohort.names[1:]],
-        estimator=transformer,
-        recording=recording,
-        reconstructions={name: hidden},
-        comparison=comparison,
-        features=np.random.default_rng(0).standard_normal((4, 5)),
-        history=History([1, 2], [1.0, 0.9], [0.8, 0.7], [1e-3, 1e-4]),
-        title="A <title>",
-        note="Simulated <note>.",
-    )
+    report = MEGFMReport("A <title>", "Simulated <note>.")
+    # the order of calls is not that of the report
+    history = History([1, 2], [1.0, 0.9], [0.8, 0.7], [1e-3, 1e-4])
+    report.add_model(transformer, history=history)
+    report.add_data(X, cohort.labels, names=["<b>sub-1</b>", *cohort.names[1:]])
+    report.add_comparison(comparison)
+    scores = score_reconstruction(transformer, recording, n_draws=3)
+    report.add_reconstruction({name: hidden}, scores)
+    tested = attention_test(transformer, recording.average(), n_turns=8)
+    report.add_attention(tested)
+    features = np.random.default_rng(0).standard_normal((4, 5))
+    report.add_participants_map(features)
+    report.add_html("<p>mine</p>", "Mine", section="Own")
+    report.save(path)
     return report, path
 
 
@@ -106,6 +112,7 @@ def test_sections_in_order(full):
         "Map of participants",
         "Calibration",
         "Model",
+        "Own",
         "Versions",
     ]
     assert titles["Data"] == ["Overview", "Participants", "Exclusions"]
@@ -151,11 +158,18 @@ def test_names_are_escaped(full):
         assert tag not in text.replace("\\u003c", "<")
 
 
-def test_scores_are_those_of_the_recording(full, cohort):
-    """What is computed on the way is what the functions give."""
-    report, _ = full
+def test_recording(cohort, monkeypatch):
+    """What is computed of a recording is what the functions give, in one call too."""
     epochs = cohort[0].recordings["auditory"]
-    scores = score_reconstruction(MEGFMTransformer().fit(epochs), epochs, n_draws=3)
+    transformer = MEGFMTransformer().fit(epochs)
+    few = dict(list(MASKS.items())[:1])
+    monkeypatch.setattr("mne_megfm.report._report.MASKS", few)
+    report = make_report(recording=epochs, estimator=transformer, features=None)
+    assert isinstance(report, MEGFMReport)
+    titles = _titles(report)
+    assert titles["Reconstruction"] == ["Scores", f"Hidden: {next(iter(few))}"]
+    assert titles["Attention"] == ["How to read it", "Attention on the head"]
+    scores = score_reconstruction(transformer, epochs, n_draws=3)
     (html,) = [e.html for e in report._content if e.name == "Scores"]
     cells = re.findall(r"<td>(-?[\d.]+)</td>", html)
     np.testing.assert_allclose(
@@ -188,22 +202,40 @@ def test_nothing_given():
     assert NOT_A_DEVICE in about
 
 
-def test_given_results_are_not_computed_anew(cohort):
-    """A recording is not looked at where its results are there."""
+def test_what_is_added_is_no_longer_missing(cohort):
+    """The first section follows what is added, and is there once."""
+    report = MEGFMReport()
+    assert "Without data: " in report.html[0]
+    report.add_data([person.recordings for person in cohort])
+    about = report.html[0]
+    assert "In this report: data, versions." in about
+    assert "Without data: " not in about and "Without model: " in about
+    assert _titles(report)["About"] == ["What this is"]
     scores = pd.DataFrame({"model": [0.125]}, index=["something"])
-    epochs = cohort[0].recordings["auditory"]
-    evoked = mne.EvokedArray(np.ones((64, 2)), epochs.average().info, tmin=0.0)
-    evoked = evoked.shift_time(0.05)
-    report = make_report(
-        recording=object(),
-        estimator=MEGFMTransformer().fit(epochs),
-        scores=scores,
-        reconstructions={},
-        attention=evoked,
-    )
-    titles = _titles(report)
-    assert titles["Reconstruction"] == ["Scores"]
-    assert titles["Attention"][-1] == "Attention on the head"
+    report.add_reconstruction(scores=scores)
+    assert _titles(report)["Reconstruction"] == ["Scores"]
+
+
+def test_attention_without_a_test(cohort):
+    """A map of attention can be shown as it is."""
+    info = cohort[0].recordings["auditory"].info
+    evoked = mne.EvokedArray(np.ones((64, 2)), info, tmin=0.05)
+    report = MEGFMReport()
+    report.add_attention({"mine": evoked})
+    assert _titles(report)["Attention"][-1] == "Attention on the head"
+
+
+def test_map_of_participants_by_what_is_given(cohort, rng):
+    """Without data, labels are asked for; with y alone, they are taken."""
+    features = rng.standard_normal((4, 5))
+    report = MEGFMReport()
+    with pytest.raises(ValueError, match="call add_data first, or pass by"):
+        report.add_participants_map(features)
+    assert "Map of participants" not in _titles(report)
+    report.add_participants_map(features, {"site": list("aabb")})
+    assert "Participants by site" in _titles(report)["Map of participants"]
+    report = make_report(y=cohort.labels, features=features)
+    assert "Participants by group" in _titles(report)["Map of participants"]
 
 
 # -- data ------------------------------------------------------------------------------
@@ -302,6 +334,7 @@ def test_what_weights_had_seen(comparison):
     both = {name: seen for name in comparison.pipelines}
     other = type(comparison)(**{**vars(comparison), "provenance": both})
     html = "".join(make_report(comparison=other).html)
+    assert "calibration" in html.partition("Without")[0]
     found = html.partition("What weights had seen")[2].partition("</table>")[0]
     text = "own (store X, 500 participants, 20 hours, states rest)"
     assert found.count(text) == 1
