@@ -3,7 +3,8 @@
 Run as ``python benchmarks/bench_attention.py``. Participants have seed 8800, which
 served no choice, on five arrays. Sources are those of the N100m in both temporal lobes
 (maps of 0 to 200 ms) and of the N20m opposite to the stimulated wrist (0 to 100 ms);
-before the stimulus counts from -200 ms. Networks: the bundled weights, and random weights.
+before the stimulus counts from -200 ms. Networks: the bundled weights, and random
+weights.
 """
 
 import argparse

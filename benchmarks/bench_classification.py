@@ -7,8 +7,8 @@ Recordings are kept in a folder for the time of the run, not in memory.
 
 Folds of one cohort overlap, so that a test within it separates differences of 120
 participants from chance only where they are large. ``--cohorts 8`` repeats all of it on
-eight cohorts that share no participant, and tests the differences over cohorts, which are
-independent.
+eight cohorts that share no participant, and tests the differences over cohorts, which
+are independent.
 """
 
 import argparse
