@@ -2,7 +2,7 @@
 
 1. patients against controls, cross-validated over participants of a *simulated*
    cohort, with model features beside the original signals and beside the same
-   network untrained;
+   network with random weights;
 2. one recording (``--data``, any format that MNE reads): its features, and how well
    hidden parts of it are predicted;
 3. all of it, with what decisions go with, in one HTML report.
@@ -230,7 +230,7 @@ def write_report(path: Path, found: dict[str, Any]) -> None:
     if "X" in found:
         found["note"] += (
             " Participants are SIMULATED: they show what the software does, not how "
-            "well migraine can be told."
+            "well migraine can be classified."
         )
     # whether files may be replaced was asked before the tour
     make_report(path, title="A tour of mne-megfm", overwrite=True, **found)
