@@ -77,8 +77,8 @@ class Cohort:
     compensated : bool
         Whether gradient compensation is kept.
     head_known : bool
-        Whether recordings tell the position of the head. Where not, saved recordings
-        of Vectorview tell that of the real one, from its measurement of coils.
+        Whether recordings have the position of the head. If not, saved recordings
+        of Vectorview have that of the real one, from its measurement of coils.
     """
 
     seed: int

@@ -1,9 +1,10 @@
-"""Alignment of attention with simulated sources, by reading.
+"""Alignment of attention with simulated sources, by method.
 
 Run as ``python benchmarks/bench_attention.py``. Participants have seed 8800, which
 served no choice, on five arrays. Sources are those of the N100m in both temporal lobes
 (maps of 0 to 200 ms) and of the N20m opposite to the stimulated wrist (0 to 100 ms);
-before the stimulus counts from -200 ms. Networks: the bundled weights, and untrained.
+before the stimulus counts from -200 ms. Networks: the bundled weights, and random
+weights.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from mne_megfm.interpret import attention, score_attention
 SEED = 8800
 ARRAYS = ("neuromag306", "ctf275", "ctf151", "kit157", "opm64")
 SOURCES = {"auditory": ("N100m", (0.0, 0.2)), "somatosensory": ("N20m", (0.0, 0.1))}
-# of averages: (reading, layer, turns of the head)
+# of averages: (method, layer, turns of the head)
 ATTENTION_METHODS = (
     ("received", None, 1),
     ("received", -1, 1),
@@ -93,7 +94,7 @@ def main():
         sources = true_sources(cohort, state)
         print(f"\n{state}: {name}, {window[0]:g} to {window[1]:g} s\n")
         print("| attention | layer | turns | share within 3 cm / even (SD) | before | "
-              "untrained | p sensors | p places | p before | p untrained | "
+              "random weights | p sensors | p places | p before | p random weights | "
               "distance, cm (SD) | by chance | p places |")  # fmt: skip
         print("|---" * 13 + "|")
         rows = [("average", averages, row) for row in ATTENTION_METHODS]
@@ -101,9 +102,9 @@ def main():
             rows += [("trials", epochs, row) for row in OF_TRIALS]
         chosen = options.methods
         rows = [row for row in rows if chosen is None or row[2][0] in chosen]
-        for of, X, (reading, layer, n_turns) in rows:
+        for of, X, (method, layer, n_turns) in rows:
             trained, untrained = (
-                attention(net, X, method=reading, layer=layer, n_turns=n_turns)
+                attention(net, X, method=method, layer=layer, n_turns=n_turns)
                 for net in networks
             )
             score = score_attention(
@@ -111,7 +112,7 @@ def main():
                 untrained=untrained, n_null=options.draws,
             )  # fmt: skip
             where = {None: "all", -1: "last"}[layer]
-            shown = (f"{of}, {reading}", where, str(n_turns), *cells(score))
+            shown = (f"{of}, {method}", where, str(n_turns), *cells(score))
             print(f"| {' | '.join(shown)} |", flush=True)
 
 

@@ -4,7 +4,7 @@ Run as ``python benchmarks/bench_attribution.py``; it takes about ten minutes on
 one core, less with fewer ``--recordings`` and ``--participants``.
 
 Place and time: resting epochs of a simulated participant, half of which get a dipole
-response at a place and time drawn at random. A pipeline learns to tell them apart on
+response at a place and time drawn at random. A pipeline learns to classify them on
 160 epochs and is explained on 80 others. Truth are those channels and times where the
 planted field has at least half of its maximum. ``AUC`` and ``precision`` (of as many
 values as there are true ones) are those of the map's absolute values; ``place`` is the
@@ -22,7 +22,7 @@ patients have in all auditory trials a dipole at one place and time of each coho
 of 8 people who were held out are scored as above; ``state`` is the part of the squares
 of their maps of both states that is in the auditory one. The row ``average`` has the
 average responses themselves, and ``chance`` the maps of all methods against places and
-times drawn anew. Last is by how much the contributions of integrated gradients miss
+times drawn again. Last is by how much the contributions of integrated gradients miss
 the change of the decision.
 """
 
@@ -190,7 +190,7 @@ def fit(epochs, y):
 
 
 def attention_difference(transformer, epochs, labels):
-    """Subtract the attention in the averages of both classes; it knows no class."""
+    """Subtract the attention in the averages of both classes, without labels."""
     maps = [
         attention(transformer, epochs[labels == c].average(), n_turns=8) for c in (1, 0)
     ]

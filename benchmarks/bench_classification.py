@@ -1,14 +1,14 @@
 """Model features beside all baselines on a simulated cohort.
 
-Run as ``python benchmarks/bench_classification.py``; ``--help`` tells the settings. The
+Run as ``python benchmarks/bench_classification.py``; ``--help`` lists the settings. The
 cohort is drawn from another seed than the simulated recordings of pretraining, and than
 those that settings were chosen on (77, 9001, 9002, 9101, 9102, 9201 to 9205).
 Recordings are kept in a folder for the time of the run, not in memory.
 
-Folds of one cohort overlap, so that a test within it tells small differences of 120
+Folds of one cohort overlap, so that a test within it separates differences of 120
 participants from chance only where they are large. ``--cohorts 8`` repeats all of it on
-eight cohorts that share nobody, and tests the differences over cohorts, which are
-independent.
+eight cohorts that share no participant, and tests the differences over cohorts, which
+are independent.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from mne_megfm.simulation import simulate_participant
 
 STATES = ("auditory", "somatosensory", "rest")
 ARRAYS = ("neuromag306", "ctf275", "kit157")
-UNTRAINED = "random weights"
+CONTROL = "random weights"
 
 
 def simulate(folder, options, seed):
@@ -102,11 +102,11 @@ def over_cohorts(aucs):
     Returns
     -------
     table : DataFrame
-        One row a pipeline, and one for the best baseline of each cohort, picked with
-        hindsight; the untrained network is not among them. The p-values are two-sided
-        and not corrected.
+        One row a pipeline, and one for the best baseline of each cohort, selected post
+        hoc; random weights are not among them. The p-values are two-sided and not
+        corrected.
     """
-    baselines = aucs.iloc[:, 1:].drop(columns=UNTRAINED, errors="ignore")
+    baselines = aucs.iloc[:, 1:].drop(columns=CONTROL, errors="ignore")
     if baselines.shape[1] > 1:
         aucs = aucs.assign(**{"best baseline": baselines.max(axis=1)})
     behind = aucs.iloc[:, :1].to_numpy() - aucs.iloc[:, 1:]

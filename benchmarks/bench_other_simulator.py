@@ -1,12 +1,12 @@
 """Model features beside all baselines on a cohort of another simulator.
 
-Run as ``python benchmarks/bench_other_simulator.py``; ``--help`` tells the settings.
+Run as ``python benchmarks/bench_other_simulator.py``; ``--help`` lists the settings.
 The cohort is SIMULATED, by other means and conventions than those of the package's own
 simulator: a reviewer wrote ``_other_simulator.py`` with MNE-Python and NumPy alone. On
-its first cohorts (seeds 101 and 202) the wrong unit of the level's coefficients was
-found, and measures of participants were chosen on these and on seeds 401 to 403 (A) and
-404 (B). Nothing was chosen on the default seeds. Sensor positions
-come from the real recordings in the folder that ``MNE_MEGFM_TEST_DATA`` names (default:
+its first cohorts (seeds 101 and 202) the wrong unit of the participant encoder's
+coefficients was found. Measures of participants were chosen on these and on seeds 401
+to 403 (A) and 404 (B). Nothing was chosen on the default seeds. Sensor positions come
+from the real recordings in the folder that ``MNE_MEGFM_TEST_DATA`` names (default:
 ``shared/data`` beside the checkout).
 
 - Cohort A: four arrays, 500 Hz, 1-40 Hz, epochs from -0.1 to 0.5 s, rest as 30 epochs
@@ -23,7 +23,7 @@ sources, everywhere in the head and in all states, so that this cohort flatters 
 features.
 
 Last is what the true traits themselves give in logistic regression on the same folds:
-the ceiling, since recordings tell traits with errors.
+the ceiling, since traits are measured from recordings with errors.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 Run as ``python benchmarks/bench_reconstruction.py [RECORDING ...]``; without any, on
 the continuous recordings in the folder that ``MNE_MEGFM_TEST_DATA`` names (default:
-``shared/data`` beside the checkout). With ``--rst FILE`` the table is written for the
-page ``doc/validation/reconstruction.rst``, too.
+``shared/data`` beside the checkout). ``--rst doc/validation/reconstruction.rst``
+replaces the table in that page.
 """
 
 import argparse
@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 import mne
-from _rst import write_table
 
 from mne_megfm.weights import weights_path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
 from model_card import score_recording  # noqa: E402
+from rst_tables import write_table  # noqa: E402
 
 
 def recordings(given):
@@ -33,7 +33,7 @@ def main():
     """Print R² of the model and of the interpolations."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recordings", nargs="*", metavar="RECORDING")
-    parser.add_argument("--rst", metavar="FILE", help="write the table to this file")
+    parser.add_argument("--rst", metavar="PAGE", help="write the table into it")
     options = parser.parse_args()
     mne.set_log_level("error")
     header = ["recording", "hidden", "model", "field", "time"]

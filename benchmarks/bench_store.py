@@ -53,7 +53,7 @@ def forget(store):
 
 
 def rate(work, n):
-    """Run and tell windows a second."""
+    """Run and return windows a second."""
     start = time.perf_counter()
     work()
     return n / (time.perf_counter() - start)

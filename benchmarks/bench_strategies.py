@@ -1,6 +1,6 @@
-"""What training the level on labels adds to frozen features, on a simulated cohort.
+"""What fine-tuning of the participant encoder adds, on a simulated cohort.
 
-Run as ``python benchmarks/bench_strategies.py``; ``--help`` tells the settings.
+Run as ``python benchmarks/bench_strategies.py``; ``--help`` lists the settings.
 """
 
 import argparse

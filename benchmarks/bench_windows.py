@@ -1,6 +1,6 @@
-"""What features of single windows tell, beside random weights and the signals.
+"""Features of single windows, beside random weights and the signals.
 
-Run as ``python benchmarks/bench_windows.py``; ``--help`` tells the settings. Three
+Run as ``python benchmarks/bench_windows.py``; ``--help`` lists the settings. Three
 questions to 120 simulated participants on three arrays, each answered by ridge
 regression on the features of windows, without the participant encoder:
 

@@ -162,7 +162,7 @@ def read_recording(path: Path) -> Any:
     Parameters
     ----------
     path : Path
-        File or folder. What FIF files hold is told by their content.
+        File or folder. What FIF files hold is read from their content.
 
     Returns
     -------

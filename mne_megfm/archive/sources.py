@@ -190,7 +190,7 @@ def find_sources(
     Raises
     ------
     ValueError
-        If there are none, states are not told clearly, or a table lists a recording
+        If there are none, states are not clear, or a table lists a recording
         as of different participants.
     """
     if isinstance(root, pd.DataFrame):

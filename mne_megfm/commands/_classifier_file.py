@@ -70,7 +70,7 @@ class People:
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """Write a classifier, aside first."""
+    """Write a classifier to a temporary file, then rename it."""
     import skops.io
 
     data = skops.io.dumps({"format": FORMAT} | content)

@@ -58,7 +58,7 @@ class Labels:
         Raises
         ------
         ValueError
-            If nobody has a label.
+            If no participant has a label.
         """
         names = list(names)
         found = {name: self._find(name, names) for name in names}

@@ -249,7 +249,7 @@ def read_participant(
 ) -> dict[str, list[MEGSamples]]:
     """Read the recordings of one participant, by state.
 
-    Recordings whose state nothing tells are parted by what they say themselves.
+    Recordings without a named state are split by the state in the file itself.
     """
     participant: dict[str, list[MEGSamples]] = {}
     for source in sources:

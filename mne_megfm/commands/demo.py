@@ -2,7 +2,7 @@
 
 1. patients against controls, cross-validated over participants of a *simulated*
    cohort, with model features beside the original signals and beside the same
-   network untrained;
+   network with random weights;
 2. one recording (``--data``, any format that MNE reads): its features, and how well
    hidden parts of it are predicted;
 3. all of it, with what decisions go with, in one HTML report.
@@ -231,7 +231,7 @@ def write_report(path: Path, found: dict[str, Any]) -> None:
     if "X" in found:
         note += (
             " Participants are SIMULATED: they show what the software does, not how "
-            "well migraine can be told."
+            "well migraine can be classified."
         )
     report = MEGFMReport("A tour of mne-megfm", note)
     if "X" in found:

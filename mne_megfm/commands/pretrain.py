@@ -58,7 +58,7 @@ from ._options import Command, run_as_module
 @click.option("--save-minutes", type=float, help="Within an epoch.")
 @click.option("--name", help="Name of the weights, for their card.")
 @click.option("--licence", help="Licence of the weights, for their card.")
-@click.option("--overwrite", is_flag=True, help="Start anew where there is a run.")
+@click.option("--overwrite", is_flag=True, help="Start again where there is a run.")
 def command(
     store: Path,
     out: Path,

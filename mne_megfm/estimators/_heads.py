@@ -35,7 +35,7 @@ def fit_temperature(
 
     One number that all decisions are divided by [1]_: it changes no ranking, and needs
     few participants. Labels are taken as a little uncertain, the less the more there
-    are of a class [2]_: otherwise a handful that is told apart without error would make
+    are of a class [2]_: otherwise a few that are classified without error would make
     probabilities of 0 and 1.
 
     Parameters

@@ -82,7 +82,7 @@ def start_participant_encoder(
 def random_participant_encoder(
     fields: WindowArray, config: ModelConfig, seed: int
 ) -> ParticipantTransformer | None:
-    """Make a participant encoder that has seen nobody; None for arrays of other sizes.
+    """Make a participant encoder with random weights; None for arrays of other sizes.
 
     Its network is at a random start, its axes are those of most power in the (random)
     fields, and what is usual in adults stands for what people of pretraining were like.
@@ -107,7 +107,7 @@ def random_participant_encoder(
 def random_fields(
     sensor_mapping: CanonicalSensorMapping, config: ModelConfig, seed: int
 ) -> WindowArray:
-    """Draw windows to find the axes of an untrained network on, of tokens and trials.
+    """Draw windows on which the projections of a random network are found.
 
     Normal fields with the covariance of sources all over the head and a 1/f spectrum
     of power, at the model's scale.

@@ -46,7 +46,7 @@ def describe_signals(
     -------
     numbers : ndarray, shape (n_samples, n_states * 8)
         Means over rows of logarithms: power, shares of power in six bands, share that
-        neighbouring sensors have in common. NaN where a state is lacking.
+        neighbouring sensors have in common. NaN where a state is missing.
     """
     kept = spread_rows(sample, state, _N_ROWS)
     config = transformer.config_

@@ -380,7 +380,7 @@ class HabituationFeatures(ParticipantDescriber):
     Notes
     -----
     Trials are taken after the event, relative to their mean before it (or to their own
-    mean, if they begin with the event). The strength of a trial is its inner product
+    mean, if they begin with the event). The amplitude of a trial is its inner product
     with the average of all *other* trials, scaled to length 1, with noise whitened
     across channels. For each state there are: mean strength of the early, middle and
     late third and the slope over all trials, relative to the mean strength

@@ -68,7 +68,7 @@ def compare(
     ----------
     X : list of dict | list of Epochs | Epochs
         The participants: dicts from state to Raw or Epochs, or Epochs whose event names
-        are the states. Epochs of all participants in one object are parted by
+        are the states. Epochs of all participants in one object are split by
         ``groups``.
     y : array-like, shape (n_participants,)
         Labels, or numbers to predict; one for each epoch, if ``X`` is one Epochs.
@@ -148,12 +148,12 @@ def compare(
     pipeline describes participants one by one, without labels (frozen weights, all
     baselines), this part is computed once for all folds and for all pipelines that
     share it; what the step learns from several participants (what fills a missing
-    state, the reference of a tangent space) is learnt anew in each training fold. The
+    state, the reference of a tangent space) is learnt again in each training fold. The
     result is the same as from :func:`sklearn.model_selection.cross_validate`.
     :class:`~mne_megfm.MEGFMClassifier` and :class:`~mne_megfm.MEGFMRegressor` with
-    ``strategy="probe"`` are parted in this way, too; they do not warn then of
+    ``strategy="probe"`` are split in this way, too; they do not warn then of
     participants who are unlike those of training.
-    Pretraining or adaptation inside ``fit`` is done anew in every training fold.
+    Pretraining or adaptation inside ``fit`` is repeated in every training fold.
     What was fitted before the call, on whomever, is beyond this: a pipeline with a
     :class:`~sklearn.frozen.FrozenEstimator` leads to a warning and a note, and labels
     that were used outside (to choose features or settings) are for you to keep apart.

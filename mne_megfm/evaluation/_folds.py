@@ -355,7 +355,7 @@ def find_states(samples: Samples) -> list[set[str]]:
 
 
 def rare_states(states: Sequence[set[str]], folds: Iterable[Fold]) -> set[str]:
-    """Find the states of test participants that nobody in training has."""
+    """Find the states of test participants that no training participant has."""
     rare: set[str] = set()
     for fold in folds:
         known = set.union(*(states[i] for i in fold.train))

@@ -224,7 +224,7 @@ def learning_curve(
     ------
     ValueError
         If a size leaves fewer than two participants of a class to learn from, or
-        nobody with the only state of a test participant, and as in `compare`.
+        no participant with the only state of a test participant, and as in `compare`.
 
     See Also
     --------

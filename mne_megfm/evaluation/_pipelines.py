@@ -62,7 +62,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
     weight_decay : float
         Weight decay of AdamW.
     n_trials : int
-        Trials of each participant in an epoch, drawn anew each time.
+        Trials of each participant in an epoch, drawn again each time.
     validation_fraction : float
         Share of the training participants that training is stopped by.
     patience : int
@@ -85,7 +85,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
     shapes_ : dict
         From state to the numbers of channels and samples of a trial.
     history_ : dict
-        From state to losses of its epochs; epoch 0 is the network untrained.
+        From state to losses of its epochs; epoch 0 is before training.
 
     See Also
     --------
@@ -425,7 +425,7 @@ def default_pipelines(
         weights, see `NetworkClassifier`: ``"shallow-fbcsp"`` and ``"eegnet"``, with
         braindecode installed. None by default, since they take minutes a fold.
     random_state : int
-        Seed of the untrained network and of `networks`, and of the head if that is
+        Seed of the random weights and of `networks`, and of the head if that is
         None.
 
     Returns

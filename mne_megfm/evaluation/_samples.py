@@ -334,7 +334,7 @@ def provenance(parts: Iterable[BaseEstimator]) -> WeightsSeen | None:
 
 
 def fitted_before(pipeline: BaseEstimator) -> list[str]:
-    """Name the estimators that come fitted, and are not fitted anew in folds."""
+    """Name the estimators that come fitted, and are not fitted again in folds."""
     values = [pipeline, *pipeline.get_params(deep=True).values()]
     frozen = [value for value in values if isinstance(value, FrozenEstimator)]
     return sorted({type(value.estimator).__name__ for value in frozen})

@@ -219,7 +219,7 @@ def attribute(
     -----
     The pipeline is fitted on each training fold, and its held-out decisions are mapped.
     Then the same is done with permuted labels: weights are frozen, so that only what
-    follows the features is fitted anew. Points stand out where the map exceeds the
+    follows the features is fitted again. Points stand out where the map exceeds the
     largest value over all sensors and times that permuted labels give
     (`NullDistribution`, [1]_). Samples must be exchangeable without an effect: trials
     of one class in one block, and of the other in the next, are not.

@@ -283,7 +283,7 @@ def reconstruct(
     -----
     A mask is drawn for each second. A channel is hidden with the region of the
     virtual sensor next to it. Hidden samples are not looked at anywhere: a hidden
-    channel is left out of the mapping to the canonical array, which is computed anew
+    channel is left out of the mapping to the canonical array, which is computed again
     for each set of hidden channels (that takes time where a mask hides other
     channels in each patch, as :class:`~mne_megfm.models.RandomMasking` does),
     and neither offsets nor the resampling filter know them. Where fewer than 20

@@ -366,7 +366,7 @@ class Refits:
     """A pipeline, fitted on folds with true and with permuted labels.
 
     Weights of the network are frozen, so that samples are described once; what
-    follows is fitted anew for each fold and permutation. Folds are drawn anew for each
+    follows is fitted for each fold and permutation. Folds are drawn again for each
     permutation by the same rule, as the labels were given.
 
     Parameters

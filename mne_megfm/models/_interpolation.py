@@ -286,7 +286,7 @@ def stacking_weight(first: Tensor, second: Tensor, truth: Tensor, at: Tensor) ->
     return torch.where(known, drawn.clamp(0.0, 1.0), _PRIOR_MEAN).to(truth.dtype)
 
 
-#: A token is told of itself, of its moment and of the window.
+#: The decoder gets the errors of the token itself, of its time and of the window.
 N_SCOPES = 3
 # of the scaled signal's power: silent sensors have no share that could be explained
 _FLOOR = 1e-6

@@ -129,7 +129,7 @@ class MaskedSignalTransformer(nn.Module):
     clean to noisy sensors, four steps) and over time say, weighs them for every
     sensor and adds what is left:
     ``a1 * field1 + ... + a4 * field4 + c * time + residual``. For every token it is
-    told how far each of the fields is off where the truth is visible
+    given how far each of the fields is off where the truth is visible
     (see ``field_trust``).
 
     Parameters

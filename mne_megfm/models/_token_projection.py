@@ -40,7 +40,7 @@ def read_responses(
     The response is known by ``n_components`` coordinates of each patch, see
     `response_axes`. Ridge regression predicts the coordinates of the average of some
     windows of a recording from the tokens of *others*, a single one or an average,
-    so that noise of what it is told from cannot help it: it is regression on a noisy
+    so that noise of its input cannot help it: it is regression on a noisy
     target [1]_. Each region predicts by itself. A recording weighs the less the more
     noise it has.
 
@@ -250,7 +250,7 @@ def fit_token_projection(
     """Find axes of a model's tokens for compact pooling, and keep them in it.
 
     Tokens have a mean of their own at every region and patch; each region has axes of
-    what varies around it. They are read-outs of responses: what is the same in each
+    what varies around it. They follow evoked responses: what is the same in each
     window of a recording is predicted from a single window, or from an average of
     some, for the average of the *other* windows (see ``read_responses``). Recordings
     of rest, where states are known, have no response. The projections have unit

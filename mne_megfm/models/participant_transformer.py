@@ -231,7 +231,7 @@ class TrialInputs(nn.Module):
         return (log_spectrum.flatten(1) - self.spectrum_mean) @ self.spectrum_axes
 
 
-#: Kinds of states that the level tells apart; any other name is "other".
+#: Kinds of states that the encoder distinguishes; any other name is "other".
 STATES = ("rest", "auditory", "somatosensory", "other")
 #: Time constants in s by which recent stimuli are counted.
 RECENT = (1.5, 8.0)

@@ -21,7 +21,7 @@ from .response_features import (
 )
 from .trials import PersonTrials, StateTrials, collate, read_trials, split_elements
 
-#: What the token tells of a state counts as much as so many trials of it.
+#: Prior weight of the encoder's prediction, in trials.
 WORTH = 10
 #: Samples in a step of a response map.
 MAP_STEP = 12
@@ -36,7 +36,7 @@ _RIDGE = 30.0
 
 @dataclass
 class ParticipantDescription(Mapping):
-    """What the level says of one participant; a mapping by state.
+    """What the participant encoder finds in one participant; a mapping by state.
 
     All are arrays, or tensors where derivatives are asked for.
 
@@ -45,16 +45,16 @@ class ParticipantDescription(Mapping):
     bands : ndarray
         Measures of the spectrum.
     inferred : ndarray, shape (n_kinds, n_measures)
-        What the token says of the responses in every kind of state: the same measures
-        as people with such tokens had in pretraining.
+        Prediction from the token of the responses in each kind of state: the measures
+        that participants with such tokens had in pretraining.
     inferred_maps : ndarray, shape (n_kinds, n_regions, n_steps)
-        Size of the responses by place and time that the level expects in every kind of
-        state, as a logarithm.
+        Log amplitude of the responses by place and time that is predicted in each kind
+        of state.
     states : dict
         Measures of the responses of each recorded state; None without stimuli.
     maps : dict
-        Size of the average response of each recorded state with stimuli, by place and
-        time, denoised by what the level expects.
+        Log amplitude of the average response of each recorded state with stimuli, by
+        place and time, shrunk towards the prediction.
     counts : dict
         Number of trials of each recorded state.
     evoked : dict
@@ -136,7 +136,7 @@ def map_responses(level: ParticipantTransformer, response: ArrayLike) -> Tensor:
     Parameters
     ----------
     level : ParticipantTransformer
-        The level, whose axes lead back to the canonical field.
+        The participant encoder, whose components lead back to the canonical field.
     response : array-like, shape (n, n_response)
         Coefficients of responses.
 
@@ -165,7 +165,7 @@ def describe_person(
     Parameters
     ----------
     level : ParticipantTransformer
-        The level.
+        The participant encoder.
     states : dict of StateTrials
         The participant's trials by name of the state.
     evoked : bool
@@ -224,7 +224,7 @@ def read_people(
     Parameters
     ----------
     level : ParticipantTransformer
-        The level.
+        The participant encoder.
     recordings : Recordings
         The recordings.
     sensor_mapping : callable
@@ -255,7 +255,7 @@ def describe_people(
     Parameters
     ----------
     level : ParticipantTransformer
-        The level.
+        The participant encoder.
     people : sequence of dict
         For each participant, from state to its trials.
     evoked : bool
@@ -273,12 +273,12 @@ def describe_people(
 def describe_population(
     level: ParticipantTransformer, people: Sequence[Mapping[str, StateTrials]]
 ) -> None:
-    """Find how participants of pretraining differ, and keep it with the level.
+    """Find how participants of pretraining differ, and keep it in the encoder.
 
     Parameters
     ----------
     level : ParticipantTransformer
-        The trained level, changed in place.
+        The trained participant encoder, changed in place.
     people : sequence of dict
         Trials of each participant by state.
     """
@@ -329,17 +329,16 @@ MAP_GAIN = 0.055
 
 
 class ParticipantEncoderFeatures:
-    """Features of participants from what the level says of each.
+    """Features of participants from what the participant encoder finds in each.
 
     Traits of a person show in all states: for each measure of the responses there is
     the mean over states, and where each state differs from it, with less weight. Maps
     of the size of responses by place and time follow, each value with little weight.
 
-    Each measure of the responses of a state is a mean of what was measured on n trials
-    and what the participant token tells of it, which has seen all states and knows what
-    people are like, weighted as n to `WORTH`: with many trials they speak for
-    themselves, and a state that is missing is told by the token alone, and marked in a
-    column of its own.
+    Each measure of the responses of a state is shrunk towards the prediction of the
+    participant encoder, which has seen all states: the mean of both, weighted by the
+    number of trials and by `WORTH`. For a missing state the prediction is used, and a
+    column marks it.
 
     Attributes
     ----------
@@ -498,7 +497,7 @@ class ParticipantEncoderFeatures:
         return torch.cat(parts)
 
     def _measures(self, entry: ParticipantDescription, state: str) -> Tensor:
-        """Average what was measured and what the token tells of a state."""
+        """Shrink the measures of a state towards the prediction."""
         told = torch.as_tensor(entry.inferred[state_kind(state)])
         measured = entry.states.get(state)
         if measured is None:

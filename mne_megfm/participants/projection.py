@@ -63,7 +63,7 @@ def fit_trial_inputs(
     read: Callable[[], Iterable[np.ndarray]],
     log_spectra: np.ndarray,
 ) -> None:
-    """Find the axes by which trials are known, without labels.
+    """Find the projection of trials, without labels.
 
     Spatial, temporal and joint axes are those of denoising source separation [1]_:
     joint diagonalisation of the covariance of average responses, noise subtracted,
@@ -108,7 +108,7 @@ def fit_trial_inputs(
 
 
 def fit_untrained_inputs(inputs: TrialInputs, windows: np.ndarray) -> None:
-    """Give a level that has seen nobody the axes of most power.
+    """Give a participant encoder with random weights the axes of most power.
 
     Parameters
     ----------

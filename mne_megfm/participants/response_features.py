@@ -14,7 +14,7 @@ _N_SPACE, _N_TIME = 16, 12
 _N_DIRECTIONS = 3
 # white noise added to the person's, as a share of it
 _WHITE = 0.1
-# the axes of pretraining count as much as so many trials
+# prior weight of the components of pretraining, in trials
 _AXES_WORTH = 10
 
 
@@ -23,20 +23,21 @@ def single_trial_amplitudes(
 ) -> Tensor:
     """Project each trial on the average of the others.
 
-    Noise is made white over space and time by the person's other trials, and the
-    projection is along the few directions in space in which their average is largest:
-    denoising source separation [1]_ of one person. Where trials are few, their average
-    is noise in part. So its share off the axes along which people of pretraining
-    respond is weighted as the number of trials to `_AXES_WORTH`, and what the level
-    expects of the person counts as one more trial. Nothing of a trial is in what it is
-    projected on, or strengths of few trials would be those of their noise.
+    Trials are whitened over space and time by the noise of the person's other trials,
+    and projected on the few spatial directions in which the average of the others is
+    largest: denoising source separation [1]_ of one person. With few trials, this
+    average is partly noise. So its part outside of the components of pretraining is
+    weighted by the number of trials, with a prior weight of `_AXES_WORTH`, and the
+    encoder's prediction counts as one more trial. A trial never enters the template
+    that it is projected on; otherwise amplitudes of few trials would be those of
+    their noise.
 
     Parameters
     ----------
     components : Tensor of float64, shape (n_trials, n_space, n_time)
         Trials on axes of space and of time, in units of a typical trial's noise.
     expected : Tensor of float64, shape (n_space, n_time)
-        The response that the level expects, on the same axes.
+        The response that the participant encoder predicts, on the same axes.
     joint : Tensor of float64, shape (n_space, n_time, n_axes)
         Axes of both together, the leading ones.
 
@@ -97,18 +98,18 @@ RESPONSE_MEASURES = ("size", "strength", "habituation", "recovery")
 #: Measures of the spectrum of all states together.
 BAND_MEASURES = ("alpha-frequency", "theta", "beta")
 
-#: Rough mean and spread over adults, along axes of most power, for levels that have
-#: seen nobody.
+#: Rough mean and spread over adults, along axes of most power, for participant
+#: encoders with random weights.
 USUAL_RESPONSES = (-0.5, -0.15, 0.0, 0.0), (0.7, 0.65, 0.12, 0.2)
 USUAL_BANDS = (10.0, 0.25, 0.5), (0.8, 0.3, 0.4)
 
-# axes of the response that size is measured on: the others hold mostly noise
+# axes of the response that its amplitude is measured on: the others hold mostly noise
 _N_AXES = 16
-# smallest size, as a share of what noise alone would give the average
+# smallest amplitude, as a share of what noise alone would give the average
 _LEAST = 0.5
 # spread over people of relative decline and recovery, to which few trials are shrunk
 _DECLINE, _RECOVERY = 0.25, 0.5
-# smallest mean strength, in standard deviations of the noise
+# smallest mean single-trial amplitude, in standard deviations of the noise
 _WEAKEST = 0.5
 _FREQS = torch.tensor([(a + b) / 2 for a, b in BANDS], dtype=torch.float64)
 _THETA, _ALPHA, _BETA = (
@@ -122,13 +123,13 @@ _N_STRONGEST = 4  # regions
 def measure_responses(
     components: Tensor, recent: Tensor, expected: Tensor, inputs: TrialInputs
 ) -> Tensor:
-    """Measure size and dynamics of the responses of a state.
+    """Measure amplitude and dynamics of the responses of a state.
 
-    Size is that of the average along the axes of pretraining, less what noise gives it.
-    Amplitudes of single trials, along filters of the person's own (see
-    `single_trial_amplitudes`), are explained by a mean, a linear decline over the
-    recording and recovery from recent stimuli, by ridge
-    regression [1]_: with few trials both are near zero rather than anything.
+    ``size`` is the amplitude of the average on the components of pretraining, less
+    the part that noise gives it. Single-trial amplitudes, by filters of the person's
+    own (see `single_trial_amplitudes`), are explained by a mean (``strength``), a
+    linear decline over the recording and recovery from recent stimuli, by ridge
+    regression [1]_: with few trials decline and recovery are near zero.
 
     Parameters
     ----------
@@ -137,15 +138,15 @@ def measure_responses(
     recent : Tensor, shape (n_trials, 2)
         How many stimuli came shortly before; NaN where not known.
     expected : Tensor, shape (n_response,)
-        Coefficients of the response that the level expects of the person.
+        Coefficients of the response that the encoder predicts for the person.
     inputs : TrialInputs
         The axes.
 
     Returns
     -------
     measures : Tensor of float64, shape (4,)
-        See `RESPONSE_MEASURES`. Habituation is positive where responses decline;
-        size and strength are logarithms.
+        See `RESPONSE_MEASURES`. Habituation is positive if responses decline; size and
+        strength (mean single-trial amplitude) are logarithms.
 
     References
     ----------

@@ -365,7 +365,7 @@ def read_trials(
     Each participant is read by itself, so that nothing depends on the others.
     """
     states = {}
-    # not inference_mode: the level may be trained on these
+    # not inference_mode: the encoder may be trained on these
     with torch.no_grad():
         for state, recordings in split_states(group).items():
             parts = [

@@ -262,7 +262,7 @@ def say_later(text: str) -> Iterator[None]:
     """Say a text if what is done takes more than `SAY_AFTER` seconds.
 
     What an import does cannot be ended in the process that needs it, but the user can
-    be told what takes so long.
+    read what takes so long.
     """
     timer = threading.Timer(SAY_AFTER, logger.warning, [text])
     timer.daemon = True

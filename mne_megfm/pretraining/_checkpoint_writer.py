@@ -54,7 +54,7 @@ def describe_run(
     Participants are counted, never named.
     """
     table = store.table
-    # where the checkpoint lay is nobody's business, what it is called is
+    # the folder of the checkpoint is private, its name is not
     weights = settings.weights and settings.weights.rstrip("/").rsplit("/")[-1]
     versions = {n: metadata.version(n) for n in ("mne", "numpy", "safetensors")}
     return {

@@ -110,7 +110,7 @@ def is_parted(tensor: Tensor) -> bool:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """Gather a tensor that may be parted among the processes; all must call."""
+    """Gather a tensor that may be sharded among the processes; all must call."""
     tensor = tensor.detach()
     return tensor.full_tensor() if is_parted(tensor) else tensor
 

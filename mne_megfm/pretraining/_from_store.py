@@ -56,7 +56,7 @@ def pretrain_store(
     settings : PretrainSettings, optional
         The rest.
     overwrite : bool
-        Whether to start anew where there is a run or a checkpoint.
+        Whether to start again where there is a run or a checkpoint.
     stop : callable, optional
         Asked after each step; once it gives True, the run is saved and ends.
 

@@ -97,7 +97,7 @@ def participant_encoder_loss(
 
 
 def _thinned(person: PersonTrials, rng: np.random.Generator) -> PersonTrials:
-    """Leave out states and trials at random: nobody is seen twice alike."""
+    """Leave out states and trials at random, other ones each time."""
     kinds = np.unique(person.kind)
     kept = kinds[rng.random(len(kinds)) > _LEFT_OUT]
     kept = kept if len(kept) else kinds
@@ -130,7 +130,7 @@ def pretrain_participant_encoder(
     seed: int = 0,
     directory: str | os.PathLike | None = None,
 ) -> History:
-    """Train the level to predict hidden trials, without labels.
+    """Train the participant encoder to predict hidden trials, without labels.
 
     The weights of the epoch with the least loss on held-out participants are kept.
     With a ``directory``, the run is saved after every epoch and continues from there.

@@ -317,7 +317,7 @@ def _prepare(
     sharded: bool,
     ranks: Ranks,
 ) -> nn.Module:
-    """Make the module that this process calls: compiled, copied or parted."""
+    """Make the module that this process calls: compiled, copied or sharded."""
     if compiled:
         for block in (*model.blocks, *model.decoder_blocks):
             # the number of visible tokens differs from batch to batch

@@ -55,7 +55,7 @@ class Part(NamedTuple):
 class Batches:
     """The parts of any steps' batches that one process computes.
 
-    Windows come in an order drawn anew for each pass through them, once a pass.
+    Windows come once in each pass, in an order drawn at random for each.
 
     Parameters
     ----------
@@ -247,10 +247,10 @@ def validate(
     # error and power by state, then the loss
     sums = np.zeros(2 * len(names) + 1)
     step.eval()
-    # parted parameters cannot be gathered in inference mode
+    # sharded parameters cannot be gathered in inference mode
     parted = any(is_parted(p) for p in step.parameters())
     with torch.no_grad() if parted else torch.inference_mode():
-        # all processes take as many turns: parted parameters are gathered in each
+        # all processes take as many turns: sharded parameters are gathered in each
         for turn in range(-(-len(starts) // ranks.size)):
             number = turn * ranks.size + ranks.number
             counts = number < len(starts)

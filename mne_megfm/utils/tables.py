@@ -266,7 +266,7 @@ def _first_line(error: Exception) -> str:
 
 # -- writing --------------------------------------------------------------------------
 def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table by its suffix, aside first; say what spreadsheets would run."""
+    """Write a table by its suffix; mark what spreadsheets would run."""
     aside = path.with_name(f".writing-{path.name}")
     try:
         if path.suffix == ".parquet":

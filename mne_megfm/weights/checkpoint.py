@@ -180,7 +180,7 @@ def _read(directory: Path) -> tuple[dict, Path]:
             f"{message}give the name of bundled weights or a folder written by "
             "save_pretrained or `mne-megfm pretrain`."
         )
-    # what a crash left aside is the new checkpoint, or else the one in place counts
+    # a temporary folder that a crash left has the new checkpoint; else the one in place
     found = find_together(directory, CONFIG, (WEIGHTS, PREPROCESSING))
     config = parse_sealed_json(found[CONFIG].read_bytes())
     if config.get("format") != FORMAT:
@@ -362,14 +362,14 @@ def save_participant_encoder(
     kernel: torch.Tensor,
     training: dict | None = None,
 ) -> Path:
-    """Write the level into the folder of window weights.
+    """Write the participant encoder into the folder of window weights.
 
     Parameters
     ----------
     directory : path-like
         A checkpoint folder.
     level : ParticipantTransformer
-        The level.
+        The participant encoder.
     kernel : Tensor, shape (n_sensors, n_sensors)
         Kernel of the array that it was trained on.
     training : dict, optional
@@ -402,7 +402,7 @@ def save_participant_encoder(
         "sha256": hashlib.sha256(content).hexdigest(),
         "training": training or {},
     }
-    # written aside, then moved, the configuration last: it vouches for the weights
+    # written to a temporary folder, then moved, the configuration last: it has the hash
     for name, data in (
         (PARTICIPANT_WEIGHTS, content),
         (PARTICIPANT_CONFIG, sealed_json(config)),
@@ -438,7 +438,7 @@ def load_participant_encoder(
     Returns
     -------
     level : tuple of (ParticipantTransformer, dict) | None
-        The level in evaluation mode, and what it has seen.
+        The participant encoder in evaluation mode, and what it has seen.
 
     Raises
     ------

@@ -1,15 +1,15 @@
-"""How much of single trials' strength is told, beside a filter that knows the person.
+"""Single-trial amplitudes, beside an oracle filter from hundreds of further trials.
 
-Run as ``python benchmarks/bench_trial_strengths.py``; ``--help`` tells the settings.
-SIMULATED participants on three arrays give many trials in each state. The first of
-them are measured as participants' features measure them (`estimators/_strengths.py`),
-by the bundled weights and by the same network untrained. The other trials teach a
-filter what no one knows of a patient: the person's response and the covariance of noise
-over space and over time, from hundreds of trials (a matched filter). It bounds what any
-pretraining could still add to a linear measure of strength on these axes.
+Run as ``python benchmarks/bench_trial_amplitudes.py``; ``--help`` lists the settings.
+SIMULATED participants on three arrays have many trials in each state. The amplitudes of
+the first are measured as for participants' features
+(``participants/response_features.py``), with the bundled weights and with random
+weights. The other trials give an oracle filter (a matched filter): the person's
+response and the covariance of noise over space and over time. It is a bound for what
+pretraining could add to a linear measure of amplitude on these components.
 
-Printed are mean over standard deviation of the strengths of the trials, which differ by
-themselves, and their correlation with the true size of the largest source.
+Printed are the mean over the standard deviation of amplitudes over trials, which vary
+by themselves, and their correlation with the true amplitude of the largest source.
 """
 
 import argparse
@@ -97,7 +97,7 @@ def main():
     found = {}
     networks = {
         "model": MEGFMTransformer(),
-        "untrained": MEGFMTransformer(None, random_state=args.seed),
+        "random weights": MEGFMTransformer(None, random_state=args.seed),
     }
     for number in range(args.participants):
         person = simulate_participant(
