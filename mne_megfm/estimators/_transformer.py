@@ -11,7 +11,6 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from mne.utils import warn
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import Recordings, as_recordings
@@ -45,7 +43,6 @@ from ..weights import (
     delete_participant_encoder,
     save_checkpoint,
     save_participant_encoder,
-    weights_path,
 )
 from ._initialization import (
     find_device,
@@ -57,17 +54,6 @@ from ._initialization import (
 from .extraction import RowTokens, gather_windows, iter_row_tokens
 
 _AXES_WINDOWS = 2000
-#: Parameters that the model depends on, besides ``random_state``.
-_OF_MODEL = (
-    "weights",
-    "sensor_mapping",
-    "pooling",
-    "backbone",
-    "config",
-    "aggregation",
-    "device",
-    "max_epochs",
-)
 _OF_PRETRAINING = (
     "masking",
     "mask_ratio",
@@ -85,9 +71,8 @@ class BaseMEGFM(BaseEstimator):
     :class:`~mne_megfm.estimators.MEGFMTransformer`.
     """
 
-    def _fit_model(self, recordings: Recordings) -> None:
-        """Load or draw weights, and pretrain where that is asked for."""
-        key = self._model_key()
+    def _fit_model(self, recordings: Recordings | None) -> None:
+        """Load or draw weights, and pretrain on recordings where that is asked for."""
         for kind, part in (
             ("backbones", self.backbone),
             ("maskings", self.masking),
@@ -122,8 +107,8 @@ class BaseMEGFM(BaseEstimator):
             raise ValueError(
                 "Expected weights with a participant encoder for aggregation="
                 f"'encoder', got weights={self.weights!r} (max_epochs="
-                f"{self.max_epochs}), which have none; use aggregation='auto' for means "
-                "and standard deviations over trials."
+                f"{self.max_epochs}), which have none; use aggregation='auto' for "
+                "means and standard deviations over trials."
             )
         self.model_ = model.to(device)
         self.config_ = model.config
@@ -133,22 +118,6 @@ class BaseMEGFM(BaseEstimator):
         if self.participant_encoder_ is not None:
             training = training | {"level": seen}
         self.provenance_ = training
-        self._loaded_for = key
-
-    def _model_key(self) -> str:
-        """Hash what the model depends on, besides the data of pretraining."""
-        values = [getattr(self, name) for name in _OF_MODEL]
-        if isinstance(self.random_state, np.random.RandomState):
-            values.append(id(self.random_state))  # drawing from it changes it
-        else:
-            values.append(self.random_state)
-        if self.weights is not None:
-            try:
-                stat = (weights_path(self.weights) / "config.json").stat()
-                values += [stat.st_mtime_ns, stat.st_size]
-            except OSError:
-                pass  # loading will say what is wrong
-        return joblib.hash(values)
 
     def _warn_unused(self, unit: str) -> None:
         """Name parameters that were set and have no effect."""
@@ -301,11 +270,6 @@ class DescribesParticipants:
     statistics of their rows otherwise.
     """
 
-    def _describe(
-        self, recordings: Recordings
-    ) -> list[Description] | list[ParticipantDescription]:
-        return self._describe_states(self._read(recordings))
-
     def _read(self, recordings: Recordings) -> list[dict[str, Any]]:
         """Read what there is to know of each state of each participant by itself."""
         if self.participant_encoder_ is not None:
@@ -327,23 +291,15 @@ class DescribesParticipants:
         )
         return ParticipantPooling().describe(recordings, forms, parts)
 
-    def _describe_states(
-        self, people: list[dict[str, Any]]
+    def _combine_states(
+        self, read: list[dict[str, Any]]
     ) -> list[Description] | list[ParticipantDescription]:
         """Describe participants from what `_read` gave, of any states together."""
         if self.participant_encoder_ is None:
-            return people
+            return read
         return describe_people(
-            self.participant_encoder_, people, evoked=self.append_evoked
+            self.participant_encoder_, read, evoked=self.append_evoked
         )
-
-    def _read_states(self, X: Any) -> list[dict[str, Any]]:
-        """Do the slow part of `describe`, from which states can be put together."""
-        recordings = self._recordings(X)
-        if getattr(self, "_loaded_for", None) != self._model_key():
-            self._fit_model(recordings)
-            self._warn_unused("participant")
-        return self._read(recordings)
 
     def _fit_participants(self, descriptions: list[Description]) -> None:
         if self.participant_encoder_ is not None:
@@ -358,91 +314,28 @@ class DescribesParticipants:
             self.n_patches_ = {state: form.n_patches for state, form in forms.items()}
         self.states_ = self._participants.states
 
+    # -- in parts, for many folds: see `frozen` -------------------------------
     def _is_frozen(self) -> bool:
-        return self.max_epochs == 0
+        return self.max_epochs == 0 and self.sample != "epoch"
 
-    @available_if(_is_frozen)
-    @use_verbose
-    def describe(self, X: Any) -> list[Description]:
-        """Describe participants by frozen weights, each by itself.
-
-        With `fit_described` and `transform_described` this is `fit` and `transform`
-        in two parts: the first is slow and depends on one participant alone, so that
-        it is done once for all folds of a cross-validation. The first call loads the
-        weights.
-
-        Parameters
-        ----------
-        X : list of Epochs | list of dict
-            The participants.
-
-        Returns
-        -------
-        descriptions : list of dict
-            For each participant, from state to its description.
-
-        See Also
-        --------
-        mne_megfm.evaluation.compare : Takes descriptions, as do `learning_curve` and
-            `state_importance`.
-        """
-        return self._describe_states(self._read_states(X))
-
-    @available_if(_is_frozen)
-    def fit_described(
-        self, descriptions: list[Description], y: Any = None
-    ) -> DescribesParticipants:
-        """Learn what `fit` learns from participants besides their weights.
-
-        Parameters
-        ----------
-        descriptions : list of dict
-            What `describe` gave for the training participants.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : DescribesParticipants
-            The transformer, with states and fills of these participants.
-
-        Raises
-        ------
-        NotFittedError
-            If `describe` was not called before.
-        ValueError
-            If a parameter of the model was changed since.
-        """
-        check_is_fitted(
-            self, "model_", msg="Call describe(X), which loads the weights, first."
-        )
-        if self._loaded_for != self._model_key():
-            raise ValueError(
-                "Expected descriptions by the present parameters, got other parameters "
-                "of the model since describe(X) was called; call it again."
-            )
+    def _load_frozen(self) -> None:
+        self._validate_params()
+        self._fit_model(None)
         self.sample_ = "participant"
-        self._fit_participants(descriptions)
+        self._warn_unused(self.sample_)
+
+    @use_verbose
+    def _read_participants(self, X: Any) -> list[dict[str, Any]]:
+        return self._read(self._recordings(X))
+
+    def _fit_extracted(
+        self, extracted: list[Description], y: Any = None
+    ) -> DescribesParticipants:
+        self._fit_participants(extracted)
         return self
 
-    @available_if(_is_frozen)
-    def transform_described(
-        self, descriptions: list[Description]
-    ) -> NDArray[np.float32]:
-        """Turn descriptions into features.
-
-        Parameters
-        ----------
-        descriptions : list of dict
-            What `describe` gave.
-
-        Returns
-        -------
-        features : ndarray of float32, shape (n_participants, n_features_out)
-            As `transform` gives.
-        """
-        check_is_fitted(self, "_participants")
-        return self._participants.transform(descriptions)
+    def _transform_extracted(self, extracted: list[Description]) -> NDArray[np.float32]:
+        return self._participants.transform(extracted)
 
 
 class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
@@ -696,9 +589,9 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         self.sample_ = self._settle_unit(recordings)
         self._warn_unused(self.sample_)
         if self.sample_ == "participant":
-            descriptions = self._describe(recordings)
-            self._fit_participants(descriptions)
-            return self._participants.transform(descriptions)
+            extracted = self._combine_states(self._read(recordings))
+            self._fit_participants(extracted)
+            return self._participants.transform(extracted)
         self._form = check_forms(recordings, self.config_)
         self.n_patches_ = self._form.n_patches
         first = next(self._row_tokens(_first_row(recordings)))
@@ -759,7 +652,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
 
     def _transform(self, recordings: Recordings) -> NDArray[np.float32]:
         if self.sample_ == "participant":
-            return self._participants.transform(self._describe(recordings))
+            extracted = self._combine_states(self._read(recordings))
+            return self._participants.transform(extracted)
         several = np.flatnonzero(recordings.rows_per_element > 1)
         if recordings.is_list and len(several):
             raise ValueError(

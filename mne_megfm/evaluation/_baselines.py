@@ -494,34 +494,16 @@ class TrialSignals(ParticipantDescriber, auto_wrap_output_keys=None):
         self.max_trials = max_trials
         self.window = window
 
-    def fit_described(
-        self, descriptions: list[Description], y: Any = None
+    def _fit_extracted(
+        self, extracted: list[Description], y: Any = None
     ) -> TrialSignals:
-        """Learn which states there are.
-
-        Parameters
-        ----------
-        descriptions : list of dict
-            What `describe` gave for the training participants.
-        y : None
-            Not used.
-
-        Returns
-        -------
-        self : TrialSignals
-            The fitted transformer.
-
-        Raises
-        ------
-        ValueError
-            If the trials of a state differ in length.
-        """
+        """Learn which states there are; their trials must be of one length."""
         self._validate_params()
-        self.states_ = sorted({state for entry in descriptions for state in entry})
+        self.states_ = sorted({state for entry in extracted for state in entry})
         self.sfreq_ = SFREQ / self.decim
         self.fill_ = {}  # nothing stands for what is missing: it is left out
         for state in self.states_:
-            lengths = {e[state].shape[-1] for e in descriptions if state in e}
+            lengths = {e[state].shape[-1] for e in extracted if state in e}
             if len(lengths) > 1:
                 raise ValueError(
                     f"Expected trials of one length in state {state!r}, got "
@@ -530,25 +512,13 @@ class TrialSignals(ParticipantDescriber, auto_wrap_output_keys=None):
                 )
         return self
 
-    def transform_described(
-        self, descriptions: list[Description]
+    def _transform_extracted(
+        self, extracted: list[Description]
     ) -> list[dict[str, NDArray[np.float16]]]:
-        """Give the trials of the states seen in `fit`.
-
-        Parameters
-        ----------
-        descriptions : list of dict
-            What `describe` gave.
-
-        Returns
-        -------
-        trials : list of dict
-            For each participant, from state to an array of shape (n_trials, 192,
-            n_times), in pT.
-        """
+        """Give the trials of the states seen in `fit`, in pT."""
         return [
             {state: trials for state, trials in entry.items() if state in self.states_}
-            for entry in descriptions
+            for entry in extracted
         ]
 
     def set_output(self, *, transform: str | None = None) -> TrialSignals:

@@ -14,6 +14,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import CanonicalSensors, MEGFMTransformer, MEGSamples
+from mne_megfm.estimators.frozen import FrozenStep
 from mne_megfm.participants.features import map_responses
 from mne_megfm.participants.response_features import (
     RESPONSE_MEASURES,
@@ -224,8 +225,7 @@ def test_what_states_share_weighs_more(participants):
     same = MEGFMTransformer().fit(X)
     found = same.transform(X)
     names = same.get_feature_names_out().tolist()
-    alone = MEGFMTransformer().fit(X)
-    descriptions = alone.describe(X)
+    descriptions = FrozenStep(MEGFMTransformer()).extract(X)
     for name in RESPONSE_MEASURES:
         index = RESPONSE_MEASURES.index(name)
         by_state = np.array(
@@ -324,11 +324,6 @@ def test_saved_with_its_level(fitted, features, participants, tmp_path):
     again = MEGFMTransformer(fitted.save_pretrained(tmp_path / "mine"))
     assert_array_equal(again.fit_transform(participants), features)
     assert again.provenance_ == fitted.provenance_
-
-
-def test_described_once_for_many_folds(fitted, features, participants):
-    descriptions = fitted.describe(participants)
-    assert_array_equal(fitted.transform_described(descriptions), features)
 
 
 def test_cross_validation(participants, cohort):
