@@ -154,12 +154,13 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
     training participants (which states there are, what fills a missing one) comes
     after it, so that `compare` reads once for all folds.
 
-    Subclasses have ``window`` among their parameters and implement ``_describe_state``.
+    Subclasses have ``duration`` among their parameters and implement
+    ``_describe_state``.
     """
 
     _space = "canonical"
     _parameter_constraints: dict = {
-        "window": [Interval(Real, 0, None, closed="neither")]
+        "duration": [Interval(Real, 0, None, closed="neither")]
     }
 
     def _is_frozen(self) -> bool:
@@ -293,7 +294,7 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
         return tags
 
     def _recordings(self, X: Any) -> Recordings:
-        recordings = as_recordings(X, window=self.window, verbose="error")
+        recordings = as_recordings(X, duration=self.duration, verbose="error")
         if not recordings.is_list:
             raise ValueError(
                 f"Expected a list of participants, got {type(X).__name__}; pass "

@@ -599,11 +599,11 @@ def _as_pipeline(pipeline: Any) -> Any:
             )
         return pipeline.to_pipeline()
     first = pipeline[0] if isinstance(pipeline, Pipeline) else None
-    if isinstance(first, MEGFMTransformer) and first.max_epochs:
+    if isinstance(first, MEGFMTransformer) and first.pretraining is not None:
         raise ValueError(
             "Expected frozen weights, since a null distribution fits the pipeline anew "
-            f"for permuted labels, got max_epochs={first.max_epochs}; pretrain once, "
-            "save, and load by weights."
+            f"for permuted labels, got pretraining={first.pretraining!r}; pretrain "
+            "once, save, and load by weights."
         )
     return pipeline
 
@@ -615,7 +615,7 @@ def _describe_samples(pipeline: Any, X: Any) -> Any:
         return _Objects(X)
     transformer = clone(first)
     recordings = transformer._recordings(X)
-    if transformer._settle_unit(recordings) == "participant":
+    if transformer._settle_sample(recordings) == "participant":
         return _People(FrozenStep(first), X)
     return _Rows(transformer, X, recordings)
 

@@ -1,10 +1,13 @@
 """Parameters that are wrong, without effect, or changed after fit."""
 
+import inspect
+
 import numpy as np
 import pytest
 import sklearn
 
 from mne_megfm import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
+from mne_megfm.estimators import FineTuning, Pretraining
 from mne_megfm.estimators.frozen import FrozenStep
 
 from .conftest import SMALL
@@ -15,11 +18,18 @@ def people(cohort):
     return [{"auditory": epochs} for epochs in cohort.epochs("auditory")]
 
 
-@pytest.mark.parametrize("name", ["backbone", "masking", "objective"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"backbone": "nonsense"},
+        {"pretraining": Pretraining(masking="nonsense")},
+        {"pretraining": Pretraining(objective="nonsense")},
+    ],
+)
 @pytest.mark.parametrize("weights", ["megfm-tiny", None])
-def test_names_of_nothing_are_refused(epochs, name, weights):
+def test_names_of_nothing_are_refused(epochs, params, weights):
     """Also where nothing uses the part."""
-    transformer = MEGFMTransformer(weights, **{name: "nonsense"})
+    transformer = MEGFMTransformer(weights, **params)
     with pytest.raises(ValueError, match="nonsense"):
         transformer.fit(epochs)
 
@@ -27,15 +37,29 @@ def test_names_of_nothing_are_refused(epochs, name, weights):
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"mask_ratio": 0.5, "lr": 0.1}, "mask_ratio, lr with max_epochs=0"),
-        ({"masking": "random"}, "masking with max_epochs=0"),
-        ({"append_evoked": True}, "append_evoked"),
+        ({"aggregation": "encoder+evoked"}, "aggregation with a row an epoch"),
         ({"aggregation": "mean_std"}, "aggregation with a row an epoch"),
     ],
 )
 def test_parameters_without_effect_are_named(epochs, params, words):
     with pytest.warns(RuntimeWarning, match=f"no effect.*{words}"):
         MEGFMTransformer(**params).fit(epochs)
+
+
+def test_finetuning_without_effect_is_named(people):
+    classifier = MEGFMClassifier(finetuning=FineTuning(), random_state=0)
+    with pytest.warns(RuntimeWarning, match="no effect: finetuning with strategy"):
+        classifier.fit(people, np.arange(len(people)) % 2)
+
+
+def test_constructors_are_small():
+    """Training has settings of its own."""
+    for make, most in (
+        (MEGFMTransformer, 15),
+        (MEGFMClassifier, 18),
+        (MEGFMRegressor, 16),
+    ):
+        assert len(inspect.signature(make).parameters) <= most
 
 
 def test_pooling_does_not_matter_to_the_participant_encoder(people):

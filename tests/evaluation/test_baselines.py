@@ -229,8 +229,8 @@ def test_not_a_list(baseline, participants):
 
 @every_baseline
 def test_bad_window(baseline, participants):
-    with pytest.raises(ValueError, match="window"):
-        clone(baseline).set_params(window=-1.0).fit(participants[:1])
+    with pytest.raises(ValueError, match="duration"):
+        clone(baseline).set_params(duration=-1.0).fit(participants[:1])
 
 
 def test_shared_trials_are_mapped_once(participants, monkeypatch):

@@ -25,6 +25,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mne_megfm import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
+from mne_megfm.estimators import Pretraining
 from mne_megfm.estimators.frozen import is_frozen
 from mne_megfm.evaluation import (
     BandPower,
@@ -275,7 +276,7 @@ def test_fit_sees_training_folds_alone(made):
 def test_pretraining_in_fit_is_not_frozen():
     """A transformer that trains in `fit` cannot extract ahead of the folds."""
     assert is_frozen(MEGFMTransformer())
-    assert not is_frozen(MEGFMTransformer(max_epochs=1))
+    assert not is_frozen(MEGFMTransformer(pretraining=Pretraining(max_epochs=1)))
     assert not is_frozen(MEGFMTransformer(sample="epoch"))
 
 
@@ -371,7 +372,7 @@ def test_epochs_on_disk_reach_workers(participants, cohort, tmp_path, frozen):
     step = (
         HabituationFeatures()
         if frozen
-        else MEGFMTransformer(max_epochs=1, batch_size=8)
+        else MEGFMTransformer(pretraining=Pretraining(max_epochs=1), batch_size=8)
     )
     if not frozen:
         step.set_params(weights=None, config=SMALL, random_state=0)

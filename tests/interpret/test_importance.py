@@ -10,6 +10,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
+from mne_megfm.estimators import Pretraining
 from mne_megfm.estimators.frozen import FrozenStep
 from mne_megfm.evaluation import compare
 from mne_megfm.interpret import state_importance as importance_of
@@ -204,7 +205,9 @@ def test_errors(numbers):
         state_importance(LinearRegression(), X, y)
     with pytest.raises(ValueError, match="one value a participant"):
         state_importance(model, X, y[:5])
-    trained = make_pipeline(MEGFMTransformer(max_epochs=1), LinearRegression())
+    trained = make_pipeline(
+        MEGFMTransformer(pretraining=Pretraining(max_epochs=1)), LinearRegression()
+    )
     with pytest.raises(TypeError, match="with frozen weights"):
         state_importance(trained, X, y)
     with pytest.raises(ValueError, match="Expected groups to be"):
