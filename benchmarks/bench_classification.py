@@ -73,14 +73,9 @@ def run_cohort(options, seed):
     with TemporaryDirectory() as folder:
         X, y = simulate(Path(folder), options, seed)
         started = time.perf_counter()
-        # for comparison and learning curve
-        described = {
-            name: pipeline[0].describe(X)
-            for name, pipeline in pipelines.items()
-            if hasattr(pipeline[0], "describe")
-        }
-        # epochs that stay on disk cannot be sent to other processes
-        shared = dict(cv=cv, descriptions=described, n_jobs=1)
+        # features are extracted once, for comparison and learning curve; epochs that
+        # stay on disk cannot be sent to other processes
+        shared = dict(cv=cv, memory=Path(folder) / "cache", n_jobs=1)
         result = compare(X, y, pipelines, n_permutations=options.permutations, **shared)
         print(f"\nSeed {seed}, compared in {time.perf_counter() - started:.0f} s")
         print(result)

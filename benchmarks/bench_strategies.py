@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.model_selection import RepeatedStratifiedKFold
 
 from mne_megfm import MEGFMClassifier, simulate_cohort
+from mne_megfm.estimators import FineTuning
 from mne_megfm.evaluation import compare
 
 STATES = ("auditory", "somatosensory", "rest")
@@ -49,9 +50,11 @@ def main():
     for strategy in ("lora", "finetune"):
         pipelines[strategy] = MEGFMClassifier(
             strategy=strategy,
-            max_epochs=options.max_epochs,
-            n_rows=options.rows,
-            lr=options.lr,
+            finetuning=FineTuning(
+                max_epochs=options.max_epochs,
+                n_epochs_per_state=options.rows,
+                lr=options.lr,
+            ),
             random_state=0,
         )
     pd.set_option("display.width", None, "display.max_columns", None)

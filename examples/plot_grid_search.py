@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
+from mne_megfm.estimators import Pretraining
 
 SEED = 7
 mne.set_log_level("error")
@@ -34,7 +35,7 @@ cohort = simulate_cohort(
 X = [participant.recordings for participant in cohort]
 
 # %%
-# With ``weights=None`` and ``max_epochs`` the transformer is pretrained on what
+# With ``weights=None`` and ``pretraining`` the transformer is pretrained on what
 # ``fit`` is given, which here is the training fold alone. ``memory`` keeps what a
 # step made of a fold: each pretraining is done once, not once for every classifier.
 small = dict(d_model=32, n_layers=1, n_decoder_layers=1, n_heads=2)
@@ -44,7 +45,10 @@ pipeline = Pipeline(
         (
             "features",
             MEGFMTransformer(
-                weights=None, config=small, max_epochs=3, lr=3e-3, random_state=SEED
+                weights=None,
+                config=small,
+                pretraining=Pretraining(max_epochs=3, lr=3e-3),
+                random_state=SEED,
             ),
         ),
         ("classifier", LogisticRegression(max_iter=1000)),
@@ -54,7 +58,7 @@ pipeline = Pipeline(
 search = GridSearchCV(
     pipeline,
     {
-        "features__mask_ratio": [0.5, 0.8],
+        "features__pretraining__mask_ratio": [0.5, 0.8],
         "classifier": [LogisticRegression(max_iter=1000), SVC()],
     },
     scoring="roc_auc",
@@ -67,7 +71,7 @@ cache.cleanup()
 # What was tried: mean and SD over folds. Differences within the SD mean nothing.
 found = pd.DataFrame(search.cv_results_)
 found["classifier"] = [type(c).__name__ for c in found["param_classifier"]]
-found["mask_ratio"] = found["param_features__mask_ratio"].astype(float)
+found["mask_ratio"] = found["param_features__pretraining__mask_ratio"].astype(float)
 table = found.pivot(index="classifier", columns="mask_ratio", values="mean_test_score")
 spread = found.pivot(index="classifier", columns="mask_ratio", values="std_test_score")
 fig, ax = plt.subplots(figsize=(5.5, 2.6), layout="constrained")
@@ -87,6 +91,7 @@ fig.colorbar(image, label="ROC AUC")
 
 # %%
 # Without labels, ``mask_ratio`` can be chosen by how well hidden signal of held-out
-# recordings is predicted: ``GridSearchCV(MEGFMTransformer(...), {"mask_ratio": ...})``
-# takes the transformer's own ``score``, which hides the same parts whatever the network
-# was trained with.
+# recordings is predicted:
+# ``GridSearchCV(MEGFMTransformer(...), {"pretraining__mask_ratio": ...})`` takes the
+# transformer's own ``score``, which hides the same parts whatever the network was
+# trained with.

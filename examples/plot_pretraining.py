@@ -15,6 +15,7 @@ import mne
 import pandas as pd
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
+from mne_megfm.estimators import Pretraining
 
 SEED = 9
 mne.set_log_level("error")
@@ -30,9 +31,14 @@ own, held_out = recordings[:9], recordings[9:]
 small = dict(d_model=32, n_layers=2, n_decoder_layers=1, n_heads=2)
 models = {
     "bundled": MEGFMTransformer(),
-    "bundled, continued": MEGFMTransformer(max_epochs=2, lr=1e-4, random_state=SEED),
+    "bundled, continued": MEGFMTransformer(
+        pretraining=Pretraining(max_epochs=2, lr=1e-4), random_state=SEED
+    ),
     "small, from scratch": MEGFMTransformer(
-        weights=None, config=small, max_epochs=8, random_state=SEED
+        weights=None,
+        config=small,
+        pretraining=Pretraining(max_epochs=8),
+        random_state=SEED,
     ),
     "small, random weights": MEGFMTransformer(
         weights=None, config=small, random_state=SEED

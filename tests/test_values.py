@@ -54,6 +54,7 @@ def make_values():
     from sklearn.linear_model import LogisticRegression
 
     from mne_megfm import CanonicalSensors, MEGFMClassifier, MEGFMTransformer
+    from mne_megfm.estimators import FineTuning, Pretraining
     from mne_megfm.evaluation import compare, default_pipelines
     from mne_megfm.interpret import attention, reconstruct
 
@@ -77,7 +78,7 @@ def make_values():
             weights=None, random_state=3
         ).fit_transform(epochs)[:, ::7],
         "epoch_features_pretrained_here": MEGFMTransformer(
-            max_epochs=1, random_state=3, batch_size=4
+            pretraining=Pretraining(max_epochs=1), random_state=3, batch_size=4
         ).fit_transform(epochs)[:, ::7],
         "participant_features": MEGFMTransformer().fit_transform(people),
         "participant_features_random_weights": MEGFMTransformer(
@@ -90,7 +91,10 @@ def make_values():
         .fit(people, labels)
         .predict_proba(people),
         "fine_tuned_probabilities": MEGFMClassifier(
-            strategy="finetune", max_epochs=3, lr=1e-3, batch_size=4, random_state=3
+            strategy="finetune",
+            finetuning=FineTuning(max_epochs=3, lr=1e-3),
+            batch_size=4,
+            random_state=3,
         )
         .fit(epochs, y)
         .predict_proba(epochs),

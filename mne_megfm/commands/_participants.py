@@ -17,6 +17,7 @@ from ..archive.reading import read_source
 from ..archive.settings import PLAIN, Reading
 from ..archive.sources import Source, list_recordings
 from ..estimators import MEGFMTransformer
+from ..estimators.frozen import FrozenStep
 from ..inputs import MEGSamples
 from ..models import STATES, state_kind
 from ..participants.features import ParticipantDescription, ParticipantEncoderFeatures
@@ -217,23 +218,19 @@ def describe_by_encoder(
     transformer = MEGFMTransformer(
         **params, sample="participant", aggregation="encoder"
     )
-    tasks = [(transformer, name, own, reading) for name, own in by_name.items()]
-    # weights are loaded with the first who can be read, and then copied to workers
-    results: list[Outcome] = []
     with use_log_level("WARNING"):
-        while len(results) < len(tasks) and not hasattr(transformer, "model_"):
-            results.append(_describe(*tasks[len(results)]))
-    n_done = len(results)
-    results += run_each(_describe, tasks[n_done:], n_jobs, "Participants", n_done)
+        frozen = FrozenStep(transformer)
+    tasks = [(frozen, name, own, reading) for name, own in by_name.items()]
+    results = run_each(_describe, tasks, n_jobs, "Participants")
     described = {
-        name: result.description
+        name: result.extracted
         for name, result in zip(by_name, results, strict=True)
-        if result.description is not None
+        if result.extracted is not None
     }
     failures = [failure for result in results for failure in result.failures]
     report_failures(failures, len(described), strict)
     _tell_what_lacks_stimuli(described)
-    return DescribedParticipants(transformer, described)
+    return DescribedParticipants(frozen.step, described)
 
 
 def group_by_participant(sources: list[Source]) -> dict[str, list[Source]]:
@@ -272,27 +269,27 @@ class Outcome:
         Recordings that could be used.
     recordings : dict | None
         They, by state; None if there are none.
-    description : dict | None
-        What the transformer says of them; None if there is none.
+    extracted : dict | None
+        What the transformer extracted from them; None if there are none.
     failures : list of Failure
         Recordings that could not be used, and why.
     """
 
     sources: list[Source]
     recordings: dict[str, list[MEGSamples]] | None
-    description: Any
+    extracted: Any
     failures: list[Failure]
 
 
 def describe_one(
-    transformer: MEGFMTransformer, name: str, sources: list[Source], reading: Reading
+    frozen: FrozenStep, name: str, sources: list[Source], reading: Reading
 ) -> Outcome:
     """Describe a participant by the recordings that can be used.
 
     Parameters
     ----------
-    transformer : MEGFMTransformer
-        Who describes.
+    frozen : FrozenStep
+        The transformer.
     name : str
         The participant.
     sources : list of Source
@@ -307,30 +304,29 @@ def describe_one(
     """
     try:
         recordings = read_participant(sources, reading)
-        description = transformer.describe([recordings])[0]
-        return Outcome(sources, recordings, description, [])
+        return Outcome(sources, recordings, frozen.extract([recordings])[0], [])
     except Exception as error:  # one bad recording takes no other down
         files = ", ".join(source.relative for source in sources)
         failure = Failure.of(name, files, error)
     if len(sources) == 1:
         return Outcome([], None, None, [failure])
     # data are read late, and what fails does not say which recording it was
-    each = [describe_one(transformer, name, [source], reading) for source in sources]
+    each = [describe_one(frozen, name, [source], reading) for source in sources]
     good = [source for outcome in each for source in outcome.sources]
     failures = [failure for outcome in each for failure in outcome.failures]
     if not failures:  # each by itself can be used, but not together
         return Outcome([], None, None, [failure])
     if not good:
         return Outcome([], None, None, failures)
-    rest = describe_one(transformer, name, good, reading)
+    rest = describe_one(frozen, name, good, reading)
     return replace(rest, failures=failures + rest.failures)
 
 
 def _describe(
-    transformer: MEGFMTransformer, name: str, sources: list[Source], reading: Reading
+    frozen: FrozenStep, name: str, sources: list[Source], reading: Reading
 ) -> Outcome:
     """Describe in a worker, which need not send recordings back."""
-    return replace(describe_one(transformer, name, sources, reading), recordings=None)
+    return replace(describe_one(frozen, name, sources, reading), recordings=None)
 
 
 def _tell_what_lacks_stimuli(described: Mapping[str, ParticipantDescription]) -> None:

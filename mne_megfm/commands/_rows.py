@@ -60,7 +60,6 @@ def run_each(
     tasks: list[tuple],
     n_jobs: int | None,
     message: str,
-    n_done: int = 0,
 ) -> list[Any]:
     """Call a function for each task, in joblib's workers, with a progress bar.
 
@@ -76,8 +75,6 @@ def run_each(
         Tasks at a time.
     message : str
         What the progress bar says.
-    n_done : int
-        Tasks that were done before, for the progress bar.
 
     Returns
     -------
@@ -89,8 +86,7 @@ def run_each(
     results = Parallel(n_jobs=n_jobs, return_as="generator")(
         delayed(_call)(function, task, level) for task in tasks
     )
-    n_all = n_done + len(tasks)
-    return list(ProgressBar(results, n_done, message, max_value=n_all))
+    return list(ProgressBar(results, 0, message, max_value=len(tasks)))
 
 
 def _call(function: Callable, task: tuple, level: str) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -80,6 +81,7 @@ def classify_cohort() -> dict[str, Any]:
     """Compare pipelines by participant-wise cross-validation."""
     from sklearn.model_selection import StratifiedKFold
 
+    from ..estimators.frozen import FrozenStep
     from ..evaluation import compare, default_pipelines
     from ..interpret import state_importance
     from ..simulation import simulate_cohort
@@ -99,17 +101,22 @@ def classify_cohort() -> dict[str, Any]:
     pipelines = default_pipelines(random_state=SEED)
     pipelines = {name: pipelines[name] for name in PIPELINES}
     model = pipelines["model features"]
-    descriptions = model[0].describe(X)  # slow, and all that follows rests on it
     cv = StratifiedKFold(n_splits=4, shuffle=True, random_state=SEED)
-    result = compare(
-        X,
-        y,
-        pipelines,
-        cv=cv,
-        n_permutations=0,
-        descriptions={"model features": descriptions},
-        random_state=SEED,
-    )
+    with TemporaryDirectory(prefix="mne-megfm-") as cache:
+        result = compare(
+            X,
+            y,
+            pipelines,
+            cv=cv,
+            n_permutations=0,
+            memory=cache,
+            random_state=SEED,
+        )
+        importance = state_importance(
+            model, X, y, cv=cv, memory=cache, n_permutations=39, seed=SEED
+        )
+        frozen = FrozenStep(model[0], cache)
+        extracted = frozen.extract(X)
     click.echo(
         f"\nMigraine against control, SIMULATED cohort: {len(y)} participants on three "
         f"MEG systems,\n{N_EPOCHS} trials in each of {', '.join(STATES)}, effect size "
@@ -123,16 +130,12 @@ def classify_cohort() -> dict[str, Any]:
             f"{name:28s}{auc[name].mean():8.2f} ({auc[name].std():.2f})"
             f"{accuracy[name].mean():14.2f} ({accuracy[name].std():.2f})"
         )
-    importance = state_importance(
-        model, X, y, cv=cv, descriptions=descriptions, n_permutations=39, seed=SEED
-    )
-    fitted = model[0].fit_described(descriptions)
     return {
         "X": X,
         "y": y,
         "names": cohort.names,
         "comparison": result,
-        "features": fitted.transform_described(descriptions),
+        "features": frozen.transform(frozen.fit(extracted), extracted),
         "importance": importance,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -105,7 +106,8 @@ def command(
     from ..archive.epochs import check_events
     from ..archive.reading import read_source
     from ..archive.sources import list_recordings
-    from ..estimators import MEGFMTransformer
+    from ..estimators.frozen import FrozenStep
+    from ..evaluation import default_pipelines
     from ..pretraining import History
     from ..report import MEGFMReport
     from ._labels import find_label, read_labels
@@ -124,21 +126,24 @@ def command(
     sources = list_recordings(list(recordings), reading.states)
     check_events(sources, reading, jobs)
     has_participant_encoder(weights)
-    transformer = MEGFMTransformer(weights, sample="participant")
+    pipelines = default_pipelines(weights=weights, random_state=seed)
+    # what is extracted for the features is not extracted again for the comparison
+    cache = context.with_resource(TemporaryDirectory(prefix="mne-megfm-"))
+    frozen = FrozenStep(pipelines["model features"][0], cache)
     by_name = group_by_participant(sources)
-    tasks = [(transformer, name, own, reading) for name, own in by_name.items()]
+    tasks = [(frozen, name, own, reading) for name, own in by_name.items()]
     outcomes = run_each(describe_one, tasks, 1, "Participants")
     good = {
         name: outcome
         for name, outcome in zip(by_name, outcomes, strict=True)
-        if outcome.description is not None
+        if outcome.extracted is not None
     }
     failures = [failure for outcome in outcomes for failure in outcome.failures]
     report_failures(failures, len(good), strict)
     names = list(good)
     X = [outcome.recordings for outcome in good.values()]
-    descriptions = [outcome.description for outcome in good.values()]
-    transformer.fit_described(descriptions)
+    extracted = [outcome.extracted for outcome in good.values()]
+    transformer = frozen.fit(extracted)
     y, found = None, {}
     if table is not None:
         y = [float("nan") if one is None else one for one in table.of(names)]
@@ -157,12 +162,11 @@ def command(
             y,
             names,
             find_label(positive, [one for one in y if isinstance(one, str)]),
-            descriptions,
-            weights,
+            {n: pipelines[n] for n in _QUICK_PIPELINES} if quick else pipelines,
+            cache,
             **settings,
             seed=seed,
             jobs=jobs,
-            only=_QUICK_PIPELINES if quick else None,
         )
     first = next(iter(good.values())).sources[0]
     report = MEGFMReport(title)
@@ -171,7 +175,7 @@ def command(
     if "comparison" in found:
         report.add_comparison(found["comparison"])
     if len(X) > 2:
-        report.add_participants_map(transformer.transform_described(descriptions))
+        report.add_participants_map(frozen.transform(transformer, extracted))
     if "importance" in found:
         report.add_explanations(importance=found["importance"])
     report.add_model(transformer, history=losses)
@@ -199,25 +203,21 @@ def _compare(
     y: list,
     names: list[str],
     positive: Any,
-    descriptions: list,
-    weights: str,
+    pipelines: dict[str, Any],
+    memory: str,
     folds: int,
     repeats: int,
     permutations: int,
     seed: int,
     jobs: int,
-    only: tuple[str, ...] | None,
 ) -> dict[str, Any]:
     """Compare the model with baselines; tell which states matter to it."""
     import pandas as pd
     from sklearn.model_selection import RepeatedStratifiedKFold
 
-    from ..evaluation import compare, default_pipelines
+    from ..evaluation import compare
     from ..interpret import state_importance
 
-    pipelines = default_pipelines(weights=weights, random_state=seed)
-    if only is not None:
-        pipelines = {name: pipelines[name] for name in only if name in pipelines}
     cv = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
     result = compare(
         X,
@@ -227,8 +227,8 @@ def _compare(
         positive=positive,
         cv=cv,
         n_permutations=permutations,
-        descriptions={"model features": descriptions},
         n_jobs=jobs,
+        memory=memory,
         random_state=seed,
         verbose=True,
     )
@@ -242,7 +242,7 @@ def _compare(
             [y[n] for n in known],
             cv=cv,
             positive=positive,
-            descriptions=[descriptions[n] for n in known],
+            memory=memory,
             seed=seed,
         )
     return found

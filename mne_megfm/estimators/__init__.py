@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "_classifier": ["MEGFMClassifier"],
         "_heads": ["LogisticHead", "RidgeHead"],
         "_regressor": ["MEGFMRegressor"],
+        "_settings": ["FineTuning", "Pretraining"],
         "_transformer": ["MEGFMTransformer"],
         "extraction": ["CanonicalSensorMapping"],
     },

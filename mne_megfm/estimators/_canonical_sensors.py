@@ -33,7 +33,7 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
     Parameters
     ----------
-    window : float
+    duration : float
         Length of a row of a Raw (s).
     overlap : float
         Overlap of neighbouring rows of a Raw (s).
@@ -78,13 +78,13 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     def __init__(
         self,
         *,
-        window: float = 1.0,
+        duration: float = 1.0,
         overlap: float = 0.0,
         reject_by_annotation: bool = True,
         memory: str | PathLike[str] | joblib.Memory | None = None,
         verbose: bool | str | int | None = None,
     ) -> None:
-        self.window = window
+        self.duration = duration
         self.overlap = overlap
         self.reject_by_annotation = reject_by_annotation
         self.memory = memory
@@ -288,7 +288,7 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     def _recordings(self, X: Any) -> Recordings:
         return as_recordings(
             X,
-            window=self.window,
+            duration=self.duration,
             overlap=self.overlap,
             reject_by_annotation=self.reject_by_annotation,
         )

@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from ..models import ModelConfig
 from ._predictor import BaseMEGFMPredictor
+from ._settings import FineTuning
 from .finetuning import ClassificationTask
 
 
@@ -37,6 +38,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         What is fitted: the head alone, low-rank adapters in the encoder [4]_, or all
         of the encoder. For participants the encoder is the participant encoder, where
         the weights have one.
+    finetuning : FineTuning | None
+        Settings of ``"lora"`` and ``"finetune"``; None takes those of
+        :class:`~mne_megfm.estimators.FineTuning`.
     class_weight : {"balanced"} | dict | None
         Weights of the classes, as in scikit-learn. Probabilities are those of a
         population in which the classes are as frequent as weighted: with
@@ -60,28 +64,10 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         The network to start from when ``weights=None``.
     config : dict | ModelConfig | None
         Its sizes, for ``weights=None`` only.
-    window : float
+    duration : float
         Length in s of the rows of a Raw.
     overlap : float
         Overlap in s of the rows of a Raw.
-    reject_by_annotation : bool
-        Whether rows of a Raw that touch a BAD annotation are left out.
-    rank : int
-        Rank of the adapters of ``"lora"``.
-    max_epochs : int
-        Epochs of fine-tuning, at most.
-    lr : float | None
-        Learning rate of the head and the last layer; None takes 1e-3 for ``"lora"``
-        and 1e-4 for ``"finetune"``.
-    layer_decay : float
-        Factor on the learning rate from each layer to the one before it.
-    n_rows : int
-        Epochs or windows of each state that a participant is seen through in an epoch
-        of fine-tuning, drawn anew each time; with a participant encoder, the fewest.
-    validation_fraction : float
-        Share of participants of the training data that fine-tuning is stopped by.
-    patience : int
-        Fine-tuning stops after so many epochs without a lower held-out loss.
     batch_size : int
         Windows that are encoded or trained on at a time.
     device : str
@@ -172,6 +158,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         weights: str | os.PathLike | None = "megfm-tiny",
         *,
         strategy: str = "probe",
+        finetuning: FineTuning | None = None,
         class_weight: str | dict | None = "balanced",
         positive: Any = None,
         head: str | BaseEstimator = "logistic",
@@ -180,16 +167,8 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         sensor_mapping: str | Callable = "canonical",
         backbone: str = "masked-transformer",
         config: dict | ModelConfig | None = None,
-        window: float = 1.0,
+        duration: float = 1.0,
         overlap: float = 0.0,
-        reject_by_annotation: bool = True,
-        rank: int = 8,
-        max_epochs: int = 20,
-        lr: float | None = None,
-        layer_decay: float = 0.7,
-        n_rows: int = 8,
-        validation_fraction: float = 0.2,
-        patience: int = 5,
         batch_size: int = 64,
         device: str = "cpu",
         bf16: bool = False,
@@ -199,22 +178,15 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         super().__init__(
             weights,
             strategy=strategy,
+            finetuning=finetuning,
             head=head,
             sample=sample,
             pooling=pooling,
             sensor_mapping=sensor_mapping,
             backbone=backbone,
             config=config,
-            window=window,
+            duration=duration,
             overlap=overlap,
-            reject_by_annotation=reject_by_annotation,
-            rank=rank,
-            max_epochs=max_epochs,
-            lr=lr,
-            layer_decay=layer_decay,
-            n_rows=n_rows,
-            validation_fraction=validation_fraction,
-            patience=patience,
             batch_size=batch_size,
             device=device,
             bf16=bf16,

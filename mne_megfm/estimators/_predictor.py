@@ -6,7 +6,7 @@ import copy
 import inspect
 import os
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from ..utils.validation import (
     listed,
     use_verbose,
 )
+from ._settings import FineTuning
 from ._transformer import MEGFMTransformer
 from .finetuning import ClassificationTask, RegressionTask
 from .finetuning_modules import (
@@ -49,9 +50,8 @@ _OF_TRANSFORMER = (
     "sensor_mapping",
     "backbone",
     "config",
-    "window",
+    "duration",
     "overlap",
-    "reject_by_annotation",
     "batch_size",
     "device",
     "bf16",
@@ -75,15 +75,9 @@ class BaseMEGFMPredictor(BaseEstimator):
             for name in _OF_TRANSFORMER
         },
         "strategy": [StrOptions({"probe", "lora", "finetune"})],
+        "finetuning": [FineTuning, None],
         "head": [str, HasMethods("fit")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "rank": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither"), None],
-        "layer_decay": [Interval(Real, 0, 1, closed="right")],
-        "n_rows": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 0.5, closed="right")],
-        "patience": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
 
@@ -92,22 +86,15 @@ class BaseMEGFMPredictor(BaseEstimator):
         weights: str | os.PathLike | None = "megfm-tiny",
         *,
         strategy: str = "probe",
+        finetuning: FineTuning | None = None,
         head: str | BaseEstimator = "ridge",
         sample: str = "auto",
         pooling: str | Callable = "projection",
         sensor_mapping: str | Callable = "canonical",
         backbone: str = "masked-transformer",
         config: dict | ModelConfig | None = None,
-        window: float = 1.0,
+        duration: float = 1.0,
         overlap: float = 0.0,
-        reject_by_annotation: bool = True,
-        rank: int = 8,
-        max_epochs: int = 20,
-        lr: float | None = None,
-        layer_decay: float = 0.7,
-        n_rows: int = 8,
-        validation_fraction: float = 0.2,
-        patience: int = 5,
         batch_size: int = 64,
         device: str = "cpu",
         bf16: bool = False,
@@ -116,22 +103,15 @@ class BaseMEGFMPredictor(BaseEstimator):
     ) -> None:
         self.weights = weights
         self.strategy = strategy
+        self.finetuning = finetuning
         self.head = head
         self.sample = sample
         self.pooling = pooling
         self.sensor_mapping = sensor_mapping
         self.backbone = backbone
         self.config = config
-        self.window = window
+        self.duration = duration
         self.overlap = overlap
-        self.reject_by_annotation = reject_by_annotation
-        self.rank = rank
-        self.max_epochs = max_epochs
-        self.lr = lr
-        self.layer_decay = layer_decay
-        self.n_rows = n_rows
-        self.validation_fraction = validation_fraction
-        self.patience = patience
         self.batch_size = batch_size
         self.device = device
         self.bf16 = bf16
@@ -169,21 +149,28 @@ class BaseMEGFMPredictor(BaseEstimator):
                 f"{self.strategy!r}, whose head is trained with the encoder, got "
                 f"{self.head!r}; leave one of them out."
             )
+        if self.finetuning is not None:
+            self.finetuning._validate_params()
+            if self.strategy == "probe":
+                warn(
+                    "Parameters that are set have no effect: finetuning with strategy="
+                    "'probe', which trains the head alone."
+                )
         # first, since what does not suit should be known before features are there
         head = self._make_head(seed) if self.strategy == "probe" else None
         transformer = self._make_transformer(seed)
         recordings = transformer._recordings(X)
-        unit = transformer._settle_unit(recordings)
-        whole = unit == "participant"
+        sample = transformer._settle_sample(recordings)
+        whole = sample == "participant"
         n_samples = recordings.n_elements if whole else recordings.n_rows
-        y = self._check_targets(check_labels(y, n_samples, unit))
-        weight = check_weights(sample_weight, n_samples, unit)
-        groups = check_groups(groups, n_samples, unit)
+        y = self._check_targets(check_labels(y, n_samples, sample))
+        weight = check_weights(sample_weight, n_samples, sample)
+        groups = check_groups(groups, n_samples, sample)
         if whole:
             warn_of_copies(find_copies(recordings, groups), range(n_samples))
         features = transformer.fit_transform(recordings)
         self.transformer_ = transformer
-        self.sample_ = unit
+        self.sample_ = sample
         self.novelty_ = Novelty(seed).fit([features, self._signals(recordings)], groups)
         if head is not None:
             self._fit_head(head, features, y, weight, groups)
@@ -205,8 +192,8 @@ class BaseMEGFMPredictor(BaseEstimator):
     def to_pipeline(self) -> Pipeline:
         """Give the frozen encoder and the head of ``strategy="probe"`` as a pipeline.
 
-        It predicts the same, and its first step can be told to describe participants
-        once for many folds. It knows no typicality.
+        It predicts the same, so that features are extracted once for many folds. It
+        has no `novelty_p_values`.
 
         Returns
         -------
@@ -276,14 +263,15 @@ class BaseMEGFMPredictor(BaseEstimator):
         from .finetuning import Tuning, fine_tune
 
         self.task_ = self._make_task(seed)
+        settings = self.finetuning or FineTuning()
         tuning = Tuning(
-            rank=self.rank if self.strategy == "lora" else None,
-            n_rows=self.n_rows,
-            validation_fraction=self.validation_fraction,
-            max_epochs=self.max_epochs,
-            lr=self.lr or _RATES[self.strategy],
-            layer_decay=self.layer_decay,
-            patience=self.patience,
+            lora_rank=settings.lora_rank if self.strategy == "lora" else None,
+            n_epochs_per_state=settings.n_epochs_per_state,
+            validation_fraction=settings.validation_fraction,
+            max_epochs=settings.max_epochs,
+            lr=settings.lr or _RATES[self.strategy],
+            layer_decay=settings.layer_decay,
+            patience=settings.patience,
             seed=seed,
         )
         self.network_, self.history_ = fine_tune(

@@ -26,6 +26,9 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
         What is fitted: the head alone, low-rank adapters in the encoder [3]_, or all
         of the encoder. For participants the encoder is the participant encoder, where
         the weights have one.
+    finetuning : FineTuning | None
+        Settings of ``"lora"`` and ``"finetune"``; None takes those of
+        :class:`~mne_megfm.estimators.FineTuning`.
     head : str | estimator
         What is fitted to the features: ``"ridge"`` is
         :class:`~mne_megfm.estimators.RidgeHead`; the name of a plug-in, made with
@@ -40,28 +43,10 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
         The network to start from when ``weights=None``.
     config : dict | ModelConfig | None
         Its sizes, for ``weights=None`` only.
-    window : float
+    duration : float
         Length in s of the rows of a Raw.
     overlap : float
         Overlap in s of the rows of a Raw.
-    reject_by_annotation : bool
-        Whether rows of a Raw that touch a BAD annotation are left out.
-    rank : int
-        Rank of the adapters of ``"lora"``.
-    max_epochs : int
-        Epochs of fine-tuning, at most.
-    lr : float | None
-        Learning rate of the head and the last layer; None takes 1e-3 for ``"lora"``
-        and 1e-4 for ``"finetune"``.
-    layer_decay : float
-        Factor on the learning rate from each layer to the one before it.
-    n_rows : int
-        Epochs or windows of each state that a participant is seen through in an epoch
-        of fine-tuning, drawn anew each time; with a participant encoder, the fewest.
-    validation_fraction : float
-        Share of participants of the training data that fine-tuning is stopped by.
-    patience : int
-        Fine-tuning stops after so many epochs without a lower held-out loss.
     batch_size : int
         Windows that are encoded or trained on at a time.
     device : str

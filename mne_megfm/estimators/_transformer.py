@@ -11,7 +11,6 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from mne.utils import warn
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import Recordings, as_recordings
@@ -45,7 +43,6 @@ from ..weights import (
     delete_participant_encoder,
     save_checkpoint,
     save_participant_encoder,
-    weights_path,
 )
 from ._initialization import (
     find_device,
@@ -54,28 +51,10 @@ from ._initialization import (
     start_model,
     start_participant_encoder,
 )
+from ._settings import Pretraining
 from .extraction import RowTokens, gather_windows, iter_row_tokens
 
 _AXES_WINDOWS = 2000
-#: Parameters that the model depends on, besides ``random_state``.
-_OF_MODEL = (
-    "weights",
-    "sensor_mapping",
-    "pooling",
-    "backbone",
-    "config",
-    "aggregation",
-    "device",
-    "max_epochs",
-)
-_OF_PRETRAINING = (
-    "masking",
-    "mask_ratio",
-    "objective",
-    "lr",
-    "validation_fraction",
-    "patience",
-)
 
 
 class BaseMEGFM(BaseEstimator):
@@ -85,14 +64,17 @@ class BaseMEGFM(BaseEstimator):
     :class:`~mne_megfm.estimators.MEGFMTransformer`.
     """
 
-    def _fit_model(self, recordings: Recordings) -> None:
-        """Load or draw weights, and pretrain where that is asked for."""
-        key = self._model_key()
-        for kind, part in (
-            ("backbones", self.backbone),
-            ("maskings", self.masking),
-            ("objectives", self.objective),
-        ):
+    def _fit_model(self, recordings: Recordings | None) -> None:
+        """Load or draw weights, and pretrain on recordings where that is asked for."""
+        training_settings = self.pretraining
+        parts = [("backbones", self.backbone)]
+        if training_settings is not None:
+            training_settings._validate_params()
+            parts += [
+                ("maskings", training_settings.masking),
+                ("objectives", training_settings.objective),
+            ]
+        for kind, part in parts:
             # a wrong name is an error also where nothing uses it
             (get if isinstance(part, str) else resolve)(kind, part)
         self.sensor_mapping_ = resolve("sensor_mappings", self.sensor_mapping)
@@ -102,7 +84,7 @@ class BaseMEGFM(BaseEstimator):
         model, training = start_model(
             self.weights, self.sensor_mapping_, self.backbone, self.config, seed
         )
-        untrained = self.weights is None and not self.max_epochs
+        untrained = self.weights is None and self.pretraining is None
         if untrained:
             # nothing is learnt from X: a network at its random start
             fields = random_fields(self.sensor_mapping_, model.config, seed)
@@ -118,51 +100,32 @@ class BaseMEGFM(BaseEstimator):
             self.participant_encoder_, seen = start_participant_encoder(
                 self.weights, model
             )
-        if self.aggregation == "encoder" and self.participant_encoder_ is None:
+        needed = self.aggregation.startswith("encoder")
+        if needed and self.participant_encoder_ is None:
             raise ValueError(
                 "Expected weights with a participant encoder for aggregation="
-                f"'encoder', got weights={self.weights!r} (max_epochs="
-                f"{self.max_epochs}), which have none; use aggregation='auto' for "
-                "means and standard deviations over trials."
+                f"{self.aggregation!r}, got weights={self.weights!r} with "
+                f"pretraining={self.pretraining!r}, which have none; use "
+                "aggregation='auto' for means and standard deviations over trials."
             )
         self.model_ = model.to(device)
         self.config_ = model.config
         self.history_ = None
-        if self.max_epochs:
+        if self.pretraining is not None:
             training = training | self._train(recordings, seed)
         if self.participant_encoder_ is not None:
             training = training | {"level": seen}
         self.provenance_ = training
-        self._loaded_for = key
-
-    def _model_key(self) -> str:
-        """Hash what the model depends on, besides the data of pretraining."""
-        values = [getattr(self, name) for name in _OF_MODEL]
-        if isinstance(self.random_state, np.random.RandomState):
-            values.append(id(self.random_state))  # drawing from it changes it
-        else:
-            values.append(self.random_state)
-        if self.weights is not None:
-            try:
-                stat = (weights_path(self.weights) / "config.json").stat()
-                values += [stat.st_mtime_ns, stat.st_size]
-            except OSError:
-                pass  # loading will say what is wrong
-        return joblib.hash(values)
 
     def _warn_unused(self, unit: str) -> None:
         """Name parameters that were set and have no effect."""
         has_encoder = unit == "participant" and self.participant_encoder_ is not None
         idle = {
-            "max_epochs=0": () if self.max_epochs else _OF_PRETRAINING,
             "weights that bring their own": ("backbone",) if self.weights else (),
             "participants described by the participant encoder, which reads signals "
             "(aggregation='mean_std' pools tokens)": ("pooling",)
             if has_encoder
             else (),
-            "rows that the participant encoder does not describe": ()
-            if has_encoder
-            else ("append_evoked",),
             "a row an epoch": () if unit == "participant" else ("aggregation",),
         }
         defaults = inspect.signature(type(self)).parameters
@@ -187,22 +150,23 @@ class BaseMEGFM(BaseEstimator):
         windows = gather_windows(
             recordings, self.sensor_mapping_, self.config_, self.batch_size
         )
-        named = isinstance(self.masking, str)
+        settings = self.pretraining
+        named = isinstance(settings.masking, str)
         self.history_ = pretrain(
             self.model_,
             windows,
             self._region_pos(),
             masking=resolve(
                 "maskings",
-                self.masking,
-                **({"mask_ratio": self.mask_ratio} if named else {}),
+                settings.masking,
+                **({"mask_ratio": settings.mask_ratio} if named else {}),
             ),
-            objective=resolve("objectives", self.objective),
-            max_epochs=self.max_epochs,
+            objective=resolve("objectives", settings.objective),
+            max_epochs=settings.max_epochs,
             batch_size=self.batch_size,
-            lr=self.lr,
-            validation_fraction=self.validation_fraction,
-            patience=self.patience,
+            lr=settings.lr,
+            validation_fraction=settings.validation_fraction,
+            patience=settings.patience,
             bf16=self.bf16,
             seed=seed,
         )
@@ -215,9 +179,8 @@ class BaseMEGFM(BaseEstimator):
     def _recordings(self, X: Any) -> Recordings:
         return as_recordings(
             X,
-            window=self.window,
+            duration=self.duration,
             overlap=self.overlap,
-            reject_by_annotation=self.reject_by_annotation,
         )
 
     def _region_pos(self) -> torch.Tensor:
@@ -301,11 +264,6 @@ class DescribesParticipants:
     statistics of their rows otherwise.
     """
 
-    def _describe(
-        self, recordings: Recordings
-    ) -> list[Description] | list[ParticipantDescription]:
-        return self._describe_states(self._read(recordings))
-
     def _read(self, recordings: Recordings) -> list[dict[str, Any]]:
         """Read what there is to know of each state of each participant by itself."""
         if self.participant_encoder_ is not None:
@@ -327,23 +285,14 @@ class DescribesParticipants:
         )
         return ParticipantPooling().describe(recordings, forms, parts)
 
-    def _describe_states(
-        self, people: list[dict[str, Any]]
+    def _combine_states(
+        self, read: list[dict[str, Any]]
     ) -> list[Description] | list[ParticipantDescription]:
         """Describe participants from what `_read` gave, of any states together."""
         if self.participant_encoder_ is None:
-            return people
-        return describe_people(
-            self.participant_encoder_, people, evoked=self.append_evoked
-        )
-
-    def _read_states(self, X: Any) -> list[dict[str, Any]]:
-        """Do the slow part of `describe`, from which states can be put together."""
-        recordings = self._recordings(X)
-        if getattr(self, "_loaded_for", None) != self._model_key():
-            self._fit_model(recordings)
-            self._warn_unused("participant")
-        return self._read(recordings)
+            return read
+        evoked = self.aggregation == "encoder+evoked"
+        return describe_people(self.participant_encoder_, read, evoked=evoked)
 
     def _fit_participants(self, descriptions: list[Description]) -> None:
         if self.participant_encoder_ is not None:
@@ -358,91 +307,28 @@ class DescribesParticipants:
             self.n_patches_ = {state: form.n_patches for state, form in forms.items()}
         self.states_ = self._participants.states
 
+    # -- in parts, for many folds: see `frozen` -------------------------------
     def _is_frozen(self) -> bool:
-        return self.max_epochs == 0
+        return self.pretraining is None and self.sample != "epoch"
 
-    @available_if(_is_frozen)
-    @use_verbose
-    def describe(self, X: Any) -> list[Description]:
-        """Describe participants by frozen weights, each by itself.
-
-        With `fit_described` and `transform_described` this is `fit` and `transform`
-        in two parts: the first is slow and depends on one participant alone, so that
-        it is done once for all folds of a cross-validation. The first call loads the
-        weights.
-
-        Parameters
-        ----------
-        X : list of Epochs | list of dict
-            The participants.
-
-        Returns
-        -------
-        descriptions : list of dict
-            For each participant, from state to its description.
-
-        See Also
-        --------
-        mne_megfm.evaluation.compare : Takes descriptions, as do `learning_curve` and
-            `state_importance`.
-        """
-        return self._describe_states(self._read_states(X))
-
-    @available_if(_is_frozen)
-    def fit_described(
-        self, descriptions: list[Description], y: Any = None
-    ) -> DescribesParticipants:
-        """Learn what `fit` learns from participants besides their weights.
-
-        Parameters
-        ----------
-        descriptions : list of dict
-            What `describe` gave for the training participants.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : DescribesParticipants
-            The transformer, with states and fills of these participants.
-
-        Raises
-        ------
-        NotFittedError
-            If `describe` was not called before.
-        ValueError
-            If a parameter of the model was changed since.
-        """
-        check_is_fitted(
-            self, "model_", msg="Call describe(X), which loads the weights, first."
-        )
-        if self._loaded_for != self._model_key():
-            raise ValueError(
-                "Expected descriptions by the present parameters, got other parameters "
-                "of the model since describe(X) was called; call it again."
-            )
+    def _load_frozen(self) -> None:
+        self._validate_params()
+        self._fit_model(None)
         self.sample_ = "participant"
-        self._fit_participants(descriptions)
+        self._warn_unused(self.sample_)
+
+    @use_verbose
+    def _read_participants(self, X: Any) -> list[dict[str, Any]]:
+        return self._read(self._recordings(X))
+
+    def _fit_extracted(
+        self, extracted: list[Description], y: Any = None
+    ) -> DescribesParticipants:
+        self._fit_participants(extracted)
         return self
 
-    @available_if(_is_frozen)
-    def transform_described(
-        self, descriptions: list[Description]
-    ) -> NDArray[np.float32]:
-        """Turn descriptions into features.
-
-        Parameters
-        ----------
-        descriptions : list of dict
-            What `describe` gave.
-
-        Returns
-        -------
-        features : ndarray of float32, shape (n_participants, n_features_out)
-            As `transform` gives.
-        """
-        check_is_fitted(self, "_participants")
-        return self._participants.transform(descriptions)
+    def _transform_extracted(self, extracted: list[Description]) -> NDArray[np.float32]:
+        return self._participants.transform(extracted)
 
 
 class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
@@ -450,8 +336,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
 
     Recordings of any MEG system are mapped to a canonical array of virtual
     magnetometers, cut into windows of 1 s at 250 Hz, encoded by the transformer and
-    pooled. With ``max_epochs=0`` (the default) the weights are frozen and `fit` only
-    checks; with more, `fit` pretrains by masked-signal reconstruction on ``X``.
+    pooled. Without ``pretraining`` (the default) the weights are frozen; with it, `fit`
+    trains by masked-signal reconstruction on ``X``, without labels.
 
     Parameters
     ----------
@@ -468,44 +354,30 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         of each token), ``"tokens"`` (everything), ``"time"``, ``"space"``,
         ``"mean"``, or an instance, see :mod:`mne_megfm.models`. The participant encoder
         does not pool tokens.
-    aggregation : {"auto", "encoder", "mean_std"}
+    aggregation : {"auto", "encoder", "encoder+evoked", "mean_std"}
         How a participant's rows become one. ``"encoder"``: by the participant encoder
-        that comes with the weights, see Notes, or, without weights, by one that has
-        seen nobody. ``"mean_std"``: mean and standard deviation of pooled rows.
-        ``"auto"``: the level where there is one; there is none beside an encoder that
-        is pretrained from random weights in `fit`.
-    append_evoked : bool
-        Whether the original signals, averages of each state on the canonical
-        sensors, are appended to the level's features, as ``<state>_evoked_...``.
-    max_epochs : int
-        Epochs of masked pretraining on ``X``, at most.
-    masking : str | callable
-        What pretraining hides: ``"mixed"``, ``"random"``, ``"time-block"``,
-        ``"space-block"`` or an instance, see :mod:`mne_megfm.pretraining`.
-    mask_ratio : float
-        Share that a masking given by name hides.
-    objective : str | callable
-        Loss of the reconstruction: ``"huber+logspec"`` or an instance.
+        that comes with the weights, see Notes, or, without weights, by one with random
+        weights. ``"encoder+evoked"``: the same, followed by the original signals,
+        averages of each state on the canonical sensors, as ``<state>_evoked_...``.
+        ``"mean_std"``: mean and standard deviation of pooled rows. ``"auto"``: the
+        participant encoder where there is one; there is none beside a network that is
+        pretrained from random weights in `fit`.
+    pretraining : Pretraining | None
+        How `fit` pretrains on ``X``, see :class:`~mne_megfm.estimators.Pretraining`;
+        None leaves the weights as they are.
     sensor_mapping : str | callable
         How recordings reach the model's array: ``"canonical"`` or an instance.
     backbone : str
         The network to start from when ``weights=None``.
     config : dict | ModelConfig | None
         Its sizes, where they differ from the default; for ``weights=None`` only.
-    window : float
-        Length in s of the rows of a Raw.
+    duration : float
+        Length in s of the rows of a Raw. Rows that touch a BAD annotation are left
+        out; :func:`mne.make_fixed_length_epochs` cuts in other ways.
     overlap : float
         Overlap in s of the rows of a Raw.
-    reject_by_annotation : bool
-        Whether rows of a Raw that touch a BAD annotation are left out.
     batch_size : int
         Windows that are encoded or trained on at a time.
-    lr : float
-        Highest learning rate of pretraining.
-    validation_fraction : float
-        Share of recordings (list elements; otherwise rows) held out in pretraining.
-    patience : int | None
-        Pretraining stops after so many epochs without a better held-out loss.
     device : str
         ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one.
     bf16 : bool
@@ -527,8 +399,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     sample_ : {"epoch", "participant"}
         What a row is.
     n_patches_ : int | dict
-        Patches in a row; for participants by statistics, by state; empty for the
-        level, which takes rows of any length.
+        Patches in a row; by state for ``aggregation="mean_std"``; empty for the
+        participant encoder, which takes rows of any length.
     states_ : list of str
         States that participants were described by, sorted; for participants only.
     history_ : History | None
@@ -561,7 +433,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     strength, habituation, recovery after a pause) and of the spectrum, where the token
     stands in for trials that are few or missing, at a scale that suits a linear
     classifier as it is. States are told by their names: rest, auditory, somatosensory,
-    or any other. ``max_epochs`` does not change the level.
+    or any other. ``pretraining`` does not change the participant encoder.
 
     Computation is deterministic on a CPU: the same row gives the same features.
     Between batches of different size, rounding differs at the level of 1e-6.
@@ -587,22 +459,14 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         "weights": [str, os.PathLike, None],
         "sample": [StrOptions({"auto", "epoch", "participant"})],
         "pooling": [str, callable],
-        "aggregation": [StrOptions({"auto", "encoder", "mean_std"})],
-        "append_evoked": ["boolean"],
-        "max_epochs": [Interval(Integral, 0, None, closed="left")],
-        "masking": [str, callable],
-        "mask_ratio": [Interval(Real, 0, 1, closed="neither")],
-        "objective": [str, callable],
+        "aggregation": [StrOptions({"auto", "encoder", "encoder+evoked", "mean_std"})],
+        "pretraining": [Pretraining, None],
         "sensor_mapping": [str, callable],
         "backbone": [str],
         "config": [dict, ModelConfig, None],
-        "window": [Interval(Real, 0, None, closed="neither")],
+        "duration": [Interval(Real, 0, None, closed="neither")],
         "overlap": [Interval(Real, 0, None, closed="left")],
-        "reject_by_annotation": ["boolean"],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "patience": [Interval(Integral, 1, None, closed="left"), None],
         "device": [str],
         "bf16": ["boolean"],
         "random_state": ["random_state"],
@@ -616,21 +480,13 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         sample: str = "auto",
         pooling: str | Callable = "projection",
         aggregation: str = "auto",
-        append_evoked: bool = False,
-        max_epochs: int = 0,
-        masking: str | Callable = "mixed",
-        mask_ratio: float = 0.8,
-        objective: str | Callable = "huber+logspec",
+        pretraining: Pretraining | None = None,
         sensor_mapping: str | Callable = "canonical",
         backbone: str = "masked-transformer",
         config: dict | ModelConfig | None = None,
-        window: float = 1.0,
+        duration: float = 1.0,
         overlap: float = 0.0,
-        reject_by_annotation: bool = True,
         batch_size: int = 64,
-        lr: float = 1e-3,
-        validation_fraction: float = 0.1,
-        patience: int | None = None,
         device: str = "cpu",
         bf16: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -640,21 +496,13 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         self.sample = sample
         self.pooling = pooling
         self.aggregation = aggregation
-        self.append_evoked = append_evoked
-        self.max_epochs = max_epochs
-        self.masking = masking
-        self.mask_ratio = mask_ratio
-        self.objective = objective
+        self.pretraining = pretraining
         self.sensor_mapping = sensor_mapping
         self.backbone = backbone
         self.config = config
-        self.window = window
+        self.duration = duration
         self.overlap = overlap
-        self.reject_by_annotation = reject_by_annotation
         self.batch_size = batch_size
-        self.lr = lr
-        self.validation_fraction = validation_fraction
-        self.patience = patience
         self.device = device
         self.bf16 = bf16
         self.random_state = random_state
@@ -693,19 +541,19 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     def _fit(self, recordings: Recordings) -> NDArray[np.float32] | None:
         """Fit; give the features where finding them is part of it."""
         self._fit_model(recordings)
-        self.sample_ = self._settle_unit(recordings)
+        self.sample_ = self._settle_sample(recordings)
         self._warn_unused(self.sample_)
         if self.sample_ == "participant":
-            descriptions = self._describe(recordings)
-            self._fit_participants(descriptions)
-            return self._participants.transform(descriptions)
+            extracted = self._combine_states(self._read(recordings))
+            self._fit_participants(extracted)
+            return self._participants.transform(extracted)
         self._form = check_forms(recordings, self.config_)
         self.n_patches_ = self._form.n_patches
         first = next(self._row_tokens(_first_row(recordings)))
         self._pool(first.tokens, first.recorded)
         return None
 
-    def _settle_unit(self, recordings: Recordings) -> str:
+    def _settle_sample(self, recordings: Recordings) -> str:
         if self.sample != "auto":
             return self.sample
         several = recordings.is_list and (recordings.rows_per_element > 1).any()
@@ -759,7 +607,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
 
     def _transform(self, recordings: Recordings) -> NDArray[np.float32]:
         if self.sample_ == "participant":
-            return self._participants.transform(self._describe(recordings))
+            extracted = self._combine_states(self._read(recordings))
+            return self._participants.transform(extracted)
         several = np.flatnonzero(recordings.rows_per_element > 1)
         if recordings.is_list and len(several):
             raise ValueError(
@@ -819,7 +668,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
 
         Network and field predict together, as for
         :func:`~mne_megfm.interpret.reconstruct`. There are three kinds of masks, the
-        same whatever ``masking`` and ``mask_ratio`` the model was trained with: 80 % of
+        same whatever ``pretraining`` hid: 80 % of
         the tokens at random, 300 ms of all sensors, and a quarter of the regions all
         the time.
 

@@ -299,9 +299,9 @@ class Tuning:
 
     Parameters
     ----------
-    rank : int | None
+    lora_rank : int | None
         Rank of the adapters; None trains the encoder itself.
-    n_rows : int
+    n_epochs_per_state : int
         Rows of each state that a sample is seen through in an epoch.
     validation_fraction, max_epochs, lr, layer_decay, patience : float or int
         See the estimators.
@@ -309,8 +309,8 @@ class Tuning:
         Seed of draws, adapters and shuffling.
     """
 
-    rank: int | None
-    n_rows: int
+    lora_rank: int | None
+    n_epochs_per_state: int
     validation_fraction: float
     max_epochs: int
     lr: float
@@ -458,7 +458,7 @@ def _start_windows(
     """Begin with the window encoder, and rows of samples."""
     whole = transformer.sample_ == "participant"
     states = sorted(set(recordings.states.tolist())) if whole else [""]
-    n_rows = tuning.n_rows
+    n_rows = tuning.n_epochs_per_state
     store = RowStore(
         recordings,
         *rows_of_samples(recordings, transformer.sample_, states),
@@ -475,7 +475,7 @@ def _start_windows(
     # a batch of participants has about as many windows as the transformer encodes
     batch_size = max(1, transformer.batch_size // (n_rows * len(states)))
     network = TunedNetwork(
-        _to_train(transformer.model_, tuning.rank),
+        _to_train(transformer.model_, tuning.lora_rank),
         transformer.pooling_,
         states,
         store.n_patches,
@@ -516,10 +516,10 @@ def _start_participant_encoder(
         data.targets,
         data.weights,
         level,
-        tuning.n_rows,
+        tuning.n_epochs_per_state,
         tuning.seed,
     )
-    network = ParticipantNetwork(_to_train(level, tuning.rank))
+    network = ParticipantNetwork(_to_train(level, tuning.lora_rank))
     with torch.inference_mode():
         tokens = [level.encode(b.trials)[:, 0] for b in _batches(everybody, _PEOPLE)]
     network.start_head(

@@ -49,7 +49,7 @@ class CovarianceTangent(ParticipantDescriber):
         recordings with fewer good channels than that would be singular.
     metric : str
         Metric of the tangent space, as ``"riemann"`` or ``"logeuclid"``, see pyRiemann.
-    window : float
+    duration : float
         Length of a row of a Raw (s).
 
     Attributes
@@ -89,11 +89,11 @@ class CovarianceTangent(ParticipantDescriber):
     }
 
     def __init__(
-        self, rank: int = 24, *, metric: str = "riemann", window: float = 1.0
+        self, rank: int = 24, *, metric: str = "riemann", duration: float = 1.0
     ) -> None:
         self.rank = rank
         self.metric = metric
-        self.window = window
+        self.duration = duration
 
     def _describe_state(self, trials: Trials) -> NDArray[np.floating]:
         data = leading_fields(self.rank) @ (trials.data / _PICOTESLA)
@@ -141,7 +141,7 @@ class BandPower(ParticipantDescriber):
     bands : dict | None
         From name to edges in Hz; None for delta (1-4), theta (4-8), alpha (8-13),
         beta (13-30) and gamma (30-45).
-    window : float
+    duration : float
         Length of a row of a Raw (s).
 
     Attributes
@@ -181,10 +181,10 @@ class BandPower(ParticipantDescriber):
         self,
         bands: Mapping[str, tuple[float, float]] | None = None,
         *,
-        window: float = 1.0,
+        duration: float = 1.0,
     ) -> None:
         self.bands = bands
-        self.window = window
+        self.duration = duration
 
     def _describe_state(self, trials: Trials) -> NDArray[np.floating]:
         bands = BANDS if self.bands is None else self.bands
@@ -236,7 +236,7 @@ class EvokedFeatures(ParticipantDescriber):
         recorded on the same array; bad channels are filled in.
     decim : int
         So many samples, of 4 ms, are averaged to one.
-    window : float
+    duration : float
         Length of a row of a Raw (s).
 
     Attributes
@@ -278,12 +278,12 @@ class EvokedFeatures(ParticipantDescriber):
         *,
         space: str = "canonical",
         decim: int = 2,
-        window: float = 1.0,
+        duration: float = 1.0,
     ) -> None:
         self.kind = kind
         self.space = space
         self.decim = decim
-        self.window = window
+        self.duration = duration
 
     @property
     def _space(self) -> str:
@@ -367,7 +367,7 @@ class HabituationFeatures(ParticipantDescriber):
         Spatial patterns that the canonical sensors are reduced to.
     shrinkage : float
         What is added to the noise covariance, as a share of its mean eigenvalue.
-    window : float
+    duration : float
         Length of a row of a Raw (s); those are not used, see Notes.
 
     Attributes
@@ -416,11 +416,11 @@ class HabituationFeatures(ParticipantDescriber):
     }
 
     def __init__(
-        self, rank: int = 24, *, shrinkage: float = 0.05, window: float = 1.0
+        self, rank: int = 24, *, shrinkage: float = 0.05, duration: float = 1.0
     ) -> None:
         self.rank = rank
         self.shrinkage = shrinkage
-        self.window = window
+        self.duration = duration
 
     def _describe_state(self, trials: Trials) -> NDArray[np.floating] | None:
         n_trials, _, n_times = trials.data.shape
@@ -456,7 +456,7 @@ class TrialSignals(ParticipantDescriber, auto_wrap_output_keys=None):
         So many samples, of 4 ms, are averaged to one.
     max_trials : int
         Trials of a state that are kept at most, evenly spread over the recording.
-    window : float
+    duration : float
         Length of a row of a Raw (s).
 
     Attributes
@@ -488,40 +488,22 @@ class TrialSignals(ParticipantDescriber, auto_wrap_output_keys=None):
     }
 
     def __init__(
-        self, *, decim: int = 2, max_trials: int = 60, window: float = 1.0
+        self, *, decim: int = 2, max_trials: int = 60, duration: float = 1.0
     ) -> None:
         self.decim = decim
         self.max_trials = max_trials
-        self.window = window
+        self.duration = duration
 
-    def fit_described(
-        self, descriptions: list[Description], y: Any = None
+    def _fit_extracted(
+        self, extracted: list[Description], y: Any = None
     ) -> TrialSignals:
-        """Learn which states there are.
-
-        Parameters
-        ----------
-        descriptions : list of dict
-            What `describe` gave for the training participants.
-        y : None
-            Not used.
-
-        Returns
-        -------
-        self : TrialSignals
-            The fitted transformer.
-
-        Raises
-        ------
-        ValueError
-            If the trials of a state differ in length.
-        """
+        """Learn which states there are; their trials must be of one length."""
         self._validate_params()
-        self.states_ = sorted({state for entry in descriptions for state in entry})
+        self.states_ = sorted({state for entry in extracted for state in entry})
         self.sfreq_ = SFREQ / self.decim
         self.fill_ = {}  # nothing stands for what is missing: it is left out
         for state in self.states_:
-            lengths = {e[state].shape[-1] for e in descriptions if state in e}
+            lengths = {e[state].shape[-1] for e in extracted if state in e}
             if len(lengths) > 1:
                 raise ValueError(
                     f"Expected trials of one length in state {state!r}, got "
@@ -530,25 +512,13 @@ class TrialSignals(ParticipantDescriber, auto_wrap_output_keys=None):
                 )
         return self
 
-    def transform_described(
-        self, descriptions: list[Description]
+    def _transform_extracted(
+        self, extracted: list[Description]
     ) -> list[dict[str, NDArray[np.float16]]]:
-        """Give the trials of the states seen in `fit`.
-
-        Parameters
-        ----------
-        descriptions : list of dict
-            What `describe` gave.
-
-        Returns
-        -------
-        trials : list of dict
-            For each participant, from state to an array of shape (n_trials, 192,
-            n_times), in pT.
-        """
+        """Give the trials of the states seen in `fit`, in pT."""
         return [
             {state: trials for state, trials in entry.items() if state in self.states_}
-            for entry in descriptions
+            for entry in extracted
         ]
 
     def set_output(self, *, transform: str | None = None) -> TrialSignals:

@@ -7,13 +7,12 @@ from typing import Any
 
 import joblib
 import numpy as np
-from mne.utils import warn
+from mne.utils import use_log_level, warn
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.multiclass import type_of_target
 
 from ..estimators import MEGFMClassifier, MEGFMRegressor, RidgeHead
-from ..estimators.given import check_count
 from ._chance import permute_labels
 from ._comparison import Comparison
 from ._folds import (
@@ -56,7 +55,6 @@ def compare(
     positive: Any = None,
     reference: str | None = None,
     n_permutations: int = 10,
-    descriptions: Mapping[str, list] | None = None,
     n_jobs: int | None = None,
     memory: str | joblib.Memory | None = None,
     random_state: int = 0,
@@ -109,14 +107,13 @@ def compare(
         the 20 folds by default), and set beside the first repeat of the true labels.
         With the default of 10 a p-value cannot be below 1/11: it shows leaks, and is
         no test of a result. Pass 199 or more for that.
-    descriptions : dict of list | None
-        From the name of a pipeline to what ``describe(X)`` of its first step returned,
-        where that was called before: participants are not described again.
     n_jobs : int | None
         Processes, as joblib has it; with :func:`joblib.parallel_config` also on a
         cluster.
     memory : path-like | joblib.Memory | None
-        Where descriptions by frozen steps are kept on disk, for later calls.
+        Where what frozen weights extract from each participant is kept on disk, for
+        later calls, also of `learning_curve` and
+        :func:`~mne_megfm.interpret.state_importance`.
     random_state : int
         Seed of folds, permutations and default pipelines.
     verbose : bool
@@ -130,12 +127,12 @@ def compare(
     Raises
     ------
     TypeError
-        If ``X``, ``pipelines`` or ``descriptions`` are of another kind.
+        If ``X`` or ``pipelines`` are of another kind.
     ValueError
         If lengths differ; if a recording is there under two names; if there are fewer
         participants than folds, a single class or number, or no way to permute
         labels; if ``positive`` is no label; if a participant is on both sides of a
-        split; if ``descriptions`` are of no pipeline that describes, or not by it.
+        split.
 
     See Also
     --------
@@ -145,8 +142,8 @@ def compare(
     Notes
     -----
     Everything that learns, learns from training folds alone. Where the first step of a
-    pipeline describes participants one by one, without labels (frozen weights, all
-    baselines), this part is computed once for all folds and for all pipelines that
+    pipeline extracts features from each participant by itself, without labels (frozen
+    weights, all baselines), this is done once for all folds and for all pipelines that
     share it; what the step learns from several participants (what fills a missing
     state, the reference of a tangent space) is learnt again in each training fold. The
     result is the same as from :func:`sklearn.model_selection.cross_validate`.
@@ -161,10 +158,6 @@ def compare(
 
     Participants without label or without usable epochs are left out and listed in
     ``excluded`` of the result.
-
-    Of given ``descriptions`` the first is made anew, to load the weights and to see
-    that the pipeline says the same. Participants of whom a recording is left out are
-    described anew, too.
 
     Examples
     --------
@@ -192,7 +185,7 @@ def compare(
     cv = choose_cv(cv, samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
     exclude_rare_states(samples, folds)
-    frozen = describe(samples, chosen, descriptions, n_jobs, memory, verbose)
+    frozen = extract(samples, chosen, n_jobs, memory, verbose)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)
     if reference is None:
@@ -268,53 +261,21 @@ def choose_classes(
     return None
 
 
-def describe(
+def extract(
     samples: Samples,
     pipelines: Mapping[str, BaseEstimator],
-    descriptions: Mapping[str, list] | None,
     n_jobs: int | None,
     memory: str | joblib.Memory | None,
     verbose: bool,
 ) -> FrozenFeatures:
-    """Let the frozen steps of all pipelines describe all participants, once."""
-    steps = {name: frozen_step(pipeline) for name, pipeline in pipelines.items()}
-    given = _check_descriptions(descriptions, steps, samples.n_given)
-    frozen = FrozenFeatures([step for step in steps.values() if step is not None])
-    for name, of_step in given.items():
-        frozen.give(steps[name], of_step, samples.X, samples.places)
+    """Extract from all participants by the frozen steps of all pipelines, once."""
+    steps = map(frozen_step, pipelines.values())
+    with use_log_level("error"):
+        frozen = FrozenFeatures([step for step in steps if step is not None], memory)
     if frozen.leaves:
-        if not (memory is None or isinstance(memory, joblib.Memory)):
-            memory = joblib.Memory(memory, verbose=0)
-        calls = frozen.tasks(samples.X, memory)
-        frozen.keep(parallel(calls, len(samples), n_jobs, "Describing", verbose))
+        calls = frozen.tasks(samples.X)
+        frozen.keep(parallel(calls, len(samples), n_jobs, "Extracting", verbose))
     return frozen
-
-
-def _check_descriptions(
-    descriptions: Mapping[str, list] | None,
-    steps: Mapping[str, BaseEstimator | None],
-    n_participants: int,
-) -> dict[str, list]:
-    """Check of which pipelines descriptions are given, and how many."""
-    if descriptions is None:
-        return {}
-    if not isinstance(descriptions, Mapping):
-        raise TypeError(
-            "Expected descriptions as a dict from the name of a pipeline to what "
-            f"describe(X) of its first step returned, got a "
-            f"{type(descriptions).__name__}."
-        )
-    can = [name for name, step in steps.items() if hasattr(step, "describe")]
-    for name in descriptions:
-        if name not in can:
-            raise ValueError(
-                f"Expected descriptions of pipelines whose first step describes, {can}"
-                f", got {name!r}; leave them out."
-            )
-    return {
-        name: check_count(of_step, n_participants)
-        for name, of_step in descriptions.items()
-    }
 
 
 def choose_pipelines(

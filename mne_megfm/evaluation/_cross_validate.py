@@ -315,4 +315,4 @@ def _as_samples(X: Any, y: Any, groups: Any, names: Any) -> Samples:
             "Expected one row for each participant, got names that are there twice; "
             "pass them as groups, which stay together."
         )
-    return Samples(list(range(n)), y, names, numbers, None, [], n, [], list(range(n)))
+    return Samples(list(range(n)), y, names, numbers, None, [], n, list(range(n)))

@@ -392,4 +392,4 @@ def exclude_rare_states(samples: Samples, folds: Iterable[Fold]) -> None:
             kept = {s: inst for s, inst in element.items() if str(s) not in rare}
         else:
             kept = element[sorted(own - rare)]
-        samples.X[position], samples.places[position] = kept, None
+        samples.X[position] = kept

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
 from ._chance import judge, listed_counts, null_in_words, null_summary
-from ._compare import applicable, by_repeat, choose_classes, choose_pipelines, describe
+from ._compare import applicable, by_repeat, choose_classes, choose_pipelines, extract
 from ._folds import Fold, choose_cv, exclude_rare_states, split_participants
 from ._intervals import mean_and_interval
 from ._metrics import find_metrics, label_of
@@ -186,7 +186,6 @@ def learning_curve(
     cv: Any = None,
     scoring: str | Sequence[str] | None = None,
     positive: Any = None,
-    descriptions: Mapping[str, list] | None = None,
     n_jobs: int | None = None,
     memory: str | joblib.Memory | None = None,
     random_state: int = 0,
@@ -204,12 +203,12 @@ def learning_curve(
         From name to pipeline; None for those of `default_pipelines`.
     train_sizes : sequence of float
         Shares of the training participants of each fold, above 0 and at most 1.
-    groups, names, sites, cv, scoring, positive, descriptions : object
+    groups, names, sites, cv, scoring, positive : object
         As in `compare`.
     n_jobs : int | None
         Processes, as joblib has it.
     memory : path-like | joblib.Memory | None
-        Where descriptions by frozen steps are kept on disk.
+        Where what frozen weights extract from each participant is kept on disk.
     random_state : int
         Seed of folds, subsets and default pipelines.
     verbose : bool
@@ -258,7 +257,7 @@ def learning_curve(
         size: _subsets(folds, size, samples, classify, random_state) for size in sizes
     }
     exclude_rare_states(samples, itertools.chain(*subsets.values()))
-    frozen = describe(samples, chosen, descriptions, n_jobs, memory, verbose)
+    frozen = extract(samples, chosen, n_jobs, memory, verbose)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)
     work = [

@@ -150,64 +150,37 @@ Description = dict[str, NDArray[np.floating]]
 class ParticipantDescriber(TransformerMixin, BaseEstimator):
     """Hand-made features of participants, state by state.
 
-    `describe` depends on one participant alone; what is learnt from the training
-    participants (which states there are, what fills a missing one) comes after it, in
-    `fit_described`. So descriptions can be computed once for all folds.
+    What is read of one participant depends on no other. What is learnt from the
+    training participants (which states there are, what fills a missing one) comes
+    after it, so that `compare` reads once for all folds.
 
-    Subclasses have ``window`` among their parameters and implement ``_describe_state``.
+    Subclasses have ``duration`` among their parameters and implement
+    ``_describe_state``.
     """
 
     _space = "canonical"
     _parameter_constraints: dict = {
-        "window": [Interval(Real, 0, None, closed="neither")]
+        "duration": [Interval(Real, 0, None, closed="neither")]
     }
 
-    def describe(self, X: Any) -> list[Description]:
-        """Describe participants, each by itself.
+    def _is_frozen(self) -> bool:
+        """Find whether each participant is described by itself: always."""
+        return True
 
-        Parameters
-        ----------
-        X : list of Epochs | list of dict
-            The participants.
+    def _read_participants(self, X: Any) -> list[Description]:
+        """Describe each participant, from state to a vector."""
+        found = []
+        for trials in trials_by_state(self._recordings(X), self._space):
+            by_state = {s: self._describe_state(part) for s, part in trials.items()}
+            found.append({s: v for s, v in by_state.items() if v is not None})
+        return found
 
-        Returns
-        -------
-        descriptions : list of dict
-            For each participant, from state to a vector.
-        """
-        recordings = self._recordings(X)
-        descriptions = []
-        for trials in trials_by_state(recordings, self._space):
-            found = {
-                state: self._describe_state(part) for state, part in trials.items()
-            }
-            descriptions.append({s: v for s, v in found.items() if v is not None})
-        return descriptions
-
-    def fit_described(
-        self, descriptions: list[Description], y: Any = None
+    def _fit_extracted(
+        self, extracted: list[Description], y: Any = None
     ) -> ParticipantDescriber:
-        """Learn from descriptions what `fit` learns from recordings.
-
-        Parameters
-        ----------
-        descriptions : list of dict
-            What `describe` gave for the training participants.
-        y : None
-            Not used.
-
-        Returns
-        -------
-        self : ParticipantDescriber
-            The fitted transformer.
-
-        Raises
-        ------
-        ValueError
-            If no participant has a state that can be described.
-        """
+        """Learn which states there are and what fills a missing one."""
         self._validate_params()
-        self.states_ = sorted({state for entry in descriptions for state in entry})
+        self.states_ = sorted({state for entry in extracted for state in entry})
         if not self.states_:
             raise ValueError(
                 f"Expected recordings that {type(self).__name__} can describe, got "
@@ -216,29 +189,15 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
             )
         self.fill_ = {}
         for state in self.states_:
-            known = [entry[state] for entry in descriptions if state in entry]
+            known = [entry[state] for entry in extracted if state in entry]
             _check_lengths(known, len(known[0]), state)
             self.fill_[state] = self._fit_state(state, known)
         return self
 
-    def transform_described(
-        self, descriptions: list[Description]
-    ) -> NDArray[np.float64]:
-        """Turn descriptions into features.
-
-        Parameters
-        ----------
-        descriptions : list of dict
-            What `describe` gave.
-
-        Returns
-        -------
-        features : ndarray, shape (n_participants, n_features)
-            For each state its description, and a column that is 1 where the state is
-            missing.
-        """
+    def _transform_extracted(self, extracted: list[Description]) -> NDArray[np.float64]:
+        """Turn descriptions into features, and mark missing states in columns."""
         check_is_fitted(self, "fill_")
-        unknown = {state for entry in descriptions for state in entry}
+        unknown = {state for entry in extracted for state in entry}
         unknown -= set(self.states_)
         if unknown:
             warn(
@@ -248,8 +207,8 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
         columns = []
         for state in self.states_:
             fill = self.fill_[state]
-            known = np.array([state in entry for entry in descriptions])
-            values = [entry.get(state, fill) for entry in descriptions]
+            known = np.array([state in entry for entry in extracted])
+            values = [entry.get(state, fill) for entry in extracted]
             _check_lengths(values, len(fill), state)
             columns += [self._columns(state, np.stack(values))]
             columns += [~known[:, None]]
@@ -271,7 +230,7 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
         self : ParticipantDescriber
             The fitted transformer.
         """
-        return self.fit_described(self.describe(X), y)
+        return self._fit_extracted(self._read_participants(X), y)
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """Turn participants into features.
@@ -288,7 +247,7 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
             mean of the training participants and marked in a column of its own.
         """
         check_is_fitted(self, "fill_")
-        return self.transform_described(self.describe(X))
+        return self._transform_extracted(self._read_participants(X))
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float64]:
         """Fit, then turn the same participants into features.
@@ -305,8 +264,8 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
         features : ndarray, shape (n_participants, n_features)
             As `transform` gives.
         """
-        descriptions = self.describe(X)
-        return self.fit_described(descriptions, y).transform_described(descriptions)
+        extracted = self._read_participants(X)
+        return self._fit_extracted(extracted, y)._transform_extracted(extracted)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Name the features.
@@ -335,7 +294,7 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
         return tags
 
     def _recordings(self, X: Any) -> Recordings:
-        recordings = as_recordings(X, window=self.window, verbose="error")
+        recordings = as_recordings(X, duration=self.duration, verbose="error")
         if not recordings.is_list:
             raise ValueError(
                 f"Expected a list of participants, got {type(X).__name__}; pass "

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import joblib
-import mne
 import numpy as np
 import pandas as pd
 from mne.utils import use_log_level
@@ -19,10 +17,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
 
-from .._version import __version__
-from ..estimators.given import check_maker
-from ..inputs import as_recordings
-from ..inputs.reading import read_rows
+from ..estimators.frozen import FrozenStep, is_frozen
 from ._folds import Fold
 from ._metrics import Predictions, measure, predict, trivial_values
 from ._participant_features import shared_trials
@@ -32,23 +27,19 @@ MISSING = ".*recordings are missing.*"
 
 
 def frozen_step(pipeline: BaseEstimator) -> BaseEstimator | None:
-    """Give the first step of a pipeline, if it can describe participants one by one.
-
-    Such a step has ``describe``, which depends on no other participant and no label,
-    and ``fit_described`` and ``transform_described``, which learn from training folds.
-    """
+    """Give the first step of a pipeline, if it has frozen weights."""
     if not isinstance(pipeline, Pipeline) or len(pipeline.steps) < 2:
         return None
     step = pipeline.steps[0][1]
-    return step if _can_describe(step) else None
+    return step if _all_frozen(step) else None
 
 
-def _can_describe(step: Any) -> bool:
+def _all_frozen(step: Any) -> bool:
     if isinstance(step, FeatureUnion):
         return step.transformer_weights is None and all(
-            _can_describe(part) for _, part in step.transformer_list
+            _all_frozen(part) for _, part in step.transformer_list
         )
-    return hasattr(step, "describe") and hasattr(step, "fit_described")
+    return is_frozen(step)
 
 
 def _leaves(step: BaseEstimator) -> Iterator[BaseEstimator]:
@@ -64,7 +55,7 @@ def _key(leaf: BaseEstimator) -> str:
 
 
 class FrozenFeatures:
-    """Descriptions of participants by the frozen steps of several pipelines.
+    """What the frozen steps of several pipelines extract from participants.
 
     Steps with equal parameters share theirs, so that a grid of classifiers on the same
     features costs one extraction.
@@ -73,66 +64,31 @@ class FrozenFeatures:
     ----------
     steps : iterable of estimator
         What `frozen_step` gave.
+    memory : path-like | joblib.Memory | None
+        Where extracted features are kept for later calls.
 
     Attributes
     ----------
     leaves : dict
         From a hash of its parameters to a transformer.
-    given : dict
-        From the same hash to descriptions made already; None for a participant without.
     table : dict
-        From the same hash to the descriptions of all participants.
+        From the same hash to what was extracted, one entry a participant.
     """
 
-    def __init__(self, steps: Iterable[BaseEstimator]) -> None:
-        self.leaves = {_key(leaf): clone(leaf) for s in steps for leaf in _leaves(s)}
-        self.given: dict[str, list] = {}
+    def __init__(self, steps: Iterable[BaseEstimator], memory: Any = None) -> None:
+        leaves = {_key(leaf): leaf for step in steps for leaf in _leaves(step)}
+        self.leaves = {key: FrozenStep(leaf, memory) for key, leaf in leaves.items()}
         self.table: dict[str, list] = {}
 
-    def give(
-        self, step: BaseEstimator, descriptions: list, X: list, places: Sequence
-    ) -> None:
-        """Take what a step said before of participants at these places in a list.
-
-        None as a place stands for a participant whose recordings have changed since.
-        """
-        leaf = self.leaves[_key(step)]
-        given = [None if place is None else descriptions[place] for place in places]
-        known = next((n for n, place in enumerate(places) if place is not None), None)
-        if known is None:
-            return
-        with use_log_level("error"):
-            check_maker(leaf, given[known], X[known])
-        self.given[_key(step)] = given
-
-    def tasks(self, X: list, memory: Any = None) -> Iterator:
+    def tasks(self, X: list) -> Iterator:
         """Give delayed calls, one a participant, whose results go to `keep`."""
-        with use_log_level("error"), shared_trials():
-            for key, leaf in self.leaves.items():
-                if key not in self.given:
-                    # loads weights, which are then copied to workers
-                    self.given[key] = [*leaf.describe(X[:1]), *[None] * (len(X) - 1)]
-        stamps = {key: _stamp(leaf) for key, leaf in self.leaves.items()}
-        for number, participant in enumerate(X):
-            lacking = {
-                key: leaf
-                for key, leaf in self.leaves.items()
-                if self.given[key][number] is None
-            }
-            # nothing is sent to workers where all is known
-            shown = Sendable(participant if lacking else None)
-            yield joblib.delayed(_describe)(lacking, shown, stamps, memory)
+        for participant in X:
+            yield joblib.delayed(_extract)(self.leaves, Sendable(participant))
 
     def keep(self, results: Iterable[dict]) -> None:
         """Keep what the calls returned, in the order of participants."""
         results = list(results)
-        self.table = {
-            key: [
-                row[key] if key in row else self.given[key][number]
-                for number, row in enumerate(results)
-            ]
-            for key in self.leaves
-        }
+        self.table = {key: [row[key] for row in results] for key in self.leaves}
 
     def part(self, step: BaseEstimator) -> FrozenFeatures:
         """Restrict to what one step needs, to send that to a worker."""
@@ -143,7 +99,7 @@ class FrozenFeatures:
         return part
 
     def is_empty(self, step: BaseEstimator) -> bool:
-        """Find whether a part of a step can describe nobody."""
+        """Find whether a part of a step extracts nothing from anybody."""
         return any(not any(self.table[_key(leaf)]) for leaf in _leaves(step))
 
     def features(
@@ -155,66 +111,18 @@ class FrozenFeatures:
                 self.features(part, train, test, y) for _, part in step.transformer_list
             ]
             return tuple(np.hstack(columns) for columns in zip(*parts, strict=True))
-        key = _key(step)
-        # shares weights with the original, which are not changed
-        leaf = copy.copy(self.leaves[key])
-        known = [self.table[key][i] for i in train]
-        others = [self.table[key][i] for i in test]
+        leaf, table = self.leaves[_key(step)], self.table[_key(step)]
+        known, others = ([table[i] for i in side] for side in (train, test))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", MISSING, RuntimeWarning)
-            leaf.fit_described(known, y[train])
-            return leaf.transform_described(known), leaf.transform_described(others)
+            fitted = leaf.fit(known, y[train])
+            return leaf.transform(fitted, known), leaf.transform(fitted, others)
 
 
-def _stamp(leaf: BaseEstimator) -> str:
-    """Tell apart transformers by their code, parameters and weights."""
-    networks = (
-        getattr(leaf, name, None) for name in ("model_", "participant_encoder_")
-    )
-    arrays = [
-        {name: array.cpu().numpy() for name, array in network.state_dict().items()}
-        for network in networks
-        if network is not None
-    ]
-    versions = __version__, mne.__version__
-    return joblib.hash((versions, type(leaf), leaf.get_params(), arrays))
-
-
-def _describe(
-    leaves: dict[str, BaseEstimator],
-    sent: Sendable,
-    stamps: dict[str, str],
-    memory: joblib.Memory | None,
-) -> dict:
-    """Describe a participant by all transformers, in a worker."""
-    one, participant = _describe_by, sent.recordings
-    digest = None
-    if memory is not None and leaves:
-        one = memory.cache(one, ignore=["leaf", "participant"])
-        digest = _digest(participant)
+def _extract(leaves: dict[str, FrozenStep], sent: Sendable) -> dict[str, Any]:
+    """Extract from a participant by all transformers, in a worker."""
     with use_log_level("error"), shared_trials():
-        return {
-            key: one(leaf, participant, stamps[key], digest)
-            for key, leaf in leaves.items()
-        }
-
-
-def _digest(participant: Any) -> str:
-    """Tell apart participants by what their recordings hold, on disk, too."""
-    # of data not loaded there is the name of a file, which tells nothing of them
-    unread = [
-        joblib.hash([piece.own for piece in pieces])
-        for recording in as_recordings([participant], verbose="error")
-        if not getattr(recording.inst, "preload", True)
-        for _, pieces in read_rows(recording)
-    ]
-    return joblib.hash((participant, unread))
-
-
-def _describe_by(
-    leaf: BaseEstimator, participant: Any, stamp: str, digest: str | None
-) -> dict:
-    return leaf.describe([participant])[0]
+        return {key: leaf.extract([sent.recordings])[0] for key, leaf in leaves.items()}
 
 
 class FoldResult(NamedTuple):
@@ -285,7 +193,11 @@ def _run_fold(task: Task, fold: Fold) -> FoldResult:
         )
         raise
     values = measure(predictions, task.metrics)
-    leaves = [] if task.frozen is None else list(task.frozen.leaves.values())
+    leaves = (
+        []
+        if task.frozen is None
+        else [leaf.step for leaf in task.frozen.leaves.values()]
+    )
     seen = provenance([*leaves, fitted])
     return FoldResult(fold, values, predictions, seen)
 

@@ -39,8 +39,6 @@ class Samples:
         What was left out: ``kind``, ``name`` and ``reason``.
     n_given : int
         How many participants were given.
-    places : list of int | None
-        Place of each among those given; None where recordings of theirs were left out.
     kept : list of int
         Place of each among those given, whatever was left out.
     """
@@ -52,7 +50,6 @@ class Samples:
     sites: NDArray | None
     excluded: list[dict]
     n_given: int
-    places: list[int | None]
     kept: list[int]
 
     def __len__(self) -> int:
@@ -143,7 +140,7 @@ def gather(
             "Expected names with one participant each, got some twice; pass them as "
             "groups, which stay together."
         )
-    samples = Samples([], y, names, None, None, [], len(X), [], [])
+    samples = Samples([], y, names, None, None, [], len(X), [])
     kept = samples.kept
     for position, element in enumerate(X):
         name = names[position]
@@ -157,7 +154,6 @@ def gather(
         for reason in empty:
             samples.exclude("recording", name, reason)
         samples.X.append(element)
-        samples.places.append(None if empty else position)
         kept.append(position)
     if not kept:
         raise ValueError(

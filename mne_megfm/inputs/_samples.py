@@ -11,7 +11,7 @@ from mne import pick_types
 from mne.utils import use_log_level
 
 from ._recordings import Recording
-from .checks import check_window
+from .checks import check_duration
 from .reading import collect, read_rows
 
 
@@ -26,7 +26,7 @@ class MEGSamples:
     inst : Epochs | Raw | Evoked | MEGSamples | list of these
         The recordings. The rows of a list are the rows of its elements, one after
         the other.
-    window : float
+    duration : float
         Length of a row of a Raw, in seconds. A Raw shorter than this is one
         shorter row; what is left over at the end of a longer one is not used.
     overlap : float
@@ -77,14 +77,14 @@ class MEGSamples:
         self,
         inst: Any,
         *,
-        window: float = 1.0,
+        duration: float = 1.0,
         overlap: float = 0.0,
         reject_by_annotation: bool = True,
     ) -> None:
-        check_window(window, overlap)
+        check_duration(duration, overlap)
         parts, _, _ = collect(
             inst,
-            window=window,
+            duration=duration,
             overlap=overlap,
             reject_by_annotation=reject_by_annotation,
         )

@@ -247,23 +247,23 @@ _UNIT_T_PER_M = 201  # FIFF.FIFF_UNIT_T_M
 _FLAT_RELATIVE, _FLAT_ABSOLUTE = 1e-9, 1e-19
 
 
-def check_window(window: float, overlap: float) -> None:
+def check_duration(duration: float, overlap: float) -> None:
     """Check length and overlap of the rows of a Raw, in seconds."""
-    for name, value in (("window", window), ("overlap", overlap)):
+    for name, value in (("duration", duration), ("overlap", overlap)):
         if not isinstance(value, Real) or isinstance(value, bool):
             raise TypeError(
                 f"Expected {name} to be a number of seconds, got {value!r}; pass a "
                 "float."
             )
-    if not 0 < window < np.inf:
+    if not 0 < duration < np.inf:
         raise ValueError(
-            f"Expected window to be a positive number of seconds, got {window}; the "
-            "default is 1.0."
+            f"Expected duration to be a positive number of seconds, got {duration}; "
+            "the default is 1.0."
         )
-    if not 0 <= overlap < window:
+    if not 0 <= overlap < duration:
         raise ValueError(
-            f"Expected overlap in seconds, from 0 to less than window ({window}), got "
-            f"{overlap}; choose a smaller overlap or a longer window."
+            f"Expected overlap in seconds, from 0 to less than duration ({duration}), "
+            f"got {overlap}; choose a smaller overlap or a longer duration."
         )
 
 

@@ -15,9 +15,9 @@ from ._recordings import Recording, Recordings
 from .checks import (
     band_rms,
     check_channels,
+    check_duration,
     check_rows,
     check_units,
-    check_window,
     report_left_out,
     rms_about_line,
 )
@@ -55,7 +55,7 @@ class Piece(NamedTuple):
 
 
 def raw_windows(
-    raw: BaseRaw, window: float, overlap: float, reject_by_annotation: bool
+    raw: BaseRaw, duration: float, overlap: float, reject_by_annotation: bool
 ) -> tuple[np.ndarray, int, np.ndarray]:
     """Cut a Raw into rows.
 
@@ -63,13 +63,13 @@ def raw_windows(
     and end, shape (n_spans, 2).
     """
     sfreq = raw.info["sfreq"]
-    n_samples = min(max(round(window * sfreq), 1), raw.n_times)
-    hop = (window - overlap) * sfreq
+    n_samples = min(max(round(duration * sfreq), 1), raw.n_times)
+    hop = (duration - overlap) * sfreq
     # Each start is rounded by itself, so that rounding does not add up to a drift. The
     # last window may end half a sample late, which is rounding too, and is moved.
     last = raw.n_times - n_samples
     exact = np.arange(int(last / hop) + 2) * hop
-    exact = exact[exact <= max(raw.n_times - window * sfreq + 0.5, 0)]
+    exact = exact[exact <= max(raw.n_times - duration * sfreq + 0.5, 0)]
     starts = np.minimum(np.round(exact).astype(int), last)
     spans = _bad_spans(raw) if reject_by_annotation else np.empty((0, 2), int)
     for onset, end in spans:
@@ -199,7 +199,7 @@ _EXPECTED = (
 def as_recording(
     inst: Any,
     *,
-    window: float,
+    duration: float,
     overlap: float,
     reject_by_annotation: bool,
     state: str | None = None,
@@ -211,11 +211,11 @@ def as_recording(
     if isinstance(inst, BaseRaw):
         kind = "raw"
         rows, n_samples, spans = raw_windows(
-            inst, window, overlap, reject_by_annotation
+            inst, duration, overlap, reject_by_annotation
         )
         empty = (
             "no window that is free of BAD annotations; check the annotations, "
-            "shorten window, or pass reject_by_annotation=False"
+            "shorten duration, or pass reject_by_annotation=False"
         )
     elif isinstance(inst, BaseEpochs):
         kind = "epochs"
@@ -338,7 +338,7 @@ def _wrong_type(x: Any, where: str) -> str:
 def as_recordings(
     X: Any,
     *,
-    window: float = 1.0,
+    duration: float = 1.0,
     overlap: float = 0.0,
     reject_by_annotation: bool = True,
     verbose: bool | str | int | None = None,
@@ -354,7 +354,7 @@ def as_recordings(
         participant. A `Recordings` comes back as it is. Objects
         may be on disk (``preload=False``); Epochs whose bad epochs have not been
         dropped yet are settled in place, as `mne.Epochs.get_data` does.
-    window : float
+    duration : float
         Length of a row of a Raw, in seconds. A Raw shorter than this is one
         shorter row; what is left over at the end of a longer one is not used.
     overlap : float
@@ -390,7 +390,7 @@ def as_recordings(
 
     Notes
     -----
-    The windows and the rejection of a `MEGSamples` are its own; ``window``,
+    The windows and the rejection of a `MEGSamples` are its own; ``duration``,
     ``overlap`` and ``reject_by_annotation`` do not change them.
 
     Examples
@@ -409,10 +409,10 @@ def as_recordings(
     """
     if isinstance(X, Recordings):
         return X
-    check_window(window, overlap)
+    check_duration(duration, overlap)
     parts, n_elements, is_list = collect(
         X,
-        window=window,
+        duration=duration,
         overlap=overlap,
         reject_by_annotation=reject_by_annotation,
     )

@@ -581,7 +581,7 @@ class RowForm(NamedTuple):
         """
         if not self.differs(other):
             return
-        advice = "take windows of that length (window=)"
+        advice = "take windows of that length (duration=)"
         if self.tmin is not None:
             end = self.tmin + self.n_samples / self.sfreq
             advice = f"cut or crop them from {self.tmin:.3g} to {end:.3g} s"

@@ -313,9 +313,8 @@ def attention(
     _validate_type(info, (mne.Info, None), "info")
     recordings = as_recordings(
         X,
-        window=transformer.window,
+        duration=transformer.duration,
         overlap=transformer.overlap,
-        reject_by_annotation=transformer.reject_by_annotation,
     )
     array = transformer.sensor_mapping_.array
     places, used = region_places(array, method == "between")

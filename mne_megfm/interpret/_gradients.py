@@ -392,7 +392,7 @@ class PersonNetwork(nn.Module):
                 for rest in self._rests[state]
             ]
             states[state] = join_parts(state, parts, self.level.inputs)
-        evoked = self.transformer.append_evoked
+        evoked = self.transformer.aggregation == "encoder+evoked"
         described = describe_person(self.level, states, evoked)
         values = self.transformer._participants.row(described)
         if self.tuned is not None:

@@ -8,6 +8,7 @@ from itertools import combinations
 from math import factorial
 from typing import Any
 
+import joblib
 import mne
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, check_cv
 from sklearn.pipeline import Pipeline
 
-from ..estimators.given import check_count, check_maker
+from ..estimators.frozen import FrozenStep, is_frozen
 from ._decisions import settle_target
 from ._occlusion import tested_in_words
 from ._refits import (
@@ -100,7 +101,7 @@ def state_importance(
     cv: Any = None,
     scoring: str | None = None,
     positive: Any = None,
-    descriptions: list | None = None,
+    memory: str | joblib.Memory | None = None,
     n_permutations: int = 99,
     alpha: float = 0.05,
     seed: int = 0,
@@ -111,8 +112,8 @@ def state_importance(
     Parameters
     ----------
     pipeline : Pipeline
-        A :class:`~mne_megfm.MEGFMTransformer` with frozen weights, or another step with
-        ``describe``, and what follows it. Not changed.
+        A :class:`~mne_megfm.MEGFMTransformer` with frozen weights, or a baseline of
+        :mod:`mne_megfm.evaluation`, and what follows it. Not changed.
     X : list
         Participants: for each a dict from state to recording, or an Epochs whose
         conditions are states.
@@ -132,8 +133,9 @@ def state_importance(
         Of two classes the one that scores such as ``"recall"`` are about, and that is
         named in the result. None takes that of a `MEGFMClassifier`, or else the second.
         ROC AUC and accuracy are the same for either.
-    descriptions : list | None
-        What ``describe(X)`` of the first step returned, if that was called before.
+    memory : path-like | joblib.Memory | None
+        Where what frozen weights extract from each participant is kept on disk, for
+        later calls, also of :func:`~mne_megfm.evaluation.compare`.
     n_permutations : int
         Permutations of the labels. The smallest p value is one by this and 1.
     alpha : float
@@ -151,12 +153,11 @@ def state_importance(
     Raises
     ------
     TypeError
-        If the pipeline does not begin with a step that describes participants, or the
+        If the pipeline does not begin with a step with frozen weights, or the
         states of a participant cannot be told.
     ValueError
         If groups are unknown, too many or too few, or have no features; if lengths
-        differ, ``positive`` is not one of two labels, or ``descriptions`` are not by
-        the first step.
+        differ, or ``positive`` is not one of two labels.
 
     See Also
     --------
@@ -184,8 +185,7 @@ def state_importance(
     Recordings are read once, state by state. From that, participants are described once
     for each coalition of states (6 times more with three states), and with
     ``"permutation"`` once for each state and each other participant whose recordings
-    they are given, which takes some 30 ms each. Of given ``descriptions`` the first is
-    made again, to load the weights and to see that the pipeline says the same.
+    they are given, which takes some 30 ms each.
 
     References
     ----------
@@ -217,7 +217,7 @@ def state_importance(
     _check_option("method", method, METHODS)
     n_permutations = check_permutations(n_permutations, alpha)
     first = pipeline[0] if isinstance(pipeline, Pipeline) else None
-    if len(getattr(pipeline, "steps", ())) < 2 or not hasattr(first, "describe"):
+    if len(getattr(pipeline, "steps", ())) < 2 or not is_frozen(first):
         raise TypeError(
             "Expected a pipeline of a MEGFMTransformer with frozen weights and a "
             f"predictor, got {pipeline!r}; use mne_megfm.interpret.occlude with "
@@ -229,9 +229,7 @@ def state_importance(
             f"Expected y with one value a participant ({len(X)}), got {len(y)}; give "
             "one for each, in the order of X."
         )
-    if descriptions is not None:
-        descriptions = check_count(descriptions, len(X))
-    transformer, classifier = clone(first), is_classifier(pipeline)
+    classifier = is_classifier(pipeline)
     if cv is None:
         folds = RepeatedStratifiedKFold if classifier else RepeatedKFold
         cv = folds(n_splits=_N_FOLDS, n_repeats=_N_REPEATS, random_state=seed)
@@ -242,10 +240,11 @@ def state_importance(
     rng = np.random.default_rng(seed)
     # of its own, so that labels do not depend on the method
     label_rng = np.random.default_rng([seed, 1])
+    frozen = FrozenStep(first, memory)
     parts = (
-        _States(transformer, X, descriptions)
+        _States(frozen, X)
         if isinstance(groups, str) and groups == "states"
-        else _Features(transformer, X, groups, descriptions)
+        else _Features(frozen, X, groups)
     )
     names = parts.names
     tables, means, scores = [], [], []
@@ -351,47 +350,41 @@ class _States:
 
     are_states = True
 
-    def __init__(self, transformer: Any, X: list, descriptions: list | None) -> None:
-        self.transformer = transformer
-        self.people = [_by_state(element) for element in X]
-        self.names = _check_count(sorted({s for p in self.people for s in p}))
+    def __init__(self, frozen: FrozenStep, X: list) -> None:
+        self.frozen = frozen
+        people = [_by_state(element) for element in X]
+        self.names = _check_count(sorted({s for p in people for s in p}))
+        # recordings are read once, and states put together from that
+        self.people = frozen.read(people)
         self._known: dict[tuple[str, ...], list] = {}
         # participant, state, and whose recordings of it they have
         self._exchanged: dict[tuple[int, str, int], Any] = {}
-        if descriptions is not None:
-            check_maker(transformer, descriptions[0], X[0])
-            self._known[tuple(self.names)] = descriptions
-        # recordings are read once, and states put together from that
-        self._describe = transformer.describe
-        if hasattr(transformer, "_read_states"):
-            self.people = transformer._read_states(self.people)
-            self._describe = transformer._describe_states
 
-    def _described(self, names: tuple[str, ...]) -> list:
-        """Describe all participants with these states; None without any of them."""
+    def _extracted(self, names: tuple[str, ...]) -> list:
+        """Extract from all participants with these states; None without any of them."""
         if names not in self._known:
             kept = [
                 {state: p[state] for state in names if state in p} for p in self.people
             ]
-            found = iter(self._describe([p for p in kept if p]))
+            found = iter(self.frozen.combine([p for p in kept if p]))
             self._known[names] = [next(found) if p else None for p in kept]
         return self._known[names]
 
     def learn(self, train: NDArray[np.int_]) -> NDArray:
         """Fit the transformer; give features of the training participants."""
-        described = self._described(tuple(self.names))
-        of_train = [described[i] for i in train]
-        self.transformer.fit_described(of_train)
-        seen = np.asarray(self.transformer.transform_described(of_train))
+        extracted = self._extracted(tuple(self.names))
+        of_train = [extracted[i] for i in train]
+        self.fitted = self.frozen.fit(of_train)
+        seen = np.asarray(self.frozen.transform(self.fitted, of_train))
         self.fill = seen.mean(0)
         return seen
 
-    def _features(self, described: list) -> NDArray:
-        out = np.tile(self.fill, (len(described), 1))
-        known = [i for i, one in enumerate(described) if one is not None]
+    def _features(self, extracted: list) -> NDArray:
+        out = np.tile(self.fill, (len(extracted), 1))
+        known = [i for i, one in enumerate(extracted) if one is not None]
         if known:
-            out[known] = self.transformer.transform_described(
-                [described[i] for i in known]
+            out[known] = self.frozen.transform(
+                self.fitted, [extracted[i] for i in known]
             )
         return out
 
@@ -399,8 +392,8 @@ class _States:
         """Give features of participants with some states alone."""
         if not len(names):
             return np.tile(self.fill, (len(test), 1))
-        described = self._described(tuple(names))
-        return self._features([described[i] for i in test])
+        extracted = self._extracted(tuple(names))
+        return self._features([extracted[i] for i in test])
 
     def permuted(
         self, test: NDArray[np.int_], name: str, rng: np.random.Generator
@@ -409,12 +402,12 @@ class _States:
         having = [i for i in test if name in self.people[i]]
         other = dict(zip(having, rng.permutation(having), strict=True))
         wanted = [(i, name, other.get(i, i)) for i in test]
-        own = self._described(tuple(self.names))
+        own = self._extracted(tuple(self.names))
         self._exchanged |= {key: own[key[0]] for key in wanted if key[0] == key[2]}
         new = [key for key in wanted if key not in self._exchanged]
         if new:
             people = [self.people[i] | {name: self.people[j][name]} for i, _, j in new]
-            self._exchanged |= zip(new, self._describe(people), strict=True)
+            self._exchanged |= zip(new, self.frozen.combine(people), strict=True)
         return [self._features([self._exchanged[key] for key in wanted])]
 
 
@@ -436,25 +429,17 @@ class _Features:
     are_states = False
 
     def __init__(
-        self,
-        transformer: Any,
-        X: list,
-        groups: str | Mapping[str, list[str]],
-        descriptions: list | None,
+        self, frozen: FrozenStep, X: list, groups: str | Mapping[str, list[str]]
     ) -> None:
         if not isinstance(groups, Mapping):
             raise ValueError(
                 "Expected groups to be 'states' or a dict from name to what names of "
                 f"features begin with, got {groups!r}; choose one of them."
             )
-        self.transformer = transformer
-        if descriptions is None:
-            self.described = list(transformer.describe(X))
-        else:
-            check_maker(transformer, descriptions[0], X[0])
-            self.described = descriptions
-        transformer.fit_described(self.described)
-        names = [str(name) for name in transformer.get_feature_names_out()]
+        self.frozen = frozen
+        self.extracted = frozen.extract(X)
+        fitted = frozen.fit(self.extracted)
+        names = [str(name) for name in fitted.get_feature_names_out()]
         self.columns: dict[str, NDArray[np.int_]] = {}
         left = np.ones(len(names), bool)
         for group, starts in groups.items():
@@ -472,16 +457,16 @@ class _Features:
 
     def learn(self, train: NDArray[np.int_]) -> NDArray:
         """Fit the transformer; give features of the training participants."""
-        of_train = [self.described[i] for i in train]
-        self.transformer.fit_described(of_train)
-        seen = np.asarray(self.transformer.transform_described(of_train))
+        of_train = [self.extracted[i] for i in train]
+        self.fitted = self.frozen.fit(of_train)
+        seen = np.asarray(self.frozen.transform(self.fitted, of_train))
         self.fill = seen.mean(0)
         return seen
 
     def present(self, test: NDArray[np.int_], names: Any) -> NDArray:
         """Give features, of which those of other groups are means."""
         whole = np.asarray(
-            self.transformer.transform_described([self.described[i] for i in test])
+            self.frozen.transform(self.fitted, [self.extracted[i] for i in test])
         )
         out = np.tile(self.fill, (len(test), 1))
         for name in names:

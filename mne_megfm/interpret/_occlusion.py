@@ -30,7 +30,7 @@ BANDS = {
 }
 _OVER = ("regions", "times", "bands", "states")
 _STEP = 0.1
-_SETTINGS = ("window", "overlap", "reject_by_annotation")
+_SETTINGS = ("duration", "overlap", "reject_by_annotation")
 
 Change = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 

@@ -323,8 +323,8 @@ def reconstruct(
             f"Expected mask as a callable or None, got {mask!r}; pass for instance "
             "TimeBlockMasking(0.3) of mne_megfm.pretraining."
         )
-    window = len(inst.times) / inst.info["sfreq"]
-    recordings = as_recordings(inst, window=window, reject_by_annotation=False)
+    duration = len(inst.times) / inst.info["sfreq"]
+    recordings = as_recordings(inst, duration=duration, reject_by_annotation=False)
     recording = recordings[0]
     predictor = SensorPredictor(transformer, recording)
     out = inst.copy()

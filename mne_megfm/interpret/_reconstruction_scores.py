@@ -76,9 +76,8 @@ def _centred_windows(
     check_is_fitted(transformer, "model_")
     recordings = as_recordings(
         X,
-        window=transformer.window,
+        duration=transformer.duration,
         overlap=transformer.overlap,
-        reject_by_annotation=transformer.reject_by_annotation,
     )
     if len(recordings) != 1:
         raise ValueError(
@@ -419,8 +418,8 @@ def score_on_sensors(
     >>> scores["method"].unique().tolist()
     ['model', 'time', 'interpolate_bads', 'pca']
     """
-    window = len(inst.times) / inst.info["sfreq"]
-    recording = as_recordings(inst, window=window, reject_by_annotation=False)[0]
+    duration = len(inst.times) / inst.info["sfreq"]
+    recording = as_recordings(inst, duration=duration, reject_by_annotation=False)[0]
     info = mne.pick_info(inst.info, recording.picks, verbose="error")
     geometry = read_geometry(info)
     order = [geometry.names.index(name) for name in info["ch_names"]]

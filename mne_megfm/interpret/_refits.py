@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline
 
 from ..estimators import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
+from ..estimators.frozen import FrozenStep
 from ..inputs import MEGSamples, as_recordings
 from ._decisions import SplitPipeline, decide, settle_target
 
@@ -599,11 +599,11 @@ def _as_pipeline(pipeline: Any) -> Any:
             )
         return pipeline.to_pipeline()
     first = pipeline[0] if isinstance(pipeline, Pipeline) else None
-    if isinstance(first, MEGFMTransformer) and first.max_epochs:
+    if isinstance(first, MEGFMTransformer) and first.pretraining is not None:
         raise ValueError(
             "Expected frozen weights, since a null distribution fits the pipeline anew "
-            f"for permuted labels, got max_epochs={first.max_epochs}; pretrain once, "
-            "save, and load by weights."
+            f"for permuted labels, got pretraining={first.pretraining!r}; pretrain "
+            "once, save, and load by weights."
         )
     return pipeline
 
@@ -615,8 +615,8 @@ def _describe_samples(pipeline: Any, X: Any) -> Any:
         return _Objects(X)
     transformer = clone(first)
     recordings = transformer._recordings(X)
-    if transformer._settle_unit(recordings) == "participant":
-        return _People(transformer, X)
+    if transformer._settle_sample(recordings) == "participant":
+        return _People(FrozenStep(first), X)
     return _Rows(transformer, X, recordings)
 
 
@@ -643,34 +643,32 @@ def _take(features: NDArray, at: NDArray[np.int_]) -> NDArray:
 
 
 class _People:
-    """Participants, by the descriptions of a frozen transformer."""
+    """Participants, by what a frozen transformer extracts from them."""
 
     unit = "participants"
 
-    def __init__(self, transformer: Any, X: list) -> None:
-        self.transformer = transformer
+    def __init__(self, frozen: FrozenStep, X: list) -> None:
+        self.frozen = frozen
         self.features = self.describe(X)
         self.n = len(self.features)
 
     def describe(self, X: list) -> list:
-        return self.transformer.describe(X)
+        return self.frozen.extract(X)
 
     def fit(self, pipeline: Any, train: Any, test: Any, labels: NDArray) -> _Fit:
-        # a copy keeps what it learns of these participants, and shares the network
-        own = copy.copy(self.transformer)
         chosen = [self.features[i] for i in train]
-        values = np.asarray(own.fit_described(chosen).transform_described(chosen))
+        own = self.frozen.fit(chosen)
+        values = np.asarray(self.frozen.transform(own, chosen))
         rest = clone(pipeline[1:]).fit(values, labels[train])
 
         def transform(described: list, at: NDArray[np.int_]) -> NDArray:
-            return np.asarray(own.transform_described([described[i] for i in at]))
+            return np.asarray(self.frozen.transform(own, [described[i] for i in at]))
 
         return _Fit(test, transform, rest, transform(self.features, test))
 
     def parts(self, rest: Any, train: NDArray[np.int_]) -> SplitPipeline:
         """Put the transformer, fitted on some participants, before a fitted rest."""
-        own = copy.copy(self.transformer)
-        own.fit_described([self.features[i] for i in train])
+        own = self.frozen.fit([self.features[i] for i in train])
         return SplitPipeline(own, rest, Pipeline([("features", own), ("rest", rest)]))
 
 

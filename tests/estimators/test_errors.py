@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mne_megfm import MEGFMTransformer
+from mne_megfm.estimators import Pretraining
 
 from .conftest import SMALL
 
@@ -14,15 +15,16 @@ from .conftest import SMALL
     [
         ({"weights": "megfm-huge", "config": None}, FileNotFoundError, "megfm-tiny"),
         ({"weights": 3}, ValueError, "weights"),
-        ({"unit": "trial"}, ValueError, "unit"),
-        ({"pooling": "median"}, ValueError, "'compact'"),
-        ({"masking": "holes", "max_epochs": 1}, ValueError, "'mixed'"),
-        ({"objective": "l7", "max_epochs": 1}, ValueError, "huber"),
+        ({"sample": "trial"}, ValueError, "sample"),
+        ({"pooling": "median"}, ValueError, "'projection'"),
+        ({"pretraining": Pretraining(masking="holes")}, ValueError, "'mixed'"),
+        ({"pretraining": Pretraining(objective="l7")}, ValueError, "huber"),
         ({"sensor_mapping": "raw"}, ValueError, "'canonical'"),
         ({"backbone": "cnn"}, ValueError, "masked-transformer"),
-        ({"mask_ratio": 1.0}, ValueError, "mask_ratio"),
-        ({"max_epochs": -1}, ValueError, "max_epochs"),
-        ({"max_epochs": 1.5}, ValueError, "max_epochs"),
+        ({"pretraining": Pretraining(mask_ratio=1.0)}, ValueError, "mask_ratio"),
+        ({"pretraining": Pretraining(0)}, ValueError, "max_epochs"),
+        ({"pretraining": Pretraining(1.5)}, ValueError, "max_epochs"),
+        ({"pretraining": 3}, ValueError, "pretraining"),
         ({"device": "toaster"}, ValueError, "'cpu'"),
         ({"config": {"depth": 3}}, ValueError, r"\['depth'\]"),
         ({"config": {"d_model": 30, "n_heads": 4}}, ValueError, "multiple of n_heads"),

@@ -18,6 +18,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer, MEGSamples
+from mne_megfm.estimators import Pretraining
 from mne_megfm.weights import load_checkpoint, weights_path
 
 from .conftest import SMALL
@@ -154,9 +155,9 @@ def test_grid_search_over_pipeline(small, epochs):
 
 
 def test_grid_search_chooses_mask_ratio_by_score(small, epochs):
-    small.set_params(max_epochs=1, batch_size=4)
+    small.set_params(pretraining=Pretraining(max_epochs=1), batch_size=4)
     search = GridSearchCV(
-        small, {"mask_ratio": [0.5, 0.8]}, cv=2, error_score="raise"
+        small, {"pretraining__mask_ratio": [0.5, 0.8]}, cv=2, error_score="raise"
     ).fit(MEGSamples(epochs))
     scores = search.cv_results_["mean_test_score"]
     assert np.isfinite(scores).all() and scores[0] != scores[1]
@@ -189,9 +190,13 @@ def test_html_repr_and_clone(small):
 
 def test_pretraining_in_place_learns(epochs):
     transformer = MEGFMTransformer(
-        weights=None, config=SMALL, max_epochs=12, batch_size=4, random_state=0
+        weights=None,
+        config=SMALL,
+        pretraining=Pretraining(max_epochs=12),
+        batch_size=4,
+        random_state=0,
     )
-    untrained = clone(transformer).set_params(max_epochs=0).fit(epochs)
+    untrained = clone(transformer).set_params(pretraining=None).fit(epochs)
     trained = transformer.fit(epochs)
     assert trained.history_.epoch == list(range(1, 13))
     loss = trained.history_.train_loss
@@ -200,13 +205,15 @@ def test_pretraining_in_place_learns(epochs):
 
 
 def test_save_and_go_on(small, epochs, tmp_path):
-    small.set_params(max_epochs=1).fit(epochs)
+    small.set_params(pretraining=Pretraining(max_epochs=1)).fit(epochs)
     expected = small.transform(epochs)
     path = small.save_pretrained(tmp_path / "mine")
     frozen = MEGFMTransformer(weights=path).fit(epochs)
     assert_array_equal(frozen.transform(epochs), expected)
     assert frozen.provenance_ == small.provenance_
-    more = MEGFMTransformer(weights=str(path), max_epochs=1, random_state=0).fit(epochs)
+    more = MEGFMTransformer(
+        weights=str(path), pretraining=Pretraining(max_epochs=1), random_state=0
+    ).fit(epochs)
     assert not np.array_equal(more.transform(epochs), expected)
     with pytest.raises(FileExistsError, match="overwrite=True"):
         small.save_pretrained(path)

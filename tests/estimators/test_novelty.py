@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import kstest
 
 from mne_megfm import MEGFMClassifier, MEGSamples
+from mne_megfm.estimators import FineTuning
 from mne_megfm.estimators.novelty import Novelty, _numbers
 
 from .conftest import SMALL
@@ -132,7 +133,11 @@ def test_predicting_warns(labelled, strategy):
     epochs = [participant["auditory"] for participant in labelled[0]]
     X = MEGSamples(epochs)
     classifier = MEGFMClassifier(
-        weights=None, config=SMALL, strategy=strategy, max_epochs=1, random_state=0
+        weights=None,
+        config=SMALL,
+        strategy=strategy,
+        finetuning=None if strategy == "probe" else FineTuning(max_epochs=1),
+        random_state=0,
     )
     classifier.fit(X[:28], np.arange(28) // 4 % 2, groups=np.arange(28) // 4)
     classifier.predict(X[28:])  # no warning

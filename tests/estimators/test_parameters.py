@@ -1,11 +1,14 @@
-"""Parameters that are wrong, without effect, or changed after describe."""
+"""Parameters that are wrong, without effect, or changed after fit."""
+
+import inspect
 
 import numpy as np
 import pytest
 import sklearn
-from sklearn.exceptions import NotFittedError
 
 from mne_megfm import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
+from mne_megfm.estimators import FineTuning, Pretraining
+from mne_megfm.estimators.frozen import FrozenStep
 
 from .conftest import SMALL
 
@@ -15,11 +18,18 @@ def people(cohort):
     return [{"auditory": epochs} for epochs in cohort.epochs("auditory")]
 
 
-@pytest.mark.parametrize("name", ["backbone", "masking", "objective"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"backbone": "nonsense"},
+        {"pretraining": Pretraining(masking="nonsense")},
+        {"pretraining": Pretraining(objective="nonsense")},
+    ],
+)
 @pytest.mark.parametrize("weights", ["megfm-tiny", None])
-def test_names_of_nothing_are_refused(epochs, name, weights):
+def test_names_of_nothing_are_refused(epochs, params, weights):
     """Also where nothing uses the part."""
-    transformer = MEGFMTransformer(weights, **{name: "nonsense"})
+    transformer = MEGFMTransformer(weights, **params)
     with pytest.raises(ValueError, match="nonsense"):
         transformer.fit(epochs)
 
@@ -27,10 +37,8 @@ def test_names_of_nothing_are_refused(epochs, name, weights):
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"mask_ratio": 0.5, "lr": 0.1}, "mask_ratio, lr with max_epochs=0"),
-        ({"masking": "random"}, "masking with max_epochs=0"),
-        ({"append_evoked": True}, "append_evoked"),
-        ({"participants": "statistics"}, "participants with a row an epoch"),
+        ({"aggregation": "encoder+evoked"}, "aggregation with a row an epoch"),
+        ({"aggregation": "mean_std"}, "aggregation with a row an epoch"),
     ],
 )
 def test_parameters_without_effect_are_named(epochs, params, words):
@@ -38,60 +46,48 @@ def test_parameters_without_effect_are_named(epochs, params, words):
         MEGFMTransformer(**params).fit(epochs)
 
 
+def test_finetuning_without_effect_is_named(people):
+    classifier = MEGFMClassifier(finetuning=FineTuning(), random_state=0)
+    with pytest.warns(RuntimeWarning, match="no effect: finetuning with strategy"):
+        classifier.fit(people, np.arange(len(people)) % 2)
+
+
+def test_constructors_are_small():
+    """Training has settings of its own."""
+    for make, most in (
+        (MEGFMTransformer, 15),
+        (MEGFMClassifier, 18),
+        (MEGFMRegressor, 16),
+    ):
+        assert len(inspect.signature(make).parameters) <= most
+
+
 def test_pooling_does_not_matter_to_the_participant_encoder(people):
-    for fit in ("fit", "describe"):
-        transformer = MEGFMTransformer(pooling="mean", sample="participant")
-        with pytest.warns(RuntimeWarning, match="no effect: pooling with participants"):
-            getattr(transformer, fit)(people)
+    transformer = MEGFMTransformer(pooling="mean", sample="participant")
+    with pytest.warns(RuntimeWarning, match="no effect: pooling with participants"):
+        transformer.fit(people)
+    with pytest.warns(RuntimeWarning, match="no effect: pooling with participants"):
+        FrozenStep(transformer)
     # it does for statistics: no warning
     MEGFMTransformer(pooling="mean", aggregation="mean_std").fit(people)
 
 
-def test_describe_loads_the_weights_asked_for(people, tmp_path):
-    other = MEGFMTransformer(None, config=SMALL, random_state=1)
-    other.fit(people).save_pretrained(tmp_path / "one")
-    params = {"unit": "participant", "participants": "statistics"}
-    changed = MEGFMTransformer(**params)
-    first = changed.describe(people)
-    model = changed.model_
-    changed.describe(people)
-    assert changed.model_ is model  # loaded once
-    changed.set_params(weights=tmp_path / "one")
-    with pytest.raises(ValueError, match="call it again"):
-        changed.fit_described(first)
-    again = changed.fit_described(changed.describe(people))
-    expected = MEGFMTransformer(tmp_path / "one", **params).fit_transform(people)
-    np.testing.assert_array_equal(
-        again.transform_described(again.describe(people)), expected
-    )
-    # other weights in the same folder
-    MEGFMTransformer(None, config=SMALL, random_state=2).fit(people).save_pretrained(
-        tmp_path / "one", overwrite=True
-    )
-    expected = MEGFMTransformer(tmp_path / "one", **params).fit_transform(people)
-    again = changed.fit_described(changed.describe(people))
-    np.testing.assert_array_equal(
-        again.transform_described(changed.describe(people)), expected
-    )
-
-
-@pytest.mark.parametrize("seeds", [(0, 1), (1, 0)])
-def test_describe_draws_other_random_weights(people, seeds):
-    params = {"weights": None, "config": SMALL, "unit": "participant"}
-    params["participants"] = "statistics"
-    transformer = MEGFMTransformer(random_state=seeds[0], **params)
-    transformer.describe(people)
-    transformer.set_params(random_state=seeds[1])
-    found = transformer.fit_described(transformer.describe(people))
-    expected = MEGFMTransformer(random_state=seeds[1], **params).fit_transform(people)
-    np.testing.assert_array_equal(
-        found.transform_described(found.describe(people)), expected
-    )
-
-
-def test_fit_described_first(people):
-    with pytest.raises(NotFittedError, match=r"describe\(X\)"):
-        MEGFMTransformer().fit_described([])
+@pytest.mark.parametrize("again", [0, 1])
+def test_fit_takes_the_parameters_of_now(people, tmp_path, again):
+    """After set_params, nothing of former weights is left."""
+    folder = tmp_path / "one"
+    params = {"sample": "participant", "aggregation": "mean_std"}
+    changed = MEGFMTransformer(**params).fit(people)
+    for seed in range(1 + again):  # other weights, then others in the same folder
+        other = MEGFMTransformer(None, config=SMALL, random_state=seed)
+        other.fit(people).save_pretrained(folder, overwrite=True)
+        changed.set_params(weights=folder)
+        expected = MEGFMTransformer(folder, **params).fit_transform(people)
+        np.testing.assert_array_equal(changed.fit_transform(people), expected)
+        frozen = FrozenStep(changed)
+        extracted = frozen.extract(people)
+        found = frozen.transform(frozen.fit(extracted), extracted)
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars"])

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from mne_megfm import MEGFMClassifier, MEGFMRegressor
-from mne_megfm.estimators import LogisticHead, RidgeHead
+from mne_megfm.estimators import FineTuning, LogisticHead, RidgeHead
 from mne_megfm.estimators import finetuning as _tuning
 from mne_megfm.estimators.finetuning import (
     ClassificationTask,
@@ -28,8 +28,12 @@ BOTH = pytest.mark.parametrize("strategy", ["lora", "finetune"])
 
 def tuned(strategy, make=MEGFMClassifier, **params):
     """Make an estimator with bundled weights that is quick to fine-tune."""
-    quick = {"max_epochs": 2, "n_rows": 2, "rank": 2, "random_state": 0}
-    return make(strategy=strategy, **quick | params)
+    quick = {"max_epochs": 2, "n_epochs_per_state": 2, "lora_rank": 2}
+    known = FineTuning().get_params()
+    settings = quick | {name: params.pop(name) for name in known if name in params}
+    finetuning = None if strategy == "probe" else FineTuning(**settings)
+    params = {"random_state": 0} | params
+    return make(strategy=strategy, finetuning=finetuning, **params)
 
 
 @pytest.fixture(scope="module", params=["lora", "finetune"])

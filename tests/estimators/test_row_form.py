@@ -54,7 +54,7 @@ def test_windows_of_a_raw_have_no_event(small, epochs):
     small.fit(epochs)
     assert len(small.transform(raw)) == len(epochs)
     with pytest.raises(ValueError, match=r"rows of 0.5 s in row 0 \(raw\)"):
-        small.set_params(window=0.5).transform(raw)
+        small.set_params(duration=0.5).transform(raw)
 
 
 def test_participants_by_statistics(participants):

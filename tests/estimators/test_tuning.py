@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 
 from mne_megfm import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer, MEGSamples
-from mne_megfm.estimators import LogisticHead
+from mne_megfm.estimators import FineTuning, LogisticHead
 from mne_megfm.estimators.finetuning import (
     ClassificationTask,
     RegressionTask,
@@ -32,9 +32,12 @@ BOTH = pytest.mark.parametrize("strategy", ["lora", "finetune"])
 
 def tuned(strategy, make=MEGFMClassifier, **params):
     """Make an estimator that is quick to fine-tune."""
-    quick = {"max_epochs": 2, "n_rows": 2, "rank": 2, "batch_size": 16}
-    drawn = {"weights": None, "config": SMALL}
-    return make(strategy=strategy, random_state=0, **drawn | quick | params)
+    quick = {"max_epochs": 2, "n_epochs_per_state": 2, "lora_rank": 2}
+    known = FineTuning().get_params()
+    settings = quick | {name: params.pop(name) for name in known if name in params}
+    finetuning = None if strategy == "probe" else FineTuning(**settings)
+    drawn = {"weights": None, "config": SMALL, "batch_size": 16, "random_state": 0}
+    return make(strategy=strategy, finetuning=finetuning, **drawn | params)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,7 @@ def learned(request, epochs):
     data = data * 6e-13 * rng.standard_normal((96, 1, 250))
     X = MEGSamples(mne.EpochsArray(data, epochs.info))
     train = np.arange(96) % 3 > 0
-    params = {"max_epochs": 20, "lr": 1e-2, "patience": 20, "n_rows": 1}
+    params = {"max_epochs": 20, "lr": 1e-2, "patience": 20, "n_epochs_per_state": 1}
     classifier = tuned(request.param, batch_size=4, **params)
     return classifier.fit(X[train], y[train]), X[~train], y[~train]
 
@@ -123,7 +126,9 @@ def test_save_and_use_frozen(learned, tmp_path):
 def test_starts_from_the_probe(labelled, without_level):
     """With a rate of nearly 0, the network is the linear head on frozen features."""
     X, y = labelled
-    classifier = tuned("finetune", lr=1e-12, n_rows=8, **without_level).fit(X, y)
+    classifier = tuned("finetune", lr=1e-12, n_epochs_per_state=8, **without_level).fit(
+        X, y
+    )
     task = ClassificationTask(classifier.classes_, "balanced", classifier.task_.seed)
     train, _ = task.split(y, np.arange(8), 0.2)
     features = classifier.transformer_.transform(X).astype(float)
@@ -208,8 +213,15 @@ def test_regression(labelled, strategy):
 def test_grid_search_over_strategy(labelled):
     X, y = labelled
     search = GridSearchCV(
-        tuned("probe", max_epochs=1),
-        {"strategy": ["probe", "lora", "finetune"]},
+        tuned("probe"),
+        [
+            {"strategy": ["probe"]},
+            {
+                "strategy": ["lora", "finetune"],
+                "finetuning": [FineTuning(max_epochs=1)],
+                "finetuning__lora_rank": [2],
+            },
+        ],
         cv=[(np.arange(6), np.arange(6, 8))],
         error_score="raise",
     ).fit(X, y)
@@ -260,7 +272,7 @@ def test_rates_fall_with_depth():
 def test_network_describes_as_the_transformer(labelled, without_level):
     """Batches of drawn windows and streamed rows lead to the same outputs."""
     X, y = labelled
-    classifier = tuned("finetune", n_rows=4, **without_level).fit(X, y)
+    classifier = tuned("finetune", n_epochs_per_state=4, **without_level).fit(X, y)
     transformer = classifier.transformer_
     recordings = transformer._recordings(X)
     sample, state = rows_of_samples(recordings, "participant", ["auditory", "rest"])

@@ -136,13 +136,17 @@ def _responses(participants, strengths, rng):
 def test_dynamics_of_known_strengths(participants, rng):
     """Almost without noise, strengths are those that were put in."""
     strengths = np.linspace(1.4, 0.6, 12)
-    (found,) = HabituationFeatures().describe(_responses(participants, strengths, rng))
+    (found,) = HabituationFeatures()._read_participants(
+        _responses(participants, strengths, rng)
+    )
     values = dict(zip(DYNAMICS, found["sound"], strict=True))
     thirds = strengths.reshape(3, 4).mean(1)
     assert_allclose([values[k] for k in ("early", "middle", "late")], thirds, rtol=0.01)
     assert_allclose(values["slope"], -0.8, rtol=0.01)
     assert_allclose(values["variability"], strengths.std(), rtol=0.01)
-    twice = HabituationFeatures().describe(_responses(participants, 2 * strengths, rng))
+    twice = HabituationFeatures()._read_participants(
+        _responses(participants, 2 * strengths, rng)
+    )
     assert_allclose(twice[0]["sound"][-1] - values["size"], np.log(2.0), rtol=0.01)
     assert_allclose(twice[0]["sound"][:3], thirds, rtol=0.01)
 
@@ -156,7 +160,7 @@ def test_dynamics_of_no_response(participants, rng):
     epochs = participants[0]["auditory"]
     data = 1e-13 * rng.standard_normal((60, len(epochs.ch_names), 250))
     noise = mne.EpochsArray(data, epochs.info, tmin=-0.2, verbose="error")
-    (found,) = HabituationFeatures().describe([{"sound": noise}])
+    (found,) = HabituationFeatures()._read_participants([{"sound": noise}])
     values = dict(zip(DYNAMICS, found["sound"], strict=True))
     assert values["variability"] > np.sqrt(60) / 4.0
 
@@ -225,8 +229,8 @@ def test_not_a_list(baseline, participants):
 
 @every_baseline
 def test_bad_window(baseline, participants):
-    with pytest.raises(ValueError, match="window"):
-        clone(baseline).set_params(window=-1.0).fit(participants[:1])
+    with pytest.raises(ValueError, match="duration"):
+        clone(baseline).set_params(duration=-1.0).fit(participants[:1])
 
 
 def test_shared_trials_are_mapped_once(participants, monkeypatch):
@@ -240,11 +244,13 @@ def test_shared_trials_are_mapped_once(participants, monkeypatch):
         "iter_windows",
         lambda *args, **kwargs: calls.append(1) or original(*args, **kwargs),
     )
-    alone = [b.describe(participants[:1])[0]["auditory"] for b in BASELINES]
+    alone = [b._read_participants(participants[:1])[0]["auditory"] for b in BASELINES]
     assert len(calls) == 2 * len(BASELINES)
     calls.clear()
     with shared_trials():
-        shared = [b.describe(participants[:1])[0]["auditory"] for b in BASELINES]
+        shared = [
+            b._read_participants(participants[:1])[0]["auditory"] for b in BASELINES
+        ]
     assert len(calls) == 2
     for a, b in zip(alone, shared, strict=True):
         assert_allclose(a, b, rtol=0, atol=0)

@@ -25,6 +25,8 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mne_megfm import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
+from mne_megfm.estimators import Pretraining
+from mne_megfm.estimators.frozen import is_frozen
 from mne_megfm.evaluation import (
     BandPower,
     CovarianceTangent,
@@ -51,19 +53,22 @@ class Values(TransformerMixin, BaseEstimator):
 
 
 class Counting(Values):
-    """The same, described one by one, with a count of calls."""
+    """The same, with frozen weights, and a count of participants that were read."""
 
     calls = 0
 
-    def describe(self, X):
+    def _is_frozen(self):
+        return True
+
+    def _read_participants(self, X):
         type(self).calls += len(X)
         return [{"s": values} for values in self.transform(X)]
 
-    def fit_described(self, descriptions, y=None):
+    def _fit_extracted(self, extracted, y=None):
         return self
 
-    def transform_described(self, descriptions):
-        return np.stack([entry["s"] for entry in descriptions])
+    def _transform_extracted(self, extracted):
+        return np.stack([entry["s"] for entry in extracted])
 
 
 class Watching(Values):
@@ -156,7 +161,7 @@ def test_equal_to_scikit_learn(participants, cohort):
 
 
 @pytest.mark.filterwarnings("ignore:.*recordings are missing")
-def test_probe_describes_once(participants, cohort, monkeypatch):
+def test_probe_extracts_once(participants, cohort, monkeypatch):
     """A frozen encoder and its head are parted, and give the same."""
     X, y = [dict(x) for x in participants], cohort.labels
     del X[1]["auditory"]
@@ -164,13 +169,13 @@ def test_probe_describes_once(participants, cohort, monkeypatch):
     scoring = {metric: SCORERS[metric] for metric in ("roc_auc", "brier")}
     expected = cross_validate(probe, X, y, cv=StratifiedKFold(2), scoring=scoring)
     counts = []
-    described = MEGFMTransformer._describe
+    read = MEGFMTransformer._read
 
     def count(self, recordings):
         counts.append(recordings.n_elements)
-        return described(self, recordings)
+        return read(self, recordings)
 
-    monkeypatch.setattr(MEGFMTransformer, "_describe", count)
+    monkeypatch.setattr(MEGFMTransformer, "_read", count)
     result = compare(X, y, {"a": probe}, cv=StratifiedKFold(2), n_permutations=1)
     assert sum(counts) == len(X)
     assert "untrained" in result.provenance["a"]
@@ -269,9 +274,10 @@ def test_fit_sees_training_folds_alone(made):
 
 
 def test_pretraining_in_fit_is_not_frozen():
-    """A transformer that trains in `fit` cannot describe ahead of the folds."""
-    assert hasattr(MEGFMTransformer(), "describe")
-    assert not hasattr(MEGFMTransformer(max_epochs=1), "describe")
+    """A transformer that trains in `fit` cannot extract ahead of the folds."""
+    assert is_frozen(MEGFMTransformer())
+    assert not is_frozen(MEGFMTransformer(pretraining=Pretraining(max_epochs=1)))
+    assert not is_frozen(MEGFMTransformer(sample="epoch"))
 
 
 def test_permuted_labels_are_at_chance(rng):
@@ -366,7 +372,7 @@ def test_epochs_on_disk_reach_workers(participants, cohort, tmp_path, frozen):
     step = (
         HabituationFeatures()
         if frozen
-        else MEGFMTransformer(max_epochs=1, batch_size=8)
+        else MEGFMTransformer(pretraining=Pretraining(max_epochs=1), batch_size=8)
     )
     if not frozen:
         step.set_params(weights=None, config=SMALL, random_state=0)
@@ -439,8 +445,8 @@ def test_regression(rng):
 
 
 # -- once, and anywhere ----------------------------------------------------------------
-def test_described_once(made, tmp_path):
-    """A grid over classifiers describes each participant once, and keeps it."""
+def test_extracted_once(made, tmp_path):
+    """A grid over classifiers reads each participant once, and keeps it."""
     X, y = made
     grid = {
         str(C): make_pipeline(Counting(), LogisticRegression(C=C)) for C in (0.1, 1, 10)
@@ -450,7 +456,7 @@ def test_described_once(made, tmp_path):
     assert Counting.calls == len(X)
     Counting.calls = 0
     second = compare(X, y, grid, n_permutations=1, memory=tmp_path)
-    assert Counting.calls == 1  # which loads weights
+    assert Counting.calls == 0
     pd.testing.assert_frame_equal(first.folds, second.folds)
 
 

@@ -9,6 +9,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import FeatureUnion, make_pipeline
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer
+from mne_megfm.estimators import FineTuning
 from mne_megfm.evaluation import BandPower, compare
 
 QUICK = {"cv": StratifiedKFold(2), "n_permutations": 0}
@@ -33,7 +34,9 @@ def test_wherever_the_weights_are(participants, cohort):
         "nested": make_pipeline(make_pipeline(model), LogisticRegression()),
         "weighted": linear(union.set_params(transformer_weights={"model": 2.0})),
         "both": linear(both),
-        "tuned": MEGFMClassifier(strategy="lora", max_epochs=1, random_state=0),
+        "tuned": MEGFMClassifier(
+            strategy="lora", finetuning=FineTuning(max_epochs=1), random_state=0
+        ),
         "bands": linear(BandPower()),
     }
     seen = compare(participants, cohort.labels, pipelines, **QUICK).provenance

@@ -81,7 +81,7 @@ def test_raw_windows(make_raw, sfreq):
     np.testing.assert_array_less(
         np.abs(recording.rows / sfreq - np.arange(10)), 0.5001 / sfreq
     )
-    (recording,) = as_recordings(raw, window=2.0, overlap=1.5)
+    (recording,) = as_recordings(raw, duration=2.0, overlap=1.5)
     np.testing.assert_array_less(
         np.abs(recording.rows / sfreq - np.arange(17) / 2), 0.5001 / sfreq
     )
@@ -271,9 +271,9 @@ def test_empty(make_epochs):
 @pytest.mark.parametrize(
     ("kwargs", "error", "match"),
     [
-        ({"window": 0}, ValueError, "window to be a positive"),
-        ({"window": np.nan}, ValueError, "window to be a positive"),
-        ({"window": "1 s"}, TypeError, "window to be a number of seconds"),
+        ({"duration": 0}, ValueError, "duration to be a positive"),
+        ({"duration": np.nan}, ValueError, "duration to be a positive"),
+        ({"duration": "1 s"}, TypeError, "duration to be a number of seconds"),
         ({"overlap": 1.0}, ValueError, r"overlap in seconds, .* window \(1.0\)"),
         ({"overlap": -0.1}, ValueError, "overlap in seconds"),
         ({"overlap": None}, TypeError, "overlap to be a number"),

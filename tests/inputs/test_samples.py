@@ -97,10 +97,10 @@ def test_raw_rows(make_raw):
     expected = expected.swapaxes(0, 1)[[0, 2, 3, 4]]
     np.testing.assert_array_equal(np.asarray(view), expected)
     assert MEGSamples(raw, reject_by_annotation=False).shape == (5, 8, 250)
-    assert MEGSamples(raw, window=0.5, overlap=0.25).shape == (18, 8, 125)
+    assert MEGSamples(raw, duration=0.5, overlap=0.25).shape == (18, 8, 125)
     assert set(view.states) == {"rest"}
     # A view brings its windows along
-    (recording,) = as_recordings(MEGSamples(raw, window=0.5), window=2.0)
+    (recording,) = as_recordings(MEGSamples(raw, duration=0.5), duration=2.0)
     assert recording.n_samples == 125
 
 

@@ -207,7 +207,7 @@ def test_window_starts_other_sizes():
 def test_long_raw_windows(make_raw, rows_of):
     raw = make_raw(10.0)
     data, row, start, _ = rows_of(raw)
-    long = as_recordings(raw, window=2.0)
+    long = as_recordings(raw, duration=2.0)
     got = rows_of(long)
     np.testing.assert_array_equal(got[1], np.repeat(np.arange(5), 2))
     np.testing.assert_array_equal(got[2], np.tile([0, 10], 5))
@@ -246,7 +246,7 @@ def test_overlapping_rows_in_any_order(make_raw, rows_of):
     """Rows that begin within each other's context, beside a BAD span."""
     raw = make_raw(3.0, 1000.0)
     raw.set_annotations(mne.Annotations(1.0, 0.005, "BAD"))
-    view = MEGSamples(raw, window=0.5, overlap=0.495)
+    view = MEGSamples(raw, duration=0.5, overlap=0.495)
     data = rows_of(view)[0]
     order = np.random.default_rng(0).permutation(len(view))
     np.testing.assert_array_equal(rows_of(view[order])[0], data[order])

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
+from mne_megfm.estimators import FineTuning
 from mne_megfm.inputs import as_recordings
 from mne_megfm.interpret import _gradients, decision_map
 from mne_megfm.interpret._decisions import affine_head, split_pipeline
@@ -134,7 +135,10 @@ def test_network_of_numbers_and_classes(planted, fitted):
 def test_network_of_the_classifier(planted, strategy):
     """Our own classifier is computed, with a head or a fine-tuned encoder."""
     epochs, y, _ = planted
-    classifier = MEGFMClassifier(strategy=strategy, max_epochs=1, random_state=0)
+    finetuning = None if strategy == "probe" else FineTuning(max_epochs=1)
+    classifier = MEGFMClassifier(
+        strategy=strategy, finetuning=finetuning, random_state=0
+    )
     # each epoch for itself; several windows in a row
     longer = mne.EpochsArray(
         np.concatenate([epochs[:20].get_data(), epochs[20:40].get_data()[..., :60]], 2),

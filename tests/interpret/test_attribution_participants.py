@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
+from mne_megfm.estimators import FineTuning
 from mne_megfm.inputs import as_recordings
 from mne_megfm.interpret import decision_map
 from mne_megfm.interpret._decisions import split_pipeline
@@ -164,7 +165,7 @@ def test_network_of_other_heads(people, fitted, cohort):
     flipped = _given(two, [one], "control")
     assert flipped == pytest.approx(-two.decision_function([one])[0], rel=1e-3)
     appended = make_pipeline(
-        MEGFMTransformer(append_evoked=True), LogisticRegression()
+        MEGFMTransformer(aggregation="encoder+evoked"), LogisticRegression()
     ).fit(people, cohort.labels)
     expected = appended.decision_function([one])[0]
     assert _given(appended, [one]) == pytest.approx(expected, rel=1e-3)
@@ -175,7 +176,10 @@ def test_network_of_other_heads(people, fitted, cohort):
 )
 def test_network_of_the_classifier(people, cohort, strategy):
     """Our own classifier is computed, also with a level that was tuned."""
-    classifier = MEGFMClassifier(strategy=strategy, max_epochs=2, random_state=0)
+    finetuning = None if strategy == "probe" else FineTuning(max_epochs=2)
+    classifier = MEGFMClassifier(
+        strategy=strategy, finetuning=finetuning, random_state=0
+    )
     classifier.fit(people, cohort.labels)
     expected = classifier.decision_function(people[:2])
     given = [_given(classifier, [person]) for person in people[:2]]

@@ -10,6 +10,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
+from mne_megfm.estimators import Pretraining
+from mne_megfm.estimators.frozen import FrozenStep
+from mne_megfm.evaluation import compare
 from mne_megfm.interpret import state_importance as importance_of
 from mne_megfm.interpret._importance import _States
 
@@ -29,21 +32,22 @@ class Described(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        return self.transform_described(X)
+        return self._transform_extracted(X)
 
-    whole = 0  # how many were described with all that there is
+    calls = 0  # how many participants were read
 
-    def describe(self, X):
-        type(self).whole += sum(len(x) == len(NAMES) for x in X)
+    def _is_frozen(self):
+        return True
+
+    def _read_participants(self, X):
+        type(self).calls += len(X)
         return [dict(x) for x in X]
 
-    def fit_described(self, descriptions, y=None):
+    def _fit_extracted(self, extracted, y=None):
         return self
 
-    def transform_described(self, descriptions):
-        return np.array(
-            [[one.get(name, 0.0) for name in NAMES] for one in descriptions]
-        )
+    def _transform_extracted(self, extracted):
+        return np.array([[one.get(name, 0.0) for name in NAMES] for one in extracted])
 
     def get_feature_names_out(self):
         return np.array(NAMES, dtype=object)
@@ -137,27 +141,6 @@ def test_cohort():
     np.testing.assert_allclose(same["importance"], found["importance"], atol=1e-9)
 
 
-@pytest.mark.parametrize("method", ["shapley", "permutation"])
-@pytest.mark.parametrize("groups", ["states", GROUPS])
-def test_descriptions_given(numbers, groups, method):
-    """All states of all people are not described again, but for one participant."""
-    X, y = numbers
-    X[1] = {"size": 1.0}
-    model = make_pipeline(Described(), LinearRegression())
-    settings = {"groups": groups, "cv": 3}
-    Described.whole = 0
-    expected = state_importance(model, X, y, method, **settings)
-    assert Described.whole >= len(X) - 1
-    given = Described().describe(X)
-    Described.whole = 0
-    found = state_importance(model, X, y, method, descriptions=given, **settings)
-    # participants are new with states of others, if these are not their own
-    permuted = method == "permutation" and groups == "states"
-    most = 1 + 2 * permuted * len(NAMES) * (len(X) - 1)
-    assert 0.95 * most < Described.whole <= most
-    pd.testing.assert_frame_equal(found, expected, check_exact=True)
-
-
 def test_recordings_are_read_once(monkeypatch):
     """And give what transform gives of participants with states of others."""
     cohort = simulate_cohort(
@@ -174,7 +157,7 @@ def test_recordings_are_read_once(monkeypatch):
         read.clear()
         importance_of(model, X, cohort.labels, method, cv=2, n_permutations=19)
         assert len(read) == len(X)
-    parts = _States(MEGFMTransformer(), X, None)
+    parts = _States(FrozenStep(MEGFMTransformer()), X)
     train, test = np.array([0, 1]), np.array([2, 3, 4, 5])
     parts.learn(train)
     (found,) = parts.permuted(test, "auditory", np.random.default_rng(2))
@@ -187,23 +170,31 @@ def test_recordings_are_read_once(monkeypatch):
     np.testing.assert_allclose(found, transformer.transform(swapped), atol=1e-5)
 
 
-def test_descriptions_of_the_model_given():
-    """Shares are bit-equal to those without, and other weights are noticed."""
+@pytest.mark.parametrize("groups", ["states", GROUPS])
+def test_memory_of_a_comparison(tmp_path, monkeypatch, groups):
+    """What `compare` has kept is not read again, and shares stay bit-equal."""
     cohort = simulate_cohort(
         6, states=("rest", "auditory"), arrays=("opm64",), n_epochs=3, random_state=0
     )
     X, y = [participant.recordings for participant in cohort], cohort.labels
+    if groups is GROUPS:
+        groups = {"responses": ["responses_"]}
     model = make_pipeline(MEGFMTransformer(), LogisticRegression())
-    given = model[0].describe(X)
-    found = state_importance(model, X, y, cv=2, descriptions=given)
-    expected = state_importance(model, X, y, cv=2)
+    settings = {"groups": groups, "cv": 2}
+    expected = state_importance(model, X, y, **settings)
+    compare(X, y, {"a": model}, cv=2, n_permutations=0, memory=tmp_path)
+    with monkeypatch.context() as context:
+        context.setattr(MEGFMTransformer, "_read", None)
+        found = state_importance(model, X, y, memory=tmp_path, **settings)
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
-    # rounding is no other weights
-    given[0].bands = given[0].bands * np.float32(1 + 1e-6)
-    state_importance(model, X, y, cv=2, descriptions=given)
-    given[0].bands = given[0].bands + 0.1
-    with pytest.raises(ValueError, match="by the first step of the pipeline"):
-        state_importance(model, X, y, cv=2, descriptions=given)
+    # other weights are read with
+    other = make_pipeline(
+        MEGFMTransformer(weights=None, random_state=0), LogisticRegression()
+    )
+    with monkeypatch.context() as context:
+        context.setattr(MEGFMTransformer, "_read", None)
+        with pytest.raises(TypeError):
+            state_importance(other, X, y, memory=tmp_path, **settings)
 
 
 def test_errors(numbers):
@@ -214,11 +205,11 @@ def test_errors(numbers):
         state_importance(LinearRegression(), X, y)
     with pytest.raises(ValueError, match="one value a participant"):
         state_importance(model, X, y[:5])
-    with pytest.raises(ValueError, match=r"one a participant \(300\), got 5"):
-        state_importance(model, X, y, descriptions=X[:5])
-    for groups in ("states", GROUPS):
-        with pytest.raises(ValueError, match="by the first step of the pipeline"):
-            state_importance(model, X, y, groups=groups, descriptions=X[::-1])
+    trained = make_pipeline(
+        MEGFMTransformer(pretraining=Pretraining(max_epochs=1)), LinearRegression()
+    )
+    with pytest.raises(TypeError, match="with frozen weights"):
+        state_importance(trained, X, y)
     with pytest.raises(ValueError, match="Expected groups to be"):
         state_importance(model, X, y, groups="time")
     with pytest.raises(ValueError, match="Expected features for group 'a'"):

@@ -85,14 +85,20 @@ def test_contributions_are_for_the_own_label(planted):
 class Numbers(MEGFMTransformer):
     """A first step whose participants are dicts of numbers."""
 
-    def describe(self, X):
+    def _load_frozen(self):
+        pass
+
+    def _read_participants(self, X):
         return [dict(x) for x in X]
 
-    def fit_described(self, descriptions, y=None):
+    def _combine_states(self, read):
+        return read
+
+    def _fit_extracted(self, extracted, y=None):
         return self
 
-    def transform_described(self, descriptions):
-        return np.array([[one.get(n, 0.0) for n in "ab"] for one in descriptions])
+    def _transform_extracted(self, extracted):
+        return np.array([[one.get(n, 0.0) for n in "ab"] for one in extracted])
 
 
 @pytest.mark.parametrize("positive", [None, "control", "migraine"])

@@ -14,6 +14,8 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import CanonicalSensors, MEGFMTransformer, MEGSamples
+from mne_megfm.estimators import Pretraining
+from mne_megfm.estimators.frozen import FrozenStep
 from mne_megfm.participants.features import map_responses
 from mne_megfm.participants.response_features import (
     RESPONSE_MEASURES,
@@ -204,7 +206,7 @@ def test_long_epochs_are_cut_at_the_stimulus(fitted, features, participants):
 
 
 def test_original_signals_are_appended_by_name(participants, features):
-    transformer = MEGFMTransformer(append_evoked=True).fit(participants)
+    transformer = MEGFMTransformer(aggregation="encoder+evoked").fit(participants)
     found = transformer.transform(participants)
     evoked = columns(transformer, "auditory_evoked_")
     assert_array_equal(found[:, ~evoked], features)
@@ -224,8 +226,7 @@ def test_what_states_share_weighs_more(participants):
     same = MEGFMTransformer().fit(X)
     found = same.transform(X)
     names = same.get_feature_names_out().tolist()
-    alone = MEGFMTransformer().fit(X)
-    descriptions = alone.describe(X)
+    descriptions = FrozenStep(MEGFMTransformer()).extract(X)
     for name in RESPONSE_MEASURES:
         index = RESPONSE_MEASURES.index(name)
         by_state = np.array(
@@ -287,10 +288,13 @@ def test_untrained_level(participants):
     assert one.transform(participants).shape == (4, len(names))
     # an encoder that is pretrained here has none: it would not be trained
     started = MEGFMTransformer(
-        None, config={"d_model": 32, "n_layers": 1}, max_epochs=1, random_state=0
+        None,
+        config={"d_model": 32, "n_layers": 1},
+        pretraining=Pretraining(max_epochs=1),
+        random_state=0,
     )
     assert started.fit(participants).participant_encoder_ is None
-    with pytest.raises(ValueError, match=r"max_epochs=1.*aggregation='auto'"):
+    with pytest.raises(ValueError, match=r"max_epochs=1\).*aggregation='auto'"):
         clone(started).set_params(aggregation="encoder").fit(participants)
 
 
@@ -324,11 +328,6 @@ def test_saved_with_its_level(fitted, features, participants, tmp_path):
     again = MEGFMTransformer(fitted.save_pretrained(tmp_path / "mine"))
     assert_array_equal(again.fit_transform(participants), features)
     assert again.provenance_ == fitted.provenance_
-
-
-def test_described_once_for_many_folds(fitted, features, participants):
-    descriptions = fitted.describe(participants)
-    assert_array_equal(fitted.transform_described(descriptions), features)
 
 
 def test_cross_validation(participants, cohort):

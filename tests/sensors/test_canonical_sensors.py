@@ -91,7 +91,7 @@ def test_raw_rows_are_windows(info, physics, rng):
     out = CanonicalSensors().fit_transform(raw)
     assert out.shape == (4, 192, 200)  # of five, one is bad
     np.testing.assert_allclose(out[1], whole[:, 400:600], rtol=1e-9, atol=1e-20)
-    sensors = CanonicalSensors(window=0.5, overlap=0.25, reject_by_annotation=False)
+    sensors = CanonicalSensors(duration=0.5, overlap=0.25, reject_by_annotation=False)
     assert sensors.fit_transform(raw).shape == (21, 192, 100)
 
 
@@ -197,16 +197,16 @@ def test_systems_in_real_data(data_dir):
         "vectorview306-audvis-prestim",
     ):
         raw = mne.io.read_raw_fif(data_dir / f"{name}_raw.fif")
-        out = CanonicalSensors(window=0.5).fit_transform(raw)
+        out = CanonicalSensors(duration=0.5).fit_transform(raw)
         assert out.shape[1:] == (192, round(0.5 * raw.info["sfreq"]))
         assert 1e-15 < out.std() < 1e-9
 
 
 def test_in_scikit_learn(epochs, rng):
     """It is cloned, pickled, searched and cross-validated as others are."""
-    sensors = CanonicalSensors(window=2.0)
+    sensors = CanonicalSensors(duration=2.0)
     assert clone(sensors).get_params() == sensors.get_params()
-    assert repr(sensors) == "CanonicalSensors(window=2.0)"
+    assert repr(sensors) == "CanonicalSensors(duration=2.0)"
     assert "CanonicalSensors" in sensors._repr_html_()
     fitted = pickle.loads(pickle.dumps(sensors.fit(epochs)))
     np.testing.assert_array_equal(fitted.transform(epochs), sensors.transform(epochs))

@@ -1,0 +1,184 @@
+"""Transformers with frozen weights, parted into extraction and what is learnt after it.
+
+What such a transformer extracts from one participant depends on no label and on no
+other participant. So cross-validation extracts once, for all folds, and fits the rest
+(which states there are, what fills a missing one) in each fold.
+
+Such a transformer has four private methods: ``_is_frozen()``,
+``_read_participants(X)``, the slow part, with a dict from state to anything for each
+participant; ``_fit_extracted(extracted)`` and ``_transform_extracted(extracted)``. It
+may have ``_load_frozen()``, which loads weights, and ``_combine_states(read)``, where
+states of a participant do not stay apart.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import joblib
+import mne
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+
+from .._version import __version__
+from ..inputs import as_recordings
+from ..inputs.reading import read_rows
+
+
+def is_frozen(step: Any) -> bool:
+    """Find whether a transformer extracts from each participant by itself.
+
+    Parameters
+    ----------
+    step : object
+        A step of a pipeline.
+
+    Returns
+    -------
+    frozen : bool
+        Whether `FrozenStep` takes it.
+    """
+    return hasattr(step, "_is_frozen") and step._is_frozen()
+
+
+class FrozenStep:
+    """A transformer with frozen weights, that extracts once for many fits.
+
+    Parameters
+    ----------
+    step : estimator
+        A transformer for which `is_frozen` holds. It is copied, and not changed.
+    memory : path-like | joblib.Memory | None
+        Where to keep what was read of each participant, for later calls.
+
+    Attributes
+    ----------
+    step : estimator
+        The copy, with its weights loaded.
+    """
+
+    def __init__(self, step: BaseEstimator, memory: Any = None) -> None:
+        self.step = clone(step)
+        if hasattr(self.step, "_load_frozen"):
+            self.step._load_frozen()
+        if not (memory is None or isinstance(memory, joblib.Memory)):
+            memory = joblib.Memory(memory, verbose=0)
+        self._memory = memory
+        self._stamp = None if memory is None else _stamp(self.step)
+
+    def read(self, X: list) -> list[dict[str, Any]]:
+        """Read each state of each participant: the slow part.
+
+        Parameters
+        ----------
+        X : list of dict | list of Epochs
+            The participants.
+
+        Returns
+        -------
+        read : list of dict
+            For each participant, from state to what was read.
+        """
+        if self._memory is None:
+            return self.step._read_participants(X)
+        read = self._memory.cache(_read_one, ignore=["step", "participant"])
+        return [read(self.step, x, self._stamp, _digest(x)) for x in X]
+
+    def combine(self, read: list[Mapping[str, Any]]) -> list:
+        """Put states of each participant together.
+
+        Parameters
+        ----------
+        read : list of dict
+            What `read` gave, of any states.
+
+        Returns
+        -------
+        extracted : list
+            One entry a participant.
+        """
+        combine = getattr(self.step, "_combine_states", list)
+        return combine(read)
+
+    def extract(self, X: list) -> list:
+        """Read participants and put their states together.
+
+        Parameters
+        ----------
+        X : list of dict | list of Epochs
+            The participants.
+
+        Returns
+        -------
+        extracted : list
+            One entry a participant.
+        """
+        return self.combine(self.read(X))
+
+    def fit(self, extracted: list, y: Any = None) -> BaseEstimator:
+        """Fit the transformer on what was extracted from training participants.
+
+        Parameters
+        ----------
+        extracted : list
+            What `extract` gave.
+        y : array-like | None
+            Their labels.
+
+        Returns
+        -------
+        fitted : estimator
+            A fitted copy, which shares the network.
+        """
+        return copy.copy(self.step)._fit_extracted(extracted, y)
+
+    @staticmethod
+    def transform(fitted: BaseEstimator, extracted: list) -> NDArray:
+        """Turn what was extracted into features.
+
+        Parameters
+        ----------
+        fitted : estimator
+            What `fit` gave.
+        extracted : list
+            What `extract` gave.
+
+        Returns
+        -------
+        features : ndarray, shape (n_participants, n_features)
+            As ``fitted.transform`` gives of the participants.
+        """
+        return fitted._transform_extracted(extracted)
+
+
+def _read_one(step: BaseEstimator, participant: Any, stamp: str, digest: str) -> dict:
+    """Read one participant; the cache goes by the stamp and the digest alone."""
+    return step._read_participants([participant])[0]
+
+
+def _stamp(step: BaseEstimator) -> str:
+    """Tell apart transformers by their code, parameters and weights."""
+    networks = (
+        getattr(step, name, None) for name in ("model_", "participant_encoder_")
+    )
+    arrays = [
+        {name: array.cpu().numpy() for name, array in network.state_dict().items()}
+        for network in networks
+        if network is not None
+    ]
+    versions = __version__, mne.__version__
+    return joblib.hash((versions, type(step), step.get_params(), arrays))
+
+
+def _digest(participant: Any) -> str:
+    """Tell apart participants by what their recordings hold, on disk, too."""
+    # of data not loaded there is the name of a file, which tells nothing of them
+    unread = [
+        joblib.hash([piece.own for piece in pieces])
+        for recording in as_recordings([participant], verbose="error")
+        if not getattr(recording.inst, "preload", True)
+        for _, pieces in read_rows(recording)
+    ]
+    return joblib.hash((participant, unread))
