@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ..inputs import Recordings
 from ..inputs.duplicates import find_copies, warn_of_copies
-from ..models import ModelConfig, merge_adapters
+from ..models import BackboneConfig, merge_adapters
 from ..plugins import get, resolve
 from ..utils.validation import (
     check_groups,
@@ -96,8 +96,8 @@ class BaseMEGFMPredictor(BaseEstimator):
         sample: str = "auto",
         pooling: str | Callable = "projection",
         sensor_mapping: str | Callable = "canonical",
-        backbone: str = "masked-transformer",
-        config: dict | ModelConfig | None = None,
+        backbone: str | None = None,
+        config: dict | BackboneConfig | None = None,
         window: float = 1.0,
         overlap: float = 0.0,
         reject_by_annotation: bool = True,
@@ -401,6 +401,7 @@ class BaseMEGFMPredictor(BaseEstimator):
                     "joblib.dump, or use strategy='probe'."
                 )
             transformer.model_ = merge_adapters(copy.deepcopy(self.network_.encoder))
+            transformer.pooling_ = self.network_.pooling
             transformer.provenance_ = self.provenance_
         return transformer.save_pretrained(directory, overwrite=overwrite)
 

@@ -25,10 +25,11 @@ from sklearn.utils.validation import check_is_fitted
 from ..inputs import Recordings, as_recordings
 from ..inputs.windows import RowForm, check_forms
 from ..models import (
-    ModelConfig,
+    BackboneConfig,
     RandomMasking,
     SpaceBlockMasking,
     TimeBlockMasking,
+    fit_pooling,
     fit_token_projection,
     masked_r2,
 )
@@ -53,6 +54,7 @@ from ._initialization import (
     random_participant_encoder,
     start_model,
     start_participant_encoder,
+    start_pooling,
 )
 from .extraction import RowTokens, gather_windows, iter_row_tokens
 
@@ -94,13 +96,16 @@ class BaseMEGFM(BaseEstimator):
             ("objectives", self.objective),
         ):
             # a wrong name is an error also where nothing uses it
-            (get if isinstance(part, str) else resolve)(kind, part)
+            if part is not None:
+                (get if isinstance(part, str) else resolve)(kind, part)
         self.sensor_mapping_ = resolve("sensor_mappings", self.sensor_mapping)
-        self.pooling_ = resolve("poolings", self.pooling)
         device = find_device(self.device)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         model, training = start_model(
             self.weights, self.sensor_mapping_, self.backbone, self.config, seed
+        )
+        self.pooling_, self._fits_pooling = start_pooling(
+            self.pooling, self.weights, seed
         )
         untrained = self.weights is None and not self.max_epochs
         if untrained:
@@ -126,6 +131,7 @@ class BaseMEGFM(BaseEstimator):
                 "and standard deviations over trials."
             )
         self.model_ = model.to(device)
+        self.pooling_.to(device)
         self.config_ = model.config
         self.history_ = None
         if self.max_epochs:
@@ -137,7 +143,13 @@ class BaseMEGFM(BaseEstimator):
 
     def _model_key(self) -> str:
         """Hash what the model depends on, besides the data of pretraining."""
-        values = [getattr(self, name) for name in _OF_MODEL]
+        values = [getattr(self, name) for name in _OF_MODEL if name != "pooling"]
+        if isinstance(self.pooling, torch.nn.Module):
+            # the hash of a tensor depends on its place in memory
+            state = self.pooling.state_dict().items()
+            values += [repr(self.pooling), {k: v.cpu().numpy() for k, v in state}]
+        else:
+            values.append(self.pooling)
         if isinstance(self.random_state, np.random.RandomState):
             values.append(id(self.random_state))  # drawing from it changes it
         else:
@@ -155,7 +167,6 @@ class BaseMEGFM(BaseEstimator):
         has_encoder = unit == "participant" and self.participant_encoder_ is not None
         idle = {
             "max_epochs=0": () if self.max_epochs else _OF_PRETRAINING,
-            "weights that bring their own": ("backbone",) if self.weights else (),
             "participants described by the participant encoder, which reads signals "
             "(aggregation='mean_std' pools tokens)": ("pooling",)
             if has_encoder
@@ -197,7 +208,7 @@ class BaseMEGFM(BaseEstimator):
                 self.masking,
                 **({"mask_ratio": self.mask_ratio} if named else {}),
             ),
-            objective=resolve("objectives", self.objective),
+            objective=self.objective,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             lr=self.lr,
@@ -211,6 +222,15 @@ class BaseMEGFM(BaseEstimator):
         n_epochs = len(self.history_.epoch)
         seen = {"windows": len(windows), "rows": recordings.n_rows}
         return {"fitted_on": {**seen, "epochs": n_epochs, "seed": seed}}
+
+    def _fit_pooling(self, recordings: Recordings) -> None:
+        """Fit a pooling that learns from tokens, and was not loaded with weights."""
+        if self._fits_pooling:
+            windows = gather_windows(
+                recordings, self.sensor_mapping_, self.config_, self.batch_size
+            )
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            fit_pooling(self.pooling_, self.model_, windows, seed=seed)
 
     def _recordings(self, X: Any) -> Recordings:
         return as_recordings(
@@ -270,6 +290,7 @@ class BaseMEGFM(BaseEstimator):
         path = save_checkpoint(
             directory,
             self.model_,
+            pooling=self.pooling_,
             card=card,
             training=self.provenance_,
             overwrite=overwrite,
@@ -359,7 +380,10 @@ class DescribesParticipants:
         self.states_ = self._participants.states
 
     def _is_frozen(self) -> bool:
-        return self.max_epochs == 0
+        fits = not isinstance(self.pooling, str) and hasattr(self.pooling, "fit")
+        if isinstance(self.pooling, str):
+            fits = hasattr(get("poolings", self.pooling), "fit")
+        return self.max_epochs == 0 and not fits
 
     @available_if(_is_frozen)
     @use_verbose
@@ -485,13 +509,17 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     mask_ratio : float
         Share that a masking given by name hides.
     objective : str | callable
-        Loss of the reconstruction: ``"huber+logspec"`` or an instance.
+        What pretraining minimises: ``"huber+logspec"``, ``"log-error"``, or an instance
+        (see :class:`~mne_megfm.pretraining.Objective`).
     sensor_mapping : str | callable
         How recordings reach the model's array: ``"canonical"`` or an instance.
-    backbone : str
-        The network to start from when ``weights=None``.
-    config : dict | ModelConfig | None
-        Its sizes, where they differ from the default; for ``weights=None`` only.
+    backbone : str | None
+        Name of the network. None takes that of the weights, or with ``weights=None``
+        ``"masked-transformer"``. Weights of another network than the one named are an
+        error.
+    config : dict | BackboneConfig | None
+        Fields of its configuration that differ from the default (see
+        :class:`~mne_megfm.models.ModelConfig`); for ``weights=None`` only.
     window : float
         Length in s of the rows of a Raw.
     overlap : float
@@ -518,9 +546,9 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
 
     Attributes
     ----------
-    model_ : MaskedSignalTransformer
+    model_ : Backbone
         The network, in evaluation mode.
-    config_ : ModelConfig
+    config_ : BackboneConfig
         Its sizes.
     participant_encoder_ : ParticipantTransformer | None
         The participant encoder; None if participants are described by statistics.
@@ -594,8 +622,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         "mask_ratio": [Interval(Real, 0, 1, closed="neither")],
         "objective": [str, callable],
         "sensor_mapping": [str, callable],
-        "backbone": [str],
-        "config": [dict, ModelConfig, None],
+        "backbone": [str, None],
+        "config": [dict, BackboneConfig, None],
         "window": [Interval(Real, 0, None, closed="neither")],
         "overlap": [Interval(Real, 0, None, closed="left")],
         "reject_by_annotation": ["boolean"],
@@ -622,8 +650,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         mask_ratio: float = 0.8,
         objective: str | Callable = "huber+logspec",
         sensor_mapping: str | Callable = "canonical",
-        backbone: str = "masked-transformer",
-        config: dict | ModelConfig | None = None,
+        backbone: str | None = None,
+        config: dict | BackboneConfig | None = None,
         window: float = 1.0,
         overlap: float = 0.0,
         reject_by_annotation: bool = True,
@@ -695,6 +723,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         self._fit_model(recordings)
         self.sample_ = self._settle_unit(recordings)
         self._warn_unused(self.sample_)
+        if self.sample_ == "epoch" or self.participant_encoder_ is None:
+            self._fit_pooling(recordings)
         if self.sample_ == "participant":
             descriptions = self._describe(recordings)
             self._fit_participants(descriptions)

@@ -11,7 +11,11 @@ from mne_megfm.models import (
     ModelConfig,
     WindowArray,
 )
-from mne_megfm.pretraining import SignalSpectrumLoss, pretrain
+from mne_megfm.pretraining import (
+    MaskedReconstruction,
+    SignalSpectrumLoss,
+    pretrain,
+)
 
 CONFIG = ModelConfig(
     n_sensors=16,
@@ -82,7 +86,9 @@ def train(make_model, store, region_pos):
         model = make_model() if model is None else model
         params = {
             "masking": MixedMasking(),
-            "objective": SignalSpectrumLoss(spectral_weight=0.05, delta=1.0),
+            "objective": MaskedReconstruction(
+                SignalSpectrumLoss(spectral_weight=0.05, delta=1.0)
+            ),
             "max_epochs": 2,
             "steps_per_epoch": 2,
             "batch_size": 8,
