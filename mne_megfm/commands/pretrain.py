@@ -34,6 +34,9 @@ from ._options import Command, run_as_module
 )
 @click.option("--weights", help="Go on from these; without, from random ones.")
 @click.option(
+    "--backbone", help="masked-transformer or a plug-in; default: that of the weights."
+)
+@click.option(
     "--decoder-only/--whole-model",
     default=None,
     help="Leave the encoder, and so features, as they are.",

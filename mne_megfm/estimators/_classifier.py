@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
-from ..models import ModelConfig
+from ..models import BackboneConfig
 from ._predictor import BaseMEGFMPredictor
 from ._settings import FineTuning
 from .finetuning import ClassificationTask
@@ -60,10 +60,11 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         How tokens become features.
     sensor_mapping : str | callable
         How recordings reach the model's array.
-    backbone : str
-        The network to start from when ``weights=None``.
-    config : dict | ModelConfig | None
-        Its sizes, for ``weights=None`` only.
+    backbone : str | None
+        Name of the network; None takes that of the weights, or with ``weights=None``
+        ``"masked-transformer"``.
+    config : dict | BackboneConfig | None
+        Fields of its configuration, for ``weights=None`` only.
     duration : float
         Length in s of the rows of a Raw.
     overlap : float
@@ -165,8 +166,8 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         sample: str = "auto",
         pooling: str | Callable = "projection",
         sensor_mapping: str | Callable = "canonical",
-        backbone: str = "masked-transformer",
-        config: dict | ModelConfig | None = None,
+        backbone: str | None = None,
+        config: dict | BackboneConfig | None = None,
         duration: float = 1.0,
         overlap: float = 0.0,
         batch_size: int = 64,

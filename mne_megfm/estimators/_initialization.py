@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import os
 
 import numpy as np
 import torch
 from mne.utils import logger
+from torch import nn
 
 from ..models import (
-    MaskedSignalTransformer,
-    ModelConfig,
+    Backbone,
+    BackboneConfig,
     ParticipantConfig,
     ParticipantTransformer,
     WindowArray,
 )
 from ..participants import fit_untrained_inputs
 from ..participants.response_features import USUAL_BANDS, USUAL_RESPONSES
-from ..plugins import resolve
+from ..plugins import backbone_config, make_backbone, resolve
 from ..weights import (
     load_checkpoint,
     load_participant_encoder,
+    load_pooling,
     read_config,
     weights_path,
 )
+from ..weights.checkpoint import check_backbone
 from .extraction import CanonicalSensorMapping
 
 _N_FIELDS = 256  # windows of 240 tokens each, for axes of 128 values
@@ -32,18 +36,22 @@ _N_FIELDS = 256  # windows of 240 tokens each, for axes of 128 values
 def start_model(
     weights: str | os.PathLike | None,
     sensor_mapping: CanonicalSensorMapping,
-    backbone: str,
-    config: dict | ModelConfig | None,
+    backbone: str | None,
+    config: dict | BackboneConfig | None,
     seed: int,
-) -> tuple[MaskedSignalTransformer, dict]:
+) -> tuple[Backbone, dict]:
     """Load weights or draw random ones; give the model and what it has seen."""
     kernel = torch.from_numpy(np.array(sensor_mapping.kernel)).float()
     if weights is None:
-        config = _model_config(config, sensor_mapping)
+        if not isinstance(config, BackboneConfig):
+            array = sensor_mapping.array
+            sizes = {"n_sensors": array.n_sensors, "n_regions": array.n_regions}
+            config = backbone_config(backbone, sizes | (config or {}))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = resolve("backbones", backbone, config=config, kernel=kernel)
-        return model, {}
+            model = make_backbone(backbone, config, kernel)
+        # as of loaded weights: some layers behave otherwise in training
+        return model.eval(), {}
     if config is not None:
         raise ValueError(
             f"Expected config=None with weights={str(weights)!r}, which bring their "
@@ -51,6 +59,7 @@ def start_model(
         )
     path = weights_path(weights)
     model = load_checkpoint(path)
+    check_backbone(model, backbone, weights)
     if model.kernel.shape != kernel.shape or not torch.allclose(
         model.kernel, kernel, atol=1e-3
     ):
@@ -65,7 +74,7 @@ def start_model(
 
 
 def start_participant_encoder(
-    weights: str | os.PathLike, model: MaskedSignalTransformer
+    weights: str | os.PathLike, model: Backbone
 ) -> tuple[ParticipantTransformer | None, dict | None]:
     """Load the participant encoder that comes with weights, and what it has seen."""
     path = weights_path(weights)
@@ -80,7 +89,7 @@ def start_participant_encoder(
 
 
 def random_participant_encoder(
-    fields: WindowArray, config: ModelConfig, seed: int
+    fields: WindowArray, config: BackboneConfig, seed: int
 ) -> ParticipantTransformer | None:
     """Make a participant encoder with random weights; None for arrays of other sizes.
 
@@ -105,7 +114,7 @@ def random_participant_encoder(
 
 
 def random_fields(
-    sensor_mapping: CanonicalSensorMapping, config: ModelConfig, seed: int
+    sensor_mapping: CanonicalSensorMapping, config: BackboneConfig, seed: int
 ) -> WindowArray:
     """Draw windows on which the projections of a random network are found.
 
@@ -124,23 +133,20 @@ def random_fields(
     return WindowArray(fields, unit=config.scale)
 
 
-def _model_config(
-    config: dict | ModelConfig | None, sensor_mapping: CanonicalSensorMapping
-) -> ModelConfig:
-    if isinstance(config, ModelConfig):
-        return config
-    given = {
-        "n_sensors": sensor_mapping.array.n_sensors,
-        "n_regions": sensor_mapping.array.n_regions,
-        **(config or {}),
-    }
-    known = ModelConfig().to_dict()
-    if not set(given) <= set(known):
-        raise ValueError(
-            f"Expected fields of ModelConfig in config, got "
-            f"{sorted(set(given) - set(known))}; there are {sorted(known)}."
-        )
-    return ModelConfig(**given)
+def start_pooling(
+    spec: str | nn.Module, weights: str | os.PathLike | None, seed: int
+) -> tuple[nn.Module, bool]:
+    """Make a pooling, or copy the one given; with its state from the weights.
+
+    Also tells whether it still has to be fitted.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pooling = copy.deepcopy(resolve("poolings", spec))
+    loaded = False
+    if weights is not None and pooling.state_dict():
+        loaded = load_pooling(weights_path(weights), pooling)
+    return pooling.eval(), hasattr(pooling, "fit") and not loaded
 
 
 def find_device(name: str) -> torch.device:

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ..inputs import Recordings
 from ..inputs.duplicates import find_copies, warn_of_copies
-from ..models import ModelConfig, merge_adapters
+from ..models import BackboneConfig, merge_adapters
 from ..plugins import get, resolve
 from ..utils.validation import (
     check_groups,
@@ -91,8 +91,8 @@ class BaseMEGFMPredictor(BaseEstimator):
         sample: str = "auto",
         pooling: str | Callable = "projection",
         sensor_mapping: str | Callable = "canonical",
-        backbone: str = "masked-transformer",
-        config: dict | ModelConfig | None = None,
+        backbone: str | None = None,
+        config: dict | BackboneConfig | None = None,
         duration: float = 1.0,
         overlap: float = 0.0,
         batch_size: int = 64,
@@ -389,6 +389,7 @@ class BaseMEGFMPredictor(BaseEstimator):
                     "joblib.dump, or use strategy='probe'."
                 )
             transformer.model_ = merge_adapters(copy.deepcopy(self.network_.encoder))
+            transformer.pooling_ = self.network_.pooling
             transformer.provenance_ = self.provenance_
         return transformer.save_pretrained(directory, overwrite=overwrite)
 

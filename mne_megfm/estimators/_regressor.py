@@ -39,10 +39,11 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
         How tokens become features.
     sensor_mapping : str | callable
         How recordings reach the model's array.
-    backbone : str
-        The network to start from when ``weights=None``.
-    config : dict | ModelConfig | None
-        Its sizes, for ``weights=None`` only.
+    backbone : str | None
+        Name of the network; None takes that of the weights, or with ``weights=None``
+        ``"masked-transformer"``.
+    config : dict | BackboneConfig | None
+        Fields of its configuration, for ``weights=None`` only.
     duration : float
         Length in s of the rows of a Raw.
     overlap : float

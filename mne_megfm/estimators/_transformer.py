@@ -23,10 +23,11 @@ from sklearn.utils.validation import check_is_fitted
 from ..inputs import Recordings, as_recordings
 from ..inputs.windows import RowForm, check_forms
 from ..models import (
-    ModelConfig,
+    BackboneConfig,
     RandomMasking,
     SpaceBlockMasking,
     TimeBlockMasking,
+    fit_pooling,
     fit_token_projection,
     masked_r2,
 )
@@ -50,6 +51,7 @@ from ._initialization import (
     random_participant_encoder,
     start_model,
     start_participant_encoder,
+    start_pooling,
 )
 from ._settings import Pretraining
 from .extraction import RowTokens, gather_windows, iter_row_tokens
@@ -76,13 +78,16 @@ class BaseMEGFM(BaseEstimator):
             ]
         for kind, part in parts:
             # a wrong name is an error also where nothing uses it
-            (get if isinstance(part, str) else resolve)(kind, part)
+            if part is not None:
+                (get if isinstance(part, str) else resolve)(kind, part)
         self.sensor_mapping_ = resolve("sensor_mappings", self.sensor_mapping)
-        self.pooling_ = resolve("poolings", self.pooling)
         device = find_device(self.device)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         model, training = start_model(
             self.weights, self.sensor_mapping_, self.backbone, self.config, seed
+        )
+        self.pooling_, self._fits_pooling = start_pooling(
+            self.pooling, self.weights, seed
         )
         untrained = self.weights is None and self.pretraining is None
         if untrained:
@@ -109,6 +114,7 @@ class BaseMEGFM(BaseEstimator):
                 "aggregation='auto' for means and standard deviations over trials."
             )
         self.model_ = model.to(device)
+        self.pooling_.to(device)
         self.config_ = model.config
         self.history_ = None
         if self.pretraining is not None:
@@ -121,7 +127,6 @@ class BaseMEGFM(BaseEstimator):
         """Name parameters that were set and have no effect."""
         has_encoder = unit == "participant" and self.participant_encoder_ is not None
         idle = {
-            "weights that bring their own": ("backbone",) if self.weights else (),
             "participants described by the participant encoder, which reads signals "
             "(aggregation='mean_std' pools tokens)": ("pooling",)
             if has_encoder
@@ -161,7 +166,7 @@ class BaseMEGFM(BaseEstimator):
                 settings.masking,
                 **({"mask_ratio": settings.mask_ratio} if named else {}),
             ),
-            objective=resolve("objectives", settings.objective),
+            objective=settings.objective,
             max_epochs=settings.max_epochs,
             batch_size=self.batch_size,
             lr=settings.lr,
@@ -175,6 +180,15 @@ class BaseMEGFM(BaseEstimator):
         n_epochs = len(self.history_.epoch)
         seen = {"windows": len(windows), "rows": recordings.n_rows}
         return {"fitted_on": {**seen, "epochs": n_epochs, "seed": seed}}
+
+    def _fit_pooling(self, recordings: Recordings) -> None:
+        """Fit a pooling that learns from tokens, and was not loaded with weights."""
+        if self._fits_pooling:
+            windows = gather_windows(
+                recordings, self.sensor_mapping_, self.config_, self.batch_size
+            )
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            fit_pooling(self.pooling_, self.model_, windows, seed=seed)
 
     def _recordings(self, X: Any) -> Recordings:
         return as_recordings(
@@ -233,6 +247,7 @@ class BaseMEGFM(BaseEstimator):
         path = save_checkpoint(
             directory,
             self.model_,
+            pooling=self.pooling_,
             card=card,
             training=self.provenance_,
             overwrite=overwrite,
@@ -309,7 +324,10 @@ class DescribesParticipants:
 
     # -- in parts, for many folds: see `frozen` -------------------------------
     def _is_frozen(self) -> bool:
-        return self.pretraining is None and self.sample != "epoch"
+        fits = not isinstance(self.pooling, str) and hasattr(self.pooling, "fit")
+        if isinstance(self.pooling, str):
+            fits = hasattr(get("poolings", self.pooling), "fit")
+        return self.pretraining is None and self.sample != "epoch" and not fits
 
     def _load_frozen(self) -> None:
         self._validate_params()
@@ -367,10 +385,13 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         None leaves the weights as they are.
     sensor_mapping : str | callable
         How recordings reach the model's array: ``"canonical"`` or an instance.
-    backbone : str
-        The network to start from when ``weights=None``.
-    config : dict | ModelConfig | None
-        Its sizes, where they differ from the default; for ``weights=None`` only.
+    backbone : str | None
+        Name of the network. None takes that of the weights, or with ``weights=None``
+        ``"masked-transformer"``. Weights of another network than the one named are an
+        error.
+    config : dict | BackboneConfig | None
+        Fields of its configuration that differ from the default (see
+        :class:`~mne_megfm.models.ModelConfig`); for ``weights=None`` only.
     duration : float
         Length in s of the rows of a Raw. Rows that touch a BAD annotation are left
         out; :func:`mne.make_fixed_length_epochs` cuts in other ways.
@@ -390,9 +411,9 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
 
     Attributes
     ----------
-    model_ : MaskedSignalTransformer
+    model_ : Backbone
         The network, in evaluation mode.
-    config_ : ModelConfig
+    config_ : BackboneConfig
         Its sizes.
     participant_encoder_ : ParticipantTransformer | None
         The participant encoder; None if participants are described by statistics.
@@ -462,8 +483,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         "aggregation": [StrOptions({"auto", "encoder", "encoder+evoked", "mean_std"})],
         "pretraining": [Pretraining, None],
         "sensor_mapping": [str, callable],
-        "backbone": [str],
-        "config": [dict, ModelConfig, None],
+        "backbone": [str, None],
+        "config": [dict, BackboneConfig, None],
         "duration": [Interval(Real, 0, None, closed="neither")],
         "overlap": [Interval(Real, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -482,8 +503,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         aggregation: str = "auto",
         pretraining: Pretraining | None = None,
         sensor_mapping: str | Callable = "canonical",
-        backbone: str = "masked-transformer",
-        config: dict | ModelConfig | None = None,
+        backbone: str | None = None,
+        config: dict | BackboneConfig | None = None,
         duration: float = 1.0,
         overlap: float = 0.0,
         batch_size: int = 64,
@@ -543,6 +564,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         self._fit_model(recordings)
         self.sample_ = self._settle_sample(recordings)
         self._warn_unused(self.sample_)
+        if self.sample_ == "epoch" or self.participant_encoder_ is None:
+            self._fit_pooling(recordings)
         if self.sample_ == "participant":
             extracted = self._combine_states(self._read(recordings))
             self._fit_participants(extracted)

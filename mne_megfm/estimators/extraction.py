@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..inputs import Recording, Recordings, WindowBlock, centre_windows, iter_windows
-from ..models import MaskedSignalTransformer, ModelConfig, WindowArray, valid_patches
+from ..models import Backbone, BackboneConfig, WindowArray, valid_patches
 from ..sensors import (
     CanonicalArray,
     SensorMapping,
@@ -84,7 +84,7 @@ class RowTokens(NamedTuple):
 def window_blocks(
     recordings: Recordings,
     sensor_mapping: Callable,
-    config: ModelConfig,
+    config: BackboneConfig,
     batch_size: int,
     centre_rows: bool = True,
 ) -> Iterator[WindowBlock]:
@@ -110,7 +110,7 @@ def window_blocks(
 def gather_windows(
     recordings: Recordings,
     sensor_mapping: Callable,
-    config: ModelConfig,
+    config: BackboneConfig,
     batch_size: int = 64,
 ) -> WindowArray:
     """Read all windows into memory (192 kB each), to train on or to score.
@@ -130,18 +130,21 @@ def gather_windows(
     # what may not be split between training and validation: a list element
     # (a participant), or else a row
     group = recordings.elements if recordings.is_list else np.arange(recordings.n_rows)
+    start = np.concatenate([block.start for block in blocks])
     return WindowArray(
         data,
         unit=1.0,
         n_valid=n_valid,
         recording=group[row],
+        participant=group[row].astype(str) if recordings.is_list else None,
+        start=start * config.patch_length / config.sfreq,
     )
 
 
 def iter_row_tokens(
     recordings: Recordings,
     sensor_mapping: Callable,
-    model: MaskedSignalTransformer,
+    model: Backbone,
     *,
     batch_size: int,
     bf16: bool,

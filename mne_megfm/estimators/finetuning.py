@@ -289,8 +289,6 @@ def train_network(
 # participants in a batch where trials of each are few numbers
 _PEOPLE = 16
 # what comes before the blocks, in the window encoder and in the level
-_EMBEDDING = ("mixing", "embed.", "region_position", "time_position")
-_ENCODER_EMBEDDING = ("embed_", "state.", "when.", "token")
 
 
 @dataclass(frozen=True)
@@ -338,11 +336,10 @@ class _Parts(NamedTuple):
     draws: RowDraws | ParticipantDraws
     held_out: RowDraws | ParticipantDraws
     batch_size: int
-    embedding: tuple[str, ...]
 
 
 def layer_rates(
-    n_blocks: int, lr: float, decay: float, embedding: Sequence[str] = _EMBEDDING
+    groups: list[list[str]], lr: float, decay: float
 ) -> list[tuple[str, dict]]:
     """Give each layer its learning rate: the deeper, the lower.
 
@@ -352,26 +349,25 @@ def layer_rates(
 
     Parameters
     ----------
-    n_blocks : int
-        Blocks of the encoder.
+    groups : list of list of str
+        Names of modules and parameters of the encoder, from its input to its output
+        (``layer_groups``).
     lr : float
-        Rate of the head and of what follows the last block.
+        Rate of the head and of the last group.
     decay : float
-        Factor from one layer to the next below.
-    embedding : sequence of str
-        How names of parameters before the blocks begin.
+        Factor from one group to the one before.
 
     Returns
     -------
-    groups : list of tuple
+    rates : list of tuple
         Patterns of parameter names with their settings; the first match counts.
     """
-    rates = [
-        (f"encoder.blocks.{block}.*", {"lr": lr * decay ** (n_blocks - block)})
-        for block in range(n_blocks)
+    return [
+        (f"encoder.{name}{inside}", {"lr": lr * decay ** (len(groups) - 1 - number)})
+        for number, names in enumerate(groups)
+        for name in names
+        for inside in ("", ".*")
     ]
-    below = {"lr": lr * decay ** (n_blocks + 1)}
-    return rates + [(f"encoder.{name}*", below) for name in embedding]
 
 
 def fine_tune(
@@ -424,7 +420,7 @@ def fine_tune(
             )
         else:
             parts = _start_windows(transformer, recordings, task, data, tuning)
-        network, draws, held_out, batch_size, embedding = parts
+        network, draws, held_out, batch_size = parts
         history = train_network(
             network,
             draws,
@@ -437,7 +433,7 @@ def fine_tune(
             device=network.centre.device,
             seed=tuning.seed,
             param_groups=layer_rates(
-                len(network.encoder.blocks), tuning.lr, tuning.layer_decay, embedding
+                network.encoder.layer_groups(), tuning.lr, tuning.layer_decay
             ),
             collate=draws.collate,
         )
@@ -476,7 +472,7 @@ def _start_windows(
     batch_size = max(1, transformer.batch_size // (n_rows * len(states)))
     network = TunedNetwork(
         _to_train(transformer.model_, tuning.lora_rank),
-        transformer.pooling_,
+        copy.deepcopy(transformer.pooling_),
         states,
         store.n_patches,
         spread=whole,
@@ -491,7 +487,7 @@ def _start_windows(
     network.start_head(
         torch.cat(described).double().numpy(), lambda X: _start(task, data, X)
     )
-    return _Parts(network, draws, held_out, batch_size, _EMBEDDING)
+    return _Parts(network, draws, held_out, batch_size)
 
 
 def _start_participant_encoder(
@@ -527,7 +523,7 @@ def _start_participant_encoder(
         features.astype(np.float64),
         lambda X: _start(task, data, X),
     )
-    return _Parts(network, draws, held_out, _PEOPLE, _ENCODER_EMBEDDING)
+    return _Parts(network, draws, held_out, _PEOPLE)
 
 
 def _start(

@@ -8,7 +8,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "_config": ["ModelConfig"],
+        "_config": ["BackboneConfig", "ModelConfig"],
         "_interpolation": ["field_interpolation", "time_interpolation"],
         "_lora": ["LowRankLinear", "add_adapters", "merge_adapters"],
         "_masked_transformer": ["MaskedSignalTransformer"],
@@ -22,11 +22,21 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "_pooling": [
             "ProjectionPooling",
             "MeanPooling",
+            "Pooling",
             "SpacePooling",
             "TimePooling",
             "TokenPooling",
+            "fit_pooling",
         ],
         "_token_projection": ["fit_token_projection"],
+        "backbone": [
+            "Backbone",
+            "BaseBackbone",
+            "Reconstructor",
+            "check_reconstructs",
+            "encoder_parameters",
+            "freeze_encoder",
+        ],
         "masking": [
             "MixedMasking",
             "RandomMasking",
@@ -44,6 +54,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "Trials",
             "state_kind",
         ],
-        "windows": ["WindowArray"],
+        "windows": ["WindowArray", "WindowBatch"],
     },
 )

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .backbone import is_within
+
 
 class LowRankLinear(nn.Module):
     """A linear layer with a low-rank correction.
@@ -86,12 +88,14 @@ class LowRankLinear(nn.Module):
 
 
 def add_adapters(model: nn.Module, rank: int) -> nn.Module:
-    """Freeze a model and put adapters on all linear layers of its encoder blocks.
+    """Freeze a model and put adapters on the linear layers of its encoder.
+
+    Those of the first of its ``layer_groups``, the embedding, stay as they are.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        A model with ``blocks``; changed in place.
+    model : Backbone | ParticipantTransformer
+        The model; changed in place.
     rank : int
         Rank of the adapters.
 
@@ -103,7 +107,7 @@ def add_adapters(model: nn.Module, rank: int) -> nn.Module:
     Raises
     ------
     ValueError
-        If the rank is larger than that of a layer.
+        If the rank is larger than that of a layer, or there is no such layer.
 
     Examples
     --------
@@ -114,7 +118,19 @@ def add_adapters(model: nn.Module, rank: int) -> nn.Module:
     896
     """
     model.requires_grad_(False)
-    _replace(model.blocks, nn.Linear, lambda layer: LowRankLinear(layer, rank))
+    parts = [name for group in model.layer_groups()[1:] for name in group]
+    _replace(
+        model,
+        nn.Linear,
+        lambda layer: LowRankLinear(layer, rank),
+        lambda name: is_within(name, parts),
+    )
+    if not any(isinstance(layer, LowRankLinear) for layer in model.modules()):
+        raise ValueError(
+            "Expected linear layers after the first of the layer groups to put "
+            f"adapters on, got none in {type(model).__name__}; fine-tune without "
+            "adapters (strategy='finetune')."
+        )
     return model
 
 
@@ -136,10 +152,12 @@ def merge_adapters(model: nn.Module) -> nn.Module:
 
 
 def _replace(
-    module: nn.Module, kind: type[nn.Module], make: Callable[..., nn.Module]
+    model: nn.Module,
+    kind: type[nn.Module],
+    make: Callable[..., nn.Module],
+    wanted: Callable[[str], bool] = lambda name: True,
 ) -> None:
-    for name, child in list(module.named_children()):
-        if isinstance(child, kind):
-            setattr(module, name, make(child))
-        else:
-            _replace(child, kind, make)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, kind) and wanted(name):
+            above, _, own = name.rpartition(".")
+            setattr(model.get_submodule(above), own, make(module))

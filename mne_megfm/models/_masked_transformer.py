@@ -15,14 +15,8 @@ from ._interpolation import (
     time_interpolation,
     visible_folds,
 )
-from ._patches import (
-    Scaled,
-    from_patches,
-    sample_mask,
-    scale_windows,
-    to_patches,
-    valid_patches,
-)
+from ._patches import to_patches
+from .backbone import BaseBackbone
 
 
 class Attention(nn.Module):
@@ -121,7 +115,7 @@ FILL_REGULARIZATIONS = (1e-4, 1e-2, 1e-1, 1.0)
 N_FILLS = len(FILL_REGULARIZATIONS) + 1
 
 
-class MaskedSignalTransformer(nn.Module):
+class MaskedSignalTransformer(BaseBackbone):
     """Transformer over (region, patch) tokens of canonical MEG windows.
 
     The encoder sees visible tokens alone, as in masked autoencoders [1]_. The
@@ -155,19 +149,11 @@ class MaskedSignalTransformer(nn.Module):
     torch.Size([2, 24, 10, 32])
     """
 
+    config_class = ModelConfig
+
     def __init__(self, config: ModelConfig, kernel: Tensor | None = None) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, kernel)
         d_model, n_in = config.d_model, config.sensors_per_region
-        if kernel is None:
-            kernel = torch.eye(config.n_sensors)
-        self.register_buffer("kernel", kernel.to(torch.float32).clone())
-        # axes of each region's tokens, filled after training (see set_token_axes)
-        self.register_buffer(
-            "token_mean", torch.zeros(config.n_regions, config.n_patches, d_model)
-        )
-        first = torch.eye(d_model)[: config.n_components]
-        self.register_buffer("token_axes", first.repeat(config.n_regions, 1, 1))
 
         # sensors lie differently in every region: each gets its own small mixing
         self.mixing = nn.Parameter(torch.eye(n_in).repeat(config.n_regions, 1, 1))
@@ -209,34 +195,17 @@ class MaskedSignalTransformer(nn.Module):
         nn.init.zeros_(self.gate.weight)
         nn.init.constant_(self.gate.bias, 1 / N_FILLS)
 
-    def set_token_axes(self, mean: Tensor, axes: Tensor) -> None:
-        """Keep axes of the tokens with the weights.
+    def layer_groups(self) -> list[list[str]]:
+        """Name the parts of the encoder: embedding, each layer, the last norm.
 
-        Parameters
-        ----------
-        mean : Tensor, shape (n_regions, n_patches, d_model)
-            Mean token at every place.
-        axes : Tensor, shape (n_regions, n_components, d_model)
-            Rows to project the tokens of each region on, scaled so that the
-            projections of a token have unit variance together.
+        Returns
+        -------
+        groups : list of list of str
+            Names of modules and parameters.
         """
-        self.token_mean.copy_(mean)
-        self.token_axes.copy_(axes)
-
-    def freeze_encoder(self) -> None:
-        """Let further training change the decoder alone: tokens stay as they are."""
-        names = (
-            "bridge",
-            "mask_token",
-            "embed_fill",
-            "embed_trust",
-            "head",
-            "gate",
-            "unmixing",
-        )
-        for name, parameter in self.named_parameters():
-            of_decoder = name.startswith(("decoder_", *names))
-            parameter.requires_grad_(of_decoder)
+        embedding = ["mixing", "embed", "region_position", "time_position"]
+        layers = [[f"blocks.{number}"] for number in range(len(self.blocks))]
+        return [embedding, *layers, ["norm"]]
 
     # -- signal to tokens ---------------------------------------------------
     def _encode_patches(
@@ -263,45 +232,6 @@ class MaskedSignalTransformer(nn.Module):
         out = torch.zeros(tokens.shape, dtype=packed.dtype, device=packed.device)
         out = out.scatter(1, index[..., None].expand_as(packed), packed)
         return out.view(n, *hidden.shape[1:], -1)
-
-    def _hidden(self, mask: Tensor | None, n_valid: Tensor) -> Tensor:
-        recorded = valid_patches(n_valid, self.config)[:, None]
-        recorded = recorded.expand(-1, self.config.n_regions, -1)
-        return ~recorded if mask is None else mask | ~recorded
-
-    def _full(self, windows: Tensor, n_valid: Tensor | None) -> Tensor:
-        if n_valid is not None:
-            return n_valid
-        return torch.full((len(windows),), windows.shape[-1], device=windows.device)
-
-    def scale(
-        self,
-        windows: Tensor,
-        n_valid: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> tuple[Scaled, Tensor]:
-        """Bring windows to the network's scale, judged by what is visible.
-
-        Parameters
-        ----------
-        windows : Tensor, shape (n, n_sensors, n_times)
-            Canonical field in tesla.
-        n_valid : Tensor of int, shape (n,), optional
-            Recorded samples of each window; all by default.
-        mask : Tensor of bool, shape (n, n_regions, n_patches), optional
-            Tokens to hide.
-
-        Returns
-        -------
-        scaled : Scaled
-            Dimensionless windows with their offset and unit in tesla.
-        hidden : Tensor of bool, shape (n, n_regions, n_patches)
-            Tokens that are masked or not recorded.
-        """
-        n_valid = self._full(windows, n_valid)
-        hidden = self._hidden(mask, n_valid)
-        scaled = scale_windows(windows, hidden, n_valid, self.kernel, self.config)
-        return scaled, hidden
 
     def encode(
         self,
@@ -447,31 +377,6 @@ class MaskedSignalTransformer(nn.Module):
         weight = torch.where(partly, weight[:, None, None], 1.0)
         weight = weight[..., None, None]
         return weight * network + (1.0 - weight) * field
-
-    def reconstruct(
-        self, windows: Tensor, mask: Tensor, n_valid: Tensor | None = None
-    ) -> Tensor:
-        """Replace the masked part of windows by the prediction from the rest.
-
-        Parameters
-        ----------
-        windows : Tensor, shape (n, n_sensors, n_times)
-            Canonical field in tesla.
-        mask : Tensor of bool, shape (n, n_regions, n_patches)
-            Tokens to hide and predict.
-        n_valid : Tensor of int, shape (n,), optional
-            Recorded samples of each window; all by default.
-
-        Returns
-        -------
-        reconstructed : Tensor, shape (n, n_sensors, n_times)
-            Windows in tesla, unchanged where not masked.
-        """
-        scaled, hidden = self.scale(windows, n_valid, mask)
-        patches = to_patches(scaled.windows, self.config)
-        predicted = from_patches(self.complete_patches(patches, hidden), self.config)
-        at = sample_mask(mask, self._full(windows, n_valid), self.config)
-        return torch.where(at, scaled.to_tesla(predicted), windows)
 
 
 def _plain_norm(tokens: Tensor) -> Tensor:

@@ -12,18 +12,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._config import ModelConfig
+from ._config import BackboneConfig
 from ._interpolation import field_interpolation
 
 
-def to_patches(windows: Tensor, config: ModelConfig) -> Tensor:
+def to_patches(windows: Tensor, config: BackboneConfig) -> Tensor:
     """Cut windows into one patch a region and time step.
 
     Parameters
     ----------
     windows : Tensor, shape (n, n_sensors, n_times)
         Windows on the canonical array.
-    config : ModelConfig
+    config : BackboneConfig
         The sizes.
 
     Returns
@@ -48,14 +48,14 @@ def to_patches(windows: Tensor, config: ModelConfig) -> Tensor:
     ).transpose(2, 3)
 
 
-def from_patches(patches: Tensor, config: ModelConfig) -> Tensor:
+def from_patches(patches: Tensor, config: BackboneConfig) -> Tensor:
     """Undo :func:`to_patches`.
 
     Parameters
     ----------
     patches : Tensor, shape (n, n_regions, n_patches, sensors_per_region, length)
         The patches.
-    config : ModelConfig
+    config : BackboneConfig
         The sizes.
 
     Returns
@@ -68,14 +68,14 @@ def from_patches(patches: Tensor, config: ModelConfig) -> Tensor:
     )
 
 
-def valid_patches(n_valid: Tensor, config: ModelConfig) -> Tensor:
+def valid_patches(n_valid: Tensor, config: BackboneConfig) -> Tensor:
     """Say which patches hold any recorded sample.
 
     Parameters
     ----------
     n_valid : Tensor of int, shape (n,)
         Recorded samples of each window.
-    config : ModelConfig
+    config : BackboneConfig
         The sizes.
 
     Returns
@@ -94,7 +94,7 @@ def valid_patches(n_valid: Tensor, config: ModelConfig) -> Tensor:
     return starts * config.patch_length < n_valid[:, None]
 
 
-def sample_mask(tokens: Tensor, n_valid: Tensor, config: ModelConfig) -> Tensor:
+def sample_mask(tokens: Tensor, n_valid: Tensor, config: BackboneConfig) -> Tensor:
     """Spread a mask over tokens to samples, leaving out what was not recorded.
 
     Parameters
@@ -103,7 +103,7 @@ def sample_mask(tokens: Tensor, n_valid: Tensor, config: ModelConfig) -> Tensor:
         A mask over tokens.
     n_valid : Tensor of int, shape (n,)
         Recorded samples of each window.
-    config : ModelConfig
+    config : BackboneConfig
         The sizes.
 
     Returns
@@ -173,7 +173,7 @@ def scale_windows(
     hidden: Tensor,
     n_valid: Tensor,
     kernel: Tensor,
-    config: ModelConfig,
+    config: BackboneConfig,
 ) -> Scaled:
     """Bring windows to the network's scale without looking at hidden samples.
 
@@ -193,7 +193,7 @@ def scale_windows(
         Recorded samples of each window.
     kernel : Tensor, shape (n_sensors, n_sensors)
         Gram matrix for the offset of sensors that are hidden all the time.
-    config : ModelConfig
+    config : BackboneConfig
         Sizes and scale.
 
     Returns

@@ -7,10 +7,19 @@ Patches that were not recorded are zero, and left out of means.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import inspect
+from abc import abstractmethod
 
-from ._masked_transformer import MaskedSignalTransformer
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ._patches import valid_patches
+from .backbone import Backbone
+from .windows import WindowArray
+
+#: Windows whose tokens a pooling is fitted to at most: 120 MB for the default sizes.
+FIT_WINDOWS = 1000
 
 
 def _check_count(name: str, value: int) -> int:
@@ -44,23 +53,173 @@ def _bin_names(n_patches: int, most: int, seconds: float) -> list[str]:
     ]
 
 
-class _Pooling:
-    """Shared face of the built-in poolings."""
+class Pooling(nn.Module):
+    """From the tokens of a row to its features.
+
+    A child writes ``forward`` and ``names``. Parameters and buffers that it registers
+    are its state: they are saved in the checkpoint, and parameters are trained in
+    fine-tuning. A child that learns from tokens without labels also writes
+    ``fit(tokens, recorded, groups)``, with tokens of windows of shape
+    (n, n_regions, n_patches, d_model), what was recorded of shape (n, n_patches), and
+    the number of the recording or participant of each window, shape (n,). It is called
+    once, with up to 1000 windows of the training data, and changes buffers or
+    parameters.
+
+    The parameters of its constructor are attributes of the same names. Two poolings of
+    one class with equal ``repr`` can take each other's state.
+
+    See Also
+    --------
+    mne_megfm.testing.plugin_checks : Checks of a pooling.
+
+    Examples
+    --------
+    The mean token of regions, weighted by how much each region varies:
+
+    >>> import torch
+    >>> from mne_megfm.models import Pooling
+    >>> class WeightedPooling(Pooling):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.register_buffer("weight", torch.ones(24))
+    ...
+    ...     def fit(self, tokens, recorded, groups):
+    ...         self.weight.copy_(tokens.var((0, 2)).mean(1))
+    ...
+    ...     def forward(self, tokens, recorded, model):
+    ...         return torch.einsum("nrpd,r->nd", tokens, self.weight)
+    ...
+    ...     def names(self, n_regions, n_patches, d_model, seconds):
+    ...         return [f"dim{d}" for d in range(d_model)]
+    >>> recorded = torch.ones(2, 10, dtype=torch.bool)
+    >>> WeightedPooling()(torch.ones(2, 24, 10, 4), recorded, None).shape
+    torch.Size([2, 4])
+    """
+
+    @abstractmethod
+    def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
+        """Pool the tokens of rows.
+
+        Parameters
+        ----------
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            Tokens around the mean token at their place; zero where not recorded.
+        recorded : Tensor of bool, shape (n, n_patches)
+            Patches with samples. Rows may have any number of patches.
+        model : Backbone
+            The backbone that the tokens are of.
+
+        Returns
+        -------
+        features : Tensor, shape (n, n_features)
+            Finite, also for rows of which nothing was recorded.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def names(
+        self, n_regions: int, n_patches: int, d_model: int, seconds: float
+    ) -> list[str]:
+        """Name the features.
+
+        Parameters
+        ----------
+        n_regions : int
+            Regions.
+        n_patches : int
+            Patches in a row.
+        d_model : int
+            Width of a token.
+        seconds : float
+            Length of a patch in s.
+
+        Returns
+        -------
+        names : list of str
+            One name a feature, in their order.
+        """
+        raise NotImplementedError
 
     def __repr__(self) -> str:
-        args = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        args = ", ".join(
+            f"{name}={getattr(self, name)!r}"
+            for name, parameter in inspect.signature(type(self)).parameters.items()
+            if parameter.kind not in variadic
+        )
         return f"{type(self).__name__}({args})"
 
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
 
-    __hash__ = None
+def fit_pooling(
+    pooling: nn.Module,
+    model: Backbone,
+    windows: WindowArray,
+    *,
+    index: np.ndarray | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> None:
+    """Fit a pooling to tokens; one without ``fit`` stays as it is.
+
+    Parameters
+    ----------
+    pooling : Pooling
+        The pooling, changed in place.
+    model : Backbone
+        Makes the tokens.
+    windows : WindowArray | WindowStore
+        Windows in tesla, with their recordings.
+    index : array of int, optional
+        Windows to choose from; all by default.
+    batch_size : int
+        Windows at a time.
+    seed : int
+        Seed of the choice of at most 1000 windows, and of what is drawn in the fit.
+
+    Raises
+    ------
+    ValueError
+        If the fitted state is not finite.
+    """
+    if not hasattr(pooling, "fit"):
+        return
+    index = np.arange(len(windows)) if index is None else np.asarray(index)
+    if len(index) > FIT_WINDOWS:
+        rng = np.random.default_rng(seed)
+        index = np.sort(rng.choice(index, FIT_WINDOWS, replace=False))
+    device = model.kernel.device
+    tokens, recorded = [], []
+    with torch.inference_mode():
+        for start in range(0, len(index), batch_size):
+            data, n_valid = map(
+                torch.as_tensor, windows.take(index[start : start + batch_size])
+            )
+            inside = valid_patches(n_valid, model.config)
+            encoded = model.encode(data.to(device), n_valid.to(device)).float()
+            encoded = (encoded - model.token_mean).cpu() * inside[:, None, :, None]
+            tokens.append(encoded)
+            recorded.append(inside)
+    groups = torch.from_numpy(
+        np.unique(np.asarray(windows.recording)[index], return_inverse=True)[1]
+    )
+    # tensors of inference mode cannot take part in training
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pooling.cpu().fit(torch.cat(tokens).clone(), torch.cat(recorded), groups)
+    pooling.to(device)
+    damaged = [k for k, v in pooling.state_dict().items() if not v.isfinite().all()]
+    if damaged:
+        raise ValueError(
+            f"Expected a finite state of {pooling!r} after its fit, got NaN or "
+            f"infinity in {', '.join(damaged)}; look at its fit."
+        )
 
 
-class _BinnedPooling(_Pooling):
+class _BinnedPooling(Pooling):
     """Keep time in runs of patches, at most ``max_bins`` of them."""
 
     def __init__(self, max_bins: int = 20) -> None:
+        super().__init__()
         self.max_bins = _check_count("max_bins", max_bins)
 
     def _in_bins(self, tokens: Tensor, recorded: Tensor) -> Tensor:
@@ -96,16 +255,14 @@ class ProjectionPooling(_BinnedPooling):
     --------
     >>> from mne_megfm.models import ProjectionPooling
     >>> ProjectionPooling(n_components=4)
-    ProjectionPooling(max_bins=20, n_components=4)
+    ProjectionPooling(n_components=4, max_bins=20)
     """
 
     def __init__(self, n_components: int = 16, max_bins: int = 20) -> None:
         super().__init__(max_bins)
         self.n_components = _check_count("n_components", n_components)
 
-    def __call__(
-        self, tokens: Tensor, recorded: Tensor, model: MaskedSignalTransformer
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
         """Pool tokens; ``recorded (n, n_patches)`` marks patches with samples."""
         axes = model.token_axes
         if self.n_components > axes.shape[1]:
@@ -165,9 +322,7 @@ class TokenPooling(_BinnedPooling):
     30720
     """
 
-    def __call__(
-        self, tokens: Tensor, recorded: Tensor, model: MaskedSignalTransformer
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
         """Pool tokens; ``recorded (n, n_patches)`` marks patches with samples."""
         return self._in_bins(tokens, recorded).flatten(1)
 
@@ -220,9 +375,7 @@ class TimePooling(_BinnedPooling):
     't0000-0100ms_dim000'
     """
 
-    def __call__(
-        self, tokens: Tensor, recorded: Tensor, model: MaskedSignalTransformer
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
         """Pool tokens; ``recorded (n, n_patches)`` marks patches with samples."""
         return self._in_bins(tokens, recorded).mean(1).flatten(1)
 
@@ -254,7 +407,7 @@ class TimePooling(_BinnedPooling):
         ]
 
 
-class SpacePooling(_Pooling):
+class SpacePooling(Pooling):
     """Keep where, average over time.
 
     Examples
@@ -264,9 +417,7 @@ class SpacePooling(_Pooling):
     'region00_dim000'
     """
 
-    def __call__(
-        self, tokens: Tensor, recorded: Tensor, model: MaskedSignalTransformer
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
         """Pool tokens; ``recorded (n, n_patches)`` marks patches with samples."""
         return _mean(tokens, recorded, (2,)).flatten(1)
 
@@ -298,7 +449,7 @@ class SpacePooling(_Pooling):
         ]
 
 
-class MeanPooling(_Pooling):
+class MeanPooling(Pooling):
     """Average over everything; kept for comparison, it loses where and when.
 
     Examples
@@ -308,9 +459,7 @@ class MeanPooling(_Pooling):
     'dim127'
     """
 
-    def __call__(
-        self, tokens: Tensor, recorded: Tensor, model: MaskedSignalTransformer
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
         """Pool tokens; ``recorded (n, n_patches)`` marks patches with samples."""
         return _mean(tokens, recorded, (1, 2))
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._config import ModelConfig
-from ._masked_transformer import MaskedSignalTransformer
+from ._config import BackboneConfig
 from ._patches import valid_patches
+from .backbone import Backbone
 from .participant_transformer import STATES, state_kind
 from .windows import WindowArray
 
@@ -28,7 +28,7 @@ _MOST = 0.6
 
 
 def read_responses(
-    model: MaskedSignalTransformer,
+    model: Backbone,
     windows: WindowArray,
     recordings: Sequence[np.ndarray],
     token_mean: Tensor,
@@ -46,7 +46,7 @@ def read_responses(
 
     Parameters
     ----------
-    model : MaskedSignalTransformer
+    model : Backbone
         Whose tokens are read.
     windows : WindowArray | WindowStore
         Windows in tesla.
@@ -103,7 +103,7 @@ def read_responses(
 def response_axes(
     windows: WindowArray,
     recordings: Sequence[np.ndarray],
-    model: MaskedSignalTransformer,
+    model: Backbone,
 ) -> tuple[Tensor, Tensor]:
     """Find the axes along which averages of a recording vary most over the window.
 
@@ -117,7 +117,7 @@ def response_axes(
         Windows in tesla.
     recordings : sequence of array of int
         Windows of each recording.
-    model : MaskedSignalTransformer
+    model : Backbone
         Whose regions and patches are meant.
 
     Returns
@@ -173,12 +173,12 @@ def response_axes(
     return usual.float(), (axes * largest.sign()).float()
 
 
-def field_axes(model: MaskedSignalTransformer) -> Tensor:
+def field_axes(model: Backbone) -> Tensor:
     """Find the leading axes of the lead fields.
 
     Parameters
     ----------
-    model : MaskedSignalTransformer
+    model : Backbone
         Its kernel is taken.
 
     Returns
@@ -191,7 +191,7 @@ def field_axes(model: MaskedSignalTransformer) -> Tensor:
 
 
 def coordinates(
-    windows: Tensor, n_valid: Tensor, space: Tensor, config: ModelConfig
+    windows: Tensor, n_valid: Tensor, space: Tensor, config: BackboneConfig
 ) -> Tensor:
     """Bring windows to few numbers a patch.
 
@@ -203,7 +203,7 @@ def coordinates(
         Recorded samples of each window.
     space : Tensor, shape (n_sensors, n_space)
         As of `field_axes`.
-    config : ModelConfig
+    config : BackboneConfig
         Patches and unit.
 
     Returns
@@ -239,7 +239,7 @@ MIN_RECORDINGS, MIN_WINDOWS = 20, 10
 
 
 def fit_token_projection(
-    model: MaskedSignalTransformer,
+    model: Backbone,
     windows: WindowArray,
     n_windows: int,
     *,
@@ -260,7 +260,7 @@ def fit_token_projection(
 
     Parameters
     ----------
-    model : MaskedSignalTransformer
+    model : Backbone
         The model, changed in place.
     windows : WindowArray | WindowStore
         Windows in tesla, with their recordings.
@@ -322,7 +322,7 @@ def _responding(windows: WindowArray, index: np.ndarray) -> list[np.ndarray]:
 
 
 def _moments(
-    model: MaskedSignalTransformer,
+    model: Backbone,
     windows: WindowArray,
     index: np.ndarray,
     batch_size: int,

@@ -8,17 +8,18 @@ be filled by copying a neighbour; isolated tokens often can.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import inf
 from numbers import Integral, Real
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._config import ModelConfig
+from ._config import BackboneConfig
 from ._interpolation import field_interpolation, time_interpolation
-from ._masked_transformer import MaskedSignalTransformer
 from ._patches import to_patches
+from .backbone import Reconstructor, check_reconstructs
 
 
 def _check_ratio(mask_ratio: float) -> float:
@@ -45,7 +46,7 @@ def draw_masks(
     masking: Callable[..., Tensor],
     n: int,
     n_valid: Tensor | None,
-    config: ModelConfig,
+    config: BackboneConfig,
     region_pos: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
@@ -63,7 +64,7 @@ def draw_masks(
         How many.
     n_valid : Tensor of int, shape (n_windows,), optional
         Recorded samples of the windows; all by default.
-    config : ModelConfig
+    config : BackboneConfig
         The sizes.
     region_pos : Tensor, shape (n_regions, 3)
         Positions of the regions in m.
@@ -226,40 +227,82 @@ class SpaceBlockMasking(_Masking):
 
 
 class MixedMasking(_Masking):
-    """Draw one kind of masking a call: random, time blocks or space blocks.
+    """Draw one of several kinds of masks in each call.
 
     Parameters
     ----------
     mask_ratio : float
-        Share of the tokens to hide in random masks. Time blocks hide three eighths
-        as much, since hiding all sensors is harder, and space blocks half as much.
+        Share of the tokens to hide in random masks, where ``kinds`` is None. Time
+        blocks hide three eighths as much, since hiding all sensors is harder, and
+        space blocks half as much.
+    kinds : sequence of callable, optional
+        The maskings to draw from. None stands for random masks, time blocks and space
+        blocks.
+    weights : sequence of float, optional
+        How often each kind is drawn, relative to the others; equally often by default.
 
     Raises
     ------
     ValueError
-        If ``mask_ratio`` is not between 0 and 1.
+        If ``mask_ratio`` is not between 0 and 1, there are no kinds, or there are not
+        as many weights as kinds, all of at least 0 and one above.
 
     Examples
     --------
-    >>> from mne_megfm.models import MixedMasking
+    >>> from mne_megfm.models import MixedMasking, RandomMasking, TimeBlockMasking
     >>> MixedMasking(0.6)
     MixedMasking(mask_ratio=0.6)
+    >>> kinds = [RandomMasking(0.6), TimeBlockMasking(0.3)]
+    >>> MixedMasking(kinds=kinds, weights=[3, 1]).weights
+    [3, 1]
     """
 
-    def __init__(self, mask_ratio: float = 0.8) -> None:
+    def __init__(
+        self,
+        mask_ratio: float = 0.8,
+        kinds: Sequence[Callable[..., Tensor]] | None = None,
+        weights: Sequence[float] | None = None,
+    ) -> None:
         super().__init__(mask_ratio)
+        self.kinds, self.weights = kinds, weights
+        n_kinds = 3 if kinds is None else len(kinds)
+        if not n_kinds or not all(callable(kind) for kind in kinds or ()):
+            raise ValueError(
+                f"Expected maskings in kinds, got {kinds!r}; give instances, such as "
+                "[RandomMasking(0.8), TimeBlockMasking(0.3)]."
+            )
+        if weights is not None:
+            fits = len(weights) == n_kinds and all(0 <= w < inf for w in weights)
+            if not fits or not sum(weights):
+                raise ValueError(
+                    f"Expected a weight of 0 or more for each of {n_kinds} kinds, and "
+                    f"one above 0, got {weights!r}; correct them."
+                )
+
+    def __repr__(self) -> str:
+        given = {
+            "mask_ratio": self.mask_ratio if self.kinds is None else None,
+            "kinds": self.kinds,
+            "weights": self.weights,
+        }
+        args = ", ".join(f"{k}={v!r}" for k, v in given.items() if v is not None)
+        return f"MixedMasking({args})"
 
     def __call__(
         self, n: int, n_patches: int, region_pos: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Draw masks for ``n`` windows."""
-        kinds = (
+        kinds = self.kinds or (
             RandomMasking(self.mask_ratio),
             TimeBlockMasking(self.mask_ratio * 0.375),
             SpaceBlockMasking(self.mask_ratio * 0.5),
         )
-        kind = kinds[int(torch.randint(len(kinds), (1,), generator=generator))]
-        return kind(n, n_patches, region_pos, generator)
+        if self.weights is None:
+            number = torch.randint(len(kinds), (1,), generator=generator)
+        else:
+            weights = torch.tensor(self.weights, dtype=torch.float64)
+            number = torch.multinomial(weights, 1, generator=generator)
+        return kinds[int(number)](n, n_patches, region_pos, generator)
 
 
 #: The field baseline is the best of these, chosen on the hidden truth itself.
@@ -267,7 +310,7 @@ BASELINE_REGULARIZATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 def masked_r2(
-    model: MaskedSignalTransformer,
+    model: Reconstructor,
     windows: Tensor,
     masking: Callable[..., Tensor],
     region_pos: Tensor,
@@ -285,7 +328,7 @@ def masked_r2(
 
     Parameters
     ----------
-    model : MaskedSignalTransformer
+    model : Reconstructor
         The model.
     windows : Tensor, shape (n, n_sensors, n_times)
         Canonical field in tesla.
@@ -311,6 +354,8 @@ def masked_r2(
 
     Raises
     ------
+    TypeError
+        If the model predicts no signal.
     ValueError
         If the masks hide no recorded signal, or all of it is zero.
 
@@ -325,6 +370,7 @@ def masked_r2(
     >>> sorted(r2), r2["time"] > 0.9
     (['field', 'model', 'time'], True)
     """
+    check_reconstructs(model)
     generator = torch.Generator().manual_seed(seed)
     config = model.config
     device = next(model.parameters()).device

@@ -383,6 +383,19 @@ class ParticipantTransformer(nn.Module):
                 if isinstance(layer, nn.Linear):
                     nn.init.xavier_uniform_(layer.weight)
 
+    def layer_groups(self) -> list[list[str]]:
+        """Name the parts of the encoder: embedding, each layer, the last norm.
+
+        Returns
+        -------
+        groups : list of list of str
+            Names of modules and parameters.
+        """
+        embedding = ["embed_response", "embed_spectrum", "embed_noise"]
+        embedding += ["state", "when", "token"]
+        layers = [[f"blocks.{number}"] for number in range(len(self.blocks))]
+        return [embedding, *layers, ["norm"]]
+
     def _times(self, trials: Trials) -> Tensor:
         known = ~trials.recent[..., :1].isnan()
         recent = trials.recent.nan_to_num().log1p() - 0.7 * known

@@ -3,13 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..utils.splits import split_groups
+
+
+@dataclass
+class WindowBatch:
+    """Windows of a batch, and what is known of them.
+
+    What is not known is None.
+
+    Parameters
+    ----------
+    windows : Tensor, shape (n, n_sensors, n_times)
+        Canonical field in tesla.
+    n_valid : Tensor of int, shape (n,)
+        Recorded samples of each window.
+    mask : Tensor of bool, shape (n, n_regions, n_patches), optional
+        Tokens to hide.
+    participant, recording, state, array : Tensor of int, shape (n,), optional
+        Numbers of the participant, the recording, its state and its sensor array: the
+        same number for the same one in all batches of a run.
+    start : Tensor of float, shape (n,), optional
+        Time of the first sample in its recording, in s.
+    targets : Tensor, shape (n, ...), optional
+        What to predict of each window, where the data bring that.
+    view : WindowBatch, optional
+        The same windows with another draw of augmentation and masks; for objectives
+        with ``n_views = 2``.
+    names : dict of tuple of str
+        For ``"participant"``, ``"state"`` and ``"array"`` the name that each number
+        stands for.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import WindowBatch
+    >>> windows, n_valid = torch.zeros(2, 192, 250), torch.tensor([250, 200])
+    >>> batch = WindowBatch(windows, n_valid, state=torch.tensor([0, 1]))
+    >>> len(batch), batch.participant is None
+    (2, True)
+    """
+
+    windows: Tensor
+    n_valid: Tensor
+    mask: Tensor | None = None
+    participant: Tensor | None = None
+    recording: Tensor | None = None
+    state: Tensor | None = None
+    array: Tensor | None = None
+    start: Tensor | None = None
+    targets: Tensor | None = None
+    view: WindowBatch | None = None
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.windows)
 
 
 @dataclass
@@ -30,6 +84,14 @@ class WindowArray:
         window is its own by default.
     state : array of str, shape (n_windows,), optional
         State of each window, to report on each by itself.
+    participant : array of str, shape (n_windows,), optional
+        Whom each window is of.
+    array : array of str, shape (n_windows,), optional
+        Sensor array that each window was recorded with.
+    start : array of float, shape (n_windows,), optional
+        Time of the first sample in its recording, in s.
+    targets : array, shape (n_windows, ...), optional
+        Numbers to predict of each window, for objectives that do so.
 
     Examples
     --------
@@ -46,9 +108,20 @@ class WindowArray:
     n_valid: np.ndarray | None = None
     recording: np.ndarray | None = None
     state: np.ndarray | None = None
+    participant: np.ndarray | None = None
+    array: np.ndarray | None = None
+    start: np.ndarray | None = None
+    targets: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n, _, n_times = self.values.shape
+        for name in ("participant", "array", "start", "targets"):
+            known = getattr(self, name)
+            if known is not None and len(known) != n:
+                raise ValueError(
+                    f"Expected {name} of each of {n} windows, got {len(known)}; give "
+                    "one value a window."
+                )
         if self.n_valid is None:
             self.n_valid = np.full(n, n_times)
         if self.recording is None:

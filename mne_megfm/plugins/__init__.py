@@ -15,7 +15,8 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
+        "_backbones": ["backbone_config", "make_backbone"],
         "_braindecode": ["braindecode_models"],
-        "_registry": ["KINDS", "available", "get", "resolve", "register"],
+        "_registry": ["KINDS", "available", "get", "name_of", "resolve", "register"],
     },
 )

@@ -39,6 +39,8 @@ class Kind:
         What one part of the kind is called in messages.
     methods : tuple of str
         The methods that a part must have.
+    attributes : tuple of str
+        What else it must have.
     builtins : dict
         Name of each built-in part, and where it is: ``"module:object"``, the form that
         entry points have.
@@ -47,6 +49,7 @@ class Kind:
     name: str
     singular: str
     methods: tuple[str, ...] = ("__call__",)
+    attributes: tuple[str, ...] = ()
     builtins: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -107,12 +110,14 @@ KINDS = {
             "sensor_mappings",
             "front end",
             methods=("__call__", "mapping"),
+            attributes=("array", "kernel"),
             builtins={"canonical": "mne_megfm.estimators:CanonicalSensorMapping"},
         ),
         Kind(
             "backbones",
             "backbone",
-            methods=("scale", "encode", "predict_patches", "reconstruct"),
+            methods=("scale", "encode", "set_token_axes", "layer_groups", "layers"),
+            attributes=("config_class", "config", "kernel", "token_mean", "token_axes"),
             builtins={"masked-transformer": "mne_megfm.models:MaskedSignalTransformer"},
         ),
         Kind(
@@ -129,14 +134,14 @@ KINDS = {
             "objectives",
             "objective",
             builtins={
-                "huber+logspec": "mne_megfm.pretraining:SignalSpectrumLoss",
-                "log-error": "mne_megfm.pretraining:LogErrorLoss",
+                "huber+logspec": "mne_megfm.pretraining:signal_spectrum_objective",
+                "log-error": "mne_megfm.pretraining:log_error_objective",
             },
         ),
         Kind(
             "poolings",
             "pooling",
-            methods=("__call__", "names"),
+            methods=("__call__", "names", "state_dict"),
             builtins={
                 "projection": "mne_megfm.models:ProjectionPooling",
                 "mean": "mne_megfm.models:MeanPooling",
@@ -363,13 +368,37 @@ class Registry:
                 f"{spec.__name__}(...)."
             )
         part = self._make(spec, params) if isinstance(spec, str) else spec
-        methods = self.kind.methods
-        if not all(callable(getattr(part, method, None)) for method in methods):
+        methods, attributes = self.kind.methods, self.kind.attributes
+        missing = [m for m in methods if not callable(getattr(part, m, None))]
+        missing += [a for a in attributes if not hasattr(part, a)]
+        if missing:
+            also = f" and {_enumerate(attributes)}" if attributes else ""
             raise TypeError(
-                f"{expected} with the method(s) {_enumerate(methods)}, got {part!r}; "
-                f"choose one of the names {_enumerate(self.available())}."
+                f"{expected} with the method(s) {_enumerate(methods)}{also}, got "
+                f"{part!r} without {_enumerate(missing)}; choose one of the names "
+                f"{_enumerate(self.available())}."
             )
         return part
+
+    def name_of(self, part: Any) -> str:
+        """Return the name under which the class of a part is known."""
+        cls = type(part)
+        for name, factory in self._temporary.items():
+            if factory is cls:
+                return name
+        for name, entry in self._builtins.items():
+            if entry.attr == cls.__qualname__ and self._load(entry) is cls:
+                return name
+        for name, entry in self._external().items():
+            # of others, nothing is imported
+            if entry.attr == cls.__qualname__ and self._try(name) is cls:
+                return name
+        raise ValueError(
+            f"Expected {self.kind.one} that is known by a name, one of "
+            f"{_enumerate(self.available())}, got one of the class "
+            f"{cls.__module__}.{cls.__qualname__}; offer this class as an entry point "
+            f"in the group {self.kind.group!r} of an installed package."
+        )
 
     @contextmanager
     def register(self, name: str, factory: Callable[..., Any]) -> Iterator[None]:
@@ -570,6 +599,36 @@ def resolve(kind: str, spec: Any, **params: Any) -> Any:
         there is.
     """
     return _registry(kind).resolve(spec, **params)
+
+
+def name_of(kind: str, part: Any) -> str:
+    """Return the name under which the class of a part is known.
+
+    Parameters
+    ----------
+    kind : str
+        One of the keys of ``KINDS``, for example ``'backbones'``.
+    part : object
+        A part.
+
+    Returns
+    -------
+    name : str
+        The name, with which :func:`resolve` makes a part of the same class.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind, or none of its names stands for this class.
+
+    Examples
+    --------
+    >>> from mne_megfm.models import RandomMasking
+    >>> from mne_megfm.plugins import name_of
+    >>> name_of("maskings", RandomMasking(0.5))
+    'random'
+    """
+    return _registry(kind).name_of(part)
 
 
 def register(

@@ -8,7 +8,15 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "_augmentation": ["NoiseAndCropping"],
         "_distributed": ["LostRankError"],
         "_from_store": ["pretrain_store"],
-        "_objective": ["LogErrorLoss", "SignalSpectrumLoss"],
+        "_objective": [
+            "LogErrorLoss",
+            "MaskedReconstruction",
+            "Objective",
+            "SignalSpectrumLoss",
+            "log_error_objective",
+            "resolve_objective",
+            "signal_spectrum_objective",
+        ],
         "_participants": [
             "hide_trials",
             "participant_encoder_loss",

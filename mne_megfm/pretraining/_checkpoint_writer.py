@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from mne.utils import logger
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._version import __version__
 from ..models import (
-    MaskedSignalTransformer,
-    ModelConfig,
+    Backbone,
     ParticipantTransformer,
     RandomMasking,
+    Reconstructor,
     SpaceBlockMasking,
     TimeBlockMasking,
+    fit_pooling,
     fit_token_projection,
     masked_r2,
 )
+from ..plugins import make_backbone, name_of
 from ..sensors import canonical_array
 from ..store import WindowStore
 from ..weights import (
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 def describe_run(
     store: WindowStore,
     *,
+    backbone: str,
     n_held_out: int,
     settings: PretrainSettings,
     history: History,
@@ -59,6 +62,7 @@ def describe_run(
     versions = {n: metadata.version(n) for n in ("mne", "numpy", "safetensors")}
     return {
         "name": settings.name,
+        "backbone": backbone,
         "licence": settings.licence,
         "started_from": weights or "random weights",
         "participants": int(table["participant"].nunique()),
@@ -170,7 +174,7 @@ tags: [MEG, masked-signal reconstruction]
 
 # {t["name"]}
 
-{state}Weights of the masked-signal transformer of mne-megfm, for
+{state}Weights of the backbone `{t["backbone"]}` for mne-megfm, to be used by
 `MEGFMTransformer(weights=...)` with this folder.
 
 ## Limits
@@ -268,14 +272,16 @@ class Product:
         Where to write.
     settings : PretrainSettings
         Those of the run.
-    config : ModelConfig
-        Sizes of the model.
+    model : Backbone
+        The model that is trained.
     n_processes : int
         How many train together.
     device : device
         What they train on.
     encoder : tuple of (ParticipantTransformer, dict) | None
         The participant encoder that goes with the weights, and what it has seen.
+    pooling : Module | None
+        A pooling to fit and to keep with the weights.
     """
 
     def __init__(
@@ -283,15 +289,18 @@ class Product:
         store: WindowStore,
         directory: Path,
         settings: PretrainSettings,
-        config: ModelConfig,
+        model: Backbone,
         n_processes: int,
         device: torch.device,
         encoder: tuple[ParticipantTransformer, dict] | None = None,
+        pooling: nn.Module | None = None,
     ) -> None:
         self.store = store
         self.directory = directory
         self.settings = settings
-        self.config = config
+        self.config = model.config
+        self.backbone = name_of("backbones", model)
+        self.pooling = pooling
         self.n_processes = n_processes
         self.device = device
         self.encoder = encoder
@@ -312,8 +321,9 @@ class Product:
         write_curves(history, self.directory)
         model = self._model(best, FINAL_AXES_WINDOWS)
         training = self._describe(history)
-        training["reconstruction"] = self._score(model)
-        training["reconstruction_windows"] = SCORED_WINDOWS
+        if isinstance(model, Reconstructor) and history.r2:
+            training["reconstruction"] = self._score(model)
+            training["reconstruction_windows"] = SCORED_WINDOWS
         self._write(model, training)
         logger.info(f"Wrote the checkpoint {self.directory}")
 
@@ -323,6 +333,7 @@ class Product:
         n_batches = s.steps_per_epoch or math.ceil(len(self.train) / s.batch_size)
         described = describe_run(
             self.store,
+            backbone=self.backbone,
             n_held_out=len(held_out),
             settings=s,
             history=history,
@@ -333,19 +344,20 @@ class Product:
         seen = {} if self.encoder is None else {"level": self.encoder[1]}
         return described | seen
 
-    def _model(
-        self, state: dict[str, Tensor], n_windows: int
-    ) -> MaskedSignalTransformer:
+    def _model(self, state: dict[str, Tensor], n_windows: int) -> Backbone:
         """Make a model of gathered weights, and find the axes of its tokens."""
-        model = MaskedSignalTransformer(self.config, state["kernel"])
+        # its random start is replaced, and must not change the random numbers of a run
+        with torch.random.fork_rng(devices=[]):
+            model = make_backbone(self.backbone, self.config, state["kernel"])
         model.load_state_dict(state)
         model.to(self.device)
-        fit_token_projection(
-            model, self.store, n_windows, index=self.train, seed=self.settings.seed
-        )
+        given = {"index": self.train, "seed": self.settings.seed}
+        fit_token_projection(model, self.store, n_windows, **given)
+        if self.pooling is not None:
+            fit_pooling(self.pooling, model, self.store, **given)
         return model
 
-    def _score(self, model: MaskedSignalTransformer) -> dict[str, dict]:
+    def _score(self, model: Reconstructor) -> dict[str, dict]:
         """Score masked reconstruction of held-out windows, by state and mask."""
         region_pos = torch.from_numpy(np.array(canonical_array().region_pos))
         rng = np.random.default_rng(self.settings.seed)
@@ -370,10 +382,11 @@ class Product:
             }
         return scores
 
-    def _write(self, model: MaskedSignalTransformer, training: dict) -> None:
+    def _write(self, model: Backbone, training: dict) -> None:
         save_checkpoint(
             self.directory,
             model,
+            pooling=self.pooling,
             card=run_card(training),
             training=training,
             preprocessing=self._preprocessing,

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..models import MaskedSignalTransformer
+from ..models import Backbone
 
 
 class LostRankError(RuntimeError):
@@ -82,19 +82,27 @@ def local_device(device: torch.device) -> torch.device:
     return device
 
 
-def shard(model: MaskedSignalTransformer, step: nn.Module) -> None:
+def shard(model: Backbone, step: nn.Module) -> None:
     """Part all parameters among the processes (FSDP2), layer by layer."""
     from torch.distributed.fsdp import fully_shard  # which takes long to import
 
-    for block in (*model.blocks, *model.decoder_blocks):
-        fully_shard(block)
+    for layer in model.layers():
+        fully_shard(layer)
     fully_shard(step)
 
 
-def replicate(step: nn.Module, device: torch.device) -> nn.Module:
-    """Give each process a copy whose gradients are averaged (DDP)."""
+def replicate(step: nn.Module, device: torch.device, *, all_used: bool) -> nn.Module:
+    """Give each process a copy whose gradients are averaged (DDP).
+
+    ``all_used`` says that each step uses all parameters, which saves a search.
+    """
     ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(step, device_ids=ids, forward_sync_buffers=False)
+    return DistributedDataParallel(
+        step,
+        device_ids=ids,
+        forward_sync_buffers=False,
+        find_unused_parameters=not all_used,
+    )
 
 
 def without_exchange(step: nn.Module, wanted: bool) -> AbstractContextManager:

@@ -14,12 +14,13 @@ import torch
 import torch.distributed as dist
 from mne.utils import ProgressBar
 
-from ..models import MaskedSignalTransformer, ModelConfig
-from ..plugins import resolve
+from ..models import Backbone, BackboneConfig, freeze_encoder
+from ..plugins import make_backbone, resolve
 from ..sensors import canonical_array, canonical_kernel
 from ..store import WindowStore
 from ..utils.files import sweep, write_whole
 from ..weights import load_checkpoint, load_participant_encoder, weights_path
+from ..weights.checkpoint import check_backbone
 from ._augmentation import NoiseAndCropping
 from ._checkpoint_writer import Product
 from ._distributed import LOCK, Ranks, hold, join_ranks, local_device, whole
@@ -87,9 +88,14 @@ def pretrain_store(
         encoder = load_participant_encoder(weights_path(settings.weights), model.kernel)
     masking = _part("maskings", settings.masking)
     objective = _part("objectives", settings.objective)
+    pooling = None
+    if settings.pooling is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            pooling = _part("poolings", settings.pooling)
     augmentation = _augmentation(settings, model.config)
     if settings.decoder_only:
-        model.freeze_encoder()
+        freeze_encoder(model)
     with ExitStack() as stack:
         stack.enter_context(join_ranks(device))
         ranks = Ranks()
@@ -108,7 +114,7 @@ def pretrain_store(
         _check_store(store, ranks, device)
         _claim(directory, settings, overwrite, ranks)
         product = Product(
-            store, directory, settings, model.config, ranks.size, device, encoder
+            store, directory, settings, model, ranks.size, device, encoder, pooling
         )
         history = pretrain(
             model.to(device),
@@ -196,16 +202,16 @@ def _claim(
         dist.barrier()
 
 
-def _start(settings: PretrainSettings, store: WindowStore) -> MaskedSignalTransformer:
+def _start(settings: PretrainSettings, store: WindowStore) -> Backbone:
     """Load the weights to go on from, or draw random ones; check against the data."""
     if settings.weights is not None:
         model = load_checkpoint(weights_path(settings.weights))
+        check_backbone(model, settings.backbone, settings.weights)
     else:
-        config = ModelConfig.from_dict(ModelConfig().to_dict() | settings.model)
         kernel = torch.tensor(canonical_kernel(), dtype=torch.float32)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            model = MaskedSignalTransformer(config, kernel)
+            model = make_backbone(settings.backbone, settings.model, kernel)
     config = model.config
     for name in ("n_sensors", "n_times", "sfreq"):
         if getattr(config, name) != getattr(store, name):
@@ -218,13 +224,15 @@ def _start(settings: PretrainSettings, store: WindowStore) -> MaskedSignalTransf
 
 
 def _part(kind: str, spec: dict) -> Callable:
-    """Make a part by its name and arguments."""
+    """Make a part by its name and arguments; a mixture by those of its parts."""
     params = {key: value for key, value in spec.items() if key != "name"}
+    if kind == "maskings" and "kinds" in params:
+        params["kinds"] = [_part(kind, each) for each in params["kinds"]]
     return resolve(kind, spec["name"], **params)
 
 
 def _augmentation(
-    settings: PretrainSettings, config: ModelConfig
+    settings: PretrainSettings, config: BackboneConfig
 ) -> NoiseAndCropping | None:
     if settings.augmentation is None:
         return None

@@ -1,12 +1,243 @@
-"""What a good reconstruction is."""
+"""What pretraining minimises: a loss of a model on a batch of windows."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from numbers import Real
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ..models import (
+    Backbone,
+    BackboneConfig,
+    WindowBatch,
+    check_reconstructs,
+    to_patches,
+)
+from ..plugins import resolve
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What a model is trained for: ``objective(model, batch) -> loss``.
+
+    Any callable of this form is an objective. The parameters of one that is a
+    :class:`torch.nn.Module` are trained with those of the model, and saved with the run
+    but not with the weights. An objective with an attribute ``n_views = 2`` gets
+    batches with a second ``view``. Its ``repr`` tells one objective from another when a
+    run is continued.
+
+    See Also
+    --------
+    MaskedReconstruction : The objective of the built-in weights.
+    """
+
+    def __call__(self, model: Backbone, batch: WindowBatch) -> Tensor:
+        """Compute the loss.
+
+        Parameters
+        ----------
+        model : Backbone
+            The model.
+        batch : WindowBatch
+            Some windows.
+
+        Returns
+        -------
+        loss : Tensor, shape ()
+            The mean loss over the windows.
+        """
+
+
+class Measured(NamedTuple):
+    """How well hidden signal of a batch is predicted."""
+
+    loss: Tensor  # ()
+    error: Tensor | None  # (n,), squared error, in units of scale squared
+    power: Tensor | None  # (n,), what predicting nothing would leave
+
+
+class MaskedReconstruction:
+    """Predict the hidden part of windows from the visible one (He et al. 2022).
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(predicted, target, hidden)`` compares scaled patches of shape
+        (n, n_regions, n_patches, sensors_per_region, patch_length) where the mask
+        ``hidden`` of shape (n, n_regions, n_patches) is True. None stands for
+        :class:`SignalSpectrumLoss`.
+
+    References
+    ----------
+    .. [1] He et al. (2022), "Masked autoencoders are scalable vision learners", CVPR,
+       section 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import MaskedSignalTransformer, ModelConfig, WindowBatch
+    >>> from mne_megfm.pretraining import MaskedReconstruction
+    >>> windows, n_valid = torch.randn(2, 192, 250) * 1e-13, torch.tensor([250, 250])
+    >>> mask = torch.zeros(2, 24, 10, dtype=torch.bool)
+    >>> mask[:, :, :3] = True
+    >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
+    >>> loss = MaskedReconstruction()(model, WindowBatch(windows, n_valid, mask))
+    >>> bool(loss > 0)
+    True
+    """
+
+    def __init__(
+        self, loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    ) -> None:
+        self.loss = SignalSpectrumLoss() if loss is None else loss
+
+    def __repr__(self) -> str:
+        return f"MaskedReconstruction(loss={self.loss!r})"
+
+    def __call__(self, model: Backbone, batch: WindowBatch) -> Tensor:
+        """Compute the loss where the mask hides what was recorded.
+
+        Parameters
+        ----------
+        model : Backbone
+            A backbone with ``predict_patches``.
+        batch : WindowBatch
+            Windows with a mask.
+
+        Returns
+        -------
+        loss : Tensor, shape ()
+            The mean loss.
+
+        Raises
+        ------
+        TypeError
+            If the backbone predicts no signal.
+        """
+        return self._compare(model, batch)[0]
+
+    def measure(self, model: Backbone, batch: WindowBatch) -> Measured:
+        """Compute the loss, and the squared error of each window.
+
+        Parameters
+        ----------
+        model : Backbone
+            A backbone with ``predict_patches``.
+        batch : WindowBatch
+            Windows with a mask.
+
+        Returns
+        -------
+        measured : tuple of Tensor
+            The loss; and for each window squared error and squared signal where it is
+            hidden, in units of ``config.scale`` squared.
+        """
+        loss, predicted, target, compared, unit = self._compare(model, batch)
+        # squares of tesla underflow in float32: compare at network scale
+        unit = (unit / model.config.scale)[..., None, None]
+        at = compared[..., None, None]
+        error, power = (
+            torch.where(at, x * unit, 0.0).square().sum((1, 2, 3, 4))
+            for x in (predicted - target, target)
+        )
+        return Measured(loss, error, power)
+
+    def _compare(
+        self, model: Backbone, batch: WindowBatch
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        check_reconstructs(model)
+        kind = batch.windows.device.type
+        with torch.autocast(kind, enabled=False):
+            scaled, hidden = model.scale(batch.windows, batch.n_valid, batch.mask)
+            target = to_patches(scaled.windows, model.config)
+        predicted = model.predict_patches(target, hidden)
+        # hidden holds what was never recorded, too: nothing to compare with there
+        compared = batch.mask & _recorded(model.config, batch.n_valid)
+        with torch.autocast(kind, enabled=False):
+            if compared.any():
+                loss = self.loss(predicted, target, compared)
+            else:  # a mean over nothing would be NaN
+                loss = predicted.sum() * 0.0
+        return loss, predicted, target, compared, scaled.unit
+
+
+def _recorded(config: BackboneConfig, n_valid: Tensor) -> Tensor:
+    ends = torch.arange(1, config.n_patches + 1, device=n_valid.device)
+    return (ends * config.patch_length <= n_valid[:, None])[:, None]
+
+
+def resolve_objective(spec: Any, **params: Any) -> Objective:
+    """Return an objective, made by name or given as an instance.
+
+    Parameters
+    ----------
+    spec : str | callable
+        Name of an objective, or an objective.
+    **params : dict
+        Arguments with which a named objective is made.
+
+    Returns
+    -------
+    objective : callable
+        The objective.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be called with a model and a batch.
+    ValueError
+        If there is no objective of this name.
+    """
+    objective = resolve("objectives", spec, **params)
+    try:
+        inspect.signature(objective).bind(None, None)
+    except TypeError as error:
+        raise TypeError(
+            "Expected an objective to be called with a model and a batch of windows, "
+            f"got {objective!r} ({error}); a loss of patches is an objective as "
+            "MaskedReconstruction(loss=...)."
+        ) from None
+    return objective
+
+
+def signal_spectrum_objective(
+    spectral_weight: float = 0.02, delta: float = 2.0
+) -> MaskedReconstruction:
+    """Make the objective ``"huber+logspec"``: reconstruction of signal and spectrum.
+
+    Parameters
+    ----------
+    spectral_weight, delta : float
+        See :class:`SignalSpectrumLoss`.
+
+    Returns
+    -------
+    objective : MaskedReconstruction
+        The objective.
+    """
+    return MaskedReconstruction(SignalSpectrumLoss(spectral_weight, delta))
+
+
+def log_error_objective(floor: float = 0.01) -> MaskedReconstruction:
+    """Make the objective ``"log-error"``: reconstruction by the log of the error.
+
+    Parameters
+    ----------
+    floor : float
+        See :class:`LogErrorLoss`.
+
+    Returns
+    -------
+    objective : MaskedReconstruction
+        The objective.
+    """
+    return MaskedReconstruction(LogErrorLoss(floor))
+
 
 _LEAST, _MOST = 1e-6, 1e6
 

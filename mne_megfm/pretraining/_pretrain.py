@@ -16,9 +16,10 @@ import numpy as np
 from mne.utils import logger
 from torch import Tensor, nn
 
-from ..models import MaskedSignalTransformer, WindowArray
+from ..models import Backbone, MaskedSignalTransformer, WindowArray
 from ..store import WindowStore
 from ._distributed import Ranks, hold, replicate, shard
+from ._objective import MaskedReconstruction, Objective, resolve_objective
 from ._run import FILE, Run
 from ._settings import check_settings
 from ._trainer import Batches, Step, Trainer, choose_windows
@@ -26,12 +27,12 @@ from .history import History
 
 
 def pretrain(
-    model: MaskedSignalTransformer,
+    model: Backbone,
     windows: WindowArray | WindowStore,
     region_pos: Tensor,
     *,
     masking: Callable[..., Tensor],
-    objective: Callable[..., Tensor],
+    objective: Objective,
     augmentation: Callable[..., tuple[Tensor, Tensor]] | None = None,
     max_epochs: int = 50,
     steps_per_epoch: int | None = None,
@@ -53,7 +54,7 @@ def pretrain(
     stop: Callable[[], bool] | None = None,
     after_epoch: Callable[[History, dict[str, Tensor]], None] | None = None,
 ) -> History:
-    """Train a model to predict hidden signal from visible signal.
+    """Train a model for an objective, such as to predict hidden from visible signal.
 
     AdamW [1]_ with linear warm-up and cosine decay. The weights of the epoch with
     the least loss on held-out recordings are kept. With a ``directory``, the run is
@@ -66,7 +67,7 @@ def pretrain(
 
     Parameters
     ----------
-    model : MaskedSignalTransformer
+    model : Backbone
         The model, trained in place.
     windows : WindowArray | WindowStore
         What to train on.
@@ -75,7 +76,9 @@ def pretrain(
     masking : callable
         Draws masks, see :class:`~mne_megfm.models.MixedMasking`.
     objective : callable
-        The loss, see :class:`~mne_megfm.pretraining.SignalSpectrumLoss`.
+        ``objective(model, batch) -> loss``, see
+        :class:`~mne_megfm.pretraining.Objective` and
+        :class:`~mne_megfm.pretraining.MaskedReconstruction`.
     augmentation : callable, optional
         Changes training batches, see
         :class:`~mne_megfm.pretraining.NoiseAndCropping`.
@@ -106,7 +109,7 @@ def pretrain(
     bf16 : bool
         Whether to use bfloat16 autocast, quick where the hardware has it.
     compiled : bool
-        Whether to compile the transformer's blocks (``torch.compile``); needs a
+        Whether to compile the layers of the model (``torch.compile``); needs a
         compiler, and a resumed run may differ by rounding.
     sharded : bool
         Whether processes share parameters and optimiser out among them (FSDP2)
@@ -159,13 +162,14 @@ def pretrain(
     ...         windows,
     ...         torch.randn(24, 3),
     ...         masking=pretraining.MixedMasking(),
-    ...         objective=pretraining.SignalSpectrumLoss(),
+    ...         objective=pretraining.MaskedReconstruction(),
     ...         max_epochs=2,
     ...     )
     >>> history.epoch
     [1, 2]
     """
     ranks = Ranks()
+    objective = resolve_objective(objective)
     check_settings(
         max_epochs=max_epochs,
         lr=lr,
@@ -212,7 +216,7 @@ def pretrain(
     directory = None if directory is None else Path(directory).expanduser()
     with hold(directory, ranks, model.kernel.device):
         step = _prepare(model, objective, compiled, sharded, ranks)
-        run = Run(model, lr, weight_decay, settings)
+        run = Run(model, lr, weight_decay, settings, objective)
         if directory is not None and (directory / FILE).is_file():
             run.load(directory)
             logger.info(
@@ -223,6 +227,7 @@ def pretrain(
         n_warmup = max(1, round(warmup * n_steps))
         trainer = Trainer(
             model=model,
+            objective=objective,
             step=step,
             run=run,
             ranks=ranks,
@@ -251,7 +256,7 @@ def pretrain(
 
 
 def plan_batches(
-    model: MaskedSignalTransformer,
+    model: Backbone,
     windows: WindowArray | WindowStore,
     *,
     steps_per_epoch: int | None,
@@ -311,24 +316,26 @@ def plan_batches(
 
 
 def _prepare(
-    model: MaskedSignalTransformer,
-    objective: Callable[..., Tensor],
+    model: Backbone,
+    objective: Objective,
     compiled: bool,
     sharded: bool,
     ranks: Ranks,
 ) -> nn.Module:
     """Make the module that this process calls: compiled, copied or sharded."""
     if compiled:
-        for block in (*model.blocks, *model.decoder_blocks):
+        for layer in model.layers():
             # the number of visible tokens differs from batch to batch
-            block.compile(dynamic=True)
-    step = Step(model, objective)
+            layer.compile(dynamic=True)
+    step = Step(model, objective).to(model.kernel.device)
     if ranks.size == 1:
         return step
     if sharded:
         shard(model, step)
         return step
-    return replicate(step, model.kernel.device)
+    built_in = type(model) is MaskedSignalTransformer
+    all_used = built_in and isinstance(objective, MaskedReconstruction)
+    return replicate(step, model.kernel.device, all_used=all_used)
 
 
 def _rate(step: int, n_steps: int, n_warmup: int) -> float:

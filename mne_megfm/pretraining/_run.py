@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..models import MaskedSignalTransformer
 from ..utils.files import (
     DIGEST,
     UNSEALED,
@@ -45,13 +44,17 @@ class Run:
 
     def __init__(
         self,
-        model: MaskedSignalTransformer,
+        model: nn.Module,
         lr: float,
         weight_decay: float,
         settings: dict,
+        objective: Any = None,
     ) -> None:
         self.model = model
-        trained = [p for p in model.parameters() if p.requires_grad]
+        #: What the objective trains of its own.
+        self.objective = objective if isinstance(objective, nn.Module) else nn.Module()
+        parameters = [*model.parameters(), *self.objective.parameters()]
+        trained = [p for p in parameters if p.requires_grad]
         decay = [p for p in trained if p.ndim >= 2]
         plain = [p for p in trained if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
@@ -81,15 +84,14 @@ class Run:
 
     def set_weights(self, state: dict[str, Tensor]) -> None:
         """Put whole weights into the model; all processes must call."""
-        own = self.model.state_dict()
-        self.model.load_state_dict(
-            {k: parted_like(v, own[k]) for k, v in state.items()}
-        )
+        _set_weights(self.model, state)
 
     def state(self) -> dict[str, Tensor]:
         """Gather all tensors of the run; all processes must call."""
         state = {f"model.{k}": v for k, v in self.weights().items()}
         state |= {f"best.{k}": v for k, v in self.best.items()}
+        own = self.objective.state_dict()
+        state |= {f"objective.{k}": whole(v).cpu().clone() for k, v in own.items()}
         for number, slots in self.optimizer.state_dict()["state"].items():
             state |= {f"adam.{number}.{k}": whole(v) for k, v in slots.items()}
         return state
@@ -132,19 +134,23 @@ class Run:
                 f"Expected the settings of the run in {path} to continue it, got "
                 f"others ({'; '.join(others)}); use those, or another folder."
             )
-        expected = {k: tuple(v.shape) for k, v in self.model.state_dict().items()}
-        for name in ("model", "best"):
+        for name, module in (
+            ("model", self.model),
+            ("best", self.model),
+            ("objective", self.objective),
+        ):
+            expected = {k: tuple(v.shape) for k, v in module.state_dict().items()}
             part = {
-                k[len(name) + 1 :]: v
+                k.removeprefix(f"{name}."): v
                 for k, v in state.items()
                 if k.startswith(f"{name}.")
             }
             check_names({k: tuple(v.shape) for k, v in part.items()}, expected, path)
             check_finite(part, path)
-            if name == "model":
-                self.set_weights(part)
-            else:
+            if name == "best":
                 self.best = part
+            else:
+                _set_weights(module, part)
         adam = self.optimizer.state_dict()
         parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
         for key, value in state.items():
@@ -156,6 +162,11 @@ class Run:
         self.optimizer.load_state_dict(adam)
         self.history = History(**notes["history"])
         self.step, self.total = notes["step"], notes["total"]
+
+
+def _set_weights(module: nn.Module, state: dict[str, Tensor]) -> None:
+    own = module.state_dict()
+    module.load_state_dict({k: parted_like(v, own[k]) for k, v in state.items()})
 
 
 def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

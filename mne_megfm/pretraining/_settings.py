@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from ..models import ModelConfig
+from ..plugins import backbone_config
 
 NOT_STATED = "not stated"
 _TYPES = {
@@ -48,13 +48,20 @@ class PretrainSettings:
     ----------
     weights : str | None
         Weights to go on from; None starts from random ones.
+    backbone : str | None
+        Name of the backbone. None stands for that of the weights, or without weights
+        for ``"masked-transformer"``.
     model : dict
-        Sizes that differ from those of :class:`~mne_megfm.models.ModelConfig`; with
-        ``weights=None`` only.
+        Fields of the configuration of the backbone that differ from their defaults
+        (see :class:`~mne_megfm.models.ModelConfig`); with ``weights=None`` only.
     masking : dict
         ``name`` of the masking, and its arguments.
     objective : dict
         ``name`` of the objective, and its arguments.
+    pooling : dict | None
+        ``name`` of a pooling, and its arguments: one that learns from tokens
+        (see :class:`~mne_megfm.models.Pooling`) is fitted after training, and its
+        state is kept with the weights.
     decoder_only : bool
         Whether to leave the encoder, and so features, as they are; with ``weights``
         to go on from.
@@ -113,9 +120,11 @@ class PretrainSettings:
     """
 
     weights: str | None = None
+    backbone: str | None = None
     model: dict = field(default_factory=dict)
     masking: dict = field(default_factory=lambda: {"name": "mixed"})
     objective: dict = field(default_factory=lambda: {"name": "huber+logspec"})
+    pooling: dict | None = None
     decoder_only: bool = False
     augmentation: dict | None = None
     epochs: int = 30
@@ -154,17 +163,23 @@ class PretrainSettings:
                 f"Expected no sizes with weights={self.weights!r}, which have "
                 f"theirs, got {self.model}; leave one of them out."
             )
-        ModelConfig.from_dict(ModelConfig().to_dict() | self.model)
+        if self.weights is None:
+            backbone_config(self.backbone, self.model)
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ValueError(
                 f"Expected device to be 'cpu', 'cuda' or 'auto', got {self.device!r}; "
                 "correct it."
             )
-        for kind in ("masking", "objective"):
-            if not isinstance(getattr(self, kind).get("name"), str):
+        for kind, example in (
+            ("masking", "mixed"),
+            ("objective", "huber+logspec"),
+            ("pooling", "projection"),
+        ):
+            part = getattr(self, kind)
+            if part is not None and not isinstance(part.get("name"), str):
                 raise ValueError(
-                    f"Expected a name in {kind}, got {getattr(self, kind)!r}; write "
-                    f'for example {kind} = {{name = "{_default(kind)["name"]}"}}.'
+                    f"Expected a name in {kind}, got {part!r}; write for example "
+                    f'{kind} = {{name = "{example}"}}.'
                 )
 
     @classmethod
@@ -175,8 +190,8 @@ class PretrainSettings:
         ----------
         path : path-like
             The file: a ``key = value`` for each setting that differs from the
-            default, and tables ``[model]``, ``[masking]``, ``[objective]`` and
-            ``[augmentation]``.
+            default, and tables ``[model]``, ``[masking]``, ``[objective]``,
+            ``[pooling]`` and ``[augmentation]``.
         **changes
             Settings that come before those of the file.
 
@@ -237,13 +252,6 @@ class PretrainSettings:
             One entry a setting.
         """
         return asdict(self)
-
-
-def _default(name: str) -> Any:
-    (entry,) = (entry for entry in fields(PretrainSettings) if entry.name == name)
-    if entry.default_factory is not MISSING:
-        return entry.default_factory()
-    return entry.default
 
 
 def check_settings(**settings: Any) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +22,11 @@ from mne.utils import ProgressBar, logger
 from torch import Tensor, nn
 
 from ..models import (
-    MaskedSignalTransformer,
-    ModelConfig,
+    Backbone,
+    BackboneConfig,
     WindowArray,
+    WindowBatch,
     draw_masks,
-    to_patches,
 )
 from ..store import ShardSampler, WindowStore
 from ._distributed import (
@@ -35,6 +36,7 @@ from ._distributed import (
     is_parted,
     without_exchange,
 )
+from ._objective import Measured, Objective
 from ._run import Run
 from .history import History
 
@@ -47,9 +49,59 @@ class Part(NamedTuple):
     step: int
     share: float  # of the batch's windows
     last: bool  # of this process's parts of the batch
-    windows: Tensor  # (n, n_sensors, n_times), tesla
-    n_valid: Tensor  # (n,)
+    batch: WindowBatch
     generator: torch.Generator
+
+
+class Labels:
+    """What is known of the windows of a data set, as numbers.
+
+    Parameters
+    ----------
+    windows : WindowArray | WindowStore
+        The data.
+    """
+
+    def __init__(self, windows: WindowArray | WindowStore) -> None:
+        array = getattr(windows, "array", None)
+        if array is None and isinstance(windows, WindowStore):
+            array = windows.table["array"].to_numpy(str)[windows.recording]
+        self._numbers = {"recording": np.unique(windows.recording, return_inverse=True)}
+        for name, known in (
+            ("participant", getattr(windows, "participant", None)),
+            ("state", windows.state),
+            ("array", array),
+        ):
+            # of a store, an array that is not stated has no name
+            if known is not None and np.asarray(known).astype(str).astype(bool).any():
+                self._numbers[name] = np.unique(known, return_inverse=True)
+        self._values = {
+            name: np.asarray(known)
+            for name in ("start", "targets")
+            if (known := getattr(windows, name, None)) is not None
+        }
+        self.names = {
+            name: tuple(map(str, known))
+            for name, (known, _) in self._numbers.items()
+            if name != "recording"
+        }
+
+    def batch(
+        self,
+        data: Tensor | np.ndarray,
+        n_valid: Tensor | np.ndarray,
+        index: np.ndarray,
+        device: torch.device,
+    ) -> WindowBatch:
+        """Put windows and what is known of them together, on a device."""
+        known = {name: which[index] for name, (_, which) in self._numbers.items()}
+        known |= {name: values[index] for name, values in self._values.items()}
+        return WindowBatch(
+            torch.as_tensor(data).to(device),
+            torch.as_tensor(n_valid).to(device),
+            names=self.names,
+            **{name: torch.as_tensor(v).to(device) for name, v in known.items()},
+        )
 
 
 class Batches:
@@ -83,6 +135,7 @@ class Batches:
         ranks: Ranks,
     ) -> None:
         self.windows = windows
+        self.labels = Labels(windows)
         self.seed = seed
         self.parts = ranks.share(n_parts)
         self._samplers = [
@@ -95,7 +148,8 @@ class Batches:
 
     def steps(self, first: int, last: int, device: torch.device) -> Iterator[Part]:
         """Yield the parts of the batches of steps ``first`` to ``last - 1``."""
-        stream = self.windows.stream(self._indices(first, last))
+        asked: deque[np.ndarray] = deque()
+        stream = self.windows.stream(_noted(self._indices(first, last), asked))
         for number, (data, n_valid) in enumerate(stream):
             step = first + number // len(self.parts)
             at = number % len(self.parts)
@@ -104,8 +158,7 @@ class Batches:
                 step,
                 len(data) / size,
                 at == len(self.parts) - 1,
-                torch.as_tensor(data).to(device),
-                torch.as_tensor(n_valid).to(device),
+                self.labels.batch(data, n_valid, asked.popleft(), device),
                 stream_of(self.seed, TRAINING, step, self.parts[at]),
             )
 
@@ -121,6 +174,15 @@ class Batches:
                     step += 1
 
 
+def _noted(
+    indices: Iterator[np.ndarray], asked: deque[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Pass indices on, and keep those whose windows have not come yet."""
+    for index in indices:
+        asked.append(index)
+        yield index
+
+
 def stream_of(seed: int, *numbers: int) -> torch.Generator:
     """Make the random stream that belongs to some numbers."""
     state = np.random.SeedSequence([seed, *numbers]).generate_state(1, np.uint64)
@@ -130,68 +192,54 @@ def stream_of(seed: int, *numbers: int) -> torch.Generator:
 MASKS_PER_BATCH = 8
 
 
-class Measured(NamedTuple):
-    """How well a batch is predicted."""
-
-    loss: Tensor  # ()
-    error: Tensor  # (n,), squared error of each window, in units of scale squared
-    power: Tensor  # (n,), what predicting nothing would leave
-
-
 class Step(nn.Module):
     """A model with its objective, as one module to call.
 
     Parameters
     ----------
-    model : MaskedSignalTransformer
+    model : Backbone
         The model.
     objective : callable
-        The loss.
+        ``objective(model, batch) -> loss``.
     """
 
-    def __init__(
-        self, model: MaskedSignalTransformer, objective: Callable[..., Tensor]
-    ) -> None:
+    def __init__(self, model: Backbone, objective: Objective) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
 
+    @property
+    def measures(self) -> bool:
+        """Whether the objective tells how well hidden signal is predicted."""
+        return hasattr(self.objective, "measure")
+
     def forward(
-        self, data: Tensor, n_valid: Tensor, mask: Tensor, bf16: bool, measure: bool
+        self, batch: WindowBatch, bf16: bool, measure: bool
     ) -> Tensor | Measured:
-        """Compute the loss where ``mask`` hides what was recorded."""
-        model = self.model
-        scaled, hidden = model.scale(data, n_valid, mask)
-        target = to_patches(scaled.windows, model.config)
-        with torch.autocast(data.device.type, torch.bfloat16, enabled=bf16):
-            predicted = model.predict_patches(target, hidden)
-        # hidden holds what was never recorded, too: nothing to compare with there
-        compared = mask & _recorded(model.config, n_valid)
-        if compared.any():
-            loss = self.objective(predicted, target, compared)
-        else:  # a mean over nothing would be NaN
-            loss = predicted.sum() * 0.0
-        if not measure:
-            return loss
-        # squares of tesla underflow in float32: compare at network scale
-        unit = (scaled.unit / model.config.scale)[..., None, None]
-        at = compared[..., None, None]
-        error, power = (
-            torch.where(at, x * unit, 0.0).square().sum((1, 2, 3, 4))
-            for x in (predicted - target, target)
-        )
-        return Measured(loss, error, power)
+        """Compute the loss, or all that the objective measures."""
+        device = batch.windows.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            if measure and self.measures:
+                return self.objective.measure(self.model, batch)
+            loss = self.objective(self.model, batch)
+        if not isinstance(loss, Tensor) or loss.shape:
+            raise TypeError(
+                f"Expected a loss of shape () of {self.objective!r}, got "
+                f"{tuple(loss.shape) if isinstance(loss, Tensor) else repr(loss)}; "
+                "average it over the windows."
+            )
+        return Measured(loss, None, None) if measure else loss
 
 
-def _recorded(config: ModelConfig, n_valid: Tensor) -> Tensor:
-    ends = torch.arange(1, config.n_patches + 1, device=n_valid.device)
-    return (ends * config.patch_length <= n_valid[:, None])[:, None]
+def n_views(objective: Objective) -> int:
+    """Tell how many views of each window an objective takes, 1 or 2."""
+    return getattr(objective, "n_views", 1)
 
 
 def draw_batch_masks(
     masking: Callable[..., Tensor],
     n_valid: Tensor,
-    config: ModelConfig,
+    config: BackboneConfig,
     region_pos: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
@@ -217,8 +265,10 @@ def choose_windows(index: np.ndarray, most: int | None, seed: int) -> np.ndarray
 
 def validate(
     step: nn.Module,
-    config: ModelConfig,
+    objective: Objective,
+    config: BackboneConfig,
     windows: WindowArray | WindowStore,
+    labels: Labels,
     index: np.ndarray,
     masking: Callable[..., Tensor],
     region_pos: Tensor,
@@ -238,7 +288,9 @@ def validate(
     r2 : dict
         Explained share of the hidden field for ``"all"`` and each state, with the
         masks of training, by the network alone: ``1 - sum (b - b_hat)^2 / sum b^2``.
+        Empty for an objective that predicts no signal.
     """
+    measures = hasattr(objective, "measure")
     states = None if windows.state is None else np.asarray(windows.state)[index]
     names = [ALL] if states is None else [ALL, *np.unique(states).tolist()]
     # small batches draw more masks, of every kind
@@ -256,15 +308,22 @@ def validate(
             counts = number < len(starts)
             start = starts[number if counts else -1]
             part = slice(start, start + batch_size)
-            data, n_valid = (
-                torch.as_tensor(x).to(device) for x in windows.take(index[part])
-            )
+            batch = labels.batch(*windows.take(index[part]), index[part], device)
             generator = stream_of(seed, VALIDATION, start)
-            mask = draw_batch_masks(masking, n_valid, config, region_pos, generator)
-            got = step(data, n_valid, mask, bf16, True)
+            mask = draw_batch_masks(
+                masking, batch.n_valid, config, region_pos, generator
+            )
+            if n_views(objective) > 1:
+                other = draw_batch_masks(
+                    masking, batch.n_valid, config, region_pos, generator
+                )
+                batch = replace(batch, view=replace(batch, mask=other))
+            got = step(replace(batch, mask=mask), bf16, True)
             if not counts:
                 continue
-            sums[-1] += float(got.loss) * len(data)
+            sums[-1] += float(got.loss) * len(batch)
+            if not measures:
+                continue
             for i, name in enumerate(names):
                 chosen = slice(None)
                 if name != ALL:
@@ -272,6 +331,8 @@ def validate(
                 sums[2 * i] += float(got.error[chosen].sum(dtype=torch.float64))
                 sums[2 * i + 1] += float(got.power[chosen].sum(dtype=torch.float64))
     *sums, loss = ranks.sum(sums.tolist(), device)
+    if not measures:
+        return loss / len(index), {}
     r2 = {
         name: 1.0 - error / power if power else float("nan")
         for name, error, power in zip(names, sums[::2], sums[1::2], strict=True)
@@ -289,8 +350,10 @@ class Trainer:
 
     Parameters
     ----------
-    model : MaskedSignalTransformer
+    model : Backbone
         The model.
+    objective : callable
+        The objective.
     step : Module
         The model with its objective, as this process calls it.
     run : Run
@@ -319,7 +382,8 @@ class Trainer:
         Whether to stop.
     """
 
-    model: MaskedSignalTransformer
+    model: Backbone
+    objective: Objective
     step: nn.Module
     run: Run
     ranks: Ranks
@@ -388,18 +452,24 @@ class Trainer:
 
     def _add_gradient(self, part: Part) -> float:
         """Add the gradient of a part of a batch; give its share of the loss."""
-        data, n_valid = part.windows, part.n_valid
-        if self.augmentation is not None:
-            data, n_valid = self.augmentation(data, n_valid, part.generator)
-        config = self.model.config
-        mask = draw_batch_masks(
-            self.masking, n_valid, config, self.region_pos, part.generator
-        )
+        batch = self._view(part)
+        if n_views(self.objective) > 1:
+            batch = replace(batch, view=self._view(part))
         with without_exchange(self.step, not part.last):
-            loss = self.step(data, n_valid, mask, self.bf16, False)
+            loss = self.step(batch, self.bf16, False)
             # the mean over processes that follows makes it the sum of the shares
             (loss * (part.share * self.ranks.size)).backward()
         return float(loss.detach()) * part.share
+
+    def _view(self, part: Part) -> WindowBatch:
+        """Draw the augmentation and the masks of a batch."""
+        data, n_valid = part.batch.windows, part.batch.n_valid
+        if self.augmentation is not None:
+            data, n_valid = self.augmentation(data, n_valid, part.generator)
+        mask = draw_batch_masks(
+            self.masking, n_valid, self.model.config, self.region_pos, part.generator
+        )
+        return replace(part.batch, windows=data, n_valid=n_valid, mask=mask)
 
     def _update(self, loss: float) -> None:
         """Step against the gradient of a whole batch."""
@@ -412,7 +482,7 @@ class Trainer:
             )
         for group in run.optimizer.param_groups:
             group["lr"] = self.rate(run.step)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        torch.nn.utils.clip_grad_norm_(self.step.parameters(), self.clip)
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
         run.step += 1
@@ -423,8 +493,10 @@ class Trainer:
         settings, history, run = self.run.settings, self.history, self.run
         loss, r2 = validate(
             self.step,
+            self.objective,
             self.model.config,
             self.windows,
+            self.batches.labels,
             self.valid,
             self.masking,
             self.region_pos,
@@ -448,7 +520,8 @@ class Trainer:
         shares = ", ".join(f"{name} {value:.3f}" for name, value in r2.items())
         logger.info(
             f"Epoch {history.epoch[-1]}/{self.max_epochs}: train "
-            f"{history.train_loss[-1]:.4f}, valid {loss:.4f}; R² {shares}"
+            f"{history.train_loss[-1]:.4f}, valid {loss:.4f}"
+            f"{f'; R² {shares}' if shares else ''}"
         )
 
     def _is_due(self) -> bool:

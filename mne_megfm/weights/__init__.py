@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "delete_participant_encoder",
             "load_checkpoint",
             "load_participant_encoder",
+            "load_pooling",
             "read_config",
             "save_checkpoint",
             "save_participant_encoder",

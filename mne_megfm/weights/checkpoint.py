@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..models import (
-    MaskedSignalTransformer,
-    ModelConfig,
+    Backbone,
+    BackboneConfig,
     ParticipantConfig,
     ParticipantTransformer,
 )
+from ..plugins import get, make_backbone, name_of
 from ..utils.files import (
     Header,
     find_together,
@@ -31,14 +32,16 @@ from ..utils.files import (
 FORMAT = "mne-megfm 1"
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 PREPROCESSING = "preprocessing.json"
+_POOLING = "pooling"  # before the names of its arrays
 #: Endings of files of weights that run code when they are read.
 PICKLES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 
 
 def save_checkpoint(
     directory: str | os.PathLike,
-    model: MaskedSignalTransformer,
+    model: Backbone,
     *,
+    pooling: nn.Module | None = None,
     card: str = "",
     training: dict | None = None,
     preprocessing: dict | None = None,
@@ -46,17 +49,20 @@ def save_checkpoint(
 ) -> Path:
     """Write a model with all that is needed to use it.
 
-    The folder gets ``model.safetensors``, ``config.json`` (sizes, training, and the
-    hashes of the files that belong to it), ``preprocessing.json`` (what a window is)
-    and ``README.md`` (the model card). Killed at any moment, it leaves the checkpoint
-    that was there or the new one, and :func:`load_checkpoint` reads it.
+    The folder gets ``model.safetensors``, ``config.json`` (name and sizes of the
+    backbone, training, and the hashes of the files that belong to it),
+    ``preprocessing.json`` (what a window is) and ``README.md`` (the model card).
+    Killed at any moment, it leaves the checkpoint that was there or the new one, and
+    :func:`load_checkpoint` reads it.
 
     Parameters
     ----------
     directory : path-like
         Where to; made if it does not exist.
-    model : MaskedSignalTransformer
-        The model.
+    model : Backbone
+        The model, of a class that is registered as a backbone.
+    pooling : Module, optional
+        A pooling whose state, if it has any, is kept with the weights.
     card : str
         The model card, in Markdown.
     training : dict, optional
@@ -76,6 +82,8 @@ def save_checkpoint(
     ------
     FileExistsError
         If there is something already and ``overwrite`` is False.
+    ValueError
+        If the class of the model is not registered as a backbone.
 
     Examples
     --------
@@ -98,8 +106,15 @@ def save_checkpoint(
             f"Expected no files in {directory}, got some; pass overwrite=True to "
             "replace the checkpoint, or choose another folder."
         )
+    backbone = name_of("backbones", model)
     directory.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    state = _arrays(model)
+    more = {}
+    if pooling is not None and pooling.state_dict():
+        own = _arrays(pooling)
+        state |= {f"{_POOLING}.{name}": array for name, array in own.items()}
+        shapes = {name: list(array.shape) for name, array in own.items()}
+        more = {"pooling": {"is": pooling_identity(pooling), "arrays": shapes}}
     windows = _describe_windows(model.config) | (preprocessing or {})
     checked = {
         WEIGHTS: save(state, metadata={"format": FORMAT}),
@@ -108,7 +123,9 @@ def save_checkpoint(
     config = {
         "format": FORMAT,
         "sha256": {n: hashlib.sha256(data).hexdigest() for n, data in checked.items()},
+        "backbone": backbone,
         "model": model.config.to_dict(),
+        **more,
         "training": training or {},
     }
     card = card or "# A checkpoint of mne-megfm\n"
@@ -117,7 +134,77 @@ def save_checkpoint(
     return directory
 
 
-def _describe_windows(config: ModelConfig) -> dict:
+def _arrays(module: nn.Module) -> dict[str, Tensor]:
+    """Copy the arrays of a module to the CPU, each with memory of its own."""
+    state = module.state_dict().items()
+    return {k: v.detach().cpu().contiguous().clone() for k, v in state}
+
+
+def pooling_identity(pooling: nn.Module) -> str:
+    """Tell which pooling some arrays are of: its class and parameters.
+
+    Parameters
+    ----------
+    pooling : Module
+        The pooling.
+
+    Returns
+    -------
+    identity : str
+        The same for poolings that can take each other's arrays.
+    """
+    cls = type(pooling)
+    return f"{cls.__module__}.{cls.__qualname__} {pooling!r}"
+
+
+def load_pooling(directory: str | os.PathLike, pooling: nn.Module) -> bool:
+    """Read the state of a pooling from a checkpoint that has it.
+
+    Parameters
+    ----------
+    directory : path-like
+        A checkpoint folder.
+    pooling : Module
+        The pooling; changed in place.
+
+    Returns
+    -------
+    found : bool
+        Whether the checkpoint has the state of a pooling of this class with these
+        parameters. False leaves the pooling as it is.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no checkpoint.
+    ValueError
+        If it is damaged, or its arrays are not those of the pooling.
+
+    Examples
+    --------
+    >>> from mne_megfm.models import MeanPooling
+    >>> from mne_megfm.weights import load_pooling, weights_path
+    >>> load_pooling(weights_path("megfm-tiny"), MeanPooling())
+    False
+    """
+    config, path = _read(Path(directory).expanduser())
+    kept = config.get("pooling")
+    if kept is None or kept["is"] != pooling_identity(pooling):
+        return False
+    state = load_file(path)
+    state = {
+        name.removeprefix(f"{_POOLING}."): array
+        for name, array in state.items()
+        if name.startswith(f"{_POOLING}.")
+    }
+    expected = {name: tuple(a.shape) for name, a in pooling.state_dict().items()}
+    check_names({name: tuple(a.shape) for name, a in state.items()}, expected, path)
+    check_finite(state, path)
+    pooling.load_state_dict(state)
+    return True
+
+
+def _describe_windows(config: BackboneConfig) -> dict:
     """Tell what every window of a model is."""
     return {
         "array": f"canonical, {config.n_sensors} virtual magnetometers",
@@ -138,8 +225,9 @@ def read_config(directory: str | os.PathLike) -> dict:
     Returns
     -------
     config : dict
-        With ``"format"``, ``"model"`` (see :class:`~mne_megfm.models.ModelConfig`),
-        ``"training"`` (what the weights have seen) and ``"sha256"`` (of the files).
+        With ``"format"``, ``"backbone"`` (its name), ``"model"`` (its
+        configuration, see :class:`~mne_megfm.models.BackboneConfig`), ``"training"``
+        (what the weights have seen) and ``"sha256"`` (of the files).
 
     Raises
     ------
@@ -188,16 +276,20 @@ def _read(directory: Path) -> tuple[dict, Path]:
             f"Expected a checkpoint of format {FORMAT!r} at {directory}, got "
             f"{config.get('format')!r}; use the version of mne-megfm that wrote it."
         )
-    for part in ("model", "training"):
-        if not isinstance(config.get(part), dict):
+    for part, kind, words in (
+        ("backbone", str, "a name"),
+        ("model", dict, "a table"),
+        ("training", dict, "a table"),
+    ):
+        if not isinstance(config.get(part), kind):
             raise ValueError(
-                f"Expected a table {part!r} in {found[CONFIG]}, got "
+                f"Expected {words} {part!r} in {found[CONFIG]}, got "
                 f"{config.get(part)!r}; the file is damaged: copy the checkpoint again."
             )
     return config, found[WEIGHTS]
 
 
-def load_checkpoint(directory: str | os.PathLike) -> MaskedSignalTransformer:
+def load_checkpoint(directory: str | os.PathLike) -> Backbone:
     """Read a model back, strictly: every array must match.
 
     Parameters
@@ -207,32 +299,84 @@ def load_checkpoint(directory: str | os.PathLike) -> MaskedSignalTransformer:
 
     Returns
     -------
-    model : MaskedSignalTransformer
-        The model in evaluation mode, on the CPU.
+    model : Backbone
+        The model in evaluation mode, on the CPU, of the backbone that the folder names.
 
     Raises
     ------
     FileNotFoundError
         If there is no checkpoint.
     ValueError
-        If it is damaged, or its arrays are not those of its configuration.
+        If it is damaged, its arrays are not those of its configuration, or its
+        backbone is not installed.
 
     Examples
     --------
     See :func:`save_checkpoint`.
     """
-    config, path = _read(Path(directory).expanduser())
-    sizes = ModelConfig.from_dict(config["model"])
-    state = read_arrays(path, FORMAT, lambda: MaskedSignalTransformer(sizes))
+    directory = Path(directory).expanduser()
+    config, path = _read(directory)
+    name = config["backbone"]
+    try:
+        cls = get("backbones", name).config_class
+    except ValueError as error:
+        raise ValueError(
+            f"Expected a backbone that is installed in {directory}, got {name!r}; "
+            f"install the package that has it. {error}"
+        ) from error
+    try:
+        sizes = cls.from_dict(config["model"])
+    except TypeError as error:
+        raise ValueError(
+            f"Expected a configuration of {cls.__name__} in {directory / CONFIG}, got "
+            f"{config['model']} ({error}); copy the checkpoint again."
+        ) from error
+    kept = config.get("pooling", {}).get("arrays", {})
+    more = {f"{_POOLING}.{k}": tuple(shape) for k, shape in kept.items()}
+    state = read_arrays(path, FORMAT, lambda: make_backbone(name, sizes), more)
+    state = {k: array for k, array in state.items() if k not in more}
     # its random start is replaced, and must not cost the caller random numbers
     with torch.random.fork_rng(devices=[]):
-        model = MaskedSignalTransformer(sizes)
+        model = make_backbone(name, sizes)
     model.load_state_dict(state, strict=True)
     return model.eval()
 
 
+def check_backbone(
+    model: Backbone, backbone: str | None, weights: str | os.PathLike
+) -> None:
+    """Check that weights are of the backbone that was asked for.
+
+    Parameters
+    ----------
+    model : Backbone
+        The loaded weights.
+    backbone : str | None
+        Name of the backbone that was asked for; None takes any.
+    weights : path-like
+        What was loaded, for the message.
+
+    Raises
+    ------
+    ValueError
+        If they are of another one.
+    """
+    if backbone is None:
+        return
+    name = name_of("backbones", model)
+    if name != backbone:
+        raise ValueError(
+            f"Expected weights of the backbone {backbone!r}, got some of {name!r} with "
+            f"weights={str(weights)!r}; leave backbone out, or give weights of this "
+            "backbone or None."
+        )
+
+
 def read_arrays(
-    path: Path, kind: str, make: Callable[[], nn.Module]
+    path: Path,
+    kind: str,
+    make: Callable[[], nn.Module],
+    more: Mapping[str, tuple[int, ...]] | None = None,
 ) -> dict[str, Tensor]:
     """Read the arrays of a module, once their sizes are known to be right.
 
@@ -245,6 +389,8 @@ def read_arrays(
     make : callable
         Makes the module. It is called without memory for arrays, so that sizes that
         are not those of the file cost none.
+    more : dict of tuple of int, optional
+        Shapes of arrays that the file has besides those of the module.
 
     Returns
     -------
@@ -272,9 +418,8 @@ def read_arrays(
         )
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         expected = {k: tuple(v.shape) for k, v in make().state_dict().items()}
-    check_names(
-        {k: shape for k, (_, shape, _) in header.arrays.items()}, expected, path
-    )
+    shapes = {k: shape for k, (_, shape, _) in header.arrays.items()}
+    check_names(shapes, expected | dict(more or {}), path)
     state = load_file(path)
     check_finite(state, path)
     return state

@@ -24,6 +24,7 @@ from mne_megfm.estimators.finetuning_modules import (
     network_outputs,
     rows_of_samples,
 )
+from mne_megfm.models import MaskedSignalTransformer, ModelConfig
 
 from .conftest import SMALL
 
@@ -262,11 +263,13 @@ def test_head_is_for_the_probe(labelled):
 
 def test_rates_fall_with_depth():
     """Each layer has a lower rate than the one after it (ELECTRA's factor)."""
-    groups = layer_rates(3, 1e-3, 0.5)
+    model = MaskedSignalTransformer(ModelConfig(d_model=16, n_layers=3))
+    groups = layer_rates(model.layer_groups(), 1e-3, 0.5)
     rates = {pattern: settings["lr"] for pattern, settings in groups}
     blocks = [rates[f"encoder.blocks.{i}.*"] for i in range(3)]
     assert_allclose(blocks, [1.25e-4, 2.5e-4, 5e-4])
-    assert rates["encoder.mixing*"] == rates["encoder.embed.*"] == 6.25e-5
+    assert rates["encoder.mixing"] == rates["encoder.embed.*"] == 6.25e-5
+    assert rates["encoder.norm.*"] == 1e-3
 
 
 def test_network_describes_as_the_transformer(labelled, without_level):

@@ -5,8 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from mne_megfm.models import MixedMasking, WindowArray
-from mne_megfm.pretraining import SignalSpectrumLoss, pretrain
+from mne_megfm.models import (
+    MixedMasking,
+    WindowArray,
+)
+from mne_megfm.pretraining import (
+    MaskedReconstruction,
+    SignalSpectrumLoss,
+    pretrain,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +49,9 @@ def train(make_model, store, region_pos):
         model = make_model() if model is None else model
         params = {
             "masking": MixedMasking(),
-            "objective": SignalSpectrumLoss(spectral_weight=0.05, delta=1.0),
+            "objective": MaskedReconstruction(
+                SignalSpectrumLoss(spectral_weight=0.05, delta=1.0)
+            ),
             "max_epochs": 2,
             "steps_per_epoch": 2,
             "batch_size": 8,

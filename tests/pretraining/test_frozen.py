@@ -9,8 +9,9 @@ from mne_megfm.models import (
     MixedMasking,
     ModelConfig,
     WindowArray,
+    freeze_encoder,
 )
-from mne_megfm.pretraining import LogErrorLoss, pretrain
+from mne_megfm.pretraining import LogErrorLoss, MaskedReconstruction, pretrain
 
 
 def test_frozen_encoder():
@@ -22,14 +23,14 @@ def test_frozen_encoder():
     model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1)).eval()
     some = torch.tensor(data[:2].astype(np.float32)) * 1e-13
     tokens, filled = model.encode(some), model.reconstruct(some, _mask())
-    model.freeze_encoder()
+    freeze_encoder(model)
     with mne.utils.use_log_level("error"):
         pretrain(
             model,
             windows,
             torch.randn(24, 3),
             masking=MixedMasking(),
-            objective=LogErrorLoss(),
+            objective=MaskedReconstruction(LogErrorLoss()),
             max_epochs=2,
             batch_size=4,
         )

@@ -15,9 +15,14 @@ from mne_megfm.models import (
     masked_r2,
     to_patches,
 )
-from mne_megfm.pretraining import History, SignalSpectrumLoss, StoppedError
+from mne_megfm.pretraining import (
+    History,
+    MaskedReconstruction,
+    SignalSpectrumLoss,
+    StoppedError,
+)
 from mne_megfm.pretraining._distributed import Ranks
-from mne_megfm.pretraining._trainer import Step, choose_windows, validate
+from mne_megfm.pretraining._trainer import Labels, Step, choose_windows, validate
 
 
 class _Interrupted(Exception):
@@ -272,14 +277,16 @@ def test_stops_early(train):
 
 def test_keeps_the_best_weights(train, store, region_pos):
     """The weights in the end are those with the least loss on held-out recordings."""
-    masking, objective = MixedMasking(), _Spoiling()
+    masking, objective = MixedMasking(), MaskedReconstruction(_Spoiling())
     model, history = train(max_epochs=5, lr=3e-3, masking=masking, objective=objective)
     assert history.best_epoch in (2, 3)
     _, held_out = store.split(0.1, 3)
     loss, r2 = validate(
         Step(model, objective),
+        objective,
         model.config,
         store,
+        Labels(store),
         held_out,
         masking,
         region_pos,
@@ -335,7 +342,7 @@ def test_first_step_is_adamws(train, make_model):
 def test_loss_that_is_not_finite(train):
     """A loss of NaN stops training at once, with the place and what to do."""
     with pytest.raises(RuntimeError, match="got nan in epoch 1, batch 0; lower lr"):
-        train(objective=_NoLoss())
+        train(objective=MaskedReconstruction(_NoLoss()))
 
 
 def test_gradient_is_clipped(train):
@@ -345,8 +352,8 @@ def test_gradient_is_clipped(train):
         def __call__(self, *args):
             return 1e6 * super().__call__(*args)
 
-    model, _ = train(objective=Large(), clip=1e-3)
-    other, _ = train(objective=SignalSpectrumLoss(), clip=1e-3)
+    model, _ = train(objective=MaskedReconstruction(Large()), clip=1e-3)
+    other, _ = train(objective=MaskedReconstruction(SignalSpectrumLoss()), clip=1e-3)
     for one, two in zip(model.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-2, atol=1e-4)
 
@@ -380,7 +387,12 @@ def test_loss_leaves_out_what_was_not_recorded(train, rng):
                 most[round(kind)] = max(most[round(kind)], last)
             return super().__call__(predicted, target, hidden)
 
-    train(windows=windows, objective=Watching(), max_epochs=3, steps_per_epoch=8)
+    train(
+        windows=windows,
+        objective=MaskedReconstruction(Watching()),
+        max_epochs=3,
+        steps_per_epoch=8,
+    )
     assert most == {-2: 10, -1: 4, 0: 2, 1: 0}
 
 

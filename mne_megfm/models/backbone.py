@@ -1,0 +1,413 @@
+"""What a backbone is: from canonical windows to tokens, and maybe back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ._config import BackboneConfig
+from ._patches import (
+    Scaled,
+    from_patches,
+    sample_mask,
+    scale_windows,
+    to_patches,
+    valid_patches,
+)
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """What the package uses of a backbone.
+
+    A backbone is a :class:`torch.nn.Module` that is made by
+    ``Backbone(config, kernel)``. :class:`BaseBackbone` has all of this but
+    ``config_class``, ``encode`` and ``layer_groups``.
+
+    Attributes
+    ----------
+    config_class : type
+        A frozen dataclass, child of :class:`BackboneConfig`. It is written to
+        ``config.json`` and read from there.
+    config : BackboneConfig
+        Sizes and scale of this backbone.
+    kernel : Tensor, shape (n_sensors, n_sensors)
+        Gram matrix of the canonical lead fields, a buffer that is saved.
+    token_mean : Tensor, shape (n_regions, n_patches, d_model)
+        Mean token at every place, a buffer that is saved.
+    token_axes : Tensor, shape (n_regions, n_components, d_model)
+        Axes for compact pooling, a buffer that is saved.
+
+    See Also
+    --------
+    Reconstructor : A backbone that also predicts hidden signal.
+    """
+
+    config_class: ClassVar[type[BackboneConfig]]
+    config: BackboneConfig
+    kernel: Tensor
+    token_mean: Tensor
+    token_axes: Tensor
+
+    def encode(
+        self,
+        windows: Tensor,
+        n_valid: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Turn windows into tokens, see :meth:`BaseBackbone.encode`."""
+
+    def scale(
+        self,
+        windows: Tensor,
+        n_valid: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Scaled, Tensor]:
+        """Bring windows to scale, see :meth:`BaseBackbone.scale`."""
+
+    def set_token_axes(self, mean: Tensor, axes: Tensor) -> None:
+        """Keep axes of the tokens, see :meth:`BaseBackbone.set_token_axes`."""
+
+    def layer_groups(self) -> list[list[str]]:
+        """Name parts by depth, see :meth:`BaseBackbone.layer_groups`."""
+
+    def layers(self) -> list[nn.Module]:
+        """List layers, see :meth:`BaseBackbone.layers`."""
+
+
+@runtime_checkable
+class Reconstructor(Backbone, Protocol):
+    """A backbone that predicts hidden signal from visible signal.
+
+    Masked reconstruction needs this: as an objective of pretraining, for ``score``, and
+    in :mod:`mne_megfm.interpret`. A child of :class:`BaseBackbone` has to add
+    ``predict_patches`` alone.
+
+    See Also
+    --------
+    Backbone : What every backbone has.
+    """
+
+    def predict_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
+        """Predict scaled patches, see :class:`BaseBackbone`."""
+
+    def reconstruct(
+        self, windows: Tensor, mask: Tensor, n_valid: Tensor | None = None
+    ) -> Tensor:
+        """Predict hidden signal, see :meth:`BaseBackbone.reconstruct`."""
+
+
+class BaseBackbone(nn.Module):
+    """What backbones have in common.
+
+    A child sets ``config_class`` and writes ``encode`` and ``layer_groups``. One that
+    predicts hidden signal adds ``predict_patches(patches, hidden)``: scaled patches of
+    shape (n, n_regions, n_patches, sensors_per_region, patch_length), and a mask of
+    shape (n, n_regions, n_patches), to predicted patches in float32. It must not look
+    at hidden patches.
+
+    Parameters
+    ----------
+    config : BackboneConfig
+        Sizes and scale.
+    kernel : Tensor, shape (n_sensors, n_sensors), optional
+        Gram matrix of the canonical lead fields with a mean diagonal of 1. None stands
+        for the identity: no physics.
+
+    See Also
+    --------
+    mne_megfm.testing.plugin_checks : Checks of a backbone.
+
+    Examples
+    --------
+    A backbone that looks at each patch of each region by itself:
+
+    >>> import torch
+    >>> from mne_megfm.models import BackboneConfig, BaseBackbone, to_patches
+    >>> class PatchNetwork(BaseBackbone):
+    ...     config_class = BackboneConfig
+    ...
+    ...     def __init__(self, config, kernel=None):
+    ...         super().__init__(config, kernel)
+    ...         self.embed = torch.nn.Linear(config.token_length, config.d_model)
+    ...
+    ...     def encode(self, windows, n_valid=None, mask=None):
+    ...         scaled, hidden = self.scale(windows, n_valid, mask)
+    ...         patches = to_patches(scaled.windows, self.config).flatten(3)
+    ...         return self.embed(patches) * ~hidden[..., None]
+    ...
+    ...     def layer_groups(self):
+    ...         return [["embed"]]
+    >>> backbone = PatchNetwork(BackboneConfig(d_model=16))
+    >>> backbone.encode(torch.randn(2, 192, 250) * 1e-13).shape
+    torch.Size([2, 24, 10, 16])
+    """
+
+    config_class: ClassVar[type[BackboneConfig]]
+
+    def __init__(self, config: BackboneConfig, kernel: Tensor | None = None) -> None:
+        super().__init__()
+        self.config = config
+        if kernel is None:
+            kernel = torch.eye(config.n_sensors)
+        self.register_buffer("kernel", kernel.to(torch.float32).clone())
+        # axes of each region's tokens, filled after training (see set_token_axes)
+        self.register_buffer(
+            "token_mean",
+            torch.zeros(config.n_regions, config.n_patches, config.d_model),
+        )
+        first = torch.eye(config.d_model)[: config.n_components]
+        self.register_buffer("token_axes", first.repeat(config.n_regions, 1, 1))
+
+    def set_token_axes(self, mean: Tensor, axes: Tensor) -> None:
+        """Keep axes of the tokens with the weights.
+
+        Parameters
+        ----------
+        mean : Tensor, shape (n_regions, n_patches, d_model)
+            Mean token at every place.
+        axes : Tensor, shape (n_regions, n_components, d_model)
+            Rows to project the tokens of each region on, scaled so that the
+            projections of a token have unit variance together.
+        """
+        self.token_mean.copy_(mean)
+        self.token_axes.copy_(axes)
+
+    def scale(
+        self,
+        windows: Tensor,
+        n_valid: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Scaled, Tensor]:
+        """Bring windows to the network's scale, judged by what is visible.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Canonical field in tesla.
+        n_valid : Tensor of int, shape (n,), optional
+            Recorded samples of each window; all by default.
+        mask : Tensor of bool, shape (n, n_regions, n_patches), optional
+            Tokens to hide.
+
+        Returns
+        -------
+        scaled : Scaled
+            Dimensionless windows with their offset and unit in tesla. Hidden samples
+            are still there.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Tokens that are masked or not recorded.
+        """
+        n_valid = self._full(windows, n_valid)
+        hidden = self._hidden(mask, n_valid)
+        scaled = scale_windows(windows, hidden, n_valid, self.kernel, self.config)
+        return scaled, hidden
+
+    @abstractmethod
+    def encode(
+        self,
+        windows: Tensor,
+        n_valid: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Turn windows into tokens.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Canonical field in tesla.
+        n_valid : Tensor of int, shape (n,), optional
+            Recorded samples of each window; all by default.
+        mask : Tensor of bool, shape (n, n_regions, n_patches), optional
+            Tokens to hide; what they stand for must not be looked at.
+
+        Returns
+        -------
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            Zero where hidden or not recorded.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def layer_groups(self) -> list[list[str]]:
+        """Name the parts that `encode` goes through, from signal to tokens.
+
+        Fine-tuning lowers the learning rate by one factor from each group to the one
+        before. Adapters are put on the linear layers of all groups but the first.
+        Training of the decoder alone leaves all groups as they are.
+
+        Returns
+        -------
+        groups : list of list of str
+            Names of modules or parameters, as ``named_modules`` and
+            ``named_parameters`` have them: together all that `encode` uses.
+        """
+        raise NotImplementedError
+
+    def layers(self) -> list[nn.Module]:
+        """List the layers that are compiled, and shared out among GPUs, by themselves.
+
+        Returns
+        -------
+        layers : list of Module
+            The elements of all :class:`torch.nn.ModuleList` of the backbone.
+        """
+        return [
+            layer
+            for module in self.modules()
+            if isinstance(module, nn.ModuleList)
+            for layer in module
+        ]
+
+    def reconstruct(
+        self, windows: Tensor, mask: Tensor, n_valid: Tensor | None = None
+    ) -> Tensor:
+        """Replace the masked part of windows by the prediction from the rest.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Canonical field in tesla.
+        mask : Tensor of bool, shape (n, n_regions, n_patches)
+            Tokens to hide and predict.
+        n_valid : Tensor of int, shape (n,), optional
+            Recorded samples of each window; all by default.
+
+        Returns
+        -------
+        reconstructed : Tensor, shape (n, n_sensors, n_times)
+            Windows in tesla, unchanged where not masked.
+
+        Raises
+        ------
+        TypeError
+            If the backbone has no ``predict_patches``.
+        """
+        check_reconstructs(self)
+        scaled, hidden = self.scale(windows, n_valid, mask)
+        patches = to_patches(scaled.windows, self.config)
+        predicted = from_patches(self.complete_patches(patches, hidden), self.config)
+        at = sample_mask(mask, self._full(windows, n_valid), self.config)
+        return torch.where(at, scaled.to_tesla(predicted), windows)
+
+    def complete_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
+        """Predict scaled patches for `reconstruct`: by ``predict_patches``.
+
+        Parameters
+        ----------
+        patches : Tensor, shape (n, n_regions, n_patches, sensors_per_region, length)
+            Scaled patches; values in hidden ones are not looked at.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Where to predict.
+
+        Returns
+        -------
+        predicted : Tensor, shape as ``patches``
+            The prediction at hidden places.
+        """
+        return self.predict_patches(patches, hidden)
+
+    def _hidden(self, mask: Tensor | None, n_valid: Tensor) -> Tensor:
+        recorded = valid_patches(n_valid, self.config)[:, None]
+        recorded = recorded.expand(-1, self.config.n_regions, -1)
+        return ~recorded if mask is None else mask | ~recorded
+
+    def _full(self, windows: Tensor, n_valid: Tensor | None) -> Tensor:
+        if n_valid is not None:
+            return n_valid
+        return torch.full((len(windows),), windows.shape[-1], device=windows.device)
+
+
+def check_reconstructs(model: Backbone) -> None:
+    """Check that a backbone predicts hidden signal.
+
+    Parameters
+    ----------
+    model : Backbone
+        The backbone.
+
+    Raises
+    ------
+    TypeError
+        If it has no ``predict_patches``.
+    """
+    if not callable(getattr(model, "predict_patches", None)):
+        raise TypeError(
+            "Expected a backbone with predict_patches for masked reconstruction, got "
+            f"{type(model).__name__}, which makes tokens alone; use another backbone, "
+            "or for pretraining another objective."
+        )
+
+
+def is_within(name: str, parts: list[str]) -> bool:
+    """Tell whether a parameter or module is one of some parts, or inside one.
+
+    Parameters
+    ----------
+    name : str
+        Name as of ``named_parameters``.
+    parts : list of str
+        Names of modules or parameters, as of ``layer_groups``.
+
+    Returns
+    -------
+    within : bool
+        Whether it is.
+    """
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+def encoder_parameters(model: Backbone) -> Iterator[tuple[str, nn.Parameter]]:
+    """Go through the parameters that tokens depend on.
+
+    Parameters
+    ----------
+    model : Backbone
+        The backbone.
+
+    Yields
+    ------
+    name : str
+        Name of the parameter.
+    parameter : Parameter
+        The parameter.
+    """
+    parts = [name for group in model.layer_groups() for name in group]
+    for name, parameter in model.named_parameters():
+        if is_within(name, parts):
+            yield name, parameter
+
+
+def freeze_encoder(model: Backbone) -> None:
+    """Let further training change the decoder alone: tokens stay as they are.
+
+    Parameters
+    ----------
+    model : Backbone
+        The backbone, changed in place.
+
+    Raises
+    ------
+    ValueError
+        If it has no parameters besides those of its encoder.
+
+    Examples
+    --------
+    >>> from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+    >>> from mne_megfm.models import freeze_encoder
+    >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
+    >>> freeze_encoder(model)
+    >>> model.embed.weight.requires_grad, model.head.weight.requires_grad
+    (False, True)
+    """
+    for _, parameter in encoder_parameters(model):
+        parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            "Expected a backbone with a decoder to train alone, got "
+            f"{type(model).__name__}, all of which is encoder; train all of it."
+        )

@@ -1,0 +1,111 @@
+"""Backbones by name, each with a configuration of its own kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from ._registry import get, resolve
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..models import Backbone, BackboneConfig
+
+#: The backbone that random weights are drawn for where none is named.
+DEFAULT_BACKBONE = "masked-transformer"
+
+
+def backbone_config(
+    name: str | None = None, config: Mapping[str, Any] | BackboneConfig | None = None
+) -> BackboneConfig:
+    """Make the configuration of a backbone.
+
+    Parameters
+    ----------
+    name : str | None
+        Name of the backbone; None stands for ``"masked-transformer"``.
+    config : dict | BackboneConfig | None
+        Fields that differ from their defaults, or the whole configuration.
+
+    Returns
+    -------
+    config : BackboneConfig
+        An instance of the ``config_class`` of the backbone.
+
+    Raises
+    ------
+    TypeError
+        If the configuration is of another backbone, or what has this name is no class
+        of backbones.
+    ValueError
+        If there is no such backbone, a field is not known, or a value does not fit.
+
+    Examples
+    --------
+    >>> from mne_megfm.plugins import backbone_config
+    >>> backbone_config("masked-transformer", {"n_layers": 2}).n_layers
+    2
+    """
+    name = DEFAULT_BACKBONE if name is None else name
+    cls = getattr(get("backbones", name), "config_class", None)
+    if not (isinstance(cls, type) and is_dataclass(cls)):
+        raise TypeError(
+            f"Expected the backbone {name!r} to be a class with a dataclass as its "
+            f"config_class, got {cls!r}; inherit from mne_megfm.models.BaseBackbone "
+            "and set config_class."
+        )
+    if is_dataclass(config):
+        if type(config) is not cls:
+            raise TypeError(
+                f"Expected a {cls.__name__} for the backbone {name!r}, got a "
+                f"{type(config).__name__}; give one of these, or a dict of fields."
+            )
+        return config
+    given = dict(config or {})
+    known = [field.name for field in fields(cls)]
+    if not set(given) <= set(known):
+        raise ValueError(
+            f"Expected fields of {cls.__name__} in the configuration of the backbone "
+            f"{name!r}, got {sorted(set(given) - set(known))}; there are "
+            f"{sorted(known)}."
+        )
+    return cls(**given)
+
+
+def make_backbone(
+    name: str | None = None,
+    config: Mapping[str, Any] | BackboneConfig | None = None,
+    kernel: Tensor | None = None,
+) -> Backbone:
+    """Make a backbone with random weights.
+
+    Parameters
+    ----------
+    name : str | None
+        Name of the backbone; None stands for ``"masked-transformer"``.
+    config : dict | BackboneConfig | None
+        See :func:`backbone_config`.
+    kernel : Tensor, shape (n_sensors, n_sensors), optional
+        Gram matrix of the canonical lead fields.
+
+    Returns
+    -------
+    backbone : Backbone
+        The backbone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See :func:`backbone_config`, and if the backbone lacks what all must have.
+
+    Examples
+    --------
+    >>> from mne_megfm.plugins import make_backbone
+    >>> make_backbone("masked-transformer", {"d_model": 32}).config.d_model
+    32
+    """
+    name = DEFAULT_BACKBONE if name is None else name
+    config = backbone_config(name, config)
+    return resolve("backbones", name, config=config, kernel=kernel)
