@@ -19,6 +19,7 @@ from typing import Any
 
 import joblib
 import mne
+import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 
@@ -160,16 +161,17 @@ def _read_one(step: BaseEstimator, participant: Any, stamp: str, digest: str) ->
 
 def _stamp(step: BaseEstimator) -> str:
     """Tell apart transformers by their code, parameters and weights."""
-    networks = (
-        getattr(step, name, None) for name in ("model_", "participant_encoder_")
-    )
-    arrays = [
-        {name: array.cpu().numpy() for name, array in network.state_dict().items()}
-        for network in networks
-        if network is not None
-    ]
-    versions = __version__, mne.__version__
-    return joblib.hash((versions, type(step), step.get_params(), arrays))
+    names = ("model_", "participant_encoder_", "pooling_")
+    networks = [getattr(step, name, None) for name in names]
+    params = step.get_params()
+    values = [(__version__, mne.__version__), type(step)]
+    # the hash of a tensor depends on its place in memory
+    for part in [*networks, *params.values()]:
+        if isinstance(part, torch.nn.Module):
+            state = part.state_dict().items()
+            values += [repr(part), {name: array.cpu().numpy() for name, array in state}]
+    plain = {k: v for k, v in params.items() if not isinstance(v, torch.nn.Module)}
+    return joblib.hash((values, plain))
 
 
 def _digest(participant: Any) -> str:
