@@ -403,5 +403,6 @@ class BaseMEGFMPredictor(BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
-        tags.input_tags.allow_nan = False
+        tags.input_tags.two_d_array = False
+        tags.no_validation = True  # MNE objects, checked by as_recordings
         return tags

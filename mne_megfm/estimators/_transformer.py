@@ -549,8 +549,10 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
             return self._participants.transform(extracted)
         self._form = check_forms(recordings, self.config_)
         self.n_patches_ = self._form.n_patches
-        first = next(self._row_tokens(_first_row(recordings)))
-        self._pool(first.tokens, first.recorded)
+        # the first row is looked at, and not encoded: nothing is learnt from rows
+        gather_windows(
+            _first_row(recordings), self.sensor_mapping_, self.config_, self.batch_size
+        )
         return None
 
     def _settle_sample(self, recordings: Recordings) -> str:
@@ -658,9 +660,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         return np.array(names(self.n_patches_), dtype=object)
 
     @property
-    def n_features_out_(self) -> int:
-        """Number of features."""
-        return len(self.get_feature_names_out())
+    def _n_features_out(self) -> int:
+        return len(self.get_feature_names_out())  # as scikit-learn's mixins name it
 
     @use_verbose
     def score(self, X: Any, y: Any = None) -> float:
@@ -703,7 +704,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         tags = super().__sklearn_tags__()
         # frozen weights need no y, whose length scikit-learn would ask for
         tags.target_tags.required = False
-        tags.input_tags.allow_nan = False
+        tags.input_tags.two_d_array = False
+        tags.no_validation = True  # MNE objects, checked by as_recordings
         return tags
 
 
