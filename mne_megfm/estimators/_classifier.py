@@ -104,9 +104,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
 
     Notes
     -----
-    Of a state that a participant lacks, the participant encoder tells what it expects
-    from the other states; weights without a level take the mean of the training data.
-    What is missing is marked.
+    A state that a participant lacks is imputed by the participant encoder from the
+    other states; with weights that have no such encoder, by the mean of the training
+    data. What is missing is marked.
 
     The strength of regularisation is chosen by an inner cross-validation over groups,
     and the probabilities are calibrated by one temperature [2]_ found on the same
@@ -120,7 +120,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     They also give the temperature. `network_` is trained, `transformer_` stays as
     pretrained. Participants are seen through half of their trials, drawn anew in each
     epoch, by a copy of the participant encoder, whose token is added to the frozen
-    features. Where there is no level, as for epochs, it is the window encoder that is
+    features. Where there is none, as for epochs, it is the window encoder that is
     trained, with mean and spread over rows of each state as features of participants.
 
     References

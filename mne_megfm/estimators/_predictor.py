@@ -210,7 +210,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         return make_pipeline(self._make_transformer(seed), self._make_head(seed))
 
     def _signals(self, recordings: Recordings) -> NDArray[np.float64]:
-        """Describe signals in plain numbers, for typicality."""
+        """Describe signals in plain numbers, for novelty."""
         states = self.transformer_.states_ if self.sample_ == "participant" else [""]
         rows = rows_of_samples(recordings, self.sample_, states)
         return describe_signals(recordings, *rows, len(states), self.transformer_)
@@ -291,7 +291,7 @@ class BaseMEGFMPredictor(BaseEstimator):
             warn(
                 f"{len(far)} of {len(features)} {self.sample_}s are unlike those of "
                 f"training ({listed(far)}), what is predicted for them means little; "
-                "see typicality, and look at units, filters and artefacts."
+                "see novelty_p_values, and look at units, filters and artefacts."
             )
         if self.strategy == "probe":
             return getattr(self.head_, method)(features)
@@ -322,7 +322,7 @@ class BaseMEGFMPredictor(BaseEstimator):
 
         Returns
         -------
-        typicality : ndarray, shape (n_samples,)
+        p_values : ndarray, shape (n_samples,)
             Share of training samples that lie as far out, in (0, 1].
 
         Notes
@@ -376,7 +376,7 @@ class BaseMEGFMPredictor(BaseEstimator):
             If the folder has files and ``overwrite`` is False.
         ValueError
             If the participant encoder was fine-tuned: what the features of participants
-            rest on was measured on the level as pretrained, and does not suit it.
+            rest on was measured with the encoder as pretrained, and does not suit it.
         """
         check_is_fitted(self, "transformer_")
         transformer = copy.copy(self.transformer_)

@@ -117,16 +117,16 @@ class BaseMEGFM(BaseEstimator):
             training = training | {"level": seen}
         self.provenance_ = training
 
-    def _warn_unused(self, unit: str) -> None:
+    def _warn_unused(self, sample: str) -> None:
         """Name parameters that were set and have no effect."""
-        has_encoder = unit == "participant" and self.participant_encoder_ is not None
+        has_encoder = sample == "participant" and self.participant_encoder_ is not None
         idle = {
             "weights that bring their own": ("backbone",) if self.weights else (),
             "participants described by the participant encoder, which reads signals "
             "(aggregation='mean_std' pools tokens)": ("pooling",)
             if has_encoder
             else (),
-            "a row an epoch": () if unit == "participant" else ("aggregation",),
+            "a row an epoch": () if sample == "participant" else ("aggregation",),
         }
         defaults = inspect.signature(type(self)).parameters
         found = [

@@ -288,7 +288,7 @@ def train_network(
 
 # participants in a batch where trials of each are few numbers
 _PEOPLE = 16
-# what comes before the blocks, in the window encoder and in the level
+# what comes before the blocks, in the window encoder and in the participant encoder
 _EMBEDDING = ("mixing", "embed.", "region_position", "time_position")
 _ENCODER_EMBEDDING = ("embed_", "state.", "when.", "token")
 
@@ -384,7 +384,7 @@ def fine_tune(
 ) -> tuple[TunedNetwork | ParticipantNetwork, pd.DataFrame]:
     """Train a copy of a transformer's encoder, and a head, on labels or numbers.
 
-    For participants with a participant encoder it is the level that is trained, which
+    With a participant encoder it is this encoder that is trained, which
     sees all of a person; the window encoder otherwise.
 
     The head begins as the one that suits the frozen encoder, so that early steps do not

@@ -226,10 +226,10 @@ def _join(
 
 
 def rows_of_samples(
-    recordings: Recordings, unit: str, states: list[str]
+    recordings: Recordings, sample: str, states: list[str]
 ) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
     """Give the sample and the state of each row as numbers."""
-    if unit == "participant":
+    if sample == "participant":
         return recordings.elements, np.searchsorted(states, recordings.states)
     return np.arange(recordings.n_rows), np.zeros(recordings.n_rows, int)
 
@@ -469,7 +469,7 @@ class ParticipantBatch:
     trials : Trials
         Their trials.
     features : Tensor, shape (n_participants, n_features)
-        What the level as pretrained says of them, from all their trials.
+        What the participant encoder as pretrained says of them, from all trials.
     """
 
     trials: Trials
@@ -487,14 +487,14 @@ class ParticipantBatch:
 class ParticipantNetwork(nn.Module):
     """Participant encoder, features of participants, and a linear head on both.
 
-    The head sees the frozen features, and the participant token of a level that is
+    The head sees the frozen features, and the participant token of an encoder that is
     trained. It begins with the weights that suit the features, and with none on the
     token, so that it says at first what a linear head on frozen features says.
 
     Parameters
     ----------
     encoder : ParticipantTransformer
-        The level.
+        The participant encoder.
     """
 
     def __init__(self, encoder: ParticipantTransformer) -> None:
@@ -513,7 +513,7 @@ class ParticipantNetwork(nn.Module):
         Parameters
         ----------
         tokens : ndarray, shape (n_participants, d_model)
-            Tokens of the training participants by the level as pretrained.
+            Tokens of the training participants by the encoder as pretrained.
         features : ndarray, shape (n_participants, n_features)
             Their features.
         fit : callable
@@ -553,7 +553,7 @@ class ParticipantDraws(Dataset):
     targets, weights : Tensor, shape (n_participants,)
         What to predict, and how much each counts.
     encoder : ParticipantTransformer
-        The level, which says how spectra become coefficients.
+        The participant encoder, which says how spectra become coefficients.
     n_rows : int
         Fewest trials of a state that are drawn, where there are as many.
     seed : int | None
@@ -607,7 +607,7 @@ class ParticipantDraws(Dataset):
 
 
 def reads_trials(transformer: MEGFMTransformer) -> bool:
-    """Say whether a fitted transformer describes participants by the level."""
+    """Say whether a fitted transformer describes participants by the encoder."""
     return (
         transformer.sample_ == "participant"
         and transformer.participant_encoder_ is not None
@@ -624,12 +624,12 @@ def read_people(
     recordings : Recordings
         The recordings.
     transformer : MEGFMTransformer
-        The fitted transformer with a level.
+        The fitted transformer with a participant encoder.
 
     Yields
     ------
     person : PersonTrials
-        Trials of all states, as the level takes them.
+        Trials of all states, as the encoder takes them.
     """
     for group in split_elements(recordings):
         states = read_trials(
@@ -659,7 +659,7 @@ def participant_outputs(
     features : ndarray, shape (n_participants, n_features)
         What the transformer makes of them.
     transformer : MEGFMTransformer
-        The fitted transformer that the level is from.
+        The fitted transformer that the encoder is from.
 
     Returns
     -------

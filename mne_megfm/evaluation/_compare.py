@@ -327,7 +327,7 @@ def _check_whole_numbers(y: NDArray) -> None:
 
 
 def _part(pipeline: BaseEstimator) -> BaseEstimator:
-    """Part a frozen encoder from its head, so that it describes but once."""
+    """Part a frozen encoder from its head, so that it extracts but once."""
     if not isinstance(pipeline, MEGFMClassifier | MEGFMRegressor):
         return pipeline
     frozen = pipeline.strategy == "probe" and pipeline.sample != "epoch"
