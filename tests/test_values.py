@@ -87,11 +87,12 @@ def make_values():
         "participant_statistics": MEGFMTransformer(
             aggregation="mean_std"
         ).fit_transform(people)[:, ::31],
-        "frozen_probabilities": MEGFMClassifier(random_state=3)
+        "frozen_probabilities": MEGFMClassifier(class_weight="balanced", random_state=3)
         .fit(people, labels)
         .predict_proba(people),
         "fine_tuned_probabilities": MEGFMClassifier(
             strategy="finetune",
+            class_weight="balanced",
             finetuning=FineTuning(max_epochs=3, lr=1e-3),
             batch_size=4,
             random_state=3,

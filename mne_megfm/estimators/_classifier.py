@@ -43,8 +43,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         :class:`~mne_megfm.estimators.FineTuning`.
     class_weight : {"balanced"} | dict | None
         Weights of the classes, as in scikit-learn. Probabilities are those of a
-        population in which the classes are as frequent as weighted: with
-        ``"balanced"`` all are equally frequent, with None they are as in training.
+        population in which the classes are as frequent as weighted: with None as in
+        training, with ``"balanced"`` all equally. Where one class is rare,
+        ``"balanced"`` finds more of it, at the price of false alarms.
     positive : object
         Of two classes the one that sensitivity, scores and probabilities are reported
         for, by :func:`~mne_megfm.evaluation.compare` among others. It does not change
@@ -160,7 +161,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         *,
         strategy: str = "probe",
         finetuning: FineTuning | None = None,
-        class_weight: str | dict | None = "balanced",
+        class_weight: str | dict | None = None,
         positive: Any = None,
         head: str | BaseEstimator = "logistic",
         sample: str = "auto",

@@ -165,7 +165,9 @@ class LogisticHead(ClassifierMixin, _LinearHead):
     Parameters
     ----------
     class_weight : {"balanced"} | dict | None
-        Weights of the classes, as in scikit-learn.
+        Weights of the classes, as in scikit-learn. Probabilities are those of a
+        population in which the classes are as frequent as weighted: with None as in
+        training, with ``"balanced"`` all equally.
     random_state : int | None
         Seed of the inner folds.
 
@@ -202,7 +204,7 @@ class LogisticHead(ClassifierMixin, _LinearHead):
 
     def __init__(
         self,
-        class_weight: str | dict | None = "balanced",
+        class_weight: str | dict | None = None,
         random_state: int | None = None,
     ) -> None:
         self.class_weight = class_weight

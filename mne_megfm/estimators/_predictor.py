@@ -210,7 +210,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         return make_pipeline(self._make_transformer(seed), self._make_head(seed))
 
     def _signals(self, recordings: Recordings) -> NDArray[np.float64]:
-        """Describe signals in plain numbers, for typicality."""
+        """Describe signals in plain numbers, for novelty."""
         states = self.transformer_.states_ if self.sample_ == "participant" else [""]
         rows = rows_of_samples(recordings, self.sample_, states)
         return describe_signals(recordings, *rows, len(states), self.transformer_)
@@ -291,7 +291,7 @@ class BaseMEGFMPredictor(BaseEstimator):
             warn(
                 f"{len(far)} of {len(features)} {self.sample_}s are unlike those of "
                 f"training ({listed(far)}), what is predicted for them means little; "
-                "see typicality, and look at units, filters and artefacts."
+                "see novelty_p_values, and look at units, filters and artefacts."
             )
         if self.strategy == "probe":
             return getattr(self.head_, method)(features)
@@ -322,7 +322,7 @@ class BaseMEGFMPredictor(BaseEstimator):
 
         Returns
         -------
-        typicality : ndarray, shape (n_samples,)
+        p_values : ndarray, shape (n_samples,)
             Share of training samples that lie as far out, in (0, 1].
 
         Notes
@@ -404,5 +404,6 @@ class BaseMEGFMPredictor(BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
-        tags.input_tags.allow_nan = False
+        tags.input_tags.two_d_array = False
+        tags.no_validation = True  # MNE objects, checked by as_recordings
         return tags

@@ -80,9 +80,9 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
 
     Notes
     -----
-    Of a state that a participant lacks, the participant encoder tells what it expects
-    from the other states; weights without a level take the mean of the training data.
-    What is missing is marked.
+    A state that a participant lacks is imputed by the participant encoder from the
+    other states; with weights that have no such encoder, by the mean of the training
+    data. What is missing is marked.
 
     The strength of regularisation is chosen by an inner cross-validation over groups.
     Each participant of a list is a group of its own. Epochs are not, so pass ``groups``

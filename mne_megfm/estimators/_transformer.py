@@ -123,15 +123,15 @@ class BaseMEGFM(BaseEstimator):
             training = training | {"level": seen}
         self.provenance_ = training
 
-    def _warn_unused(self, unit: str) -> None:
+    def _warn_unused(self, sample: str) -> None:
         """Name parameters that were set and have no effect."""
-        has_encoder = unit == "participant" and self.participant_encoder_ is not None
+        has_encoder = sample == "participant" and self.participant_encoder_ is not None
         idle = {
             "participants described by the participant encoder, which reads signals "
             "(aggregation='mean_std' pools tokens)": ("pooling",)
             if has_encoder
             else (),
-            "a row an epoch": () if unit == "participant" else ("aggregation",),
+            "a row an epoch": () if sample == "participant" else ("aggregation",),
         }
         defaults = inspect.signature(type(self)).parameters
         found = [
@@ -572,8 +572,10 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
             return self._participants.transform(extracted)
         self._form = check_forms(recordings, self.config_)
         self.n_patches_ = self._form.n_patches
-        first = next(self._row_tokens(_first_row(recordings)))
-        self._pool(first.tokens, first.recorded)
+        # the first row is looked at, and not encoded: nothing is learnt from rows
+        gather_windows(
+            _first_row(recordings), self.sensor_mapping_, self.config_, self.batch_size
+        )
         return None
 
     def _settle_sample(self, recordings: Recordings) -> str:
@@ -681,9 +683,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         return np.array(names(self.n_patches_), dtype=object)
 
     @property
-    def n_features_out_(self) -> int:
-        """Number of features."""
-        return len(self.get_feature_names_out())
+    def _n_features_out(self) -> int:
+        return len(self.get_feature_names_out())  # as scikit-learn's mixins name it
 
     @use_verbose
     def score(self, X: Any, y: Any = None) -> float:
@@ -726,7 +727,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         tags = super().__sklearn_tags__()
         # frozen weights need no y, whose length scikit-learn would ask for
         tags.target_tags.required = False
-        tags.input_tags.allow_nan = False
+        tags.input_tags.two_d_array = False
+        tags.no_validation = True  # MNE objects, checked by as_recordings
         return tags
 
 

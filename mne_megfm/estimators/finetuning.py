@@ -380,7 +380,7 @@ def fine_tune(
 ) -> tuple[TunedNetwork | ParticipantNetwork, pd.DataFrame]:
     """Train a copy of a transformer's encoder, and a head, on labels or numbers.
 
-    For participants with a participant encoder it is the level that is trained, which
+    With a participant encoder it is this encoder that is trained, which
     sees all of a person; the window encoder otherwise.
 
     The head begins as the one that suits the frozen encoder, so that early steps do not

@@ -226,10 +226,10 @@ def _join(
 
 
 def rows_of_samples(
-    recordings: Recordings, unit: str, states: list[str]
+    recordings: Recordings, sample: str, states: list[str]
 ) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
     """Give the sample and the state of each row as numbers."""
-    if unit == "participant":
+    if sample == "participant":
         return recordings.elements, np.searchsorted(states, recordings.states)
     return np.arange(recordings.n_rows), np.zeros(recordings.n_rows, int)
 
@@ -494,7 +494,7 @@ class ParticipantNetwork(nn.Module):
     Parameters
     ----------
     encoder : ParticipantTransformer
-        The level.
+        The participant encoder.
     """
 
     def __init__(self, encoder: ParticipantTransformer) -> None:
@@ -624,7 +624,7 @@ def read_people(
     recordings : Recordings
         The recordings.
     transformer : MEGFMTransformer
-        The fitted transformer with a level.
+        The fitted transformer with a participant encoder.
 
     Yields
     ------

@@ -147,7 +147,7 @@ class Novelty:
         return self
 
     def score(self, parts: Parts) -> NDArray[np.float64]:
-        """Give the typicality of samples, in (0, 1]."""
+        """Give the p-value of novelty of samples, in (0, 1]."""
         distance = _distance(self.clouds_, parts)
         n = len(self.held_out_)
         as_far = n - np.searchsorted(self.held_out_, distance, side="left")

@@ -22,7 +22,7 @@ from ._folds import (
     find_states,
     split_participants,
 )
-from ._metrics import find_metrics, order_classes
+from ._metrics import Scoring, find_metrics, order_classes
 from ._pipelines import default_pipelines
 from ._running import (
     FrozenFeatures,
@@ -51,7 +51,7 @@ def compare(
     names: Sequence | None = None,
     sites: Any = None,
     cv: Any = None,
-    scoring: str | Sequence[str] | None = None,
+    scoring: Scoring | None = None,
     positive: Any = None,
     reference: str | None = None,
     n_permutations: int = 10,
@@ -89,8 +89,9 @@ def compare(
     cv : int | splitter | iterable | None
         A splitter of scikit-learn, to which ``groups`` are handed, or pairs of places
         in ``X`` for training and test. None repeats five (stratified) folds four times.
-    scoring : str | list of str | None
-        Metrics, the first of which pipelines are judged by. ``"roc_auc"``,
+    scoring : str | callable | list | dict | None
+        Metrics, the first of which pipelines are judged by: names, scorers of
+        scikit-learn, or a dict from name to scorer. ``"roc_auc"``,
         ``"balanced_accuracy"``, ``"sensitivity"`` and ``"specificity"`` (of the
         positive and of the other class) and ``"brier"``; for several classes the
         first two (AUC one against the rest) and the last; for regression ``"r2"``,
@@ -181,7 +182,7 @@ def compare(
     chosen = choose_pipelines(pipelines, samples, random_state)
     classify = not is_regressor(next(iter(chosen.values())))
     classes = choose_classes(samples, positive, pipelines, classify)
-    metrics = find_metrics(scoring, 0 if classes is None else len(classes))
+    metrics = find_metrics(scoring, classes)
     cv = choose_cv(cv, samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
     exclude_rare_states(samples, folds)
@@ -226,7 +227,7 @@ def compare(
             task.name: found[0].seen
             for task, found in zip(work, results[:n], strict=True)
         },
-        metrics=metrics,
+        metrics=list(metrics),
         reference=reference,
         labels=count_participants(samples.names, samples.y, classes),
         classes=None if classes is None else classes.tolist(),
@@ -326,7 +327,7 @@ def _check_whole_numbers(y: NDArray) -> None:
 
 
 def _part(pipeline: BaseEstimator) -> BaseEstimator:
-    """Part a frozen encoder from its head, so that it describes but once."""
+    """Part a frozen encoder from its head, so that it extracts but once."""
     if not isinstance(pipeline, MEGFMClassifier | MEGFMRegressor):
         return pipeline
     frozen = pipeline.strategy == "probe" and pipeline.sample != "epoch"

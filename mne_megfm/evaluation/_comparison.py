@@ -317,8 +317,11 @@ class Comparison:
         truth = self.predictions[self.predictions["pipeline"] == self.pipelines[0]]
         folds = [part["y_true"] for _, part in truth.groupby(["repeat", "fold"])]
         classes = self._classes
+        known = metrics_of(0 if classes is None else len(classes))
         for name in self.metrics:
-            metric = metrics_of(0 if classes is None else len(classes))[name]
+            metric = known.get(name)
+            if metric is None:  # a scorer says so itself
+                continue
             n = sum(not is_defined(metric, y.to_numpy(), classes) for y in folds)
             mean = "its mean is over the others" if n < len(folds) else "it has no mean"
             if n:

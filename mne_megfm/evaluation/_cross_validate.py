@@ -24,7 +24,7 @@ from ._chance import (
 )
 from ._folds import repeated_folds, split_participants
 from ._intervals import mean_and_interval
-from ._metrics import find_metrics, label_of, order_classes, undefined
+from ._metrics import Scoring, find_metrics, label_of, order_classes, undefined
 from ._running import (
     Task,
     count_participants,
@@ -148,7 +148,7 @@ def cross_validate_participants(
     cv: Any = 5,
     n_repeats: int = 4,
     positive: Any = None,
-    scoring: str | Sequence[str] | None = None,
+    scoring: Scoring | None = None,
     n_permutations: int = 100,
     n_jobs: int | None = None,
     random_state: int = 0,
@@ -179,7 +179,7 @@ def cross_validate_participants(
         Of two classes the one that scores, sensitivity and probabilities are about.
         None takes that of a :class:`~mne_megfm.MEGFMClassifier`, or else the last of
         the sorted labels.
-    scoring : str | list of str | None
+    scoring : str | callable | list | dict | None
         Metrics as in `compare`, the first of which the verdict is about; None for all.
     n_permutations : int
         How often labels are permuted among participants, on the first repeat of the
@@ -235,7 +235,7 @@ def cross_validate_participants(
         raise ValueError(
             f"Expected positive=None with a regressor, got {positive!r}; leave it out."
         )
-    metrics = find_metrics(scoring, len(classes) if classify else 0)
+    metrics = find_metrics(scoring, classes)
     if isinstance(cv, Integral):
         cv = repeated_folds(samples, classify, int(cv), n_repeats, random_state)
     elif not hasattr(cv, "split"):

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import brentq
 
-from ._metrics import bounds_of
+from ._metrics import bounds_of, is_ours
 
 
 def corrected_interval(
@@ -267,7 +267,8 @@ def participant_interval(
     Returns
     -------
     low, high : float
-        NaN where participants are too few for any.
+        NaN where participants are too few for any, and for scorers of scikit-learn,
+        which may be of any kind.
 
     Notes
     -----
@@ -291,7 +292,7 @@ def participant_interval(
     """
     n_people = predictions["participant"].nunique()
     freedom = n_people - (1 if classes is None else len(classes))
-    if np.isnan(value) or freedom < 1:
+    if np.isnan(value) or freedom < 1 or not is_ours(metric):
         return np.nan, np.nan
     z = float(stats.t.ppf(0.5 + level / 2.0, freedom))
     n = effective_count(predictions) / inflation

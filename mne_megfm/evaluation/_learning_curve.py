@@ -18,7 +18,7 @@ from ._chance import judge, listed_counts, null_in_words, null_summary
 from ._compare import applicable, by_repeat, choose_classes, choose_pipelines, extract
 from ._folds import Fold, choose_cv, exclude_rare_states, split_participants
 from ._intervals import mean_and_interval
-from ._metrics import find_metrics, label_of
+from ._metrics import Scoring, find_metrics, label_of
 from ._running import (
     count_participants,
     fold_table,
@@ -184,7 +184,7 @@ def learning_curve(
     names: Sequence | None = None,
     sites: Any = None,
     cv: Any = None,
-    scoring: str | Sequence[str] | None = None,
+    scoring: Scoring | None = None,
     positive: Any = None,
     n_jobs: int | None = None,
     memory: str | joblib.Memory | None = None,
@@ -250,7 +250,7 @@ def learning_curve(
     chosen = choose_pipelines(pipelines, samples, random_state)
     classify = not is_regressor(next(iter(chosen.values())))
     classes = choose_classes(samples, positive, pipelines, classify)
-    metrics = find_metrics(scoring, 0 if classes is None else len(classes))
+    metrics = find_metrics(scoring, classes)
     cv = choose_cv(cv, samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
     subsets = {
@@ -290,7 +290,7 @@ def learning_curve(
         folds=by_size(fold_table),
         predictions=by_size(prediction_table),
         excluded=samples.excluded_table(),
-        metrics=metrics,
+        metrics=list(metrics),
         labels=count_participants(samples.names, samples.y, classes),
         classes=None if classes is None else classes.tolist(),
         trivial=trivial_table(samples.y, folds, classes),

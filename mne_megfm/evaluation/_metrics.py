@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import pearsonr
 from sklearn.base import BaseEstimator
-from sklearn.metrics import balanced_accuracy_score, mean_absolute_error, roc_auc_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    get_scorer_names,
+    mean_absolute_error,
+    roc_auc_score,
+)
 
 from ..estimators import MEGFMClassifier
+from ..utils.scoring import find_scorer, scorer_name
 
 
 class Predictions(NamedTuple):
@@ -136,25 +142,86 @@ REGRESSION = {
 }
 
 
-def find_metrics(scoring: str | Sequence[str] | None, n_classes: int) -> list[str]:
-    """Settle which metrics are reported; `n_classes` is 0 for regression."""
-    known = metrics_of(n_classes)
+_OURS = BINARY | MULTICLASS | REGRESSION
+_SCORER = Metric(lambda _: np.nan, bounds=(-np.inf, np.inf))
+
+
+#: What is asked for: a name, a scorer, several of them, or scorers by name.
+Scoring = str | Callable | Sequence[str | Callable] | Mapping[str, str | Callable]
+
+
+def find_metrics(
+    scoring: Scoring | None, classes: NDArray | None
+) -> dict[str, Callable | None]:
+    """Settle which metrics are reported.
+
+    Parameters
+    ----------
+    scoring : str | callable | list | dict | None
+        Names of ours or of scikit-learn, or scorers; None for all of ours.
+    classes : ndarray | None
+        The classes, of two the positive one last; None for regression.
+
+    Returns
+    -------
+    metrics : dict
+        From name to a scorer of scikit-learn, or to None for a metric of ours.
+
+    Raises
+    ------
+    TypeError
+        If one is neither a name nor callable.
+    ValueError
+        If there are none, or a name is unknown to us and to scikit-learn.
+    """
+    known = metrics_of(0 if classes is None else len(classes))
     if scoring is None:
-        return list(known)
-    names = [scoring] if isinstance(scoring, str) else list(scoring)
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        task = {0: "regression", 2: "two classes"}.get(n_classes, "several classes")
+        return dict.fromkeys(known)
+    if isinstance(scoring, Mapping):
+        named = dict(scoring)
+        if taken := [name for name in named if name in _OURS and name != named[name]]:
+            raise ValueError(
+                f"Expected names of scorers that are not those of our metrics, got "
+                f"{taken}; call them otherwise."
+            )
+    else:
+        one = isinstance(scoring, str) or callable(scoring)
+        named = {scorer_name(s): s for s in ([scoring] if one else list(scoring))}
+    if not named:
         raise ValueError(
-            f"Expected scoring among {list(known)} for {task}, got {unknown or names}; "
-            "use these, or None for all of them."
+            f"Expected scoring with one metric at least, got {scoring!r}; None takes "
+            f"{list(known)}."
         )
-    return names
+    positive = classes[1] if classes is not None and len(classes) == 2 else None
+    found: dict[str, Callable | None] = {}
+    for name, metric in named.items():
+        ours = isinstance(metric, str) and metric == name and name in known
+        other = isinstance(metric, str) and metric not in known
+        if other and (metric in _OURS or metric not in get_scorer_names()):
+            tasks = {0: "regression", 2: "two classes"}
+            task = tasks.get(0 if classes is None else len(classes), "several classes")
+            raise ValueError(
+                f"Expected scoring among {list(known)} for {task}, or another name of "
+                f"sklearn.metrics.get_scorer_names(), got {metric!r}; use these, a "
+                "scorer, or None for all of ours."
+            )
+        found[name] = None if ours else find_scorer(metric, positive)
+    return found
 
 
 def metrics_of(n_classes: int) -> dict[str, Metric]:
     """Give the metrics of a task; `n_classes` is 0 for regression."""
     return {0: REGRESSION, 2: BINARY}.get(n_classes, MULTICLASS)
+
+
+def _metric(name: str) -> Metric:
+    """Look a metric up, whatever the task; of a scorer, more is better."""
+    return _OURS.get(name, _SCORER)
+
+
+def is_ours(name: str) -> bool:
+    """Say whether a metric is one of ours, of which more is known than of a scorer."""
+    return name in _OURS
 
 
 def trivial_values(
@@ -184,7 +251,7 @@ def trivial_values(
 
 def bounds_of(name: str) -> tuple[float, float]:
     """Give the least and greatest value of a metric, whatever the task."""
-    return (BINARY | MULTICLASS | REGRESSION)[name].bounds
+    return _metric(name).bounds
 
 
 _LABELS = {
@@ -199,14 +266,14 @@ _LABELS = {
 
 def label_of(name: str, classes: NDArray | None) -> str:
     """Name a metric for people, with the class that it is of."""
-    metric = metrics_of(0 if classes is None else len(classes))[name]
+    metric = metrics_of(0 if classes is None else len(classes)).get(name, _SCORER)
     label = _LABELS.get(name, name)
     return label if metric.of_class is None else f"{label} ({classes[metric.of_class]})"
 
 
 def undefined(name: str) -> str:
     """Say what a metric lacks where it has no value, whatever the task."""
-    metric = (BINARY | MULTICLASS | REGRESSION)[name]
+    metric = _metric(name)
     if metric.n_least > 1:
         return f"each fold needs {metric.n_least} test participants; use fewer folds"
     if metric.needs == "proba":
@@ -216,7 +283,7 @@ def undefined(name: str) -> str:
 
 def greater_is_better(name: str) -> bool:
     """Say whether more of a metric is better, whatever the task."""
-    return (BINARY | MULTICLASS | REGRESSION)[name].greater
+    return _metric(name).greater
 
 
 def measure(predictions: Predictions, names: Sequence[str]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from sklearn.base import (
 )
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -57,6 +57,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         Sampling rate of the trials (Hz), as ``TrialSignals().sfreq_``.
     max_epochs : int
         Epochs of training, at most.
+    class_weight : {"balanced"} | dict | None
+        Weights of the classes, as in scikit-learn.
     lr : float
         Learning rate.
     weight_decay : float
@@ -94,8 +96,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Classes are balanced, and the epoch with the least loss on held-out participants is
-    kept, which may be the start; the same participants give the temperature that
+    The epoch with the least loss on held-out participants is kept, which may be the
+    start; the same participants give the temperature that
     probabilities are calibrated with. A state in which trained or held-out participants
     lack a class is not used.
 
@@ -117,6 +119,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         "network": [str, callable],
         "sfreq": [Interval(Real, 0, None, closed="neither")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "n_trials": [Interval(Integral, 1, None, closed="left")],
@@ -133,6 +136,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         *,
         sfreq: float = 125.0,
         max_epochs: int = 30,
+        class_weight: str | dict | None = None,
         lr: float = 1e-3,
         weight_decay: float = 0.01,
         n_trials: int = 8,
@@ -145,6 +149,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         self.network = network
         self.sfreq = sfreq
         self.max_epochs = max_epochs
+        self.class_weight = class_weight
         self.lr = lr
         self.weight_decay = weight_decay
         self.n_trials = n_trials
@@ -189,7 +194,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         groups = check_groups(groups, len(X), "participant")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.classes_ = np.unique(y)
-        self.task_ = ClassificationTask(self.classes_, "balanced", seed)
+        self.task_ = ClassificationTask(self.classes_, self.class_weight, seed)
         train, valid = self.task_.split(y, groups, self.validation_fraction)
         self.networks_, self.shapes_ = {}, {}
         self.scales_, self.history_ = {}, {}

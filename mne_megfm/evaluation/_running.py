@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import joblib
@@ -144,7 +144,7 @@ class Task(NamedTuple):
     y: NDArray
     groups: NDArray | None
     folds: Sequence[Fold]
-    metrics: Sequence[str]
+    metrics: Mapping[str, Callable | None]  # a scorer, or None for one of ours
     classes: NDArray | None  # of two, the positive one last; None for regression
 
 
@@ -155,7 +155,7 @@ def make_task(
     samples: Samples,
     y: NDArray,
     folds: Sequence[Fold],
-    metrics: Sequence[str],
+    metrics: Mapping[str, Callable | None],
     classes: NDArray | None,
 ) -> Task:
     """Gather what a worker needs, and no more."""
@@ -187,12 +187,19 @@ def _run_fold(task: Task, fold: Fold) -> FoldResult:
         fitted.fit(known, y[train], **_with_groups(fitted, task, train))
         variance = np.nan if task.classes is not None else float(np.var(y))
         predictions = predict(fitted, others, y[test], task.classes, variance)
+        scored = {
+            name: float(scorer(fitted, others, y[test]))
+            for name, scorer in task.metrics.items()
+            if scorer is not None
+        }
     except Exception as error:
         error.add_note(
             f"In pipeline {task.name!r}, repeat {fold.repeat}, fold {fold.number}."
         )
         raise
-    values = measure(predictions, task.metrics)
+    ours = [name for name in task.metrics if name not in scored]
+    values = measure(predictions, ours) | scored
+    values = {name: values[name] for name in task.metrics}
     leaves = (
         []
         if task.frozen is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,7 +149,7 @@ def attribute(
     participant: int = 0,
     target: Any = None,
     cv: Any = None,
-    scoring: str | None = None,
+    scoring: str | Callable | None = None,
     n_permutations: int = 99,
     alpha: float = 0.05,
     seed: int = 0,
@@ -184,8 +184,8 @@ def attribute(
     cv : int | splitter | None
         Folds that hold each sample out once; None takes 5, shuffled, stratified for
         classifiers.
-    scoring : str | None
-        A score of scikit-learn; None takes ``"roc_auc"`` for two classes,
+    scoring : str | callable | None
+        A score of scikit-learn, or a scorer; None takes ``"roc_auc"`` for two classes,
         ``"balanced_accuracy"`` for several and ``"r2"`` for numbers.
     n_permutations : int
         Permutations of the labels. The smallest p value is one by this and 1.
@@ -367,7 +367,7 @@ def _row_gradients(
 ) -> NDArray[np.float32]:
     """Average gradients of held-out decisions over rows, for each run."""
     transformer = refits.samples.transformer
-    n_features = transformer.n_features_out_
+    n_features = transformer._n_features_out
     n_rows = len(recording.rows)
     weights = np.zeros((n_rows, refits.n_runs, n_features), np.float32)
     for run, fits in enumerate(refits.fits):
@@ -419,7 +419,7 @@ def _of_participant(
     parts = samples.parts(fits[0].rest, others)
     recordings = list(as_recordings([X[participant]], **takes_windows(parts.whole)))
     network = PersonNetwork(parts, recordings, refits.target)
-    n_features = parts.transformer.n_features_out_
+    n_features = parts.transformer._n_features_out
     weights = np.array([_weights(refits, fit.rest, n_features) for fit in fits])
     gains, axes = _directions(weights / refits.scale[:, None])
     found: dict[str, list] = {}

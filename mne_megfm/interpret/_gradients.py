@@ -136,7 +136,7 @@ class RowNetwork(nn.Module):
         )
         weights, bias = affine_head(
             lambda features: parts.decide(features, target),
-            transformer.n_features_out_,
+            transformer._n_features_out,
         )
         device = transformer.model_.token_mean.device
         self.weights = torch.as_tensor(weights, dtype=torch.float32, device=device)
@@ -311,7 +311,7 @@ class PersonNetwork(nn.Module):
             )
         self.tuned: ParticipantNetwork | None = getattr(parts.whole, "network_", None)
         if self.tuned is None:
-            n_values = transformer.n_features_out_
+            n_values = transformer._n_features_out
             weights, self.bias = affine_head(
                 lambda features: parts.decide(features, target), n_values
             )

@@ -19,6 +19,7 @@ from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, chec
 from sklearn.pipeline import Pipeline
 
 from ..estimators.frozen import FrozenStep, is_frozen
+from ..utils.scoring import find_scorer, scorer_name
 from ._decisions import settle_target
 from ._occlusion import tested_in_words
 from ._refits import (
@@ -26,7 +27,6 @@ from ._refits import (
     NullDistribution,
     check_permutations,
     held_out_score,
-    make_scorer,
     null_distributions,
     permute_labels,
     usual_score,
@@ -99,7 +99,7 @@ def state_importance(
     *,
     groups: str | Mapping[str, list[str]] = "states",
     cv: Any = None,
-    scoring: str | None = None,
+    scoring: str | Callable | None = None,
     positive: Any = None,
     memory: str | joblib.Memory | None = None,
     n_permutations: int = 99,
@@ -126,8 +126,8 @@ def state_importance(
         features begin with. Features of no group are the group ``other``.
     cv : int | splitter | None
         Folds over participants; None takes 4 times 5, stratified for classifiers.
-    scoring : str | None
-        A score of scikit-learn; None takes ``"roc_auc"`` for two classes,
+    scoring : str | callable | None
+        A score of scikit-learn, or a scorer; None takes ``"roc_auc"`` for two classes,
         ``"balanced_accuracy"`` for several and ``"r2"`` for numbers.
     positive : label | None
         Of two classes the one that scores such as ``"recall"`` are about, and that is
@@ -234,9 +234,10 @@ def state_importance(
         folds = RepeatedStratifiedKFold if classifier else RepeatedKFold
         cv = folds(n_splits=_N_FOLDS, n_repeats=_N_REPEATS, random_state=seed)
     cv = check_cv(cv, y, classifier=classifier)
-    metric = scoring or usual_score(classifier, y)
+    scoring = scoring or usual_score(classifier, y)
+    metric = scorer_name(scoring)
     positive = _settle_positive(pipeline, y, positive)
-    scorer = make_scorer(metric, positive)
+    scorer = find_scorer(scoring, positive)
     rng = np.random.default_rng(seed)
     # of its own, so that labels do not depend on the method
     label_rng = np.random.default_rng([seed, 1])

@@ -138,7 +138,7 @@ def occlude(
     target: Any = None,
     bands: Mapping[str, tuple[float, float]] | None = None,
     cv: Any = None,
-    scoring: str | None = None,
+    scoring: str | Callable | None = None,
     n_permutations: int = 99,
     alpha: float = 0.05,
     seed: int = 0,
@@ -171,8 +171,8 @@ def occlude(
     cv : int | splitter | None
         Folds that hold each sample out once; None takes 5, shuffled, stratified for
         classifiers.
-    scoring : str | None
-        A score of scikit-learn; None takes ``"roc_auc"`` for two classes,
+    scoring : str | callable | None
+        A score of scikit-learn, or a scorer; None takes ``"roc_auc"`` for two classes,
         ``"balanced_accuracy"`` for several and ``"r2"`` for numbers.
     n_permutations : int
         Permutations of the labels. The smallest p value is one by this and 1.

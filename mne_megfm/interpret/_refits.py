@@ -12,9 +12,7 @@ import mne
 import numpy as np
 from mne.utils import ProgressBar
 from numpy.typing import NDArray
-from sklearn import metrics
 from sklearn.base import clone, is_classifier
-from sklearn.metrics import get_scorer
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
@@ -27,6 +25,7 @@ from sklearn.pipeline import Pipeline
 from ..estimators import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
 from ..estimators.frozen import FrozenStep
 from ..inputs import MEGSamples, as_recordings
+from ..utils.scoring import find_scorer, scorer_name
 from ._decisions import SplitPipeline, decide, settle_target
 
 # a tie by rounding is a tie
@@ -225,21 +224,6 @@ METRICS = {
     "accuracy": "accuracy",
     "r2": "R²",
 }
-#: Scores that are about one of two classes, and how they are made.
-_OF_POSITIVE: dict[str, tuple[Callable, dict[str, Any]]] = {
-    "precision": (metrics.precision_score, {}),
-    "recall": (metrics.recall_score, {}),
-    "f1": (metrics.f1_score, {}),
-    "jaccard": (metrics.jaccard_score, {}),
-    "average_precision": (
-        metrics.average_precision_score,
-        {"response_method": ("decision_function", "predict_proba")},
-    ),
-    "neg_brier_score": (
-        metrics.brier_score_loss,
-        {"response_method": "predict_proba", "greater_is_better": False},
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -330,17 +314,6 @@ def usual_score(classifier: bool, y: NDArray) -> str:
     return "roc_auc" if len(np.unique(y)) == 2 else "balanced_accuracy"
 
 
-def make_scorer(metric: str, positive: Any) -> Callable:
-    """Give a score of scikit-learn, of the positive class where it is about one.
-
-    By their names alone, scores such as ``"recall"`` take the positive class to be 1.
-    """
-    if positive is None or metric not in _OF_POSITIVE:
-        return get_scorer(metric)
-    function, how = _OF_POSITIVE[metric]
-    return metrics.make_scorer(function, pos_label=positive, **how)
-
-
 def permute_labels(
     y: NDArray, groups: NDArray | None, rng: np.random.Generator
 ) -> NDArray:
@@ -383,7 +356,7 @@ class Refits:
         Class whose decision is explained; None for the positive one of two.
     cv : int | splitter | None
         The folds.
-    scoring : str | None
+    scoring : str | callable | None
         The score.
     n_permutations : int
         Number of permutations.
@@ -417,7 +390,7 @@ class Refits:
         groups: Any,
         target: Any,
         cv: Any,
-        scoring: str | None,
+        scoring: str | Callable | None,
         n_permutations: int,
         alpha: float,
         seed: int,
@@ -436,13 +409,14 @@ class Refits:
                     "each, in the order of X."
                 )
         groups = None if groups is None else np.asarray(groups)
-        self.metric = scoring or usual_score(self.classifier, y)
+        scoring = scoring or usual_score(self.classifier, y)
+        self.metric = scorer_name(scoring)
         self.target = positive = None
         if self.classifier:
             classes = np.unique(y)
             self.target = settle_target(pipeline, classes, target)
             positive = self.target if len(classes) == 2 else None
-        scorer = make_scorer(self.metric, positive)
+        scorer = find_scorer(scoring, positive)
         splitter = _splitter(cv, y, groups, self.classifier, seed)
         rng = np.random.default_rng(seed)
         self.labels: list[NDArray] = []

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from sklearn.utils import column_or_1d
 
 
-def check_labels(y: Any, n_samples: int, unit: str) -> NDArray:
+def check_labels(y: Any, n_samples: int, sample: str) -> NDArray:
     """Check that there is one label a sample, and none missing."""
     given, y = y, column_or_1d(y, warn=True)
-    _check_length("y", y, n_samples, unit)
+    _check_length("y", y, n_samples, sample)
     missing = find_missing(given)
     if len(missing):
         raise ValueError(
-            f"Expected a label for each {unit}, got none (NaN) for "
+            f"Expected a label for each {sample}, got none (NaN) for "
             f"{listed(missing)}; leave these out of X and y."
         )
     return y
 
 
-def check_weights(sample_weight: Any, n_samples: int, unit: str) -> NDArray[np.float64]:
+def check_weights(sample_weight: Any, n_samples: int, sample: str) -> NDArray[np.float64]:
     """Check weights; None stands for equal ones."""
     if sample_weight is None:
         return np.ones(n_samples)
@@ -34,7 +34,7 @@ def check_weights(sample_weight: Any, n_samples: int, unit: str) -> NDArray[np.f
     if weight.ndim == 0:
         return np.full(n_samples, float(weight))
     weight = column_or_1d(weight)
-    _check_length("sample_weight", weight, n_samples, unit)
+    _check_length("sample_weight", weight, n_samples, sample)
     if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
         raise ValueError(
             "Expected finite sample_weight of 0 or more, not all 0, got values from "
@@ -43,16 +43,16 @@ def check_weights(sample_weight: Any, n_samples: int, unit: str) -> NDArray[np.f
     return weight
 
 
-def check_groups(groups: Any, n_samples: int, unit: str) -> NDArray[np.int_]:
+def check_groups(groups: Any, n_samples: int, sample: str) -> NDArray[np.int_]:
     """Give groups numbers; None makes each sample a group of its own."""
     if groups is None:
         return np.arange(n_samples)
     given, groups = groups, column_or_1d(groups)
-    _check_length("groups", groups, n_samples, unit)
+    _check_length("groups", groups, n_samples, sample)
     missing = find_missing(given)
     if len(missing):
         raise ValueError(
-            f"Expected a group for each {unit}, got none (NaN) for "
+            f"Expected a group for each {sample}, got none (NaN) for "
             f"{listed(missing)}; name the participant of each."
         )
     return np.unique(groups, return_inverse=True)[1]
@@ -66,10 +66,10 @@ def find_missing(values: Any) -> NDArray[np.int_]:
     return np.flatnonzero(pd.isna(np.ravel(values)))
 
 
-def _check_length(name: str, values: NDArray, n_samples: int, unit: str) -> None:
+def _check_length(name: str, values: NDArray, n_samples: int, sample: str) -> None:
     if len(values) != n_samples:
         raise ValueError(
-            f"Expected {name} with one value a {unit} ({n_samples}), got "
+            f"Expected {name} with one value a {sample} ({n_samples}), got "
             f"{len(values)}; give one for each, in the order of X."
         )
 

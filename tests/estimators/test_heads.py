@@ -30,7 +30,7 @@ def test_logistic_is_scikit_learns(rng, n_classes, n_features):
     """Scaling, rotation and folding back change nothing about the solution."""
     X, y = make_data(rng, n_features=n_features, n_classes=n_classes)
     sample_weight = rng.uniform(0.5, 2.0, len(y))
-    head = LogisticHead(random_state=0).fit(X, y, sample_weight)
+    head = LogisticHead("balanced", random_state=0).fit(X, y, sample_weight)
     scaler = StandardScaler().fit(X, sample_weight=sample_weight)
     Z = scaler.transform(X) / np.sqrt(n_features)
     plain = LogisticRegression(C=head.C_, class_weight="balanced", tol=1e-10)
@@ -128,9 +128,10 @@ def test_class_weight(rng):
     y = (rng.uniform(size=400) < 0.1).astype(int)
     X[:, 0] += y
     weight = compute_sample_weight("balanced", y)
-    balanced = LogisticHead(random_state=0).fit(X, y).predict_proba(X)[:, 1]
+    balanced = LogisticHead("balanced", random_state=0).fit(X, y)
+    balanced = balanced.predict_proba(X)[:, 1]
     assert np.average(balanced, weights=weight) == pytest.approx(0.5, abs=0.03)
-    plain = LogisticHead(None, random_state=0).fit(X, y).predict_proba(X)[:, 1]
+    plain = LogisticHead(random_state=0).fit(X, y).predict_proba(X)[:, 1]
     assert plain.mean() == pytest.approx(y.mean(), abs=0.01)
 
 

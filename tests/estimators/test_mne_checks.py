@@ -47,7 +47,7 @@ def test_fit_leaves_parameters_alone_and_returns_self(small, epochs, make):
     features = small.transform(X)
     assert {k: id(v) for k, v in vars(small).items()} == attributes
     assert features.dtype == np.float32 and np.isfinite(features).all()
-    assert features.shape[1] == small.n_features_out_
+    assert features.shape[1] == small._n_features_out
 
 
 def test_input_is_not_changed(small, epochs):

@@ -137,7 +137,7 @@ def test_starts_from_the_probe(labelled):
     X, y = labelled
     classifier = tuned("finetune", lr=1e-12).fit(X, y)
     seed = classifier.task_.seed
-    task = ClassificationTask(classifier.classes_, "balanced", seed)
+    task = ClassificationTask(classifier.classes_, None, seed)
     train, _ = task.split(y, np.arange(8), 0.2)
     features = classifier.transformer_.transform(X).astype(float)
     head = LogisticHead(random_state=seed).fit(features[train], y[train])

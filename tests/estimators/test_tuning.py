@@ -130,7 +130,7 @@ def test_starts_from_the_probe(labelled, without_level):
     classifier = tuned("finetune", lr=1e-12, n_epochs_per_state=8, **without_level).fit(
         X, y
     )
-    task = ClassificationTask(classifier.classes_, "balanced", classifier.task_.seed)
+    task = ClassificationTask(classifier.classes_, None, classifier.task_.seed)
     train, _ = task.split(y, np.arange(8), 0.2)
     features = classifier.transformer_.transform(X).astype(float)
     # each state: mean, population SD over 4 epochs, and a column for missing ones

@@ -35,7 +35,7 @@ def y():
         ({"y": [None] * 8}, "participants with a label and epochs, got none among 8"),
         ({"cv": None}, r"in each class as folds \(5\), got 4; pass cv"),
         ({"cv": 6}, r"as folds \(6\), got 4"),
-        ({"scoring": "accuracy"}, "Expected scoring among .*'roc_auc'"),
+        ({"scoring": "nonsense"}, "Expected scoring among .*'roc_auc'"),
         ({"y": ["control"] * 4 + ["migraine"] * 4, "cv": KFold(2)}, "without"),
     ],
 )

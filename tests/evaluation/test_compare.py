@@ -12,7 +12,14 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import brier_score_loss, make_scorer, r2_score, recall_score
+from sklearn.metrics import (
+    brier_score_loss,
+    f1_score,
+    fbeta_score,
+    make_scorer,
+    r2_score,
+    recall_score,
+)
 from sklearn.model_selection import (
     KFold,
     RepeatedStratifiedKFold,
@@ -442,6 +449,55 @@ def test_regression(rng):
     fold = result.predictions.query("fold == 0")
     r = np.corrcoef(fold["y_true"], fold["y_pred"])[0, 1]
     assert_allclose(result.values("pearson_r")["age"].iloc[0], r)
+
+
+def flips(estimator, X, y):
+    """Count wrong labels, as a plain function for a scorer."""
+    return -float(np.sum(estimator.predict(X) != y))
+
+
+@pytest.mark.parametrize("positive", ["control", "migraine"])
+def test_scorers_of_scikit_learn(rng, positive):
+    """Names, scorers and functions give what cross_validate gives."""
+    y = np.repeat(["control", "migraine"], [24, 12])
+    X = make((y == "migraine")[:, None] + rng.standard_normal((36, 30)))
+    pipeline, cv = linear(Values()), StratifiedKFold(3)
+    half = make_scorer(fbeta_score, beta=0.5, pos_label=positive)
+    scoring = {"f1": "f1", "neg_log_loss": "neg_log_loss", "F0.5": half, "wrong": flips}
+    asked = {**scoring, "f1": make_scorer(f1_score, pos_label=positive)}
+    expected = cross_validate(pipeline, X, y, cv=cv, scoring=asked)
+    settings = {"cv": cv, "n_permutations": 1, "positive": positive}
+    found = compare(X, y, {"a": pipeline}, scoring=scoring, **settings)
+    assert found.metrics == list(scoring)
+    for name in scoring:
+        assert_allclose(found.values(name)["a"], expected[f"test_{name}"], atol=1e-12)
+    row = found.summary("F0.5").iloc[0]
+    assert row["low"] < row["mean"] < row["high"]
+    assert "without a chance level" in found.verdicts("wrong")["a"]
+    assert "F0.5" in repr(found)
+    for one, name in ((flips, "flips"), ([half, "roc_auc"], str(half))):
+        found = compare(X, y, {"a": pipeline}, scoring=one, **settings)
+        assert found.metrics[0] == name
+    curve = learning_curve(
+        X, y, {"a": pipeline}, train_sizes=(1.0,), scoring=half, cv=cv
+    )
+    assert_allclose(curve.folds["value"], expected["test_F0.5"], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scoring", "error", "match"),
+    [
+        ("fun", ValueError, "another name of sklearn"),
+        ("r2", ValueError, "for two classes"),
+        ([], ValueError, "one metric at least"),
+        ([3], TypeError, "a name or a scorer, got 3"),
+        ({"brier": "f1"}, ValueError, "are not those of our metrics"),
+    ],
+)
+def test_scoring_that_is_none(made, scoring, error, match):
+    X, y = made
+    with pytest.raises(error, match=match):
+        compare(X, y, {"a": linear(Values())}, scoring=scoring)
 
 
 # -- once, and anywhere ----------------------------------------------------------------

@@ -274,7 +274,7 @@ def test_empty(make_epochs):
         ({"duration": 0}, ValueError, "duration to be a positive"),
         ({"duration": np.nan}, ValueError, "duration to be a positive"),
         ({"duration": "1 s"}, TypeError, "duration to be a number of seconds"),
-        ({"overlap": 1.0}, ValueError, r"overlap in seconds, .* window \(1.0\)"),
+        ({"overlap": 1.0}, ValueError, r"overlap in seconds, .* duration \(1.0\)"),
         ({"overlap": -0.1}, ValueError, "overlap in seconds"),
         ({"overlap": None}, TypeError, "overlap to be a number"),
     ],

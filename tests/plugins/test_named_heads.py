@@ -37,10 +37,10 @@ def made(kind, **params):
 
 
 def test_names_are_the_built_in_heads(epochs):
-    classifier = made(MEGFMClassifier, class_weight=None).fit(epochs, [0, 1] * 4)
+    classifier = made(MEGFMClassifier, class_weight="balanced").fit(epochs, [0, 1] * 4)
     assert classifier.get_params()["head"] == "logistic"
     assert type(classifier.head_) is LogisticHead
-    assert classifier.head_.class_weight is None
+    assert classifier.head_.class_weight == "balanced"
     ages = np.linspace(30, 60, 8)
     regressor = made(MEGFMRegressor).fit(epochs, ages)
     assert regressor.get_params()["head"] == "ridge"
