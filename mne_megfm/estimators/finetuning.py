@@ -288,7 +288,6 @@ def train_network(
 
 # participants in a batch where trials of each are few numbers
 _PEOPLE = 16
-# what comes before the blocks, in the window encoder and in the level
 
 
 @dataclass(frozen=True)
