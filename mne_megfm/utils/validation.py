@@ -26,7 +26,9 @@ def check_labels(y: Any, n_samples: int, sample: str) -> NDArray:
     return y
 
 
-def check_weights(sample_weight: Any, n_samples: int, sample: str) -> NDArray[np.float64]:
+def check_weights(
+    sample_weight: Any, n_samples: int, sample: str
+) -> NDArray[np.float64]:
     """Check weights; None stands for equal ones."""
     if sample_weight is None:
         return np.ones(n_samples)
