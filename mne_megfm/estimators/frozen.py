@@ -69,13 +69,18 @@ class FrozenStep:
         self._memory = memory
         self._stamp = None if memory is None else _stamp(self.step)
 
-    def read(self, X: list) -> list[dict[str, Any]]:
+    def read(
+        self, X: list, digests: list[str] | None = None
+    ) -> list[dict[str, Any]]:
         """Read each state of each participant: the slow part.
 
         Parameters
         ----------
         X : list of dict | list of Epochs
             The participants.
+        digests : list of str | None
+            What `digest` gave for each, to spare several steps with memory the same
+            work.
 
         Returns
         -------
@@ -85,7 +90,11 @@ class FrozenStep:
         if self._memory is None:
             return self.step._read_participants(X)
         read = self._memory.cache(_read_one, ignore=["step", "participant"])
-        return [read(self.step, x, self._stamp, _digest(x)) for x in X]
+        digests = list(map(digest, X)) if digests is None else digests
+        return [
+            read(self.step, x, self._stamp, own)
+            for x, own in zip(X, digests, strict=True)
+        ]
 
     def combine(self, read: list[Mapping[str, Any]]) -> list:
         """Put states of each participant together.
@@ -103,20 +112,22 @@ class FrozenStep:
         combine = getattr(self.step, "_combine_states", list)
         return combine(read)
 
-    def extract(self, X: list) -> list:
+    def extract(self, X: list, digests: list[str] | None = None) -> list:
         """Read participants and put their states together.
 
         Parameters
         ----------
         X : list of dict | list of Epochs
             The participants.
+        digests : list of str | None
+            As in `read`.
 
         Returns
         -------
         extracted : list
             One entry a participant.
         """
-        return self.combine(self.read(X))
+        return self.combine(self.read(X, digests))
 
     def fit(self, extracted: list, y: Any = None) -> BaseEstimator:
         """Fit the transformer on what was extracted from training participants.
@@ -154,7 +165,7 @@ class FrozenStep:
         return fitted._transform_extracted(extracted)
 
 
-def _read_one(step: BaseEstimator, participant: Any, stamp: str, digest: str) -> dict:
+def _read_one(step: BaseEstimator, participant: Any, stamp: str, own: str) -> dict:
     """Read one participant; the cache goes by the stamp and the digest alone."""
     return step._read_participants([participant])[0]
 
@@ -174,8 +185,19 @@ def _stamp(step: BaseEstimator) -> str:
     return joblib.hash((values, plain))
 
 
-def _digest(participant: Any) -> str:
-    """Tell apart participants by what their recordings hold, on disk, too."""
+def digest(participant: Any) -> str:
+    """Tell apart participants by what their recordings hold, on disk, too.
+
+    Parameters
+    ----------
+    participant : dict | Epochs
+        The participant.
+
+    Returns
+    -------
+    digest : str
+        A hash of all data and of what MNE knows of them.
+    """
     # of data not loaded there is the name of a file, which tells nothing of them
     unread = [
         joblib.hash([piece.own for piece in pieces])

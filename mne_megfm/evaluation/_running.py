@@ -17,7 +17,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
 
-from ..estimators.frozen import FrozenStep, is_frozen
+from ..estimators.frozen import FrozenStep, digest, is_frozen
 from ._folds import Fold
 from ._metrics import Predictions, measure, predict, trivial_values
 from ._participant_features import shared_trials
@@ -79,11 +79,13 @@ class FrozenFeatures:
         leaves = {_key(leaf): leaf for step in steps for leaf in _leaves(step)}
         self.leaves = {key: FrozenStep(leaf, memory) for key, leaf in leaves.items()}
         self.table: dict[str, list] = {}
+        self._with_memory = memory is not None
 
     def tasks(self, X: list) -> Iterator:
         """Give delayed calls, one a participant, whose results go to `keep`."""
         for participant in X:
-            yield joblib.delayed(_extract)(self.leaves, Sendable(participant))
+            call = joblib.delayed(_extract)
+            yield call(self.leaves, Sendable(participant), self._with_memory)
 
     def keep(self, results: Iterable[dict]) -> None:
         """Keep what the calls returned, in the order of participants."""
@@ -119,10 +121,14 @@ class FrozenFeatures:
             return leaf.transform(fitted, known), leaf.transform(fitted, others)
 
 
-def _extract(leaves: dict[str, FrozenStep], sent: Sendable) -> dict[str, Any]:
+def _extract(
+    leaves: dict[str, FrozenStep], sent: Sendable, with_memory: bool
+) -> dict[str, Any]:
     """Extract from a participant by all transformers, in a worker."""
+    X = [sent.recordings]
     with use_log_level("error"), shared_trials():
-        return {key: leaf.extract([sent.recordings])[0] for key, leaf in leaves.items()}
+        digests = list(map(digest, X)) if with_memory else None
+        return {key: leaf.extract(X, digests)[0] for key, leaf in leaves.items()}
 
 
 class FoldResult(NamedTuple):
