@@ -106,7 +106,7 @@ USES_LEFT = {
     "benchmarks": 2,
     "doc/guide": 1,
     "mne_megfm/commands": 3,
-    "mne_megfm/estimators": 17,
+    "mne_megfm/estimators": 13,
     "mne_megfm/evaluation": 5,
     "mne_megfm/interpret": 15,
     "mne_megfm/plugins": 4,
