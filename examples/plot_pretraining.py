@@ -26,8 +26,9 @@ recordings = [participant.recordings for participant in cohort]
 own, held_out = recordings[:9], recordings[9:]
 
 # %%
-# With ``pretraining``, ``fit`` trains. A tenth of the recordings is held out, for the
-# loss that ``patience`` uses. The small network is tiny on purpose.
+# ``max_epochs`` is what makes ``fit`` train. A tenth of the recordings is held out in
+# training, for the loss that ``patience`` looks at. The small network is tiny on
+# purpose.
 small = dict(d_model=32, n_layers=2, n_decoder_layers=1, n_heads=2)
 models = {
     "bundled": MEGFMTransformer(),

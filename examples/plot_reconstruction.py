@@ -66,8 +66,8 @@ for row, evoked, title in zip(
 axes[1, 0].set_xlabel("Time after the sound (ms)")
 
 # %%
-# With all sensors hidden for 300 ms, a response cannot be predicted.
-# :func:`~mne_megfm.interpret.score_evoked` shows this, beside straight lines in time
+# With all sensors hidden for 300 ms, little is left that a response could be known
+# from. :func:`~mne_megfm.interpret.score_evoked` says so, beside straight lines in time
 # and the truth of the same trials, all against the average of all trials. Latencies are
 # in s.
 score_evoked(transformer, epochs, TimeBlockMasking(0.3)).round(3).T

@@ -145,10 +145,10 @@ and the stacking were chosen: they are not an untouched test.
 
 ## Participant encoder
 
-`participant.safetensors` describes participants from all their trials. It was trained
-by `python -m mne_megfm.commands.train_participants WORK` on further simulated
-participants of the same random state, without labels. `participant.json` has their
-number, the steps and the losses.
+`participant.safetensors` gives features of participants from all their trials. It was
+trained by `python tools/train_participants.py WORK` on further simulated participants
+of the same random state, without labels. `participant.json` has their number, the steps
+and the losses.
 
 ## Loss curve
 

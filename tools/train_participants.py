@@ -1,10 +1,10 @@
-"""Train the level over a participant's trials that comes with the bundled weights.
+"""Train the participant encoder that comes with the bundled weights.
 
-``python -m mne_megfm.commands.train_participants WORK`` simulates participants, keeps
-their canonical windows with the trials in order under WORK, finds the axes by which
-trials are known, pretrains the level by hiding whole trials, and writes it beside the
-window weights (WEIGHTS, the bundled ones by default). It continues where it was
-interrupted. The level reads canonical signals, not the window encoder's tokens: it
+``python tools/train_participants.py WORK`` simulates participants, keeps their
+canonical windows with the trials in order under WORK, finds the projection of trials,
+pretrains the participant encoder by hiding trials, and writes it beside the window
+weights (WEIGHTS, the bundled ones by default). It continues where it was interrupted.
+The participant encoder reads canonical signals, not tokens of the window encoder: it
 need not be trained again for new window weights on the same array.
 """
 
@@ -116,7 +116,7 @@ def read_states(path: Path, inputs: TrialInputs) -> dict[str, StateTrials]:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Simulate, pretrain the level, and write it.
+    """Simulate, pretrain the participant encoder, and write it.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ def read_responses(
     *,
     seed: int = 0,
 ) -> Tensor:
-    """Find what the tokens of each region tell of the response over all regions.
+    """Find how the tokens of each region predict the response over all regions.
 
     The response is known by ``n_components`` coordinates of each patch, see
     `response_axes`. Ridge regression predicts the coordinates of the average of some
@@ -59,7 +59,7 @@ def read_responses(
 
     Returns
     -------
-    readouts : Tensor, shape (n_regions, n_components, d_model)
+    projection : Tensor, shape (n_regions, n_components, d_model)
         Rows to project the tokens of a region on, the strongest coordinate first.
 
     References

@@ -153,7 +153,7 @@ def test_training_is_told(folder):
 
 
 def test_card(folder):
-    """The card tells data, seed, command, steps, loss, hardware, licence, limits."""
+    """The card has data, seed, command, steps, loss, hardware, licence, limits."""
     card = (folder / "README.md").read_text("utf-8")
     training = json.loads((folder / "config.json").read_text("utf-8"))["training"]
     text = re.sub(r"\s+", " ", card).lower()
@@ -163,7 +163,7 @@ def test_card(folder):
         "simulated",
         "seed",
         "steps",
-        "python -m mne_megfm.commands.train_tiny",
+        "python tools/train_windows.py",
         "loss curve",
         "hardware",
         "bsd-3-clause",
