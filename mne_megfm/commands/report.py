@@ -243,7 +243,7 @@ def _compare(
             cv=cv,
             positive=positive,
             descriptions=[descriptions[n] for n in known],
-            seed=seed,
+            random_state=seed,
         )
     return found
 

@@ -12,16 +12,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "_decision_map": ["decision_map"],
         "_importance": ["Importance", "state_importance"],
         "_occlusion": ["BANDS", "Occlusion", "occlude"],
-        "_reconstruct": ["reconstruct"],
-        "_reconstruction_scores": [
-            "MASKS",
-            "PEAKS",
-            "Reconstruction",
-            "masked_reconstruction",
-            "score_evoked",
-            "score_on_sensors",
-            "score_reconstruction",
-        ],
+        "_reconstruct": ["Reconstruction", "reconstruct"],
+        "_reconstruction_scores": ["MASKS", "score_reconstruction"],
         "_refits": ["HeldOutScore", "NullDistribution"],
     },
 )
