@@ -2,7 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_attention": ["ATTENTION_METHODS", "attention"],
@@ -17,3 +17,19 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "_refits": ["HeldOutScore", "NullDistribution"],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = [
+    "AttentionTest",
+    "Attribution",
+    "Importance",
+    "Reconstruction",
+    "attention",
+    "attention_test",
+    "attribute",
+    "decision_map",
+    "occlude",
+    "reconstruct",
+    "score_reconstruction",
+    "state_importance",
+]
