@@ -91,7 +91,7 @@ def score_reconstruction(
     scores : DataFrame
         On the canonical array: R² (1 is perfect, 0 as good as predicting nothing) of
         ``model``, ``field`` and ``time`` for each mask, see
-        :func:`~mne_megfm.models.masking.masked_r2`.
+        ``masking.masked_r2``.
 
         On sensors: a row for each ``mask``, ``state``, ``sensors`` (kind of coil) and
         ``method``: ``r2`` (0 is as good as each channel's mean over the recording),

@@ -12,10 +12,13 @@ entry-point groups ``mne_megfm.<kind>``::
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_braindecode": ["braindecode_models"],
         "_registry": ["KINDS", "available", "get", "resolve", "register"],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = ["available", "register"]

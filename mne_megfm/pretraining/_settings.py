@@ -49,7 +49,7 @@ class PretrainSettings:
     weights : str | None
         Weights to go on from; None starts from random ones.
     model : dict
-        Sizes that differ from those of :class:`~mne_megfm.models.ModelConfig`; with
+        Sizes that differ from those of ``ModelConfig``; with
         ``weights=None`` only.
     masking : dict
         ``name`` of the masking, and its arguments.
@@ -59,7 +59,7 @@ class PretrainSettings:
         Whether to leave the encoder, and so features, as they are; with ``weights``
         to go on from.
     augmentation : dict | None
-        Arguments of :class:`~mne_megfm.pretraining.NoiseAndCropping`; None leaves
+        Arguments of ``NoiseAndCropping``; None leaves
         windows as they are.
     epochs : int
         Epochs of training.

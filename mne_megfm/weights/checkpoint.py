@@ -138,7 +138,7 @@ def read_config(directory: str | os.PathLike) -> dict:
     Returns
     -------
     config : dict
-        With ``"format"``, ``"model"`` (see :class:`~mne_megfm.models.ModelConfig`),
+        With ``"format"``, ``"model"`` (see ``ModelConfig``),
         ``"training"`` (what the weights have seen) and ``"sha256"`` (of the files).
 
     Raises
