@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
-from mne_megfm.interpret import reconstruct, score_evoked, score_on_sensors
+from mne_megfm.interpret import reconstruct, score_reconstruction
 from mne_megfm.models import SpaceBlockMasking, TimeBlockMasking
 
 SEED, ORIGIN = 6100, (0.0, 0.0, 0.04)
@@ -29,7 +29,7 @@ def bad_channels(epochs, n_bads):
     names = sorted(rng.choice(epochs.ch_names, n_bads, replace=False).tolist())
     marked = epochs.copy()
     marked.info["bads"] = names
-    ours = reconstruct(MEGFMTransformer().fit(marked), marked, fill_bads=True)
+    ours = reconstruct(marked, MEGFMTransformer().fit(marked), fill_bads=True)
     theirs = marked.copy().interpolate_bads(origin=ORIGIN, verbose="error")
     truth = _centred(epochs, names)
     rows = []
@@ -83,13 +83,12 @@ def main():
         epochs = person.epochs()
         transformer = MEGFMTransformer(sample="epoch").fit(epochs)
         if "sensors" in args.only:
-            sensors.append(score_on_sensors(transformer, epochs))
+            sensors.append(score_reconstruction(epochs, transformer, on="sensors"))
         if "averages" in args.only:
             trials = epochs["auditory", "somatosensory"]
-            evoked += [
-                score_evoked(transformer, trials, mask).assign(mask=name)
-                for name, mask in MASKS.items()
-            ]
+            evoked.append(
+                score_reconstruction(trials, transformer, "evoked", masks=MASKS)
+            )
         if "bads" in args.only:
             bads.append(bad_channels(person.epochs("rest"), args.bads))
     print(

@@ -13,8 +13,8 @@ import mne
 import numpy as np
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
-from mne_megfm.interpret import reconstruct, score_evoked
-from mne_megfm.models import SpaceBlockMasking, TimeBlockMasking
+from mne_megfm.interpret import reconstruct, score_reconstruction
+from mne_megfm.models import SpaceBlockMasking
 
 SEED = 5
 mne.set_log_level("error")
@@ -33,7 +33,7 @@ transformer = MEGFMTransformer().fit(epochs)
 # In each trial, hide a quarter of the head, at a random place.
 # :func:`~mne_megfm.interpret.reconstruct` gives back Epochs, and what was hidden.
 masking = SpaceBlockMasking(0.25)
-result, hidden = reconstruct(transformer, epochs, masking, return_mask=True)
+result, hidden = reconstruct(epochs, transformer, masking, return_mask=True)
 print(f"{hidden.mean():.0%} hidden")
 
 # %%
@@ -67,17 +67,17 @@ axes[1, 0].set_xlabel("Time after the sound (ms)")
 
 # %%
 # With all sensors hidden for 300 ms, little is left that a response could be known
-# from. :func:`~mne_megfm.interpret.score_evoked` says so, beside straight lines in time
-# and the truth of the same trials, all against the average of all trials. Latencies are
-# in s.
-score_evoked(transformer, epochs, TimeBlockMasking(0.3)).round(3).T
+# from. :func:`~mne_megfm.interpret.score_reconstruction` says so, beside straight lines
+# in time and the truth of the same trials, all against the average of all trials.
+# Latencies are in s.
+score_reconstruction(epochs, transformer, on="evoked").round(3).T
 
 # %%
 # Without a mask, the data are projected on fields of sources in the head, and bad
 # channels are filled.
 truth = epochs.copy()
 epochs.info["bads"] = epochs.ch_names[20:24]
-clean = reconstruct(transformer, epochs, fill_bads=True)
+clean = reconstruct(epochs, transformer, fill_bads=True)
 true, filled = (x.average(picks=epochs.info["bads"]).data for x in (truth, clean))
 r2 = 1 - np.sum((filled - true) ** 2) / np.sum(true**2)
 print(f"bad before: {epochs.info['bads']}, after: {clean.info['bads']}")

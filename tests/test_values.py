@@ -99,7 +99,7 @@ def make_values():
         )
         .fit(epochs, y)
         .predict_proba(epochs),
-        "reconstruction": reconstruct(MEGFMTransformer().fit(epochs), epochs).get_data(
+        "reconstruction": reconstruct(epochs, MEGFMTransformer().fit(epochs)).get_data(
             copy=False
         )[:3, ::20, ::25]
         * 1e12,

@@ -30,7 +30,7 @@ def score_recording(weights: Path, name: str) -> dict:
     raw = mne.io.read_raw(name)
     transformer = MEGFMTransformer(weights=weights).fit(raw)
     frames = [
-        score_reconstruction(transformer, raw, n_draws=10, seed=seed)
+        score_reconstruction(raw, transformer, n_draws=10, random_state=seed)
         for seed in range(5)
     ]
     values = np.stack([frame.to_numpy() for frame in frames])

@@ -32,7 +32,7 @@ def draw_settings(number: int) -> dict:
     Returns
     -------
     settings : dict
-        Keyword arguments of :func:`~mne_megfm.simulation.simulate_participant`.
+        Keyword arguments of ``simulate_participant``.
     """
     rng = np.random.default_rng([RANDOM_STATE, number])
     present = rng.random(len(STATES)) > 0.15

@@ -38,7 +38,7 @@ def complete_kit(raw: BaseRaw, path: Path, bids: Any = None) -> None:
     """Set where the head was in a recording of a KIT system, if it is one.
 
     What it tells itself stays; where nothing tells, ``dev_head_t`` is the identity,
-    which :func:`mne_megfm.sensors.device_to_head` knows for what it is.
+    which ``device_to_head`` knows for what it is.
 
     Parameters
     ----------

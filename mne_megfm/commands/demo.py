@@ -113,7 +113,7 @@ def classify_cohort() -> dict[str, Any]:
             random_state=SEED,
         )
         importance = state_importance(
-            model, X, y, cv=cv, memory=cache, n_permutations=39, seed=SEED
+            model, X, y, cv=cv, memory=cache, n_permutations=39, random_state=SEED
         )
         frozen = FrozenStep(model[0], cache)
         extracted = frozen.extract(X)
@@ -169,7 +169,7 @@ def find_recording(path: Path | None) -> tuple[Any, str]:
 def describe_recording(path: Path | None, out: Path) -> dict[str, Any]:
     """Features and masked reconstruction of one recording."""
     from ..estimators import MEGFMTransformer
-    from ..interpret import MASKS, masked_reconstruction, score_reconstruction
+    from ..interpret import MASKS, reconstruct, score_reconstruction
     from ..viz import plot_reconstruction
 
     recording, kind = find_recording(path)
@@ -177,11 +177,13 @@ def describe_recording(path: Path | None, out: Path) -> dict[str, Any]:
     features = transformer.transform(recording)
     click.echo(f"\nA {kind}: {features.shape[0]} rows of {features.shape[1]} features.")
     click.echo("Share of hidden signal explained (R²; 1 is perfect):\n")
-    scores = score_reconstruction(transformer, recording, seed=SEED)
+    scores = score_reconstruction(recording, transformer, random_state=SEED)
     click.echo(scores.round(2).to_string())
     results = {}
     for name, masking in MASKS.items():
-        result = masked_reconstruction(transformer, recording, masking, seed=SEED)
+        result = reconstruct(
+            recording, transformer, masking, random_state=SEED, on="canonical"
+        )
         results[name] = result
         figure = plot_reconstruction(result, title=f"{kind}: {name}", show=False)
         short = name.replace(" ", "-").replace("%", "percent")
@@ -219,7 +221,7 @@ def look_inside(transformer: Any, X: list, y: Any, names: Any) -> dict[str, Any]
         "gradient_x_input",
         participant=patient,
         n_permutations=39,
-        seed=SEED,
+        random_state=SEED,
     )
     click.echo(f"\nWhat the decision on {names[patient]} goes with: {found.in_words()}")
     title = f"What the decision on {names[patient]} (simulated) goes with"

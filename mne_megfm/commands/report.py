@@ -243,7 +243,7 @@ def _compare(
             cv=cv,
             positive=positive,
             memory=memory,
-            seed=seed,
+            random_state=seed,
         )
     return found
 

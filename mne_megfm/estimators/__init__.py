@@ -2,7 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_canonical_sensors": ["CanonicalSensors"],
@@ -14,3 +14,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "extraction": ["CanonicalSensorMapping"],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = [
+    "CanonicalSensors",
+    "LogisticHead",
+    "MEGFMClassifier",
+    "MEGFMRegressor",
+    "MEGFMTransformer",
+    "RidgeHead",
+]

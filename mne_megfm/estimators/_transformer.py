@@ -444,7 +444,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     Rows are without their mean at each sensor, so that an offset of the recording
     changes nothing. Channels that are flat, or more than five times as strong as their
     neighbours, are left out of the rows where they are, see
-    :func:`~mne_megfm.inputs.as_recordings`.
+    ``as_recordings``.
 
     Pooled tokens are centred on the mean token at their place in training.
 

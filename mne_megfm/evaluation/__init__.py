@@ -2,7 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_baselines": [
@@ -21,3 +21,18 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "_pipelines": ["NetworkClassifier", "default_pipelines"],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = [
+    "BandPower",
+    "Comparison",
+    "CovarianceTangent",
+    "EvokedFeatures",
+    "HabituationFeatures",
+    "NetworkClassifier",
+    "ParticipantSplit",
+    "compare",
+    "cross_validate_participants",
+    "default_pipelines",
+    "learning_curve",
+]

@@ -7,7 +7,7 @@ the canonical array, at the model's sampling rate.
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_recordings": ["Recording", "Recordings"],
@@ -23,3 +23,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = ["MEGSamples"]

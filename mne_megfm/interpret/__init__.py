@@ -2,7 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_attention": ["ATTENTION_METHODS", "attention"],
@@ -12,16 +12,24 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "_decision_map": ["decision_map"],
         "_importance": ["Importance", "state_importance"],
         "_occlusion": ["BANDS", "Occlusion", "occlude"],
-        "_reconstruct": ["reconstruct"],
-        "_reconstruction_scores": [
-            "MASKS",
-            "PEAKS",
-            "Reconstruction",
-            "masked_reconstruction",
-            "score_evoked",
-            "score_on_sensors",
-            "score_reconstruction",
-        ],
+        "_reconstruct": ["Reconstruction", "reconstruct"],
+        "_reconstruction_scores": ["MASKS", "score_reconstruction"],
         "_refits": ["HeldOutScore", "NullDistribution"],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = [
+    "AttentionTest",
+    "Attribution",
+    "Importance",
+    "Reconstruction",
+    "attention",
+    "attention_test",
+    "attribute",
+    "decision_map",
+    "occlude",
+    "reconstruct",
+    "score_reconstruction",
+    "state_importance",
+]

@@ -247,7 +247,7 @@ def score_attention(
     untrained: mne.Evoked | Sequence[mne.Evoked] | None = None,
     radius: float = 0.03,
     n_null: int = 1000,
-    seed: int = 0,
+    random_state: int = 0,
     verbose: bool | str | int | None = None,
 ) -> AttentionScore:
     """Score how well attention aligns with sources.
@@ -270,7 +270,7 @@ def score_attention(
         What is near a source (m).
     n_null : int
         Draws of each null distribution.
-    seed : int
+    random_state : int
         Seed of these draws.
     verbose : bool | str | int | None
         Verbosity, see :func:`mne.verbose`.
@@ -335,7 +335,7 @@ def score_attention(
                 f"{len(others)}; pass one for each."
             )
         parts["untrained"] = (others, window)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     rows, nulls = [], {"sensors": [], "places": []}
     for number, by_name in enumerate(places):
         units = unit_vectors(np.array(list(by_name.values())), _origin())

@@ -98,7 +98,7 @@ def attention_test(
     *,
     n_surrogates: int = 99,
     alpha: float = 0.05,
-    seed: int = 0,
+    random_state: int = 0,
     method: str = "between",
     layer: int | None = -1,
     head: int | None = None,
@@ -119,7 +119,7 @@ def attention_test(
         Surrogates of each average. The smallest p value is one by this and 1.
     alpha : float
         Level of the thresholds.
-    seed : int
+    random_state : int
         Seed of the surrogates.
     method : str
         See `attention`.
@@ -199,7 +199,7 @@ def attention_test(
             f"Expected info with {len(averages)} averages, so that all maps are on the "
             "same places, got None; pass the info of one of them."
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     reads = {"method": method, "layer": layer, "head": head}
     reads |= {"n_turns": n_turns, "info": info}
     maps = []

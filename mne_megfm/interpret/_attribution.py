@@ -152,7 +152,7 @@ def attribute(
     scoring: str | Callable | None = None,
     n_permutations: int = 99,
     alpha: float = 0.05,
-    seed: int = 0,
+    random_state: int = 0,
     verbose: bool | str | int | None = None,
 ) -> Attribution:
     """Attribute held-out decisions to sensors and times, and test against chance.
@@ -191,7 +191,7 @@ def attribute(
         Permutations of the labels. The smallest p value is one by this and 1.
     alpha : float
         Level of the thresholds.
-    seed : int
+    random_state : int
         Seed of folds, permutations, noise and exchanges.
     verbose : bool | str | int | None
         Verbosity, see :func:`mne.verbose`.
@@ -287,7 +287,7 @@ def attribute(
         scoring=scoring,
         n_permutations=n_permutations,
         alpha=alpha,
-        seed=seed,
+        random_state=random_state,
     )
     if method in GRADIENTS and not hasattr(refits.samples, "transformer"):
         raise TypeError(
@@ -296,16 +296,16 @@ def attribute(
             "method='pattern' or method='occlusion', which work with any pipeline."
         )
     if is_people:
-        maps, evokeds = _of_participant(refits, X, method, participant, seed)
+        maps, evokeds = _of_participant(refits, X, method, participant, random_state)
     else:
         recording = recordings[0]
         info = own_info(recording, recording.sfreq)
         if method == "pattern":
             found = _patterns(refits, recording)
         elif method == "occlusion":
-            found = _occlusions(refits, recording, seed)
+            found = _occlusions(refits, recording, random_state)
         else:
-            found = _row_gradients(refits, recording, method, seed)
+            found = _row_gradients(refits, recording, method, random_state)
             info = own_info(recording, refits.samples.transformer.config_.sfreq)
         n_rows = len(recording.rows)
         evoked = mne.EvokedArray(
@@ -335,9 +335,11 @@ def _patterns(refits: Refits, recording: Recording) -> NDArray[np.float32]:
     return total.reshape(-1, n_channels, n_times).astype(np.float32)
 
 
-def _occlusions(refits: Refits, recording: Recording, seed: int) -> NDArray[np.float32]:
+def _occlusions(
+    refits: Refits, recording: Recording, random_state: int
+) -> NDArray[np.float32]:
     """Evidence that rows lose without a region for 100 ms, on sensors."""
-    exchange = Exchange(recording, seed)
+    exchange = Exchange(recording, random_state)
     region = sensor_regions(exchange.epochs.info, recording.ch_names)
     blocks = time_blocks(exchange.epochs.times)
     maps = np.zeros((refits.n_runs, len(region), recording.n_samples), np.float32)
@@ -363,7 +365,7 @@ def _directions(weights: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
 
 
 def _row_gradients(
-    refits: Refits, recording: Recording, method: str, seed: int
+    refits: Refits, recording: Recording, method: str, random_state: int
 ) -> NDArray[np.float32]:
     """Average gradients of held-out decisions over rows, for each run."""
     transformer = refits.samples.transformer
@@ -387,7 +389,7 @@ def _row_gradients(
 
     gains, axes = zip(*each(), strict=True)
     found = iter_row_gradients(
-        network, rows, method, seed, [torch.from_numpy(one) for one in axes]
+        network, rows, method, random_state, [torch.from_numpy(one) for one in axes]
     )
     bar = ProgressBar(n_rows, mesg="Gradients")
     for number, (gain, one) in enumerate(zip(gains, found, strict=True)):
@@ -407,7 +409,7 @@ def _weights(refits: Refits, rest: Any, n_features: int) -> NDArray[np.float64]:
 
 
 def _of_participant(
-    refits: Refits, X: list, method: str, participant: int, seed: int
+    refits: Refits, X: list, method: str, participant: int, random_state: int
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, mne.EvokedArray]]:
     """Gradients of the decision on one participant by pipelines of all others."""
     samples = refits.samples
@@ -425,7 +427,7 @@ def _of_participant(
     found: dict[str, list] = {}
     for axis in ProgressBar(axes, mesg="Gradients"):
         network.weights = torch.from_numpy(axis)
-        for state, one in person_gradients(network, method, seed).items():
+        for state, one in person_gradients(network, method, random_state).items():
             found.setdefault(state, []).append(one)
     maps = {
         state: np.tensordot(gains, np.array(some), 1).astype(np.float32)

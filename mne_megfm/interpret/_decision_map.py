@@ -39,7 +39,7 @@ def decision_map(
     *,
     target: Any = None,
     average: bool = True,
-    seed: int = 0,
+    random_state: int = 0,
     verbose: bool | str | int | None = None,
 ) -> mne.EvokedArray | list[mne.EvokedArray] | dict[str, mne.EvokedArray]:
     """Map the decisions of one fitted pipeline to sensors and times, without a test.
@@ -68,7 +68,7 @@ def decision_map(
     average : bool
         Whether to average over rows. ``"pattern"`` and participants have no maps of
         single rows.
-    seed : int
+    random_state : int
         Seed of noise and exchanges.
     verbose : bool | str | int | None
         Verbosity, see :func:`mne.verbose`.
@@ -198,17 +198,17 @@ def decision_map(
     if method in GRADIENTS:
         parts = split_pipeline(pipeline)
         if parts.transformer.sample_ == "participant":
-            return _of_participant(parts, X, method, target, average, seed)
+            return _of_participant(parts, X, method, target, average, random_state)
     recording = _one_recording(pipeline, X)
     if method in GRADIENTS:
         network = RowNetwork(parts, target)
         rows = list(iter_rows(recording, network.transformer))
-        maps = row_gradients(network, rows, method, seed)
+        maps = row_gradients(network, rows, method, random_state)
         info = own_info(recording, network.config.sfreq)
     else:
         info = own_info(recording, recording.sfreq)
         if method == "occlusion":
-            maps = occlusion_maps(pipeline, recording, target, seed)
+            maps = occlusion_maps(pipeline, recording, target, random_state)
     n_rows = len(recording.rows)
     if method == "pattern":
         data = _pattern(recording, _decisions(pipeline, X, recording, target))
@@ -229,7 +229,12 @@ def decision_map(
 
 
 def _of_participant(
-    parts: SplitPipeline, X: Any, method: str, target: Any, average: bool, seed: int
+    parts: SplitPipeline,
+    X: Any,
+    method: str,
+    target: Any,
+    average: bool,
+    random_state: int,
 ) -> dict[str, mne.EvokedArray]:
     """Attribute the decision on one participant to the responses of each state."""
     if not average:
@@ -246,7 +251,7 @@ def _of_participant(
             "other sensors; map one at a time."
         )
     network = PersonNetwork(parts, list(recordings), target)
-    maps = person_gradients(network, method, seed)
+    maps = person_gradients(network, method, random_state)
     return {state: network.evoked(state, data, method) for state, data in maps.items()}
 
 

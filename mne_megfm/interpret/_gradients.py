@@ -470,7 +470,7 @@ def _attributed(
 
 
 def row_gradients(
-    network: RowNetwork, rows: Sequence[Row], method: str, seed: int
+    network: RowNetwork, rows: Sequence[Row], method: str, random_state: int
 ) -> NDArray[np.float32]:
     """Attribute the decision of each row of a recording to its channels and times.
 
@@ -482,7 +482,7 @@ def row_gradients(
         Rows of one recording.
     method : {"gradient", "gradient_x_input", "smoothgrad", "integrated_gradients"}
         See :func:`~mne_megfm.interpret.decision_map`.
-    seed : int
+    random_state : int
         Seed of the noise.
 
     Returns
@@ -492,7 +492,7 @@ def row_gradients(
         otherwise of the whole change against the mean of all rows.
     """
     own = network.weights.detach().clone()[None]
-    found = iter_row_gradients(network, rows, method, seed, [own] * len(rows))
+    found = iter_row_gradients(network, rows, method, random_state, [own] * len(rows))
     return np.stack([maps[0] for maps in found])
 
 
@@ -500,7 +500,7 @@ def iter_row_gradients(
     network: RowNetwork,
     rows: Sequence[Row],
     method: str,
-    seed: int,
+    random_state: int,
     weights: Sequence[Tensor],
 ) -> Iterator[NDArray[np.float32]]:
     """Attribute decisions by several weights of features, row by row.
@@ -515,7 +515,7 @@ def iter_row_gradients(
         Rows of one recording.
     method : {"gradient", "gradient_x_input", "smoothgrad", "integrated_gradients"}
         See :func:`~mne_megfm.interpret.decision_map`.
-    seed : int
+    random_state : int
         Seed of the noise, which is the same for all weights.
     weights : sequence of Tensor, shape (n_weights, n_features)
         Weights of features for each row.
@@ -538,14 +538,14 @@ def iter_row_gradients(
             signal = torch.from_numpy(row.signal / scale).to(neutral)[None]
             given = (signal,), (neutral,)
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed + number)
+                torch.manual_seed(random_state + number)
                 (out[:],) = _attributed(standard, *given, method, (NOISE,), _BATCH)
         network.weights = before
         yield maps
 
 
 def person_gradients(
-    network: PersonNetwork, method: str, seed: int
+    network: PersonNetwork, method: str, random_state: int
 ) -> dict[str, NDArray[np.float32]]:
     """Attribute the decision of a participant to the average responses.
 
@@ -555,7 +555,7 @@ def person_gradients(
         The pipeline and the participant.
     method : {"gradient", "gradient_x_input", "smoothgrad", "integrated_gradients"}
         See :func:`~mne_megfm.interpret.decision_map`.
-    seed : int
+    random_state : int
         Seed of the noise.
 
     Returns
@@ -573,7 +573,7 @@ def person_gradients(
     neutral = tuple(torch.zeros_like(signal) for signal in signals)
     noise = tuple(NOISE * float(signal.std()) for signal in signals)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(random_state)
         # all trials at once are a batch
         found = _attributed(
             _Standard(network, *scales), signals, neutral, method, noise, 1

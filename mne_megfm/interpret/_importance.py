@@ -104,7 +104,7 @@ def state_importance(
     memory: str | joblib.Memory | None = None,
     n_permutations: int = 99,
     alpha: float = 0.05,
-    seed: int = 0,
+    random_state: int = 0,
     verbose: bool | str | int | None = None,
 ) -> Importance:
     """Measure how much each state, or group of features, improves predictions.
@@ -140,7 +140,7 @@ def state_importance(
         Permutations of the labels. The smallest p value is one by this and 1.
     alpha : float
         Level of the threshold.
-    seed : int
+    random_state : int
         Seed of folds and permutations.
     verbose : bool | str | int | None
         Verbosity, see :func:`mne.verbose`.
@@ -232,15 +232,15 @@ def state_importance(
     classifier = is_classifier(pipeline)
     if cv is None:
         folds = RepeatedStratifiedKFold if classifier else RepeatedKFold
-        cv = folds(n_splits=_N_FOLDS, n_repeats=_N_REPEATS, random_state=seed)
+        cv = folds(n_splits=_N_FOLDS, n_repeats=_N_REPEATS, random_state=random_state)
     cv = check_cv(cv, y, classifier=classifier)
     scoring = scoring or usual_score(classifier, y)
     metric = scorer_name(scoring)
     positive = _settle_positive(pipeline, y, positive)
     scorer = find_scorer(scoring, positive)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     # of its own, so that labels do not depend on the method
-    label_rng = np.random.default_rng([seed, 1])
+    label_rng = np.random.default_rng([random_state, 1])
     frozen = FrozenStep(first, memory)
     parts = (
         _States(frozen, X)

@@ -141,7 +141,7 @@ def occlude(
     scoring: str | Callable | None = None,
     n_permutations: int = 99,
     alpha: float = 0.05,
-    seed: int = 0,
+    random_state: int = 0,
     verbose: bool | str | int | None = None,
 ) -> Occlusion:
     """Take away one part of the recordings after the other, and decide again.
@@ -178,7 +178,7 @@ def occlude(
         Permutations of the labels. The smallest p value is one by this and 1.
     alpha : float
         Level of the thresholds.
-    seed : int
+    random_state : int
         Seed of folds, permutations and exchanges.
     verbose : bool | str | int | None
         Verbosity, see :func:`mne.verbose`.
@@ -253,7 +253,7 @@ def occlude(
                 "Expected a list of participants for over='states', got "
                 f"{type(X).__name__}; a single epoch has one state."
             )
-        exchange = Exchange(as_recordings(X)[0], seed)
+        exchange = Exchange(as_recordings(X)[0], random_state)
         parts = _parts(exchange.epochs.info, exchange.epochs.times, over, bands)
         changes = [
             (part, lambda change=change: exchange(change)) for part, change in parts
@@ -269,7 +269,7 @@ def occlude(
         scoring=scoring,
         n_permutations=n_permutations,
         alpha=alpha,
-        seed=seed,
+        random_state=random_state,
     )
     names, tables, means = [], [], []
     for part, change in ProgressBar(changes, mesg="Occluding"):
@@ -302,7 +302,7 @@ def takes_windows(pipeline: Any) -> dict[str, Any]:
 class Exchange:
     """Epochs, and the same with a part of each from another one."""
 
-    def __init__(self, recording: Recording, seed: int) -> None:
+    def __init__(self, recording: Recording, random_state: int) -> None:
         if recording.kind != "epochs":
             raise TypeError(
                 f"Expected Epochs for occlusion, got a {recording.kind}; cut it by "
@@ -314,7 +314,7 @@ class Exchange:
             )
         self.epochs = recording.inst[recording.rows].load_data()
         self.picks = recording.picks
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(random_state)
         # round a circle in random order: nobody gets its own
         order = rng.permutation(len(recording.rows))
         self.other = np.empty_like(order)
@@ -329,10 +329,10 @@ class Exchange:
 
 
 def occlusion_maps(
-    pipeline: Any, recording: Recording, target: Any, seed: int
+    pipeline: Any, recording: Recording, target: Any, random_state: int
 ) -> NDArray[np.float64]:
     """Occlude regions for 100 ms each; give what each row loses, on its sensors."""
-    exchange = Exchange(recording, seed)
+    exchange = Exchange(recording, random_state)
     whole = decide(pipeline, exchange.epochs, target)
     region = sensor_regions(exchange.epochs.info, recording.ch_names)
     blocks = time_blocks(exchange.epochs.times)

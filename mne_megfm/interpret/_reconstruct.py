@@ -10,17 +10,89 @@ import mne
 import numpy as np
 import torch
 from mne.io import BaseRaw
-from mne.utils import ProgressBar, _validate_type, verbose
+from mne.utils import ProgressBar, _check_option, _validate_type, verbose
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ..estimators import MEGFMTransformer
-from ..inputs import Recording, as_recordings, rate_ratio, window_starts
+from ..inputs import (
+    Recording,
+    as_recordings,
+    centre_windows,
+    iter_windows,
+    rate_ratio,
+    window_starts,
+)
 from ..inputs.checks import check_rows, report_left_out
 from ..inputs.windows import resample_segment
-from ..models import draw_masks
+from ..models import draw_masks, sample_mask
 from ..sensors import SensorMapping
 from ..sensors.geometry import MIN_CHANNELS, read_geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """One kind of mask over the windows of a recording.
+
+    Attributes
+    ----------
+    original : ndarray, shape (n_windows, n_canonical, n_times)
+        Canonical field in T, centred over the recording.
+    reconstructed : ndarray, shape (n_windows, n_canonical, n_times)
+        The same with the hidden part replaced by the prediction, in T.
+    mask : ndarray of bool, shape (n_windows, n_canonical, n_times)
+        Where the signal was hidden.
+    sfreq : float
+        Sampling rate in Hz.
+    sensors : ndarray, shape (n_canonical, n_canonical_to_sensors)
+        The way back, ``data = reconstructed.transpose(0, 2, 1) @ sensors``, to the
+        recording's own MEG channels in T (T/m for planar gradiometers).
+    ch_names : tuple of str
+        Those channels.
+    """
+
+    original: NDArray[np.float32]
+    reconstructed: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    sfreq: float
+    sensors: NDArray[np.float64]
+    ch_names: tuple[str, ...]
+
+
+def centred_windows(
+    inst: Any, transformer: MEGFMTransformer
+) -> tuple[Recording, torch.Tensor, torch.Tensor]:
+    """Cut a recording into windows without its mean at each virtual sensor.
+
+    An offset of the recording is no signal. It is taken over the recording rather
+    than over a window, where knowing it would give away the mean of what is hidden.
+    """
+    check_is_fitted(transformer, "model_")
+    recordings = as_recordings(
+        inst,
+        duration=transformer.duration,
+        overlap=transformer.overlap,
+        reject_by_annotation=transformer.reject_by_annotation,
+    )
+    if len(recordings) != 1:
+        raise ValueError(
+            f"Expected one recording, got {len(recordings)}; pass them one by one."
+        )
+    config = transformer.config_
+    blocks = list(
+        iter_windows(
+            recordings,
+            transformer.sensor_mapping_,
+            sfreq=config.sfreq,
+            n_times=config.n_times,
+            patch=config.patch_length,
+            batch_size=transformer.batch_size,
+        )
+    )
+    data = np.concatenate([block.data for block in blocks])
+    n_valid = np.concatenate([block.n_valid for block in blocks])
+    centre_windows(data, n_valid)
+    return recordings[0], torch.from_numpy(data), torch.from_numpy(n_valid)
 
 
 @dataclass(eq=False)
@@ -229,12 +301,13 @@ _PIECE, _MARGIN = 30.0, 1.0
 
 @verbose
 def reconstruct(
-    transformer: MEGFMTransformer,
     inst: Any,
+    transformer: MEGFMTransformer,
     mask: Callable | None = None,
+    on: str = "sensors",
     *,
     fill_bads: bool = False,
-    seed: int = 0,
+    random_state: int = 0,
     return_mask: bool = False,
     verbose: bool | str | int | None = None,
 ) -> Any:
@@ -242,18 +315,22 @@ def reconstruct(
 
     Parameters
     ----------
+    inst : Raw | Epochs | Evoked | MEGSamples
+        The recording, in tesla. Not changed. MEGSamples for ``on='canonical'`` alone.
     transformer : MEGFMTransformer
         A fitted transformer.
-    inst : Raw | Epochs | Evoked
-        The recording, in tesla. Not changed.
     mask : callable | None
         What to hide, for instance a
         :class:`~mne_megfm.models.TimeBlockMasking`. None hides nothing: good
         channels become what the canonical array knows of them, which leaves out
         noise that cannot come from a head.
+    on : {"sensors", "canonical"}
+        Where to: the recording's own channels, or the canonical array, where the model
+        works. There, rows of the recording are windows, centred over its length.
     fill_bads : bool
-        Whether to fill bad channels too, which then are no longer bad.
-    seed : int
+        Whether to fill bad channels too, which then are no longer bad; on sensors
+        alone.
+    random_state : int
         Seed of the masks.
     return_mask : bool
         Whether to return where signal was hidden.
@@ -262,9 +339,10 @@ def reconstruct(
 
     Returns
     -------
-    inst : Raw | Epochs | Evoked
+    inst : Raw | Epochs | Evoked | Reconstruction
         A copy with the same channels, times, events, metadata, projectors and
-        annotations. With a mask, what was not hidden is unchanged.
+        annotations. With a mask, what was not hidden is unchanged. On the canonical
+        array: original, prediction and mask as a `Reconstruction`.
     hidden : ndarray of bool, shape as the data
         Which samples of which channels were hidden; if ``return_mask``.
 
@@ -273,11 +351,12 @@ def reconstruct(
     TypeError
         If ``inst`` is not one MNE object with signals, or ``mask`` not a callable.
     ValueError
-        If the data do not look like MEG in tesla, or there are too few channels.
+        If the data do not look like MEG in tesla, or there are too few channels; on the
+        canonical array, without a mask, or of several recordings.
 
     See Also
     --------
-    masked_reconstruction : The same on the canonical array, where the model works.
+    score_reconstruction : How well that is predicted.
 
     Notes
     -----
@@ -311,17 +390,29 @@ def reconstruct(
     >>> epochs = cohort.epochs("auditory")[0]
     >>> transformer = MEGFMTransformer().fit(epochs)
     >>> result, hidden = reconstruct(
-    ...     transformer, epochs, TimeBlockMasking(0.3), return_mask=True
+    ...     epochs, transformer, TimeBlockMasking(0.3), return_mask=True
     ... )
     >>> len(result), round(float(hidden.mean()), 2)
     (2, 0.3)
+    >>> windows = reconstruct(epochs, transformer, TimeBlockMasking(0.3), "canonical")
+    >>> windows.reconstructed.shape
+    (2, 192, 250)
     """
     check_is_fitted(transformer, "model_")
+    _check_option("on", on, ("sensors", "canonical"))
+    if on == "canonical":
+        if not callable(mask) or fill_bads or return_mask:
+            raise ValueError(
+                "Expected a mask and neither fill_bads nor return_mask with "
+                f"on='canonical', got mask={mask!r}, fill_bads={fill_bads} and "
+                f"return_mask={return_mask}; the mask is part of the result."
+            )
+        return _on_canonical(inst, transformer, mask, random_state)
     _validate_type(inst, (BaseRaw, mne.BaseEpochs, mne.Evoked), "inst")
     if mask is not None and not callable(mask):
         raise TypeError(
             f"Expected mask as a callable or None, got {mask!r}; pass for instance "
-            "TimeBlockMasking(0.3) of mne_megfm.pretraining."
+            "TimeBlockMasking(0.3) of mne_megfm.models."
         )
     duration = len(inst.times) / inst.info["sfreq"]
     recordings = as_recordings(inst, duration=duration, reject_by_annotation=False)
@@ -339,7 +430,7 @@ def reconstruct(
     tokens: list[Any] = [None] * len(rows)
     offset = np.zeros(len(predictor.good))
     if mask is not None:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(random_state)
         tokens = [predictor.draw(mask, row.length, generator) for row in rows]
         offset = _offsets(predictor, source, rows, tokens)
     hidden = np.zeros(_data(out).shape, bool) if return_mask else None
@@ -366,6 +457,34 @@ def reconstruct(
     if fill_bads:
         out.info["bads"] = [x for x in inst.info["bads"] if x not in predictor.names]
     return out if hidden is None else (out, hidden)
+
+
+def _on_canonical(
+    inst: Any, transformer: MEGFMTransformer, mask: Callable, random_state: int
+) -> Reconstruction:
+    """Predict hidden parts of a recording's windows on the canonical array."""
+    recording, data, n_valid = centred_windows(inst, transformer)
+    model, config = transformer.model_, transformer.config_
+    array = transformer.sensor_mapping_.array
+    generator = torch.Generator().manual_seed(random_state)
+    region_pos = torch.from_numpy(np.array(array.region_pos))
+    hidden = draw_masks(mask, len(data), n_valid, config, region_pos, generator)
+    parts = []
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        for start in range(0, len(data), transformer.batch_size):
+            part = slice(start, start + transformer.batch_size)
+            batch = (x[part].to(device) for x in (data, hidden, n_valid))
+            parts.append(model.reconstruct(*batch).cpu())
+    mapping = transformer.sensor_mapping_.mapping(recording)
+    return Reconstruction(
+        original=data.numpy(),
+        reconstructed=torch.cat(parts).numpy(),
+        mask=sample_mask(hidden, n_valid, config).numpy(),
+        sfreq=config.sfreq,
+        sensors=mapping.from_canonical.T,
+        ch_names=mapping.all_ch_names,
+    )
 
 
 class _Row(NamedTuple):

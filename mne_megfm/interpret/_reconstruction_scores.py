@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import mne
@@ -11,22 +10,19 @@ import numpy as np
 import pandas as pd
 import torch
 from mne.io import BaseRaw
-from mne.utils import ProgressBar, _validate_type, verbose
+from mne.utils import ProgressBar, _check_option, _validate_type, verbose
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from ..estimators import MEGFMTransformer
-from ..inputs import Recording, as_recordings, centre_windows, iter_windows
+from ..inputs import as_recordings
 from ..models import (
     RandomMasking,
     SpaceBlockMasking,
     TimeBlockMasking,
-    draw_masks,
     masked_r2,
-    sample_mask,
 )
 from ..sensors.geometry import read_geometry
-from ._reconstruct import reconstruct
+from ._reconstruct import centred_windows, reconstruct
 
 #: The masks that results are reported for.
 MASKS = {
@@ -36,95 +32,56 @@ MASKS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Reconstruction:
-    """One kind of mask over the windows of a recording.
-
-    Attributes
-    ----------
-    original : ndarray, shape (n_windows, n_canonical, n_times)
-        Canonical field in T, centred over the recording.
-    reconstructed : ndarray, shape (n_windows, n_canonical, n_times)
-        The same with the hidden part replaced by the prediction, in T.
-    mask : ndarray of bool, shape (n_windows, n_canonical, n_times)
-        Where the signal was hidden.
-    sfreq : float
-        Sampling rate in Hz.
-    sensors : ndarray, shape (n_canonical, n_canonical_to_sensors)
-        The way back, ``data = reconstructed.transpose(0, 2, 1) @ sensors``, to the
-        recording's own MEG channels in T (T/m for planar gradiometers).
-    ch_names : tuple of str
-        Those channels.
-    """
-
-    original: NDArray[np.float32]
-    reconstructed: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-    sfreq: float
-    sensors: NDArray[np.float64]
-    ch_names: tuple[str, ...]
-
-
-def _centred_windows(
-    transformer: MEGFMTransformer, X: Any
-) -> tuple[Recording, torch.Tensor, torch.Tensor]:
-    """Cut a recording into windows without its mean at each virtual sensor.
-
-    An offset of the recording is no signal. It is taken over the recording rather
-    than over a window, where knowing it would give away the mean of what is hidden.
-    """
-    check_is_fitted(transformer, "model_")
-    recordings = as_recordings(
-        X,
-        duration=transformer.duration,
-        overlap=transformer.overlap,
-    )
-    if len(recordings) != 1:
-        raise ValueError(
-            f"Expected one recording, got {len(recordings)}; pass them one by one."
-        )
-    config = transformer.config_
-    blocks = list(
-        iter_windows(
-            recordings,
-            transformer.sensor_mapping_,
-            sfreq=config.sfreq,
-            n_times=config.n_times,
-            patch=config.patch_length,
-            batch_size=transformer.batch_size,
-        )
-    )
-    data = np.concatenate([block.data for block in blocks])
-    n_valid = np.concatenate([block.n_valid for block in blocks])
-    centre_windows(data, n_valid)
-    return recordings[0], torch.from_numpy(data), torch.from_numpy(n_valid)
+_TIME, _SPACE = "time blocks of 300 ms", "quarter of the sensors"
+#: What is hidden by default, by what is scored.
+_DEFAULTS = {
+    "canonical": MASKS,
+    "sensors": {name: MASKS[name] for name in (_TIME, _SPACE)},
+    "evoked": {_TIME: MASKS[_TIME]},
+}
+#: Where the first large responses have their peak, in s after the stimulus.
+_PEAKS = {
+    "auditory": {"N100m": (0.07, 0.13)},
+    "somatosensory": {"N20m": (0.015, 0.03)},
+}
 
 
 @verbose
 def score_reconstruction(
+    inst: Any,
     transformer: MEGFMTransformer,
-    X: Any,
+    on: str = "canonical",
     *,
-    masks: Mapping[str, Any] | None = None,
-    n_draws: int = 10,
-    seed: int = 0,
+    masks: Mapping[str, Callable] | None = None,
+    n_draws: int | None = None,
+    peaks: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+    random_state: int = 0,
     verbose: bool | str | int | None = None,
 ) -> pd.DataFrame:
-    """Compare predictions of hidden signal with interpolation over field and time.
+    """Score predictions of hidden signal, beside interpolation.
 
     Parameters
     ----------
+    inst : Raw | Epochs | Evoked | MEGSamples
+        One recording, in tesla. MEGSamples for ``on='canonical'`` alone, and nothing
+        but Epochs for ``on='evoked'``.
     transformer : MEGFMTransformer
         A fitted transformer.
-    X : Epochs | Raw | Evoked | MEGSamples
-        One recording, in tesla. It is centred over its length.
+    on : {"canonical", "sensors", "evoked"}
+        What is scored: windows on the canonical array, where the model works; the
+        recording's own channels; or averages over its trials.
     masks : dict of str to callable | None
-        What to hide; by default 80 %% of the tokens at random, all sensors for 300 ms
-        of each second, and a quarter of the sensors all the time. Of windows that
-        are shorter than a second, the same shares are hidden.
-    n_draws : int
-        Masks drawn for each window.
-    seed : int
+        What to hide. By default 80 %% of the tokens at random (on the canonical array
+        alone), all sensors for 300 ms of each second, and a quarter of the sensors all
+        the time (not for averages). Of windows that are shorter than a second, the
+        same shares are hidden.
+    n_draws : int | None
+        Masks drawn for each window on the canonical array, by default 10. On sensors
+        and for averages there is one.
+    peaks : dict of str to dict | None
+        For averages: names of peaks of each state, and where to look for them (s); by
+        default the N100m of ``auditory`` and the N20m of ``somatosensory``.
+    random_state : int
         Seed of the masks.
     verbose : bool | str | int | None
         Verbosity, see :func:`mne.verbose`.
@@ -132,14 +89,46 @@ def score_reconstruction(
     Returns
     -------
     scores : DataFrame
-        R² (1 is perfect, 0 as good as predicting nothing) of ``model``, ``field``
-        and ``time`` for each kind of mask, see
-        :func:`~mne_megfm.models.masked_r2`.
+        On the canonical array: R² (1 is perfect, 0 as good as predicting nothing) of
+        ``model``, ``field`` and ``time`` for each mask, see
+        ``masking.masked_r2``.
+
+        On sensors: a row for each ``mask``, ``state``, ``sensors`` (kind of coil) and
+        ``method``: ``r2`` (0 is as good as each channel's mean over the recording),
+        ``correlation`` and ``relative_error`` over the ``n_samples`` hidden samples of
+        good channels. NaN where a method cannot predict.
+
+        Of averages: the same, and for each peak of the state, in ``<name>_latency`` and
+        ``<name>_topography``, how much later it is than in the true average (s) and
+        the correlation of the fields at the time of the true one.
 
     Raises
     ------
+    TypeError
+        If averages are to be scored of anything but Epochs.
     ValueError
-        If ``X`` is not one recording, or does not look like MEG in tesla.
+        If ``inst`` is not one recording, or does not look like MEG in tesla, if a mask
+        hides nothing, or if a parameter is of no use for ``on``.
+
+    See Also
+    --------
+    reconstruct : What is scored.
+
+    Notes
+    -----
+    On sensors, methods beside the model are straight lines in ``time``;
+    :meth:`~mne.Evoked.interpolate_bads` with the hidden channels as bad ones, about a
+    sphere at (0, 0, 4) cm; ``pca``, probabilistic PCA over channels and times of as
+    many components as the model is wide (if there are twice as many rows), whose axes
+    come from other, whole rows of the same recording. All see each sample less each
+    channel's mean over what is visible. A Raw is a row a second.
+
+    The true average is that of all trials. It is compared with the average, at each
+    channel and time, of the predictions in those trials in which that was hidden: of
+    no trial is any visible sample in it. ``same trials`` is the average of what was
+    hidden in truth, which is what perfect predictions would give from so few trials;
+    ``time`` are straight lines between visible samples. A peak is where the sum of
+    squares over the sensors of a kind is largest, to the sample.
 
     Examples
     --------
@@ -147,19 +136,52 @@ def score_reconstruction(
     >>> from mne_megfm.interpret import score_reconstruction
     >>> cohort = simulate_cohort(
     ...     1,
-    ...     states=("rest",),
-    ...     arrays=("ctf151",),
-    ...     n_epochs=4,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=5,
     ...     random_state=0,
     ...     verbose=False,
     ... )
-    >>> epochs = cohort.epochs("rest")[0]
+    >>> epochs = cohort.epochs("auditory")[0]
     >>> transformer = MEGFMTransformer().fit(epochs)
-    >>> scores = score_reconstruction(transformer, epochs, n_draws=1)
-    >>> scores.columns.tolist()
+    >>> score_reconstruction(epochs, transformer, n_draws=1).columns.tolist()
     ['model', 'field', 'time']
+    >>> scores = score_reconstruction(epochs, transformer, on="sensors")
+    >>> scores["method"].unique().tolist()
+    ['model', 'time', 'interpolate_bads', 'pca']
+    >>> scores = score_reconstruction(epochs, transformer, on="evoked")
+    >>> scores["method"].tolist()
+    ['model', 'time', 'same trials']
     """
-    _, data, n_valid = _centred_windows(transformer, X)
+    _check_option("on", on, tuple(_DEFAULTS))
+    for name, value, of in (
+        ("n_draws", n_draws, "canonical"),
+        ("peaks", peaks, "evoked"),
+    ):
+        if value is not None and on != of:
+            raise ValueError(
+                f"Expected {name} for on={of!r} alone, got it for on={on!r}; leave it "
+                "out."
+            )
+    masks = dict(_DEFAULTS[on] if masks is None else masks)
+    if on == "canonical":
+        n_draws = 10 if n_draws is None else n_draws
+        return _score_canonical(inst, transformer, masks, n_draws, random_state)
+    if on == "sensors":
+        return _score_sensors(inst, transformer, masks, random_state)
+    peaks = _PEAKS if peaks is None else peaks
+    return _score_evoked(inst, transformer, masks, peaks, random_state)
+
+
+def _score_canonical(
+    inst: Any,
+    transformer: MEGFMTransformer,
+    masks: Mapping[str, Callable],
+    n_draws: int,
+    random_state: int,
+) -> pd.DataFrame:
+    """Compare predictions with interpolation over field and time, window by window."""
+    _, data, n_valid = centred_windows(inst, transformer)
     region_pos = torch.from_numpy(
         np.array(transformer.sensor_mapping_.array.region_pos)
     )
@@ -171,91 +193,11 @@ def score_reconstruction(
             region_pos,
             n_valid=n_valid,
             n_draws=n_draws,
-            seed=seed,
+            seed=random_state,
         )
-        for name, masking in ProgressBar(
-            list((MASKS if masks is None else masks).items()), mesg="Masks"
-        )
+        for name, masking in ProgressBar(list(masks.items()), mesg="Masks")
     }
     return pd.DataFrame(rows).T.rename_axis("mask")
-
-
-@verbose
-def masked_reconstruction(
-    transformer: MEGFMTransformer,
-    X: Any,
-    masking: Any,
-    *,
-    seed: int = 0,
-    verbose: bool | str | int | None = None,
-) -> Reconstruction:
-    """Hide parts of a recording and predict them from the rest.
-
-    Parameters
-    ----------
-    transformer : MEGFMTransformer
-        A fitted transformer.
-    X : Epochs | Raw | Evoked | MEGSamples
-        One recording, in tesla. It is centred over its length.
-    masking : callable
-        What to hide, for instance a
-        :class:`~mne_megfm.models.TimeBlockMasking`.
-    seed : int
-        Seed of the masks.
-    verbose : bool | str | int | None
-        Verbosity, see :func:`mne.verbose`.
-
-    Returns
-    -------
-    reconstruction : Reconstruction
-        Original, prediction and mask on the canonical array.
-
-    Raises
-    ------
-    ValueError
-        If ``X`` is not one recording, or does not look like MEG in tesla.
-
-    Examples
-    --------
-    >>> from mne_megfm import MEGFMTransformer, simulate_cohort
-    >>> from mne_megfm.interpret import masked_reconstruction
-    >>> from mne_megfm.models import TimeBlockMasking
-    >>> cohort = simulate_cohort(
-    ...     1,
-    ...     states=("rest",),
-    ...     arrays=("ctf151",),
-    ...     n_epochs=2,
-    ...     random_state=0,
-    ...     verbose=False,
-    ... )
-    >>> epochs = cohort.epochs("rest")[0]
-    >>> transformer = MEGFMTransformer().fit(epochs)
-    >>> result = masked_reconstruction(transformer, epochs, TimeBlockMasking())
-    >>> result.reconstructed.shape
-    (2, 192, 250)
-    """
-    recording, data, n_valid = _centred_windows(transformer, X)
-    model, config = transformer.model_, transformer.config_
-    array = transformer.sensor_mapping_.array
-    generator = torch.Generator().manual_seed(seed)
-    region_pos = torch.from_numpy(np.array(array.region_pos))
-    mask = draw_masks(masking, len(data), n_valid, config, region_pos, generator)
-    parts = []
-    device = next(model.parameters()).device
-    with torch.inference_mode():
-        for start in range(0, len(data), transformer.batch_size):
-            part = slice(start, start + transformer.batch_size)
-            batch = (x[part].to(device) for x in (data, mask, n_valid))
-            parts.append(model.reconstruct(*batch).cpu())
-    mapping = transformer.sensor_mapping_.mapping(recording)
-    return Reconstruction(
-        original=data.numpy(),
-        reconstructed=torch.cat(parts).numpy(),
-        mask=sample_mask(mask, n_valid, config).numpy(),
-        sfreq=config.sfreq,
-        sensors=mapping.from_canonical.T,
-        ch_names=mapping.all_ch_names,
-    )
 
 
 #: Origin of the sphere for ``interpolate_bads``, in head coordinates (m).
@@ -343,81 +285,13 @@ def pca_prediction(
     return out
 
 
-_MASKS = {
-    "time blocks of 300 ms": TimeBlockMasking(0.3, 3),
-    "quarter of the sensors": SpaceBlockMasking(0.25),
-}
-
-
-@verbose
-def score_on_sensors(
-    transformer: MEGFMTransformer,
+def _score_sensors(
     inst: Any,
-    *,
-    masks: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    verbose: bool | str | int | None = None,
+    transformer: MEGFMTransformer,
+    masks: Mapping[str, Callable],
+    random_state: int,
 ) -> pd.DataFrame:
-    """Score predictions of hidden signal by state and kind of sensor.
-
-    Parameters
-    ----------
-    transformer : MEGFMTransformer
-        A fitted transformer.
-    inst : Raw | Epochs | Evoked
-        The recording, in tesla.
-    masks : dict of str to callable | None
-        What to hide; by default all sensors for 300 ms of each second, and a quarter
-        of the sensors all the time.
-    seed : int
-        Seed of the masks.
-    verbose : bool | str | int | None
-        Verbosity, see :func:`mne.verbose`.
-
-    Returns
-    -------
-    scores : DataFrame
-        One row for each ``mask``, ``state``, ``sensors`` (kind of coil) and ``method``:
-        ``r2`` (1 is perfect, 0 as good as each channel's mean over the recording),
-        ``correlation`` and ``relative_error`` over the ``n_samples`` hidden samples of
-        good channels. NaN where a method cannot predict.
-
-    Raises
-    ------
-    ValueError
-        If the data do not look like MEG in tesla, or a mask hides nothing.
-
-    See Also
-    --------
-    reconstruct : What is scored.
-    score_reconstruction : Scores on the canonical array.
-
-    Notes
-    -----
-    Methods beside the model: straight lines in ``time``;
-    :meth:`~mne.Evoked.interpolate_bads` with the hidden channels as bad ones, about a
-    sphere at (0, 0, 4) cm; ``pca``, probabilistic PCA over channels and times of as
-    many components as the model is wide (if there are twice as many rows), whose axes
-    come from other, whole rows of the same recording. All see each sample less each
-    channel's mean over what is visible. A Raw is a row a second.
-
-    Examples
-    --------
-    >>> from mne_megfm import MEGFMTransformer, simulate_cohort
-    >>> from mne_megfm.interpret import score_on_sensors
-    >>> cohort = simulate_cohort(
-    ...     1,
-    ...     states=("rest",),
-    ...     arrays=("opm64",),
-    ...     n_epochs=5,
-    ...     random_state=0,
-    ...     verbose=False,
-    ... )
-    >>> epochs = cohort.epochs("rest")[0]
-    >>> scores = score_on_sensors(MEGFMTransformer().fit(epochs), epochs)
-    >>> scores["method"].unique().tolist()
-    ['model', 'time', 'interpolate_bads', 'pca']
-    """
+    """Score predictions by state and kind of sensor, beside baselines."""
     duration = len(inst.times) / inst.info["sfreq"]
     recording = as_recordings(inst, duration=duration, reject_by_annotation=False)[0]
     info = mne.pick_info(inst.info, recording.picks, verbose="error")
@@ -430,10 +304,9 @@ def score_on_sensors(
         states = np.repeat(states, len(whole))
     centre = whole.mean((0, 2))[:, None]
     found = []
-    chosen = _MASKS if masks is None else masks
-    for name, masking in ProgressBar(list(chosen.items()), mesg="Masks"):
+    for name, masking in ProgressBar(list(masks.items()), mesg="Masks"):
         result, hidden = reconstruct(
-            transformer, inst, masking, seed=seed, return_mask=True
+            inst, transformer, masking, random_state=random_state, return_mask=True
         )
         hidden = _cut(hidden, inst, recording.picks).astype(bool)
         if not hidden.any():
@@ -514,82 +387,14 @@ def _cut(data: NDArray, inst: Any, picks: NDArray[np.intp]) -> NDArray:
     return data.transpose(1, 0, 2)
 
 
-#: Where the first large responses have their peak, in s after the stimulus.
-PEAKS = {
-    "auditory": {"N100m": (0.07, 0.13)},
-    "somatosensory": {"N20m": (0.015, 0.03)},
-}
-
-
-@verbose
-def score_evoked(
-    transformer: MEGFMTransformer,
+def _score_evoked(
     epochs: mne.BaseEpochs,
-    mask: Callable | None = None,
-    *,
-    peaks: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
-    seed: int = 0,
-    verbose: bool | str | int | None = None,
+    transformer: MEGFMTransformer,
+    masks: Mapping[str, Callable],
+    peaks: Mapping[str, Mapping[str, tuple[float, float]]],
+    random_state: int,
 ) -> pd.DataFrame:
-    """Reconstruct hidden parts of single trials, average them, compare with the truth.
-
-    Parameters
-    ----------
-    transformer : MEGFMTransformer
-        A fitted transformer.
-    epochs : Epochs
-        The trials, in tesla; states are the names of their events.
-    mask : callable | None
-        What to hide in each trial; None hides all sensors for 300 ms.
-    peaks : dict of str to dict | None
-        For each state, names of peaks and where to look for them (s); by default the
-        N100m of ``auditory`` and the N20m of ``somatosensory``.
-    seed : int
-        Seed of the masks.
-    verbose : bool | str | int | None
-        Verbosity, see :func:`mne.verbose`.
-
-    Returns
-    -------
-    scores : DataFrame
-        One row for each ``state``, ``sensors`` (kind of coil) and ``method``: ``r2``,
-        ``correlation`` and ``relative_error``, and for each peak of the state, in
-        ``<name>_latency`` and ``<name>_topography``, how much later it is than in the
-        true average (s) and the correlation of the fields at the time of the true one.
-
-    Raises
-    ------
-    TypeError
-        If ``epochs`` are not Epochs.
-    ValueError
-        If the data do not look like MEG in tesla.
-
-    Notes
-    -----
-    The true average is that of all trials. It is compared with the average, at each
-    channel and time, of the predictions in those trials in which that was hidden: of
-    no trial is any visible sample in it. ``same trials`` is the average of what was
-    hidden in truth, which is what perfect predictions would give from so few trials;
-    ``time`` are straight lines between visible samples. A peak is where the sum of
-    squares over the sensors of a kind is largest, to the sample.
-
-    Examples
-    --------
-    >>> from mne_megfm import MEGFMTransformer, simulate_cohort
-    >>> from mne_megfm.interpret import score_evoked
-    >>> cohort = simulate_cohort(
-    ...     1,
-    ...     states=("auditory",),
-    ...     arrays=("opm64",),
-    ...     n_epochs=10,
-    ...     random_state=0,
-    ...     verbose=False,
-    ... )
-    >>> epochs = cohort.epochs("auditory")[0]
-    >>> scores = score_evoked(MEGFMTransformer().fit(epochs), epochs)
-    >>> scores["method"].tolist()
-    ['model', 'time', 'same trials']
-    """
+    """Average hidden parts of single trials, and compare with the true average."""
     _validate_type(epochs, mne.BaseEpochs, "epochs")
     recording = as_recordings(epochs)[0]
     picks = recording.picks
@@ -597,35 +402,30 @@ def score_evoked(
     geometry = read_geometry(info)
     order = [geometry.names.index(name) for name in info["ch_names"]]
     kinds = np.array(geometry.kinds)[order]
-    result, hidden = reconstruct(
-        transformer,
-        epochs,
-        TimeBlockMasking() if mask is None else mask,
-        seed=seed,
-        return_mask=True,
-    )
-    hidden, whole = hidden[:, picks], epochs.get_data(picks)
-    guesses = {
-        "model": result.get_data(picks),
-        "time": time_interpolation(np.where(hidden, 0.0, whole), hidden),
-        "same trials": whole,
-    }
     found = []
-    for state in dict.fromkeys(recording.states):
-        trials = recording.states == state
-        truth = whole[trials].mean(0)
-        for kind in dict.fromkeys(kinds):
-            of = kinds == kind
-            for method, guess in guesses.items():
-                average = _average(guess[trials][:, of], hidden[trials][:, of])
-                scored = np.isfinite(average)
-                values = signal_scores(truth[of][scored], average[scored])
-                for name, span in (
-                    (PEAKS if peaks is None else peaks).get(state, {}).items()
-                ):
-                    values |= _peak(name, span, epochs.times, truth[of], average)
-                key = {"state": state, "sensors": kind, "method": method}
-                found.append({**key, **values})
+    for mask, masking in ProgressBar(list(masks.items()), mesg="Masks"):
+        result, hidden = reconstruct(
+            epochs, transformer, masking, random_state=random_state, return_mask=True
+        )
+        hidden, whole = hidden[:, picks], epochs.get_data(picks)
+        guesses = {
+            "model": result.get_data(picks),
+            "time": time_interpolation(np.where(hidden, 0.0, whole), hidden),
+            "same trials": whole,
+        }
+        for state in dict.fromkeys(recording.states):
+            trials = recording.states == state
+            truth = whole[trials].mean(0)
+            for kind in dict.fromkeys(kinds):
+                of = kinds == kind
+                for method, guess in guesses.items():
+                    average = _average(guess[trials][:, of], hidden[trials][:, of])
+                    scored = np.isfinite(average)
+                    values = signal_scores(truth[of][scored], average[scored])
+                    for name, span in peaks.get(state, {}).items():
+                        values |= _peak(name, span, epochs.times, truth[of], average)
+                    key = {"mask": mask, "state": state, "sensors": kind}
+                    found.append({**key, "method": method, **values})
     return pd.DataFrame(found)
 
 

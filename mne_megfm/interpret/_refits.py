@@ -362,7 +362,7 @@ class Refits:
         Number of permutations.
     alpha : float
         Level that these must be able to reach.
-    seed : int
+    random_state : int
         Seed of folds and permutations.
 
     Attributes
@@ -393,7 +393,7 @@ class Refits:
         scoring: str | Callable | None,
         n_permutations: int,
         alpha: float,
-        seed: int,
+        random_state: int,
     ) -> None:
         n_permutations = check_permutations(n_permutations, alpha)
         self.pipeline = _as_pipeline(pipeline)
@@ -417,8 +417,8 @@ class Refits:
             self.target = settle_target(pipeline, classes, target)
             positive = self.target if len(classes) == 2 else None
         scorer = find_scorer(scoring, positive)
-        splitter = _splitter(cv, y, groups, self.classifier, seed)
-        rng = np.random.default_rng(seed)
+        splitter = _splitter(cv, y, groups, self.classifier, random_state)
+        rng = np.random.default_rng(random_state)
         self.labels: list[NDArray] = []
         #: for each run, a list of (train, test, transform, fitted rest)
         self.fits: list[list[_Fit]] = []
@@ -529,7 +529,7 @@ def _score(scorer: Callable, fit: _Fit, labels: NDArray) -> float:
 
 
 def _splitter(
-    cv: Any, y: NDArray, groups: NDArray | None, classifier: bool, seed: int
+    cv: Any, y: NDArray, groups: NDArray | None, classifier: bool, random_state: int
 ) -> Any:
     """Settle the folds; shuffled by a seed unless they are given."""
     if cv is not None and not isinstance(cv, int | np.integer):
@@ -549,7 +549,7 @@ def _splitter(
                 f"some, got {least}; give more."
             )
         cv = min(N_FOLDS, least)
-    return kind(n_splits=int(cv), shuffle=True, random_state=seed)
+    return kind(n_splits=int(cv), shuffle=True, random_state=random_state)
 
 
 def _check_folds(folds: list, n: int) -> None:

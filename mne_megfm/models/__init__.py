@@ -5,7 +5,7 @@ Nothing here knows MNE or scikit-learn.
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_config": ["BackboneConfig", "ModelConfig"],
@@ -57,3 +57,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "windows": ["WindowArray", "WindowBatch"],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = ["RandomMasking", "SpaceBlockMasking", "TimeBlockMasking"]

@@ -235,7 +235,7 @@ class ProjectionPooling(_BinnedPooling):
     """Keep where and when: the leading axes of every token.
 
     Tokens are projected on the leading axes of their region that are stored with the
-    weights (see :func:`~mne_megfm.models.fit_token_projection`). All axes of a token
+    weights (see ``fit_token_projection``). All axes of a token
     together have unit variance: a linear classifier needs no scaling before it.
 
     Parameters

@@ -65,7 +65,7 @@ class TrialInputs(nn.Module):
     The response is what lies within half a second of the stimulus. It is mapped by
     axes in space, in time and of both together, along which average responses stand
     out from trials' noise. They are found once on participants for pretraining (see
-    :func:`~mne_megfm.participants.fit_trial_inputs`) and kept with the weights.
+    ``fit_trial_inputs``) and kept with the weights.
 
     Parameters
     ----------
@@ -498,7 +498,7 @@ def state_kind(name: str) -> int:
     Returns
     -------
     kind : int
-        Index into :data:`~mne_megfm.models.STATES`; unknown names are "other".
+        Index into ``STATES``; unknown names are "other".
 
     Examples
     --------

@@ -38,7 +38,7 @@ class PersonTrials:
     log_spectrum : Tensor, shape (n, n_regions, n_bands)
         Log power by region and band.
     kind : Tensor of int, shape (n,)
-        Kind of state, an index into :data:`~mne_megfm.models.STATES`.
+        Kind of state, an index into ``STATES``.
     position : Tensor, shape (n,)
         Place in the recording, from 0 to 1.
     recent : Tensor, shape (n, 2)

@@ -12,7 +12,7 @@ entry-point groups ``mne_megfm.<kind>``::
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_backbones": ["backbone_config", "make_backbone"],
@@ -20,3 +20,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "_registry": ["KINDS", "available", "get", "name_of", "resolve", "register"],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = ["available", "register"]

@@ -74,14 +74,14 @@ def pretrain(
     region_pos : Tensor, shape (n_regions, 3)
         Positions of the regions in m, for block masks.
     masking : callable
-        Draws masks, see :class:`~mne_megfm.models.MixedMasking`.
+        Draws masks, see ``MixedMasking``.
     objective : callable
         ``objective(model, batch) -> loss``, see
         :class:`~mne_megfm.pretraining.Objective` and
         :class:`~mne_megfm.pretraining.MaskedReconstruction`.
     augmentation : callable, optional
         Changes training batches, see
-        :class:`~mne_megfm.pretraining.NoiseAndCropping`.
+        ``NoiseAndCropping``.
     max_epochs : int
         Epochs to train at most.
     steps_per_epoch : int, optional

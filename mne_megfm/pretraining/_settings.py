@@ -66,7 +66,7 @@ class PretrainSettings:
         Whether to leave the encoder, and so features, as they are; with ``weights``
         to go on from.
     augmentation : dict | None
-        Arguments of :class:`~mne_megfm.pretraining.NoiseAndCropping`; None leaves
+        Arguments of ``NoiseAndCropping``; None leaves
         windows as they are.
     epochs : int
         Epochs of training.

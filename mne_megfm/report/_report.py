@@ -23,7 +23,7 @@ from ..interpret import (
     MASKS,
     AttentionTest,
     attention_test,
-    masked_reconstruction,
+    reconstruct,
     score_reconstruction,
 )
 from ..weights import read_card, weights_path
@@ -175,9 +175,9 @@ class MEGFMReport(mne.Report):
             Rotations of the surrogates that attention is tested against, see
             :func:`~mne_megfm.interpret.attention_test`.
         """
-        scores = score_reconstruction(transformer, recording, n_draws=3)
+        scores = score_reconstruction(recording, transformer, n_draws=3)
         results = {
-            name: masked_reconstruction(transformer, recording, masking)
+            name: reconstruct(recording, transformer, masking, on="canonical")
             for name, masking in MASKS.items()
         }
         self.add_reconstruction(results, scores)
@@ -197,7 +197,7 @@ class MEGFMReport(mne.Report):
         ----------
         reconstructions : Reconstruction | dict of str to Reconstruction | None
             From what was hidden to what
-            :func:`~mne_megfm.interpret.masked_reconstruction` gave.
+            :func:`~mne_megfm.interpret.reconstruct` gave.
         scores : DataFrame | None
             From :func:`~mne_megfm.interpret.score_reconstruction`.
         """

@@ -2,7 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_array": ["CanonicalArray", "canonical_array"],
@@ -11,3 +11,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "geometry": ["describe_array", "device_to_head", "is_maxwell_filtered"],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = ["canonical_array"]

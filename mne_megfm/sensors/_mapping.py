@@ -163,7 +163,7 @@ def compute_mapping(
         Measurement info of the recording. Bad channels are left out. Projectors that
         have been applied (``active``) and gradient compensation are applied to the
         lead field too. Where the head position is not known (see
-        :func:`~mne_megfm.sensors.device_to_head`) the helmet is put around an average
+        ``device_to_head``) the helmet is put around an average
         head, with a warning, one for each recording.
     memory : path-like | joblib.Memory | None
         Where mappings are kept on disk. In memory the last 64 are kept in any case.

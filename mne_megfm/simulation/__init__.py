@@ -2,7 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_arrays": ["ARRAYS", "make_array_info"],
@@ -11,3 +11,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "_simulate": ["simulate_participant"],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = ["Cohort", "make_array_info", "simulate_cohort"]

@@ -2,10 +2,13 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_sampler": ["ShardSampler"],
         "_store": ["WindowStore"],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = ["WindowStore"]

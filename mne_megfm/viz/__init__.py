@@ -2,7 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_attention": ["plot_attention"],
@@ -17,3 +17,18 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "_reconstruction": ["plot_reconstruction", "plot_training"],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = [
+    "plot_attention",
+    "plot_attribution",
+    "plot_comparison",
+    "plot_embedding",
+    "plot_importance",
+    "plot_learning_curve",
+    "plot_occlusion",
+    "plot_reconstruction",
+    "plot_reliability",
+    "plot_roc",
+    "plot_training",
+]

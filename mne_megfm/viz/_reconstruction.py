@@ -36,7 +36,7 @@ def plot_reconstruction(
     Parameters
     ----------
     reconstruction : Reconstruction
-        From :func:`~mne_megfm.interpret.masked_reconstruction`.
+        From :func:`~mne_megfm.interpret.reconstruct`.
     kind : {"all", "traces", "butterfly", "topomap", "spectra"}
         What to show. ``"traces"``: some sensors, hidden parts shaded.
         ``"butterfly"``: the hidden signal of all sensors, and what was predicted of
@@ -74,13 +74,13 @@ def plot_reconstruction(
     Examples
     --------
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
-    >>> from mne_megfm.interpret import masked_reconstruction
+    >>> from mne_megfm.interpret import reconstruct
     >>> from mne_megfm.models import TimeBlockMasking
     >>> from mne_megfm.viz import plot_reconstruction
     >>> cohort = simulate_cohort(1, states=("rest",), n_epochs=1, random_state=0)
     >>> epochs = cohort.epochs("rest")[0]
     >>> model = MEGFMTransformer().fit(epochs)
-    >>> result = masked_reconstruction(model, epochs, TimeBlockMasking())
+    >>> result = reconstruct(epochs, model, TimeBlockMasking(), on="canonical")
     >>> fig = plot_reconstruction(result, kind="spectra", show=False)
     >>> fig.axes[0].get_xlabel()
     'Frequency (Hz)'

@@ -2,7 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+__getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_bundled": [
@@ -23,3 +23,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
     },
 )
+
+#: What users are to rely on; the rest is for the other folders.
+__all__ = ["available_weights", "load_checkpoint", "upload_weights"]

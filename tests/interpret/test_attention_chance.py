@@ -62,7 +62,12 @@ def people(rng, baseline=None, size=0.0):
 
 def of(evoked, seed=0, n_surrogates=99):
     return attention_test(
-        None, evoked, info=INFO, n_surrogates=n_surrogates, seed=seed, verbose=False
+        None,
+        evoked,
+        info=INFO,
+        n_surrogates=n_surrogates,
+        random_state=seed,
+        verbose=False,
     )
 
 

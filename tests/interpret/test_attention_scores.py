@@ -73,7 +73,10 @@ def test_hills_anywhere_do_not_beat_other_places():
     source = ARRAY.origin + [0.02, 0.0, 0.06]
     p = [
         score_attention(
-            make_maps(ARRAY.pos[rng.integers(192)]), source, n_null=60, seed=draw
+            make_maps(ARRAY.pos[rng.integers(192)]),
+            source,
+            n_null=60,
+            random_state=draw,
         ).summary.loc["ratio", "p_places"]
         for draw in range(40)
     ]

@@ -253,7 +253,9 @@ def test_integrated_gradients_add_up(people, logistic):
 def test_smoothgrad_is_a_mean_gradient(people, logistic):
     """SmoothGrad has a seed, is near to the gradient, and not the same."""
     plain, first, again, other = (
-        decision_map(logistic, people[0], method, seed=seed)["auditory"].data.ravel()
+        decision_map(logistic, people[0], method, random_state=seed)[
+            "auditory"
+        ].data.ravel()
         for method, seed in (
             ("gradient", 0),
             ("smoothgrad", 0),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
-from mne_megfm.interpret import reconstruct, score_evoked
+from mne_megfm.interpret import reconstruct, score_reconstruction
 from mne_megfm.interpret._reconstruction_scores import _average, _peak
 from mne_megfm.models import TimeBlockMasking
 
@@ -31,9 +31,11 @@ def test_scores_are_those_of_hidden_trials(epochs):
     """The average of predictions, by hand; nothing visible enters it."""
     transformer = MEGFMTransformer(weights=None, config=SMALL, sample="epoch")
     transformer.set_params(random_state=0).fit(epochs)
-    table = score_evoked(transformer, epochs, seed=1).set_index(["state", "method"])
+    table = score_reconstruction(
+        epochs, transformer, random_state=1, on="evoked"
+    ).set_index(["state", "method"])
     got, hidden = reconstruct(
-        transformer, epochs, TimeBlockMasking(), seed=1, return_mask=True
+        epochs, transformer, TimeBlockMasking(), random_state=1, return_mask=True
     )
     for state, peak in (("auditory", "N100m"), ("somatosensory", "N20m")):
         at = epochs.events[:, 2] == epochs.event_id[state]
@@ -76,6 +78,21 @@ def test_peak():
 def test_misuse(epochs):
     """Averages have no trials."""
     with pytest.raises(TypeError, match="epochs must be"):
-        score_evoked(
-            MEGFMTransformer(), mne.EvokedArray(np.zeros((64, 5)), epochs.info)
+        score_reconstruction(
+            mne.EvokedArray(np.zeros((64, 5)), epochs.info),
+            MEGFMTransformer(),
+            on="evoked",
         )
+
+
+def test_parameters_of_other_scores(epochs):
+    """What is of no use for what is scored is refused, not ignored."""
+    for on, name in (
+        ("sensors", "n_draws"),
+        ("evoked", "n_draws"),
+        ("sensors", "peaks"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} for on=.* alone, got it for"):
+            score_reconstruction(epochs, MEGFMTransformer(), on, **{name: {}})
+    with pytest.raises(ValueError, match="'on' parameter"):
+        score_reconstruction(epochs, MEGFMTransformer(), "channels")

@@ -187,7 +187,7 @@ def test_level_on_null_data(rest):
     y, marked = np.arange(72) % 2, 0
     for seed in range(30):
         found = attribute(
-            _model(), rest, rng.permutation(y), n_permutations=19, seed=seed,
+            _model(), rest, rng.permutation(y), n_permutations=19, random_state=seed,
             verbose=False,
         )  # fmt: skip
         marked += len(found.peaks) > 0

@@ -51,7 +51,7 @@ def raw(epochs):
 
 def test_no_mask_is_the_way_there_and_back(transformer, epochs):
     """Without a mask, good channels go to the canonical array and back."""
-    got = reconstruct(transformer, epochs)
+    got = reconstruct(epochs, transformer)
     mapping = compute_mapping(epochs.info)
     there_and_back = mapping.from_canonical @ mapping.to_canonical
     expected = there_and_back @ epochs.get_data(list(mapping.ch_names))
@@ -72,7 +72,7 @@ def test_filled_bads_are_near_the_truth(transformer, epochs):
         truth = clean.get_data([name]).ravel()
         other = marked.copy().interpolate_bads(origin=(0, 0, 0.04), verbose="error")
         marked.get_data(copy=False)[:, marked.ch_names.index(name)] = 1e-10
-        filled = reconstruct(transformer, marked, fill_bads=True)
+        filled = reconstruct(marked, transformer, fill_bads=True)
         assert filled.info["bads"] == []
         for errors, result in ((ours, filled), (theirs, other)):
             error = result.get_data([name]).ravel() - truth
@@ -86,7 +86,7 @@ def test_filled_bads_are_near_the_truth(transformer, epochs):
 )
 def test_hidden_signal_is_not_looked_at(transformer, epochs, masking):
     """Hidden samples may be anything; the others stay bit by bit."""
-    one, hidden = reconstruct(transformer, epochs, masking, return_mask=True)
+    one, hidden = reconstruct(epochs, transformer, masking, return_mask=True)
     data = epochs.get_data(copy=True)
     assert hidden.shape == data.shape
     assert 0.1 < hidden.mean() < 0.4
@@ -97,7 +97,7 @@ def test_hidden_signal_is_not_looked_at(transformer, epochs, masking):
     changed = epochs.copy()
     noise = np.random.default_rng(0).standard_normal(data.shape)
     changed.get_data(copy=False)[hidden] += (1e-12 * (3 + noise))[hidden]
-    other = reconstruct(transformer, changed, masking)
+    other = reconstruct(changed, transformer, masking)
     np.testing.assert_allclose(
         other.get_data()[hidden], one.get_data()[hidden], atol=1e-6 * data.std()
     )
@@ -108,7 +108,7 @@ def test_hidden_signal_is_not_looked_at(transformer, epochs, masking):
 def test_prediction_is_the_models(transformer, epochs):
     """Time blocks are what the model says of the canonical field, taken back."""
     slow = epochs.copy().crop(-0.2, 0.798).decimate(2)
-    got, hidden = reconstruct(transformer, slow, TimeBlockMasking(), return_mask=True)
+    got, hidden = reconstruct(slow, transformer, TimeBlockMasking(), return_mask=True)
     mapping = compute_mapping(slow.info)
     good = [slow.ch_names.index(name) for name in mapping.ch_names]
     data, away = slow.get_data(good), hidden[:, good]
@@ -129,7 +129,7 @@ def test_prediction_is_the_models(transformer, epochs):
 def test_space_blocks_are_predicted_from_neighbours(transformer, epochs):
     """Channels are hidden with the region next to them, and follow the others."""
     got, hidden = reconstruct(
-        transformer, epochs, SpaceBlockMasking(), return_mask=True
+        epochs, transformer, SpaceBlockMasking(), return_mask=True
     )
     array = canonical_array()
     head = mne.transforms.apply_trans(
@@ -149,11 +149,11 @@ def test_space_blocks_are_predicted_from_neighbours(transformer, epochs):
 
 def test_raw_of_any_length(transformer, raw, monkeypatch):
     """Pieces of a Raw join without a trace; what is said of it stays."""
-    whole = reconstruct(transformer, raw, fill_bads=True)
+    whole = reconstruct(raw, transformer, fill_bads=True)
     monkeypatch.setattr(_reconstruct, "_PIECE", 0.7)
-    pieces = reconstruct(transformer, raw, fill_bads=True)
+    pieces = reconstruct(raw, transformer, fill_bads=True)
     np.testing.assert_allclose(pieces.get_data(), whole.get_data(), atol=1e-20)
-    got, hidden = reconstruct(transformer, raw, TimeBlockMasking(), return_mask=True)
+    got, hidden = reconstruct(raw, transformer, TimeBlockMasking(), return_mask=True)
     assert isinstance(got, mne.io.RawArray)
     assert got.first_samp == 100
     assert got.annotations == raw.annotations
@@ -168,12 +168,12 @@ def test_short_evoked(transformer, epochs):
     evoked = epochs.average().crop(0.0, 0.431)
     evoked.comment = "tones"
     got, hidden = reconstruct(
-        transformer, evoked, TimeBlockMasking(0.25), seed=3, return_mask=True
+        evoked, transformer, TimeBlockMasking(0.25), random_state=3, return_mask=True
     )
     assert (got.comment, got.nave) == ("tones", 3)
     assert hidden[0].sum() == 50  # one of four whole patches, at 500 Hz
     np.testing.assert_array_equal(got.data[~hidden], evoked.data[~hidden])
-    again = reconstruct(transformer, evoked, TimeBlockMasking(0.25), seed=3)
+    again = reconstruct(evoked, transformer, TimeBlockMasking(0.25), random_state=3)
     np.testing.assert_array_equal(got.data, again.data)
 
 
@@ -181,7 +181,7 @@ def test_projectors_and_metadata_stay(transformer, epochs):
     """A copy in all that is not signal."""
     projs = mne.compute_proj_epochs(epochs, n_mag=1, n_grad=0, verbose="error")
     given = epochs.copy().add_proj(projs, verbose="error").apply_proj(verbose="error")
-    got = reconstruct(transformer, given)
+    got = reconstruct(given, transformer)
     assert [p["active"] for p in got.info["projs"]] == [True]
     assert got.metadata.equals(epochs.metadata)
     assert got.event_id == epochs.event_id
@@ -197,7 +197,7 @@ def test_too_few_visible_channels(transformer, epochs):
         mask[:, :23, 0] = True
         return mask
 
-    got, hidden = reconstruct(transformer, one, nearly_all, return_mask=True)
+    got, hidden = reconstruct(one, transformer, nearly_all, return_mask=True)
     assert np.isfinite(got.get_data()).all()
     assert hidden.any()
 
@@ -208,7 +208,7 @@ def test_nothing_hidden(transformer, epochs):
     def nothing(n, n_patches, region_pos, generator):
         return torch.zeros(n, len(region_pos), n_patches, dtype=torch.bool)
 
-    got, hidden = reconstruct(transformer, epochs, nothing, return_mask=True)
+    got, hidden = reconstruct(epochs, transformer, nothing, return_mask=True)
     assert not hidden.any()
     np.testing.assert_array_equal(got.get_data(), epochs.get_data(copy=False))
 
@@ -216,11 +216,18 @@ def test_nothing_hidden(transformer, epochs):
 def test_misuse(transformer, epochs):
     """What is no recording, no mask, or no fitted transformer is refused."""
     with pytest.raises(NotFittedError):
-        reconstruct(MEGFMTransformer(), epochs)
+        reconstruct(epochs, MEGFMTransformer())
     with pytest.raises(TypeError, match="inst must be"):
-        reconstruct(transformer, [epochs])
+        reconstruct([epochs], transformer)
     with pytest.raises(TypeError, match="mask as a callable or None, got 'random'"):
-        reconstruct(transformer, epochs, "random")
+        reconstruct(epochs, transformer, "random")
+    for wrong in (
+        {"mask": None},
+        {"mask": RandomMasking(), "fill_bads": True},
+        {"mask": RandomMasking(), "return_mask": True},
+    ):
+        with pytest.raises(ValueError, match="the mask is part of the result"):
+            reconstruct(epochs, transformer, on="canonical", **wrong)
     with pytest.raises(ValueError, match="at least 20 good MEG channels"):
         few = epochs.copy().pick(epochs.ch_names[:15])
-        reconstruct(transformer, few, RandomMasking())
+        reconstruct(few, transformer, RandomMasking())

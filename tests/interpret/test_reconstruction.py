@@ -6,7 +6,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from mne_megfm import MEGFMTransformer, MEGSamples, simulate_cohort
-from mne_megfm.interpret import MASKS, masked_reconstruction, score_reconstruction
+from mne_megfm.interpret import MASKS, reconstruct, score_reconstruction
 from mne_megfm.models import RandomMasking, SpaceBlockMasking, TimeBlockMasking
 from mne_megfm.sensors import compute_mapping
 
@@ -45,12 +45,12 @@ def test_masks_are_those_of_the_reports():
 
 def test_scores(transformer, epochs):
     """One row a kind of mask, one column a way to predict, the same every time."""
-    scores = score_reconstruction(transformer, epochs, n_draws=1)
+    scores = score_reconstruction(epochs, transformer, n_draws=1)
     assert scores.index.tolist() == list(MASKS)
     assert scores.columns.tolist() == ["model", "field", "time"]
     assert (scores <= 1).all(axis=None)
-    assert scores.equals(score_reconstruction(transformer, epochs, n_draws=1))
-    other = score_reconstruction(transformer, epochs, n_draws=1, seed=1)
+    assert scores.equals(score_reconstruction(epochs, transformer, n_draws=1))
+    other = score_reconstruction(epochs, transformer, n_draws=1, random_state=1)
     assert not scores.equals(other)
     assert scores["field"]["quarter of the sensors"] > 0.3  # which is physics
     assert (scores["field"]["time blocks of 300 ms"]) == 0.0  # nothing to go by
@@ -58,9 +58,9 @@ def test_scores(transformer, epochs):
 
 @pytest.mark.parametrize("masking", MASKS.values(), ids=repr)
 def test_score_is_that_of_the_reconstruction(transformer, epochs, masking):
-    """Scores are those of what masked_reconstruction gives, by NumPy."""
-    got = score_reconstruction(transformer, epochs, masks={"it": masking}, n_draws=1)
-    result = masked_reconstruction(transformer, epochs, masking)
+    """Scores are those of what `reconstruct` gives, by NumPy."""
+    got = score_reconstruction(epochs, transformer, masks={"it": masking}, n_draws=1)
+    result = reconstruct(epochs, transformer, masking, on="canonical")
     original = result.original.astype(float)
     error = (result.reconstructed - original)[result.mask]
     expected = 1 - np.sum(error**2) / np.sum(original[result.mask] ** 2)
@@ -69,7 +69,7 @@ def test_score_is_that_of_the_reconstruction(transformer, epochs, masking):
 
 def test_reconstruction(transformer, epochs):
     """What was not hidden stays bit by bit; the rest is predicted, in tesla."""
-    result = masked_reconstruction(transformer, epochs, TimeBlockMasking())
+    result = reconstruct(epochs, transformer, TimeBlockMasking(), on="canonical")
     assert result.original.shape == result.reconstructed.shape == (6, 192, 250)
     assert result.sfreq == 250.0
     mask = result.mask
@@ -84,7 +84,7 @@ def test_reconstruction(transformer, epochs):
 
 def test_canonical_signal_is_the_mappings(transformer, epochs):
     """The original is the canonical field without the recording's mean."""
-    result = masked_reconstruction(transformer, epochs, RandomMasking())
+    result = reconstruct(epochs, transformer, RandomMasking(), on="canonical")
     mapping = compute_mapping(epochs.info)
     field = mapping.to_canonical @ epochs.get_data(mapping.ch_names)
     field -= field.mean((0, 2), keepdims=True)
@@ -93,7 +93,7 @@ def test_canonical_signal_is_the_mappings(transformer, epochs):
 
 def test_way_back_to_the_sensors(transformer, epochs):
     """The reconstruction goes back to the recording's own channels."""
-    result = masked_reconstruction(transformer, epochs, RandomMasking())
+    result = reconstruct(epochs, transformer, RandomMasking(), on="canonical")
     assert result.sensors.shape == (192, 306)
     data = result.original.transpose(0, 2, 1).astype(float) @ result.sensors
     real = epochs.get_data(list(result.ch_names)).transpose(0, 2, 1)
@@ -108,9 +108,9 @@ def test_way_back_to_the_sensors(transformer, epochs):
 def test_views_and_seeds(transformer, epochs):
     """A view gives the same as its epochs; another seed hides something else."""
     masking = RandomMasking(0.5)
-    one = masked_reconstruction(transformer, epochs, masking)
-    view = masked_reconstruction(transformer, MEGSamples(epochs), masking)
-    other = masked_reconstruction(transformer, epochs, masking, seed=1)
+    one = reconstruct(epochs, transformer, masking, on="canonical")
+    view = reconstruct(MEGSamples(epochs), transformer, masking, on="canonical")
+    other = reconstruct(epochs, transformer, masking, random_state=1, on="canonical")
     np.testing.assert_array_equal(one.reconstructed, view.reconstructed)
     assert (one.mask != other.mask).any()
 
@@ -118,7 +118,7 @@ def test_views_and_seeds(transformer, epochs):
 def test_hidden_signal_does_not_leak(transformer, epochs):
     """Changing hidden signal (as far as its mean stays) changes no prediction."""
     masking = TimeBlockMasking()
-    one = masked_reconstruction(transformer, epochs, masking)
+    one = reconstruct(epochs, transformer, masking, on="canonical")
     data = epochs.get_data(copy=True)
     hidden = one.mask[:, 0]  # all sensors at once, at the recording's own rate
     rng = np.random.default_rng(0)
@@ -126,7 +126,7 @@ def test_hidden_signal_does_not_leak(transformer, epochs):
     change *= hidden[:, None]
     change -= hidden[:, None] * change.sum((0, 2), keepdims=True) / hidden.sum()
     changed = mne.EpochsArray(data + change, epochs.info, verbose="error")
-    other = masked_reconstruction(transformer, changed, masking)
+    other = reconstruct(changed, transformer, masking, on="canonical")
     scale = one.original.std()
     assert np.abs(one.original - other.original)[one.mask].mean() > scale
     np.testing.assert_allclose(
@@ -139,13 +139,13 @@ def test_short_epochs(epochs):
     short = epochs.copy().crop(tmax=epochs.tmin + 0.499)
     transformer = MEGFMTransformer(weights=None, config=SMALL, random_state=0)
     transformer.fit(short)
-    result = masked_reconstruction(transformer, short, TimeBlockMasking(0.4, 2))
+    result = reconstruct(short, transformer, TimeBlockMasking(0.4, 2), on="canonical")
     n = len(short.times)
     assert not result.mask[..., n:].any()
     assert not result.original[..., n:].any()
     np.testing.assert_array_equal(result.mask[:, 0, :n].mean(1), 50 / n)
     assert np.isfinite(
-        score_reconstruction(transformer, short, n_draws=1).to_numpy()
+        score_reconstruction(short, transformer, n_draws=1).to_numpy()
     ).all()
 
 
@@ -155,7 +155,7 @@ def test_nothing_is_left_of_hidden_sensors(epochs):
     transformer = MEGFMTransformer(weights=None, config=SMALL, random_state=0)
     transformer.fit(short)
     masks = {"space": SpaceBlockMasking()}
-    scores = score_reconstruction(transformer, short, masks=masks, n_draws=2)
+    scores = score_reconstruction(short, transformer, masks=masks, n_draws=2)
     assert scores.loc["space", "time"] == 0.0
 
 
@@ -164,7 +164,7 @@ def test_long_epochs_are_cut_without_overlap(epochs):
     data = np.concatenate(list(epochs.get_data(copy=True)), -1)
     long = mne.EpochsArray(data[None], epochs.info, verbose="error")
     transformer = MEGFMTransformer(weights=None, config=SMALL, random_state=0).fit(long)
-    result = masked_reconstruction(transformer, long, RandomMasking())
+    result = reconstruct(long, transformer, RandomMasking(), on="canonical")
     assert result.original.shape == (6, 192, 250)
 
 
@@ -175,7 +175,7 @@ def test_raw_windows_are_those_of_the_transformer(epochs):
     transformer = MEGFMTransformer(
         weights=None, config=SMALL, overlap=0.5, random_state=0
     ).fit(raw)
-    result = masked_reconstruction(transformer, raw, RandomMasking())
+    result = reconstruct(raw, transformer, RandomMasking(), on="canonical")
     assert len(result.original) == 11
 
 
@@ -183,15 +183,15 @@ def test_misuse(transformer, epochs):
     """Unfitted transformers, several recordings and microvolts are refused."""
     for function in (
         score_reconstruction,
-        lambda *args: masked_reconstruction(*args, RandomMasking()),
+        lambda *args: reconstruct(*args, RandomMasking(), on="canonical"),
     ):
         with pytest.raises(NotFittedError):
-            function(MEGFMTransformer(), epochs)
+            function(epochs, MEGFMTransformer())
         with pytest.raises(ValueError, match="one recording, got 2; pass them one"):
-            function(transformer, [epochs[:3], epochs[3:]])
+            function([epochs[:3], epochs[3:]], transformer)
         wrong = mne.EpochsArray(1e6 * epochs.get_data(copy=True), epochs.info)
         with pytest.raises(ValueError, match="tesla|T"):
-            function(transformer, wrong)
+            function(wrong, transformer)
 
 
 @pytest.mark.parametrize(
@@ -202,11 +202,11 @@ def test_real_recordings(data_dir, name):
     """Real recordings of two systems go through, and physics explains some."""
     raw = mne.io.read_raw(data_dir / name, verbose="error")
     transformer = MEGFMTransformer(weights=None, config=SMALL, random_state=0).fit(raw)
-    scores = score_reconstruction(transformer, raw, n_draws=2)
+    scores = score_reconstruction(raw, transformer, n_draws=2)
     assert np.isfinite(scores.to_numpy()).all()
     assert scores["field"]["random 80 %"] > 0.3
     # untrained, the model is the mean of the interpolations
     assert scores["model"]["random 80 %"] > 0.0
-    result = masked_reconstruction(transformer, raw, SpaceBlockMasking())
+    result = reconstruct(raw, transformer, SpaceBlockMasking(), on="canonical")
     assert len(result.original) == int(raw.times[-1] + 1.5 / raw.info["sfreq"])
     assert 1e-14 < result.original.std() < 1e-10

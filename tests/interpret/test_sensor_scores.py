@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
-from mne_megfm.interpret import reconstruct, score_on_sensors
+from mne_megfm.interpret import reconstruct, score_reconstruction
 from mne_megfm.interpret._reconstruction_scores import (
     pca_prediction,
     sensor_interpolation,
@@ -44,10 +44,12 @@ def transformer(epochs):
 def test_scores_are_those_of_the_reconstruction(transformer, epochs):
     """The model's scores, by hand, for each state; on hidden samples alone."""
     masks = {"it": SpaceBlockMasking()}
-    table = score_on_sensors(transformer, epochs, masks=masks, seed=2)
+    table = score_reconstruction(
+        epochs, transformer, masks=masks, random_state=2, on="sensors"
+    )
     assert len(table) == 2 * 4
     got, hidden = reconstruct(
-        transformer, epochs, masks["it"], seed=2, return_mask=True
+        epochs, transformer, masks["it"], random_state=2, return_mask=True
     )
     data = epochs.get_data(copy=False)
     mean = data.mean((0, 2))[:, None]
@@ -72,7 +74,9 @@ def test_time_blocks_of_a_raw(transformer, epochs):
     raw = mne.io.RawArray(
         np.concatenate(list(epochs.get_data(copy=True)), -1), epochs.info
     )
-    table = score_on_sensors(transformer, raw, masks={"it": TimeBlockMasking()})
+    table = score_reconstruction(
+        raw, transformer, masks={"it": TimeBlockMasking()}, on="sensors"
+    )
     table = table.set_index("method")
     assert set(table["state"]) == {"rest"}
     assert np.isnan(table["r2"]["interpolate_bads"])
@@ -131,4 +135,4 @@ def test_nothing_hidden(transformer, epochs):
         return SpaceBlockMasking()(n, n_patches, region_pos, generator) & False
 
     with pytest.raises(ValueError, match="'it' to hide some signal"):
-        score_on_sensors(transformer, epochs, masks={"it": nothing})
+        score_reconstruction(epochs, transformer, masks={"it": nothing}, on="sensors")

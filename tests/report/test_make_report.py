@@ -12,7 +12,7 @@ from mne_megfm import MEGFMTransformer, make_report, simulate_cohort
 from mne_megfm.interpret import (
     MASKS,
     attention_test,
-    masked_reconstruction,
+    reconstruct,
     score_reconstruction,
 )
 from mne_megfm.pretraining import History
@@ -73,14 +73,14 @@ def full(cohort, comparison, tmp_path_factory):
     recording = X[0]["auditory"]
     transformer = MEGFMTransformer().fit(recording)
     name, masking = next(iter(MASKS.items()))
-    hidden = masked_reconstruction(transformer, recording, masking)
+    hidden = reconstruct(recording, transformer, masking, on="canonical")
     report = MEGFMReport("A <title>", "Simulated <note>.")
     # the order of calls is not that of the report
     history = History([1, 2], [1.0, 0.9], [0.8, 0.7], [1e-3, 1e-4])
     report.add_model(transformer, history=history)
     report.add_data(X, cohort.labels, names=["<b>sub-1</b>", *cohort.names[1:]])
     report.add_comparison(comparison)
-    scores = score_reconstruction(transformer, recording, n_draws=3)
+    scores = score_reconstruction(recording, transformer, n_draws=3)
     report.add_reconstruction({name: hidden}, scores)
     tested = attention_test(transformer, recording.average(), n_turns=8)
     report.add_attention(tested)
@@ -169,7 +169,7 @@ def test_recording(cohort, monkeypatch):
     titles = _titles(report)
     assert titles["Reconstruction"] == ["Scores", f"Hidden: {next(iter(few))}"]
     assert titles["Attention"] == ["How to read it", "Attention on the head"]
-    scores = score_reconstruction(transformer, epochs, n_draws=3)
+    scores = score_reconstruction(epochs, transformer, n_draws=3)
     (html,) = [e.html for e in report._content if e.name == "Scores"]
     cells = re.findall(r"<td>(-?[\d.]+)</td>", html)
     np.testing.assert_allclose(
