@@ -32,9 +32,14 @@ def _texts():
             yield path, path.read_text("utf-8")
 
 
-@pytest.mark.parametrize("path", PACKAGE, ids=_id)
+@pytest.mark.parametrize(
+    "path", [path for path in PACKAGE if path.stem != "testing"], ids=_id
+)
 def test_loads_no_pickles(path):
-    """Nothing that can run code is loaded from files: no pickle, no torch.load."""
+    """Nothing that can run code is loaded from files: no pickle, no torch.load.
+
+    Checks of plug-ins, which pickle in memory what they have made, may do it.
+    """
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names = {alias.name for alias in node.names}

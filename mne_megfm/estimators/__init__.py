@@ -18,9 +18,11 @@ __getattr__, __dir__, _ = lazy.attach(
 #: What users are to rely on; the rest is for the other folders.
 __all__ = [
     "CanonicalSensors",
+    "FineTuning",
     "LogisticHead",
     "MEGFMClassifier",
     "MEGFMRegressor",
     "MEGFMTransformer",
+    "Pretraining",
     "RidgeHead",
 ]

@@ -29,7 +29,6 @@ __all__ = [
     "CovarianceTangent",
     "EvokedFeatures",
     "HabituationFeatures",
-    "NetworkClassifier",
     "ParticipantSplit",
     "compare",
     "cross_validate_participants",

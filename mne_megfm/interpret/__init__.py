@@ -20,14 +20,12 @@ __getattr__, __dir__, _ = lazy.attach(
 
 #: What users are to rely on; the rest is for the other folders.
 __all__ = [
-    "AttentionTest",
     "Attribution",
     "Importance",
     "Reconstruction",
     "attention",
     "attention_test",
     "attribute",
-    "decision_map",
     "occlude",
     "reconstruct",
     "score_reconstruction",

@@ -481,7 +481,7 @@ def row_gradients(
     rows : sequence of Row
         Rows of one recording.
     method : {"gradient", "gradient_x_input", "smoothgrad", "integrated_gradients"}
-        See :func:`~mne_megfm.interpret.decision_map`.
+        See ``mne_megfm.interpret.decision_map``.
     random_state : int
         Seed of the noise.
 
@@ -514,7 +514,7 @@ def iter_row_gradients(
     rows : sequence of Row
         Rows of one recording.
     method : {"gradient", "gradient_x_input", "smoothgrad", "integrated_gradients"}
-        See :func:`~mne_megfm.interpret.decision_map`.
+        See ``mne_megfm.interpret.decision_map``.
     random_state : int
         Seed of the noise, which is the same for all weights.
     weights : sequence of Tensor, shape (n_weights, n_features)
@@ -554,7 +554,7 @@ def person_gradients(
     network : PersonNetwork
         The pipeline and the participant.
     method : {"gradient", "gradient_x_input", "smoothgrad", "integrated_gradients"}
-        See :func:`~mne_megfm.interpret.decision_map`.
+        See ``mne_megfm.interpret.decision_map``.
     random_state : int
         Seed of the noise.
 

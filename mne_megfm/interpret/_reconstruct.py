@@ -72,7 +72,6 @@ def centred_windows(
         inst,
         duration=transformer.duration,
         overlap=transformer.overlap,
-        reject_by_annotation=transformer.reject_by_annotation,
     )
     if len(recordings) != 1:
         raise ValueError(

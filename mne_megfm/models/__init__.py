@@ -59,4 +59,10 @@ __getattr__, __dir__, _ = lazy.attach(
 )
 
 #: What users are to rely on; the rest is for the other folders.
-__all__ = ["RandomMasking", "SpaceBlockMasking", "TimeBlockMasking"]
+__all__ = [
+    "Backbone",
+    "Pooling",
+    "RandomMasking",
+    "SpaceBlockMasking",
+    "TimeBlockMasking",
+]

@@ -31,4 +31,4 @@ __getattr__, __dir__, _ = lazy.attach(
 )
 
 #: What users are to rely on; the rest is for the other folders.
-__all__ = ["PretrainSettings", "pretrain_store"]
+__all__ = ["Objective", "PretrainSettings", "pretrain_store"]

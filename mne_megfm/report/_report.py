@@ -79,7 +79,7 @@ WITHOUT = {
     "explanations": "neither maps (attribution) nor shares of states (importance) were "
     "given (add_explanations).",
     "calibration": "there is no comparison of two classes with probabilities.",
-    "model": "nothing is told of a model (add_model).",
+    "model": "no model was given (add_model).",
 }
 _ABOUT, _VERSIONS = "About", "Versions"
 _DPI = 110

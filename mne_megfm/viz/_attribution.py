@@ -42,7 +42,7 @@ def plot_attribution(
     ----------
     attribution : Attribution | Evoked
         What :func:`~mne_megfm.interpret.attribute` returns. A plain map of
-        :func:`~mne_megfm.interpret.decision_map` was not tested, and is grey. Of
+        ``mne_megfm.interpret.decision_map`` was not tested, and is grey. Of
         several kinds of channels, that of the largest ``z`` is shown (of a plain map,
         magnetometers).
     times : sequence of float | None

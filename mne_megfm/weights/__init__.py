@@ -25,4 +25,7 @@ __getattr__, __dir__, _ = lazy.attach(
 )
 
 #: What users are to rely on; the rest is for the other folders.
-__all__ = ["available_weights", "load_checkpoint", "upload_weights"]
+__all__ = [
+    "available_weights",
+    "load_checkpoint",
+]

@@ -146,7 +146,9 @@ def test_trials_are_taken_in_their_order(fitted, features, participants):
 
 def test_missing_state(fitted, features, participants):
     lacking = [participants[0], {"rest": participants[1]["rest"]}]
-    with pytest.warns(RuntimeWarning, match="1 recordings are missing .*participant encoder"):
+    with pytest.warns(
+        RuntimeWarning, match="1 recordings are missing .*participant encoder"
+    ):
         found = fitted.transform(lacking)
     assert_array_equal(found[0], features[0])
     flag = columns(fitted, "auditory_missing")
