@@ -68,9 +68,7 @@ class FrozenStep:
         self._memory = memory
         self._stamp = None if memory is None else _stamp(self.step)
 
-    def read(
-        self, X: list, digests: list[str] | None = None
-    ) -> list[dict[str, Any]]:
+    def read(self, X: list, digests: list[str] | None = None) -> list[dict[str, Any]]:
         """Read each state of each participant: the slow part.
 
         Parameters
