@@ -166,7 +166,7 @@ def test_unfitted(probe, labelled):
         ({"class_weight": "even"}, "class_weight"),
         ({"head": "svm"}, "head"),
         ({"unit": "trial"}, "unit"),
-        ({"pooling": "median"}, "'compact'"),
+        ({"pooling": "median"}, "'projection'"),
     ],
 )
 def test_parameters(probe, labelled, params, match):
