@@ -26,6 +26,8 @@ def _public_objects(module):
     """Yield the name and object of public functions, classes and own methods."""
     for name in getattr(module, "__all__", ()):
         obj = getattr(module, name)
+        if getattr(obj, "_is_protocol", False):
+            continue  # its methods are documented where they are written
         if inspect.isroutine(obj):
             yield f"{module.__name__}.{name}", obj
         elif inspect.isclass(obj):

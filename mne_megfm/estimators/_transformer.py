@@ -127,8 +127,8 @@ class BaseMEGFM(BaseEstimator):
             raise ValueError(
                 "Expected weights with a participant encoder for aggregation="
                 f"'encoder', got weights={self.weights!r} (max_epochs="
-                f"{self.max_epochs}), which have none; use aggregation='auto' for means "
-                "and standard deviations over trials."
+                f"{self.max_epochs}), which have none; use aggregation='auto' for "
+                "means and standard deviations over trials."
             )
         self.model_ = model.to(device)
         self.pooling_.to(device)
