@@ -107,8 +107,10 @@ def check_plugin(kind: str, part: Any) -> None:
 
     Parameters
     ----------
-    kind, part
-        See :func:`plugin_checks`.
+    kind : {"backbones", "maskings", "objectives", "poolings", "sensor_mappings"}
+        The kind of the part.
+    part : str | object
+        Name of an installed part, or an instance.
 
     Raises
     ------
@@ -155,7 +157,7 @@ def _expect(holds: bool, message: str) -> None:
 
 
 def check_repr_is_stable(part: Any) -> None:
-    """Check that the ``repr`` of a part tells its parameters, and no place in memory."""
+    """Check that the ``repr`` of a part tells parameters, and no place in memory."""
     if isinstance(part, BaseBackbone):
         return
     _expect(
@@ -182,7 +184,7 @@ def check_configuration(model: Any) -> None:
 
 
 def check_tokens(model: Any) -> None:
-    """Check that tokens have their shape, are finite, and zero where not recorded or hidden."""
+    """Check that tokens are finite, and zero where not recorded or hidden."""
     model, config = copy.deepcopy(model).eval(), model.config
     n_valid, mask = _lengths(config), _mask(config)
     with torch.inference_mode():
@@ -236,7 +238,7 @@ def check_hidden_signal_is_not_seen(model: Any) -> None:
 
 
 def check_layer_groups(model: Any) -> None:
-    """Check that all parameters that tokens depend on are in one layer group, and no others."""
+    """Check that all parameters that tokens depend on are in the layer groups."""
     model = copy.deepcopy(model).train()
     model.requires_grad_(True)
     names = [name for group in model.layer_groups() for name in group]
@@ -283,7 +285,7 @@ def _known(kind: str, part: Any) -> AbstractContextManager:
 
 
 def check_prediction(model: Any) -> None:
-    """Check that predicted patches have their shape and do not depend on hidden ones."""
+    """Check that predicted patches do not depend on hidden ones."""
     if not isinstance(model, Reconstructor):
         return
     model, config = copy.deepcopy(model).eval(), model.config
@@ -335,7 +337,7 @@ def _fitted(pooling: Any) -> Any:
 
 
 def check_one_unique_name_a_feature(pooling: Any) -> None:
-    """Check that there are as many names as features, none twice, for rows of any length."""
+    """Check that every feature has a name of its own, for rows of any length."""
     pooling = _fitted(pooling)
     for n_patches in (1, 10, 33):
         with torch.inference_mode():
@@ -396,7 +398,7 @@ def check_state_is_saved(pooling: Any) -> None:
 
 # -- maskings ---------------------------------------------------------------------
 def check_masks(masking: Any) -> None:
-    """Check that masks have their shape, hide something, and leave something visible."""
+    """Check that masks hide something, and leave something visible."""
     pos = _region_pos()
     for seed, n_patches in enumerate((1, 2, 10, 10, 10)):
         generator = torch.Generator().manual_seed(seed)
@@ -416,7 +418,7 @@ def check_masks(masking: Any) -> None:
 
 
 def check_masks_are_drawn_from_the_generator(masking: Any) -> None:
-    """Check that the same generator gives the same masks, and no other source is drawn from."""
+    """Check that masks depend on the generator, and on no other random numbers."""
     before = torch.random.get_rng_state()
     one, two = (
         masking(3, 10, _region_pos(), torch.Generator().manual_seed(1))
@@ -480,7 +482,7 @@ def check_parameters_are_trained(objective: Any) -> None:
 
 # -- front ends -------------------------------------------------------------------
 def check_mapping(mapping: Any) -> None:
-    """Check that a recording of any array gives a matrix to the array and its channels."""
+    """Check that recordings of two arrays give a matrix and its channels."""
     kernel, array = np.asarray(mapping.kernel), mapping.array
     _expect(
         kernel.shape == (array.n_sensors,) * 2 and np.allclose(kernel, kernel.T),

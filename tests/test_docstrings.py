@@ -16,16 +16,22 @@ import mne_megfm
 ROOT = Path(__file__).parents[1]
 _CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 IGNORED = set(_CONFIG["tool"]["numpydoc_validation"]["checks"]) - {"all"}
-MODULES = ["mne_megfm"] + [
-    f"mne_megfm.{path.parent.name}"
-    for path in sorted(Path(mne_megfm.__file__).parent.glob("*/__init__.py"))
-]
+MODULES = (
+    ["mne_megfm"]
+    + [
+        f"mne_megfm.{path.parent.name}"
+        for path in sorted(Path(mne_megfm.__file__).parent.glob("*/__init__.py"))
+    ]
+    + ["mne_megfm.testing"]
+)
 
 
 def _public_objects(module):
     """Yield the name and object of public functions, classes and own methods."""
     for name in getattr(module, "__all__", ()):
         obj = getattr(module, name)
+        if getattr(obj, "_is_protocol", False):
+            continue  # its methods are documented where they are written
         if inspect.isroutine(obj):
             yield f"{module.__name__}.{name}", obj
         elif inspect.isclass(obj):

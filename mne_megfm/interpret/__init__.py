@@ -22,7 +22,6 @@ __getattr__, __dir__, _ = lazy.attach(
 __all__ = [
     "Attribution",
     "Importance",
-    "Reconstruction",
     "attention",
     "attention_test",
     "attribute",

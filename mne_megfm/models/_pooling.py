@@ -96,6 +96,9 @@ class Pooling(nn.Module):
     torch.Size([2, 4])
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+
     @abstractmethod
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
         """Pool the tokens of rows.
@@ -141,11 +144,9 @@ class Pooling(nn.Module):
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         args = ", ".join(
             f"{name}={getattr(self, name)!r}"
-            for name, parameter in inspect.signature(type(self)).parameters.items()
-            if parameter.kind not in variadic
+            for name in inspect.signature(type(self)).parameters
         )
         return f"{type(self).__name__}({args})"
 
@@ -263,7 +264,22 @@ class ProjectionPooling(_BinnedPooling):
         self.n_components = _check_count("n_components", n_components)
 
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
-        """Pool tokens; ``recorded (n, n_patches)`` marks patches with samples."""
+        """Pool the tokens of rows.
+
+        Parameters
+        ----------
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            Tokens around the mean token at their place; zero where not recorded.
+        recorded : Tensor of bool, shape (n, n_patches)
+            Patches with samples.
+        model : Backbone
+            The backbone that the tokens are of.
+
+        Returns
+        -------
+        features : Tensor, shape (n, n_features)
+            One row of features a row.
+        """
         axes = model.token_axes
         if self.n_components > axes.shape[1]:
             raise ValueError(
@@ -323,7 +339,22 @@ class TokenPooling(_BinnedPooling):
     """
 
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
-        """Pool tokens; ``recorded (n, n_patches)`` marks patches with samples."""
+        """Pool the tokens of rows.
+
+        Parameters
+        ----------
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            Tokens around the mean token at their place; zero where not recorded.
+        recorded : Tensor of bool, shape (n, n_patches)
+            Patches with samples.
+        model : Backbone
+            The backbone that the tokens are of.
+
+        Returns
+        -------
+        features : Tensor, shape (n, n_features)
+            One row of features a row.
+        """
         return self._in_bins(tokens, recorded).flatten(1)
 
     def names(
@@ -376,7 +407,22 @@ class TimePooling(_BinnedPooling):
     """
 
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
-        """Pool tokens; ``recorded (n, n_patches)`` marks patches with samples."""
+        """Pool the tokens of rows.
+
+        Parameters
+        ----------
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            Tokens around the mean token at their place; zero where not recorded.
+        recorded : Tensor of bool, shape (n, n_patches)
+            Patches with samples.
+        model : Backbone
+            The backbone that the tokens are of.
+
+        Returns
+        -------
+        features : Tensor, shape (n, n_features)
+            One row of features a row.
+        """
         return self._in_bins(tokens, recorded).mean(1).flatten(1)
 
     def names(
@@ -418,7 +464,22 @@ class SpacePooling(Pooling):
     """
 
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
-        """Pool tokens; ``recorded (n, n_patches)`` marks patches with samples."""
+        """Pool the tokens of rows.
+
+        Parameters
+        ----------
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            Tokens around the mean token at their place; zero where not recorded.
+        recorded : Tensor of bool, shape (n, n_patches)
+            Patches with samples.
+        model : Backbone
+            The backbone that the tokens are of.
+
+        Returns
+        -------
+        features : Tensor, shape (n, n_features)
+            One row of features a row.
+        """
         return _mean(tokens, recorded, (2,)).flatten(1)
 
     def names(
@@ -460,7 +521,22 @@ class MeanPooling(Pooling):
     """
 
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
-        """Pool tokens; ``recorded (n, n_patches)`` marks patches with samples."""
+        """Pool the tokens of rows.
+
+        Parameters
+        ----------
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            Tokens around the mean token at their place; zero where not recorded.
+        recorded : Tensor of bool, shape (n, n_patches)
+            Patches with samples.
+        model : Backbone
+            The backbone that the tokens are of.
+
+        Returns
+        -------
+        features : Tensor, shape (n, n_features)
+            One row of features a row.
+        """
         return _mean(tokens, recorded, (1, 2))
 
     def names(

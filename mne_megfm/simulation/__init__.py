@@ -13,4 +13,4 @@ __getattr__, __dir__, _ = lazy.attach(
 )
 
 #: What users are to rely on; the rest is for the other folders.
-__all__ = ["make_array_info", "simulate_cohort"]
+__all__ = ["simulate_cohort"]
