@@ -1,0 +1,386 @@
+"""A transformer that infers what a person is like from statistics of the recordings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ._parameters import N_PARAMETERS
+from ._statistics import (
+    BINS,
+    GROUPS,
+    N_AXES,
+    N_COURSE,
+    N_COURSES,
+    N_PATCHES,
+    N_PLACES,
+    PATCH,
+    SEGMENTS,
+    TF_FREQS,
+    TF_TIMES,
+    Statistics,
+)
+
+_N_TF = len(TF_FREQS) * len(TF_TIMES)
+_N_ENV = 7 * len(TF_FREQS)
+#: Sizes of the features of a place, in their order, and the state each needs
+#: (-1: any).
+PLACE_LAYOUT = (
+    (len(BINS), 0),
+    (len(BINS), 3),
+    (len(GROUPS), -1),
+    (_N_TF, 1),
+    (_N_TF, 2),
+    (_N_ENV, 0),
+    (_N_ENV, -1),
+    (10, -1),
+    (4 * len(GROUPS) * 13, -1),
+)
+PLACE_LAYOUT = 2 * PLACE_LAYOUT  # the mean of both sides, and their difference
+N_PAIRS = N_PLACES // 2
+N_PLACE = sum(size for size, _ in PLACE_LAYOUT)
+N_AVERAGE = 64 * PATCH + 64 + N_PLACES
+N_TRIAL = 3 * N_AXES * len(SEGMENTS) + N_AXES * N_COURSE + 6
+N_WHOLE = 2 * len(BINS) + 64 + 3 + 2 * N_COURSES
+_N_GATHER = 24  # values of each token that the posterior is computed from
+_KINDS = ("places", "averages", "trials", "whole")
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of the participant encoder.
+
+    Parameters
+    ----------
+    d_model, n_layers, n_heads : int
+        Width, layers and attention heads.
+    mlp_ratio : float
+        Hidden width of the feed-forward part as a multiple of ``d_model``.
+    n_person : int
+        Tokens that gather what the person is like.
+    dropout : float
+        Share of values that are dropped in training.
+    """
+
+    d_model: int = 224
+    n_layers: int = 4
+    n_heads: int = 7
+    mlp_ratio: float = 3.0
+    n_person: int = 11
+    dropout: float = 0.1
+
+    def to_dict(self) -> dict:
+        """Give the sizes as plain numbers."""
+        return asdict(self)
+
+
+class Inputs(NamedTuple):
+    """What the encoder reads of some people, at one scale.
+
+    Parameters
+    ----------
+    places, averages, trials, whole : Tensor
+        As in `Statistics`.
+    has_trial : Tensor of bool, shape (n, 2, n_trials)
+        Which trials there are.
+    states : Tensor of bool, shape (n, 3)
+        Which states there are: rest, sounds, a nerve.
+    """
+
+    places: Tensor
+    averages: Tensor
+    trials: Tensor
+    whole: Tensor
+    has_trial: Tensor
+    states: Tensor
+
+
+class _Block(nn.Module):
+    """Pre-norm transformer layer."""
+
+    def __init__(self, d: int, n_heads: int, ratio: float, dropout: float) -> None:
+        super().__init__()
+        self.n_heads, self.dropout = n_heads, dropout
+        self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.expand = nn.Linear(d, int(d * ratio))
+        self.contract = nn.Linear(int(d * ratio), d)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        n, length, d = x.shape
+        qkv = self.qkv(self.norm1(x)).view(n, length, 3, self.n_heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        mixed = self.out(mixed.transpose(1, 2).reshape(n, length, d))
+        x = x + F.dropout(mixed, self.dropout, self.training)
+        hidden = self.contract(F.gelu(self.expand(self.norm2(x)), approximate="tanh"))
+        return x + F.dropout(hidden, self.dropout, self.training)
+
+
+class ParticipantEncoder(nn.Module):
+    """Posterior of a person's parameters from statistics of the recordings.
+
+    Amortised inference [1]_: trained on simulated people, each new, the network tells
+    mean and variance of every parameter in units of the prior's standard deviation.
+    So a mean's spread over people is its reliability.
+
+    Parameters
+    ----------
+    config : EncoderConfig
+        Sizes.
+
+    References
+    ----------
+    .. [1] Cranmer K, Brehmer J, Louppe G (2020). The frontier of simulation-based
+       inference. PNAS 117:30055-30062. doi:10.1073/pnas.1912789117
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config, d = config, config.d_model
+        sizes = dict(
+            places=(N_PAIRS, N_PLACE),
+            averages=(2, N_PATCHES, N_AVERAGE),
+            trials=(N_TRIAL,),
+            whole=(N_WHOLE,),
+        )
+        for name, size in sizes.items():
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_scale", torch.ones(size[-1:]))
+        self.embed = nn.ModuleDict(
+            {name: nn.Linear(size[-1], d) for name, size in sizes.items()}
+        )
+        self.flags = nn.Linear(3, d)
+        self.place = nn.Parameter(0.1 * torch.randn(N_PAIRS, d))
+        self.time = nn.Parameter(0.1 * torch.randn(2, N_PATCHES, d))
+        self.state = nn.Parameter(0.1 * torch.randn(2, d))
+        self.person = nn.Parameter(0.1 * torch.randn(config.n_person, d))
+        self.hidden = nn.ParameterDict(
+            {name: nn.Parameter(0.1 * torch.randn(d)) for name in _KINDS[:3]}
+        )
+        self.blocks = nn.ModuleList(
+            _Block(d, config.n_heads, config.mlp_ratio, config.dropout)
+            for _ in range(config.n_layers)
+        )
+        self.norm = nn.LayerNorm(d)
+        self.gather = nn.Linear(d, _N_GATHER)
+        n_read = config.n_person + 1 + N_PAIRS + 2 * N_PATCHES
+        self.posterior = nn.Sequential(
+            nn.Linear(n_read * _N_GATHER, 384),
+            nn.GELU(),
+            nn.Linear(384, 2 * N_PARAMETERS),
+        )
+        self.rebuild = nn.ModuleDict(
+            {name: nn.Linear(d, sizes[name][-1]) for name in _KINDS[:3]}
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight, 0.7)
+                nn.init.zeros_(module.bias)
+        layout = torch.cat([torch.full((size,), state) for size, state in PLACE_LAYOUT])
+        self.register_buffer("_needs", layout, persistent=False)
+        self.register_buffer("fitted", torch.tensor(False))
+
+    @torch.no_grad()
+    def fit_scales(self, statistics: Statistics) -> None:
+        """Take mean and spread of each feature from people with all states.
+
+        What the network computes stays the same: its weights follow the new scales.
+        """
+        shifted = dict(places=self.place, averages=self.time)
+        for name, x in statistics.parts().items():
+            x = x.float()
+            if name == "trials":
+                x = x[statistics.has_trial]
+            keep = dict(places=1, averages=2, trials=0, whole=0)[name]
+            mean = x.mean(0)
+            spread = (x - mean).flatten(0, keep).square().mean(0).sqrt().clamp(min=1e-3)
+            old_mean, old_scale = (
+                getattr(self, f"{name}_{what}") for what in ("mean", "scale")
+            )
+            linear = self.embed[name]
+            shift = F.linear((mean - old_mean) / old_scale, linear.weight)
+            if self.fitted:
+                shifted.get(name, linear.bias).add_(shift)
+                linear.weight.mul_(spread / old_scale)
+            old_mean.copy_(mean)
+            old_scale.copy_(spread)
+        self.fitted.fill_(True)
+
+    @torch.no_grad()
+    def standard(self, statistics: Statistics, states: Tensor) -> Inputs:
+        """Scale features; those of states that are missing become 0.
+
+        Parameters
+        ----------
+        statistics : Statistics
+            Of n people.
+        states : Tensor of bool, shape (n, 3)
+            Which states were recorded: rest, sounds, a nerve.
+        """
+        x = {}
+        for name, values in statistics.parts().items():
+            mean, scale = (
+                getattr(self, f"{name}_{what}") for what in ("mean", "scale")
+            )
+            x[name] = ((values.float() - mean) / scale).clamp(-6, 6)
+        table = torch.cat(
+            [states, states[:, 1:].any(1, keepdim=True), states[:, :1] | True], 1
+        )
+        present = table[:, self._needs % 5]
+        has_trial = statistics.has_trial & states[:, 1:, None]
+        return Inputs(
+            x["places"] * present[:, None],
+            x["averages"] * states[:, 1:, None, None],
+            x["trials"] * has_trial[..., None],
+            torch.cat(
+                [
+                    x["whole"][:, : -2 * N_COURSES],
+                    x["whole"][:, -2 * N_COURSES :]
+                    * states[:, 1:].repeat_interleave(N_COURSES, 1),
+                ],
+                1,
+            ),
+            has_trial,
+            states,
+        )
+
+    def encode(self, people: Inputs, hidden: dict[str, Tensor] | None = None) -> Tensor:
+        """Turn inputs into tokens; those of the person come first."""
+        n, d = len(people.states), self.config.d_model
+
+        def embedded(name):
+            x = getattr(people, name)
+            x = F.dropout(x, 2 * self.config.dropout, self.training)
+            return self.embed[name](x)
+
+        places, trials = embedded("places"), embedded("trials")
+        averages = embedded("averages").flatten(1, 2)
+        if hidden is not None:
+            # places and times of what is hidden stay known, and the order of trials
+            when = F.linear(
+                people.trials[..., -5:], self.embed["trials"].weight[:, -5:]
+            )
+            asked = (when + self.hidden["trials"]).flatten(1, 2)
+            trials = _replaced(trials.flatten(1, 2), asked, hidden["trials"])
+            trials = trials.view(n, 2, -1, d)
+            places = _replaced(places, self.hidden["places"], hidden["places"])
+            averages = _replaced(averages, self.hidden["averages"], hidden["averages"])
+        states = people.states.to(places.dtype)
+        whole = embedded("whole") + self.flags(states)
+        tokens = torch.cat(
+            [
+                self.person.expand(n, -1, -1).to(places.dtype),
+                whole[:, None],
+                places + self.place.to(places.dtype),
+                averages + self.time.flatten(0, 1).to(places.dtype),
+                (trials + self.state[:, None].to(places.dtype)).flatten(1, 2),
+            ],
+            1,
+        )
+        there = torch.ones_like(people.states[:, :1])
+        seen = torch.cat(
+            [
+                there.expand(-1, self.config.n_person + 1 + N_PAIRS),
+                people.states[:, 1:].repeat_interleave(N_PATCHES, 1),
+                people.has_trial.flatten(1),
+            ],
+            1,
+        )
+        bias = torch.zeros(seen.shape, dtype=tokens.dtype, device=tokens.device)
+        bias = bias.masked_fill(~seen, -1e4)[:, None, None]
+        bias = bias.expand(-1, -1, seen.shape[1], -1)
+        for block in self.blocks:
+            tokens = block(tokens, bias)
+        return self.norm(tokens)
+
+    def forward(
+        self, people: Inputs, hidden: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Infer the posterior.
+
+        Parameters
+        ----------
+        people : Inputs
+            What `standard` gave.
+        hidden : dict of Tensor, optional
+            Tokens to hide, as `hide` draws them.
+
+        Returns
+        -------
+        mean, log_var : Tensor, shape (n, n_parameters)
+            In units of the prior's standard deviation.
+        loss : Tensor
+            Of hidden tokens, rebuilt from the others; 0 if nothing is hidden.
+        """
+        tokens = self.encode(people, hidden)
+        k = self.config.n_person
+        # tokens in their places say more than a mean of them
+        read = self.gather(tokens[:, : k + 1 + N_PAIRS + 2 * N_PATCHES])
+        there = people.states[:, 1:].repeat_interleave(N_PATCHES, 1)
+        there = torch.cat([there.new_ones(len(there), k + 1 + N_PAIRS), there], 1)
+        read = F.dropout(
+            read * there[..., None], 2 * self.config.dropout, self.training
+        )
+        out = self.posterior(read.flatten(1)).float()
+        mean, log_var = out.chunk(2, 1)
+        log_var = log_var.clamp(-6.0, 1.5)
+        if hidden is None:
+            return mean, log_var, mean.new_zeros(())
+        tokens = tokens[:, k + 1 :]
+        split = [N_PAIRS, 2 * N_PATCHES, tokens.shape[1] - N_PAIRS - 2 * N_PATCHES]
+        loss = 0.0
+        for name, part in zip(_KINDS[:3], tokens.split(split, 1), strict=True):
+            index = hidden[name]
+            target = getattr(people, name).flatten(1, -2)
+            there = torch.ones_like(index, dtype=torch.float32)
+            if name == "averages":
+                states = people.states[:, 1:].repeat_interleave(N_PATCHES, 1)
+                there = states.gather(1, index).float()
+            elif name == "trials":
+                there = people.has_trial.flatten(1).gather(1, index).float()
+            rebuilt = self.rebuild[name](_picked(part, index))
+            error = F.smooth_l1_loss(
+                rebuilt.float(), _picked(target, index).float(), reduction="none"
+            ).mean(2)
+            loss = loss + (error * there).sum() / there.sum().clamp(min=1)
+        return mean, log_var, loss
+
+
+def _picked(tokens: Tensor, index: Tensor) -> Tensor:
+    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
+
+
+def _replaced(tokens: Tensor, by: Tensor, index: Tensor) -> Tensor:
+    by = by.to(tokens.dtype).expand_as(tokens)
+    at = index[..., None].expand(-1, -1, tokens.shape[2])
+    return tokens.scatter(1, at, by.gather(1, at))
+
+
+def hide(people: Inputs, share: float) -> dict[str, Tensor]:
+    """Draw which tokens are hidden: pairs of places, runs of averages, trials.
+
+    Returns
+    -------
+    hidden : dict of Tensor of int, shape (n, k)
+        Their places in the order of tokens of their kind.
+    """
+    n, device = len(people.states), people.states.device
+    n_trials = people.has_trial.shape[1] * people.has_trial.shape[2]
+
+    def draw(size):
+        score = torch.rand(n, size, device=device)
+        return score.topk(max(1, round(share * size)), 1).indices
+
+    runs = draw(2 * N_PATCHES // 5)
+    runs = (5 * runs[..., None] + torch.arange(5, device=device)).flatten(1)
+    return dict(places=draw(N_PAIRS), averages=runs, trials=draw(n_trials))
+
+
+def posterior_loss(mean: Tensor, log_var: Tensor, z: Tensor) -> Tensor:
+    """Negative log likelihood of the truth, (n, n_parameters), without constants."""
+    return 0.5 * (log_var + (z - mean).square() * (-log_var).exp())
