@@ -498,7 +498,7 @@ class Registry:
 def _origin(entry: EntryPoint) -> str:
     if entry.dist is None:
         return "mne-megfm"
-    return entry.dist.metadata["Name"] or "a package without a name"
+    return entry.dist.metadata.get("Name") or "a package without a name"
 
 
 def _enumerate(names: Iterable[str]) -> str:

@@ -149,10 +149,15 @@ def pretrain(
     Examples
     --------
     >>> import mne, numpy as np, torch
-    >>> from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+    >>> from mne_megfm.models import (
+    ...     MaskedSignalTransformer,
+    ...     MixedMasking,
+    ...     ModelConfig,
+    ...     WindowArray,
+    ... )
     >>> from mne_megfm import pretraining
     >>> rng = np.random.default_rng(0)
-    >>> windows = pretraining.WindowArray(
+    >>> windows = WindowArray(
     ...     rng.standard_normal((8, 192, 250)).astype(np.float16), unit=1e-13
     ... )
     >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
@@ -161,7 +166,7 @@ def pretrain(
     ...         model,
     ...         windows,
     ...         torch.randn(24, 3),
-    ...         masking=pretraining.MixedMasking(),
+    ...         masking=MixedMasking(),
     ...         objective=pretraining.MaskedReconstruction(),
     ...         max_epochs=2,
     ...     )

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer, evaluation, simulate_cohort
 from mne_megfm.commands import _participants as _level_rows
@@ -221,6 +223,7 @@ def test_classify(broken, tmp_path):
 def test_report(broken, tmp_path, monkeypatch):
     """The report is of those who can be read; a quick one compares few pipelines."""
     cheap = {name: None for name in ("a", "band power", "model features")}
+    cheap["model features"] = make_pipeline(MEGFMTransformer(), LogisticRegression())
     monkeypatch.setattr(evaluation, "default_pipelines", lambda **kwargs: cheap)
     asked = {}
 

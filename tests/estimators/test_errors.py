@@ -75,4 +75,4 @@ def test_compact_pooling_with_too_many_components(small, epochs):
 
     small.set_params(pooling=ProjectionPooling(n_components=20))
     with pytest.raises(ValueError, match="n_components <= 16"):
-        small.fit(epochs)
+        small.fit_transform(epochs)

@@ -9,6 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
+from mne_megfm.estimators import FineTuning, Pretraining
 from mne_megfm.models import WindowArray
 from mne_megfm.plugins import make_backbone
 from mne_megfm.pretraining import (
@@ -152,13 +153,18 @@ def test_estimator_with_other_weights(external, epochs):
 def test_grid_search(external, epochs):
     """GridSearchCV chooses among backbones, poolings, objectives and front ends."""
     pipeline = make_pipeline(
-        MEGFMTransformer(None, max_epochs=1, batch_size=8, random_state=0),
+        MEGFMTransformer(
+            None,
+            pretraining=Pretraining(max_epochs=1),
+            batch_size=8,
+            random_state=0,
+        ),
         LogisticRegression(),
     )
     contrast = {
         "backbone": ["tiny-convolution"],
         "config": [{"kernel_size": 1}],
-        "objective": ["tiny-contrast", external.Contrast(0.5)],
+        "pretraining__objective": ["tiny-contrast", external.Contrast(0.5)],
         "pooling": ["tiny-mixture"],
     }
     mapped = {
@@ -185,9 +191,7 @@ def test_fine_tuning(external, epochs, strategy, tmp_path):
         backbone="tiny-convolution",
         pooling="tiny-mixture",
         strategy=strategy,
-        rank=2,
-        max_epochs=2,
-        lr=0.05,
+        finetuning=FineTuning(max_epochs=2, lora_rank=2, lr=0.05),
         random_state=0,
     ).fit(epochs, np.arange(12) % 2)
     names = {n for n, _ in classifier.network_.encoder.named_parameters()}

@@ -101,7 +101,7 @@ def test_learning_curve(rng):
     )  # fmt: skip
     (ax,) = plot_learning_curve(curve, show=False).axes
     table = curve.summary()
-    assert _legend(ax) == ["a", "b"]
+    assert _legend(ax) == ["95 % by chance", "a", "b"]
     assert ax.get_ylabel() == "ROC AUC"
     assert "tested on 25 control, 25 migraine" in ax.get_xlabel()
     for name, bars in zip(["a", "b"], ax.containers, strict=True):
