@@ -391,7 +391,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         error.
     config : dict | BackboneConfig | None
         Fields of its configuration that differ from the default (see
-        :class:`~mne_megfm.models.ModelConfig`); for ``weights=None`` only.
+        ``ModelConfig``); for ``weights=None`` only.
     duration : float
         Length in s of the rows of a Raw. Rows that touch a BAD annotation are left
         out; :func:`mne.make_fixed_length_epochs` cuts in other ways.

@@ -25,13 +25,13 @@ class Backbone(Protocol):
     """What the package uses of a backbone.
 
     A backbone is a :class:`torch.nn.Module` that is made by
-    ``Backbone(config, kernel)``. :class:`BaseBackbone` has all of this but
+    ``Backbone(config, kernel)``. ``BaseBackbone`` has all of this but
     ``config_class``, ``encode`` and ``layer_groups``.
 
     Attributes
     ----------
     config_class : type
-        A frozen dataclass, child of :class:`BackboneConfig`. It is written to
+        A frozen dataclass, child of ``BackboneConfig``. It is written to
         ``config.json`` and read from there.
     config : BackboneConfig
         Sizes and scale of this backbone.
@@ -59,7 +59,7 @@ class Backbone(Protocol):
         n_valid: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Turn windows into tokens, see :meth:`BaseBackbone.encode`."""
+        """Turn windows into tokens, see ``BaseBackbone.encode``."""
 
     def scale(
         self,
@@ -67,16 +67,16 @@ class Backbone(Protocol):
         n_valid: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> tuple[Scaled, Tensor]:
-        """Bring windows to scale, see :meth:`BaseBackbone.scale`."""
+        """Bring windows to scale, see ``BaseBackbone.scale``."""
 
     def set_token_axes(self, mean: Tensor, axes: Tensor) -> None:
-        """Keep axes of the tokens, see :meth:`BaseBackbone.set_token_axes`."""
+        """Keep axes of the tokens, see ``BaseBackbone.set_token_axes``."""
 
     def layer_groups(self) -> list[list[str]]:
-        """Name parts by depth, see :meth:`BaseBackbone.layer_groups`."""
+        """Name parts by depth, see ``BaseBackbone.layer_groups``."""
 
     def layers(self) -> list[nn.Module]:
-        """List layers, see :meth:`BaseBackbone.layers`."""
+        """List layers, see ``BaseBackbone.layers``."""
 
 
 @runtime_checkable
@@ -84,7 +84,7 @@ class Reconstructor(Backbone, Protocol):
     """A backbone that predicts hidden signal from visible signal.
 
     Masked reconstruction needs this: as an objective of pretraining, for ``score``, and
-    in :mod:`mne_megfm.interpret`. A child of :class:`BaseBackbone` has to add
+    in :mod:`mne_megfm.interpret`. A child of ``BaseBackbone`` has to add
     ``predict_patches`` alone.
 
     See Also
@@ -93,12 +93,12 @@ class Reconstructor(Backbone, Protocol):
     """
 
     def predict_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
-        """Predict scaled patches, see :class:`BaseBackbone`."""
+        """Predict scaled patches, see ``BaseBackbone``."""
 
     def reconstruct(
         self, windows: Tensor, mask: Tensor, n_valid: Tensor | None = None
     ) -> Tensor:
-        """Predict hidden signal, see :meth:`BaseBackbone.reconstruct`."""
+        """Predict hidden signal, see ``BaseBackbone.reconstruct``."""
 
 
 class BaseBackbone(nn.Module):

@@ -78,7 +78,7 @@ def pretrain(
     objective : callable
         ``objective(model, batch) -> loss``, see
         :class:`~mne_megfm.pretraining.Objective` and
-        :class:`~mne_megfm.pretraining.MaskedReconstruction`.
+        ``MaskedReconstruction``.
     augmentation : callable, optional
         Changes training batches, see
         ``NoiseAndCropping``.

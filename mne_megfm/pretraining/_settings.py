@@ -53,7 +53,7 @@ class PretrainSettings:
         for ``"masked-transformer"``.
     model : dict
         Fields of the configuration of the backbone that differ from their defaults
-        (see :class:`~mne_megfm.models.ModelConfig`); with ``weights=None`` only.
+        (see ``ModelConfig``); with ``weights=None`` only.
     masking : dict
         ``name`` of the masking, and its arguments.
     objective : dict

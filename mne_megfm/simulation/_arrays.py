@@ -72,7 +72,7 @@ _KIT_SYSTEMS = {"kit157": 35, "kit160": 1001}
 
 _CANONICAL = {"neuromag306": "neuromag", "ctf151": "ctf151", "ctf275": "ctf275"}
 
-#: Names of the arrays that :func:`make_array_info` knows. ``'opm'`` may carry a
+#: Names of the arrays that ``make_array_info`` knows. ``'opm'`` may carry a
 #: number of sensors, as in ``'opm64'``.
 ARRAYS = (
     "neuromag306",

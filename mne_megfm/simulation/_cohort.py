@@ -121,7 +121,7 @@ def simulate_cohort(
     states : sequence of str
         Among ``'rest'``, ``'auditory'`` and ``'somatosensory'``.
     arrays : str | sequence of str
-        MEG arrays, see :func:`make_array_info`; given to participants in equal
+        MEG arrays, see ``make_array_info``; given to participants in equal
         shares, among patients as among controls.
     n_epochs : int | dict
         Epochs of each state, or a dict from state to number.
@@ -153,7 +153,7 @@ def simulate_cohort(
         Factors on the fields of the brain, on noise (sensors, surroundings,
         mains) and on artefacts of the body.
     head_pos : None | 'random' | array of shape (4, 4)
-        Position in the array, see :func:`make_array_info`.
+        Position in the array, see ``make_array_info``.
     n_bads : int
         Number of bad channels, listed in ``info['bads']``.
     subjects_dir, subject : path-like, str

@@ -51,7 +51,7 @@ def simulate_participant(
         ``'control'`` or ``'migraine'``. The label draws nothing at random: the
         patient with a number is the control with that number, its traits shifted.
     array : str
-        The MEG array, see :func:`make_array_info`.
+        The MEG array, see ``make_array_info``.
     effects : None | MigraineEffects
         How patients differ; None for the defaults.
     effect_size : float

@@ -498,7 +498,7 @@ class WindowStore:
         Parameters
         ----------
         batches : iterable of array of int
-            Windows of each batch, as from :meth:`ShardSampler.epoch`.
+            Windows of each batch, as from ``ShardSampler.epoch``.
         ahead : int
             Batches that are read at a time, each by a thread, while the one before
             is in use. 0 reads when asked.

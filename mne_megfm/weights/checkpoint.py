@@ -226,7 +226,7 @@ def read_config(directory: str | os.PathLike) -> dict:
     -------
     config : dict
         With ``"format"``, ``"backbone"`` (its name), ``"model"`` (its
-        configuration, see :class:`~mne_megfm.models.BackboneConfig`), ``"training"``
+        configuration, see ``BackboneConfig``), ``"training"``
         (what the weights have seen) and ``"sha256"`` (of the files).
 
     Raises
@@ -295,7 +295,7 @@ def load_checkpoint(directory: str | os.PathLike) -> Backbone:
     Parameters
     ----------
     directory : path-like
-        A folder written by :func:`save_checkpoint`.
+        A folder written by ``save_checkpoint``.
 
     Returns
     -------
@@ -312,7 +312,7 @@ def load_checkpoint(directory: str | os.PathLike) -> Backbone:
 
     Examples
     --------
-    See :func:`save_checkpoint`.
+    See ``save_checkpoint``.
     """
     directory = Path(directory).expanduser()
     config, path = _read(directory)
