@@ -623,6 +623,8 @@ class _People:
 
     def __init__(self, frozen: FrozenStep, X: list) -> None:
         self.frozen = frozen
+        if isinstance(frozen.step, MEGFMTransformer):
+            self.transformer = frozen.step
         self.features = self.describe(X)
         self.n = len(self.features)
 
