@@ -1,4 +1,4 @@
-"""Tests of gradients of decisions on participants, described by the level."""
+"""Tests of gradients of decisions on participants, by the participant encoder."""
 
 import mne
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
 from mne_megfm.estimators import FineTuning
 from mne_megfm.inputs import as_recordings
-from mne_megfm.interpret import decision_map
+from mne_megfm.interpret import attribute, decision_map
 from mne_megfm.interpret._decisions import split_pipeline
 from mne_megfm.interpret._gradients import PersonNetwork
 
@@ -248,6 +248,28 @@ def test_integrated_gradients_add_up(people, logistic):
         total = sum(maps[state].data.sum() for state in STATES)
         assert abs(whole - rest) > 0.1
         assert total == pytest.approx(whole - rest, rel=0.05)
+
+
+def test_map_of_a_participant_is_of_all_others(people, cohort):
+    """`attribute` maps the decision of the pipeline that was fitted on the others."""
+    y, number = np.asarray(cohort.labels), 1
+    pipeline = make_pipeline(MEGFMTransformer(), LogisticRegression())
+    found = attribute(
+        pipeline, people, y, "gradient_x_input", participant=number, cv=2,
+        n_permutations=19, random_state=0, verbose=False,
+    )  # fmt: skip
+    others = np.delete(np.arange(len(y)), number)
+    pipeline.fit([people[i] for i in others], y[others])
+    expected = decision_map(pipeline, [people[number]], "gradient_x_input")
+    assert set(found.maps) == set(expected) == set(STATES)
+    # in units of the spread of decisions: one factor for all states
+    both = [
+        np.concatenate([maps[state].data.ravel() for state in STATES])
+        for maps in (found.maps, expected)
+    ]
+    factor = both[0] @ both[1] / (both[1] @ both[1])
+    assert factor > 0
+    assert_allclose(both[0], factor * both[1], atol=1e-4 * np.abs(both[0]).max())
 
 
 def test_smoothgrad_is_a_mean_gradient(people, logistic):
