@@ -500,14 +500,15 @@ def describe_as(
     kind, weights, columns = content["kind"], content["weights"], content["columns"]
     table = _read_features(data)
     if table is not None:
-        told = _describe_table(table, table.attrs.get("weights", weights))
-        if (told.kind, told.weights) != (kind, weights):
+        given = _describe_table(table, table.attrs.get("weights", weights))
+        if (given.kind, given.weights) != (kind, weights):
             raise ValueError(
                 f"Expected participants described by {_WORDS[kind]} (weights "
-                f"{weights}), as the classifier was fitted on, got {_WORDS[told.kind]} "
-                f"(weights {told.weights}) in {data}; " + _advice(kind)
+                f"{weights}), as the classifier was fitted on, got "
+                f"{_WORDS[given.kind]} (weights {given.weights}) in {data}; "
+                + _advice(kind)
             )
-        frame = told.frame
+        frame = given.frame
         return _match(frame, columns, data) if kind == ROWS else _same(frame, columns)
     sources = list_recordings([data], reading.states)
     params = {"weights": weights}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -214,6 +215,12 @@ def look_inside(transformer: Any, X: list, y: Any, names: Any) -> dict[str, Any]
         )
         for state, epochs in X[patient].items()
     }
+    if find_spec("captum") is None:
+        click.echo(
+            "\nWhat decisions go with is left out: it needs captum; "
+            "pip install 'mne-megfm[interpret]'."
+        )
+        return {"attention": tests}
     found = attribute(
         make_pipeline(MEGFMTransformer(), LogisticRegression()),
         X,
@@ -246,7 +253,7 @@ def write_report(path: Path, found: dict[str, Any]) -> None:
         report.add_attention(found["attention"])
         report.add_comparison(found["comparison"])
         report.add_participants_map(found["features"])
-        report.add_explanations(found["attribution"], found["importance"])
+        report.add_explanations(found.get("attribution"), found["importance"])
     report.add_model(found["estimator"])
     # whether files may be replaced was asked before the tour
     report.save(path, overwrite=True)

@@ -78,7 +78,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     bf16 : bool
         Whether to compute in bfloat16 where that is safe.
     random_state : int | RandomState | None
-        Seed of folds and untrained weights.
+        Seed of folds and random weights.
     verbose : bool | str | int | None
         Verbosity, see :func:`mne.verbose`; None takes MNE's log level.
 
@@ -106,9 +106,8 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
 
     Notes
     -----
-    Of a state that a participant lacks, the participant encoder tells what it expects
-    from the other states; weights without a level take the mean of the training data.
-    What is missing is marked.
+    A missing state is imputed by the participant encoder from the other states; weights
+    without one take the mean of the training data. A column marks it.
 
     The strength of regularisation is chosen by an inner cross-validation over groups,
     and the probabilities are calibrated by one temperature [2]_ found on the same
@@ -120,9 +119,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     [3]_, and trains encoder and head together. A share of the training participants is
     held out: the epoch with the least loss on them is kept, which may be the start.
     They also give the temperature. `network_` is trained, `transformer_` stays as
-    pretrained. Participants are seen through half of their trials, drawn anew in each
+    pretrained. Participants are seen through half of their trials, drawn again in each
     epoch, by a copy of the participant encoder, whose token is added to the frozen
-    features. Where there is no level, as for epochs, it is the window encoder that is
+    features. Without a participant encoder, as for epochs, the window encoder is
     trained, with mean and spread over rows of each state as features of participants.
 
     References

@@ -98,8 +98,8 @@ def random_participant_encoder(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        level = ParticipantTransformer(ParticipantConfig())
-    inputs = level.inputs
+        encoder = ParticipantTransformer(ParticipantConfig())
+    inputs = encoder.inputs
     sizes = len(inputs.space), inputs.n_regions, inputs.sfreq
     if sizes != (config.n_sensors, config.n_regions, config.sfreq):
         return None
@@ -108,9 +108,9 @@ def random_participant_encoder(
         ("measures", USUAL_RESPONSES),
         ("bands", USUAL_BANDS),
     ):
-        getattr(level, f"{name}_mean").copy_(torch.tensor(mean))
-        getattr(level, f"{name}_scale").copy_(torch.tensor(scale))
-    return level.eval()
+        getattr(encoder, f"{name}_mean").copy_(torch.tensor(mean))
+        getattr(encoder, f"{name}_scale").copy_(torch.tensor(scale))
+    return encoder.eval()
 
 
 def random_fields(

@@ -376,7 +376,7 @@ class BaseMEGFMPredictor(BaseEstimator):
             If the folder has files and ``overwrite`` is False.
         ValueError
             If the participant encoder was fine-tuned: what the features of participants
-            rest on was measured on the level as pretrained, and does not suit it.
+            rest on was measured on the encoder as pretrained, and does not suit it.
         """
         check_is_fitted(self, "transformer_")
         transformer = copy.copy(self.transformer_)

@@ -56,7 +56,7 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     bf16 : bool
         Whether to compute in bfloat16 where that is safe.
     random_state : int | RandomState | None
-        Seed of folds and untrained weights.
+        Seed of folds and random weights.
     verbose : bool | str | int | None
         Verbosity, see :func:`mne.verbose`; None takes MNE's log level.
 

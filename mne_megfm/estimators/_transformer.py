@@ -453,7 +453,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     token over all of them. Features are measures of the responses of each state (size,
     strength, habituation, recovery after a pause) and of the spectrum, where the token
     stands in for trials that are few or missing, at a scale that suits a linear
-    classifier as it is. States are told by their names: rest, auditory, somatosensory,
+    classifier as it is. States are known by their names: rest, auditory, somatosensory,
     or any other. ``pretraining`` does not change the participant encoder.
 
     Computation is deterministic on a CPU: the same row gives the same features.

@@ -220,7 +220,7 @@ class _KeepBest(Callback):
             self.best_loss_, self.best_epoch_ = loss, epoch
             self._keep(net)
         elif epoch - self.best_epoch_ >= self.patience:
-            raise KeyboardInterrupt  # how skorch is told to stop
+            raise KeyboardInterrupt  # how skorch is made to stop
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         net.module_.load_state_dict(self.best_)
@@ -498,10 +498,10 @@ def _start_participant_encoder(
     tuning: Tuning,
 ) -> _Parts:
     """Begin with the participant encoder, and trials of participants."""
-    level = transformer.participant_encoder_
+    encoder = transformer.participant_encoder_
     people = list(read_people(recordings, transformer))
     everybody, held_out = (
-        ParticipantDraws(people, features, samples, data.targets, data.weights, level)
+        ParticipantDraws(people, features, samples, data.targets, data.weights, encoder)
         for samples in (np.arange(len(people)), data.valid)
     )
     draws = ParticipantDraws(
@@ -510,13 +510,13 @@ def _start_participant_encoder(
         data.train,
         data.targets,
         data.weights,
-        level,
+        encoder,
         tuning.n_epochs_per_state,
         tuning.seed,
     )
-    network = ParticipantNetwork(_to_train(level, tuning.lora_rank))
+    network = ParticipantNetwork(_to_train(encoder, tuning.lora_rank))
     with torch.inference_mode():
-        tokens = [level.encode(b.trials)[:, 0] for b in _batches(everybody, _PEOPLE)]
+        tokens = [encoder.encode(b.trials)[:, 0] for b in _batches(everybody, _PEOPLE)]
     network.start_head(
         torch.cat(tokens).double().numpy(),
         features.astype(np.float64),

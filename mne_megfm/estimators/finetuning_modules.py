@@ -444,7 +444,7 @@ def _spread(rows: NDArray[np.int_], n_rows: int) -> NDArray[np.int_]:
 
 
 def select_rows(recordings: Recordings, kept: NDArray[np.int_]) -> Recordings:
-    """Restrict recordings to some rows, numbered anew."""
+    """Restrict recordings to some rows, with new numbers."""
     number = np.full(recordings.n_rows, -1)
     number[kept] = np.arange(len(kept))
     parts = []
@@ -469,7 +469,7 @@ class ParticipantBatch:
     trials : Trials
         Their trials.
     features : Tensor, shape (n_participants, n_features)
-        What the level as pretrained says of them, from all their trials.
+        What the participant encoder as pretrained says of them, from all their trials.
     """
 
     trials: Trials
@@ -487,7 +487,7 @@ class ParticipantBatch:
 class ParticipantNetwork(nn.Module):
     """Participant encoder, features of participants, and a linear head on both.
 
-    The head sees the frozen features, and the participant token of a level that is
+    The head sees the frozen features, and the token of a participant encoder that is
     trained. It begins with the weights that suit the features, and with none on the
     token, so that it says at first what a linear head on frozen features says.
 
@@ -513,7 +513,7 @@ class ParticipantNetwork(nn.Module):
         Parameters
         ----------
         tokens : ndarray, shape (n_participants, d_model)
-            Tokens of the training participants by the level as pretrained.
+            Tokens of the training participants, by the pretrained encoder.
         features : ndarray, shape (n_participants, n_features)
             Their features.
         fit : callable
@@ -540,7 +540,7 @@ class ParticipantNetwork(nn.Module):
 
 
 class ParticipantDraws(Dataset):
-    """Participants, each seen through all trials or through some drawn anew.
+    """Participants, each seen through all trials or through some drawn at random.
 
     Parameters
     ----------
@@ -553,7 +553,7 @@ class ParticipantDraws(Dataset):
     targets, weights : Tensor, shape (n_participants,)
         What to predict, and how much each counts.
     encoder : ParticipantTransformer
-        The level, which says how spectra become coefficients.
+        The participant encoder, which says how spectra become coefficients.
     n_rows : int
         Fewest trials of a state that are drawn, where there are as many.
     seed : int | None
@@ -607,7 +607,7 @@ class ParticipantDraws(Dataset):
 
 
 def reads_trials(transformer: MEGFMTransformer) -> bool:
-    """Say whether a fitted transformer describes participants by the level."""
+    """Say whether a fitted transformer has a participant encoder in use."""
     return (
         transformer.sample_ == "participant"
         and transformer.participant_encoder_ is not None
@@ -629,7 +629,7 @@ def read_people(
     Yields
     ------
     person : PersonTrials
-        Trials of all states, as the level takes them.
+        Trials of all states, as the participant encoder takes them.
     """
     for group in split_elements(recordings):
         states = read_trials(
@@ -659,7 +659,7 @@ def participant_outputs(
     features : ndarray, shape (n_participants, n_features)
         What the transformer makes of them.
     transformer : MEGFMTransformer
-        The fitted transformer that the level is from.
+        The fitted transformer that the participant encoder is from.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Transformers with frozen weights, parted into extraction and what is learnt after it.
+"""Frozen transformers, split into extraction and what is learnt after it.
 
 What such a transformer extracts from one participant depends on no label and on no
 other participant. So cross-validation extracts once, for all folds, and fits the rest

@@ -154,7 +154,7 @@ def state_importance(
     ------
     TypeError
         If the pipeline does not begin with a step with frozen weights, or the
-        states of a participant cannot be told.
+        states of a participant cannot be known.
     ValueError
         If groups are unknown, too many or too few, or have no features; if lengths
         differ, or ``positive`` is not one of two labels.
@@ -176,8 +176,8 @@ def state_importance(
         A group loses nothing by that where others tell the same.
     ``"shapley"``
         The exact Shapley value [2]_ of the score, over all coalitions of groups. An
-        absent state is one that was not recorded, and is dealt with as the transformer
-        does with that; absent features, and participants without any state, have the
+        absent state is one that was not recorded, and is treated as the transformer
+        treats one; absent features, and participants without any state, have the
         means of the training participants. Values of a fold add up to
         ``score - base``, groups that tell the same share, and a group that is not used
         has 0.

@@ -213,7 +213,7 @@ def occlude(
     where the evidence for the own label that is lost without it differs more from that
     with permuted labels than any part does by chance (see `NullDistribution`).
 
-    Each part takes all descriptions anew: with 40 participants of two minutes, expect
+    Each part needs all features again: with 40 participants of two minutes, expect
     minutes for the regions.
 
     References
@@ -315,7 +315,7 @@ class Exchange:
         self.epochs = recording.inst[recording.rows].load_data()
         self.picks = recording.picks
         rng = np.random.default_rng(random_state)
-        # round a circle in random order: nobody gets its own
+        # round a circle in random order: none gets its own
         order = rng.permutation(len(recording.rows))
         self.other = np.empty_like(order)
         self.other[order] = np.roll(order, 1)

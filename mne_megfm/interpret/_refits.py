@@ -568,16 +568,16 @@ def _as_pipeline(pipeline: Any) -> Any:
         if pipeline.strategy != "probe":
             raise ValueError(
                 "Expected frozen weights, since a null distribution fits the pipeline "
-                f"anew for permuted labels, got strategy={pipeline.strategy!r}; use "
+                f"again for permuted labels, got strategy={pipeline.strategy!r}; use "
                 "strategy='probe', or decision_map for a map without a test."
             )
         return pipeline.to_pipeline()
     first = pipeline[0] if isinstance(pipeline, Pipeline) else None
     if isinstance(first, MEGFMTransformer) and first.pretraining is not None:
         raise ValueError(
-            "Expected frozen weights, since a null distribution fits the pipeline anew "
-            f"for permuted labels, got pretraining={first.pretraining!r}; pretrain "
-            "once, save, and load by weights."
+            "Expected frozen weights, since a null distribution fits the pipeline "
+            f"again for permuted labels, got pretraining={first.pretraining!r}; "
+            "pretrain once, save, and load by weights."
         )
     return pipeline
 

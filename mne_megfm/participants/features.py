@@ -92,7 +92,7 @@ class ParticipantDescription(Mapping):
         return len(self.states)
 
 
-def _expected(level: ParticipantTransformer, token: Tensor, noise: Tensor) -> Tensor:
+def _expected(encoder: ParticipantTransformer, token: Tensor, noise: Tensor) -> Tensor:
     """Predict the mean response in each kind of state from the token."""
     n = len(STATES)
     at = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
@@ -106,36 +106,36 @@ def _expected(level: ParticipantTransformer, token: Tensor, noise: Tensor) -> Te
         seen=torch.ones(1, n * len(at), dtype=torch.bool),
         noise=noise[None],
     )
-    predicted = level.predict_from_token(token, asked)
-    predicted = predicted[0, :, : level.config.n_response] * noise
+    predicted = encoder.predict_from_token(token, asked)
+    predicted = predicted[0, :, : encoder.config.n_response] * noise
     return predicted.unflatten(0, (n, len(at))).mean(1)
 
 
 def _raw_description(
-    level: ParticipantTransformer, states: Mapping[str, StateTrials]
+    encoder: ParticipantTransformer, states: Mapping[str, StateTrials]
 ) -> tuple[Tensor, Tensor, dict[str, Tensor | None], Tensor]:
     """Token, measures of spectrum and responses as they are, expected responses."""
     person = PersonTrials.join([states[name].trials for name in sorted(states)])
-    token = level.encode(collate([person], level.inputs))[:, 0]
-    expected = _expected(level, token, person.noise)
+    token = encoder.encode(collate([person], encoder.inputs))[:, 0]
+    expected = _expected(encoder, token, person.noise)
     spectra = [state.trials.log_spectrum.mean(0) for state in states.values()]
     measures = {
         name: None
         if state.components is None
         else measure_responses(
-            state.components, state.recent, expected[state_kind(name)], level.inputs
+            state.components, state.recent, expected[state_kind(name)], encoder.inputs
         )
         for name, state in states.items()
     }
     return token[0], measure_bands(torch.stack(spectra).mean(0)), measures, expected
 
 
-def map_responses(level: ParticipantTransformer, response: ArrayLike) -> Tensor:
+def map_responses(encoder: ParticipantTransformer, response: ArrayLike) -> Tensor:
     """Turn responses to the logarithm of their size by region and step in time.
 
     Parameters
     ----------
-    level : ParticipantTransformer
+    encoder : ParticipantTransformer
         The participant encoder, whose components lead back to the canonical field.
     response : array-like, shape (n, n_response)
         Coefficients of responses.
@@ -146,8 +146,8 @@ def map_responses(level: ParticipantTransformer, response: ArrayLike) -> Tensor:
         Logarithm of the root mean square over the sensors of a region and a step of
         48 ms, in fT.
     """
-    field = level.inputs.field(torch.as_tensor(response))
-    steps = field.unflatten(1, (level.inputs.n_regions, -1)).unfold(
+    field = encoder.inputs.field(torch.as_tensor(response))
+    steps = field.unflatten(1, (encoder.inputs.n_regions, -1)).unfold(
         -1, MAP_STEP, MAP_STEP
     )
     # in units of the map: squares of tesla would underflow
@@ -156,7 +156,7 @@ def map_responses(level: ParticipantTransformer, response: ArrayLike) -> Tensor:
 
 
 def describe_person(
-    level: ParticipantTransformer,
+    encoder: ParticipantTransformer,
     states: Mapping[str, StateTrials],
     evoked: bool = False,
 ) -> ParticipantDescription:
@@ -164,7 +164,7 @@ def describe_person(
 
     Parameters
     ----------
-    level : ParticipantTransformer
+    encoder : ParticipantTransformer
         The participant encoder.
     states : dict of StateTrials
         The participant's trials by name of the state.
@@ -177,28 +177,28 @@ def describe_person(
         In units of the spread over participants of pretraining, as tensors, from which
         derivatives lead back to the trials.
     """
-    token, bands, measures, expected = _raw_description(level, states)
+    token, bands, measures, expected = _raw_description(encoder, states)
     maps = {}
     for name, state in states.items():
         if state.components is not None:
             response, told = state.trials.response, expected[state_kind(name)]
             mean = (response.sum(0) + WORTH * told) / (len(response) + WORTH)
-            maps[name] = map_responses(level, mean[None])[0]
+            maps[name] = map_responses(encoder, mean[None])[0]
 
     def standard(values: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         return ((values - mean) / scale).clamp(-_FURTHEST, _FURTHEST).float()
 
     return ParticipantDescription(
-        bands=standard(bands, level.bands_mean, level.bands_scale),
-        inferred=level.measures_map @ (token - level.token_mean),
-        inferred_maps=map_responses(level, expected),
+        bands=standard(bands, encoder.bands_mean, encoder.bands_scale),
+        inferred=encoder.measures_map @ (token - encoder.token_mean),
+        inferred_maps=map_responses(encoder, expected),
         states={
             name: None
             if values is None
             else standard(
                 values,
-                level.measures_mean[state_kind(name)],
-                level.measures_scale[state_kind(name)],
+                encoder.measures_mean[state_kind(name)],
+                encoder.measures_scale[state_kind(name)],
             )
             for name, values in measures.items()
         },
@@ -213,7 +213,7 @@ def describe_person(
 
 
 def read_people(
-    level: ParticipantTransformer,
+    encoder: ParticipantTransformer,
     recordings: Recordings,
     sensor_mapping: Callable,
     config: ModelConfig,
@@ -223,7 +223,7 @@ def read_people(
 
     Parameters
     ----------
-    level : ParticipantTransformer
+    encoder : ParticipantTransformer
         The participant encoder.
     recordings : Recordings
         The recordings.
@@ -240,13 +240,13 @@ def read_people(
         For each element, from state to its trials.
     """
     return [
-        read_trials(group, sensor_mapping, config, level.inputs, batch_size)
+        read_trials(group, sensor_mapping, config, encoder.inputs, batch_size)
         for group in split_elements(recordings)
     ]
 
 
 def describe_people(
-    level: ParticipantTransformer,
+    encoder: ParticipantTransformer,
     people: Sequence[Mapping[str, StateTrials]],
     evoked: bool = False,
 ) -> list[ParticipantDescription]:
@@ -254,7 +254,7 @@ def describe_people(
 
     Parameters
     ----------
-    level : ParticipantTransformer
+    encoder : ParticipantTransformer
         The participant encoder.
     people : sequence of dict
         For each participant, from state to its trials.
@@ -267,31 +267,33 @@ def describe_people(
         One a participant.
     """
     with torch.inference_mode():
-        return [describe_person(level, states, evoked).to_numpy() for states in people]
+        return [
+            describe_person(encoder, states, evoked).to_numpy() for states in people
+        ]
 
 
 def describe_population(
-    level: ParticipantTransformer, people: Sequence[Mapping[str, StateTrials]]
+    encoder: ParticipantTransformer, people: Sequence[Mapping[str, StateTrials]]
 ) -> None:
     """Find how participants of pretraining differ, and keep it in the encoder.
 
     Parameters
     ----------
-    level : ParticipantTransformer
+    encoder : ParticipantTransformer
         The trained participant encoder, changed in place.
     people : sequence of dict
         Trials of each participant by state.
     """
     with torch.no_grad():
-        raw = [_raw_description(level, states) for states in people]
+        raw = [_raw_description(encoder, states) for states in people]
     tokens = torch.stack([token for token, *_ in raw]).double()
     mean = tokens.mean(0)
     around = tokens - mean
-    level.token_mean.copy_(mean)
+    encoder.token_mean.copy_(mean)
 
     bands = torch.stack([bands for _, bands, *_ in raw])
-    level.bands_mean.copy_(bands.mean(0))
-    level.bands_scale.copy_(bands.std(0).clamp(min=1e-6))
+    encoder.bands_mean.copy_(bands.mean(0))
+    encoder.bands_scale.copy_(bands.std(0).clamp(min=1e-6))
 
     known = []
     for kind in range(1, len(STATES) - 1):
@@ -305,15 +307,19 @@ def describe_population(
             continue
         known.append(kind)
         measures = torch.stack(measures)
-        level.measures_mean[kind] = measures.mean(0)
-        level.measures_scale[kind] = measures.std(0).clamp(min=1e-6)
-        target = (measures - measures.mean(0)) / level.measures_scale[kind]
+        encoder.measures_mean[kind] = measures.mean(0)
+        encoder.measures_scale[kind] = measures.std(0).clamp(min=1e-6)
+        target = (measures - measures.mean(0)) / encoder.measures_scale[kind]
         x = around[index]
         gram = x.T @ x + _RIDGE * torch.eye(x.shape[1])
-        level.measures_map[kind] = torch.linalg.solve(gram, x.T @ target).T
+        encoder.measures_map[kind] = torch.linalg.solve(gram, x.T @ target).T
     # of states that pretraining never had, no more is known than of the others
     for kind in set(range(len(STATES))) - set(known):
-        for table in (level.measures_mean, level.measures_scale, level.measures_map):
+        for table in (
+            encoder.measures_mean,
+            encoder.measures_scale,
+            encoder.measures_map,
+        ):
             if known:
                 table[kind] = table[known].mean(0)
 
@@ -350,11 +356,11 @@ class ParticipantEncoderFeatures:
         Mean average of each state over the training data, where those are appended.
     """
 
-    def __init__(self, level: ParticipantTransformer) -> None:
+    def __init__(self, encoder: ParticipantTransformer) -> None:
         self.states: list[str] = []
         self.responding: list[str] = []
         self.evoked: dict[str, NDArray[np.float32]] = {}
-        inputs = level.inputs
+        inputs = encoder.inputs
         self._seconds = EVOKED_STEP / inputs.sfreq
         self._step = MAP_STEP / inputs.sfreq
         self._map_shape = inputs.n_regions, inputs.n_after // MAP_STEP

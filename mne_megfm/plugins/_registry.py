@@ -179,14 +179,14 @@ SAY_AFTER = 5.0
 _CODE = """
 import json, os, sys
 from importlib.metadata import EntryPoint
-told = json.loads(sys.argv[1])
-sys.path[:] = told["path"]
+task = json.loads(sys.argv[1])
+sys.path[:] = task["path"]
 try:
-    part = EntryPoint(*told["entry"]).load()
+    part = EntryPoint(*task["entry"]).load()
     reason = "" if callable(part) else f"TypeError: {part!r} cannot be called"
 except BaseException as error:
     reason = f"{type(error).__name__}: {error}"
-with open(told["result"], "w", encoding="utf-8") as file:
+with open(task["result"], "w", encoding="utf-8") as file:
     json.dump(reason, file)
 os._exit(0)  # whatever threads it has started
 """
@@ -218,13 +218,13 @@ def _probe(entries: Sequence[EntryPoint], folder: Path) -> list[str]:
     try:
         for entry, result in zip(entries, results, strict=True):
             result.unlink(missing_ok=True)
-            told = {
+            task = {
                 "path": sys.path,
                 "entry": [entry.name, entry.value, entry.group],
                 "result": str(result),
             }
             child = subprocess.Popen(
-                [sys.executable, "-c", _CODE, json.dumps(told)],
+                [sys.executable, "-c", _CODE, json.dumps(task)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

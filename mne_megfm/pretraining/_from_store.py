@@ -217,8 +217,8 @@ def _start(settings: PretrainSettings, store: WindowStore) -> Backbone:
         if getattr(config, name) != getattr(store, name):
             raise ValueError(
                 f"Expected a store with {name}={getattr(config, name)}, as the model "
-                f"has, got {getattr(store, name)} in {store.path}; prepare it anew, or "
-                "change the model."
+                f"has, got {getattr(store, name)} in {store.path}; prepare it "
+                "again, or change the model."
             )
     return model
 

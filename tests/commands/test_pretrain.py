@@ -262,7 +262,7 @@ def test_store_that_does_not_fit(small_store, settings, tmp_path):
     """A store of other windows than the model's is refused."""
     store = WindowStore.create(tmp_path / "store", sfreq=500.0)
     store.append(np.ones((2, 192, 250)), name="a", participant="a", state="rest")
-    with pytest.raises(ValueError, match=r"sfreq=250.0.*got 500.0.*prepare it anew"):
+    with pytest.raises(ValueError, match=r"sfreq=250.0.*got 500.0.*again, or change"):
         pretrain_store(tmp_path / "store", tmp_path / "out", settings)
     augmented = settings.change(augmentation={"loud": 1})
     with pytest.raises(ValueError, match="arguments of NoiseAndCropping.*'loud'"):
