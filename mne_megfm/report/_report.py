@@ -613,7 +613,7 @@ def _comparison_section(result: Comparison) -> Items:
     yield (
         "Results",
         paragraphs(result._header() + ".")
-        + table(result.summary().rename(columns=_HEADINGS))
+        + table(result.summary().dropna(axis=1, how="all").rename(columns=_HEADINGS))
         + paragraphs(*result._notes(with_weights=False)),
     )
     seen = result._seen_table()

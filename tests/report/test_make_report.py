@@ -344,3 +344,12 @@ def test_what_weights_had_seen(comparison):
     none = dict.fromkeys(comparison.pipelines)
     other = type(comparison)(**{**vars(comparison), "provenance": none})
     assert "What weights had seen" not in "".join(make_report(comparison=other).html)
+
+
+def test_columns_without_values_are_left_out(comparison):
+    """Without permutations, the table of results has no columns for them."""
+    empty = set(comparison.summary().columns[comparison.summary().isna().all()])
+    assert {"permuted", "p_permuted"} <= empty
+    html = "".join(make_report(comparison=comparison).html)
+    assert "p (permutation)" not in html and "mean with permuted labels" not in html
+    assert "95 % by chance from" in html
