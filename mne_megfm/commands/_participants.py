@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..estimators import MEGFMTransformer
 from ..estimators.frozen import FrozenStep
 from ..inputs import MEGSamples
 from ..models import STATES, state_kind
-from ..participants.features import ParticipantDescription, ParticipantEncoderFeatures
+from ..participants.features import ParticipantDescription
 from ..utils.tables import KEYS, SUFFIXES, read_features, read_names
 from ..weights import weights_path
 from ..weights.checkpoint import PARTICIPANT_WEIGHTS
@@ -144,14 +145,14 @@ class DescribedParticipants:
             If a participant has another state.
         """
         names, descriptions = zip(*self.descriptions.items(), strict=True)
-        level = ParticipantEncoderFeatures(self.transformer.participant_encoder_)
+        aggregator = copy.copy(self.transformer.aggregator_)
         if states is None:
-            level.fit(descriptions)
+            aggregator.fit(descriptions)
         else:
-            level.know(states)
-        features = level.transform(descriptions)
+            aggregator.know(states)
+        features = aggregator.transform(descriptions)
         index = pd.Index(names, name="participant")
-        return pd.DataFrame(features, index, level.names())
+        return pd.DataFrame(features, index, aggregator.names())
 
 
 def has_participant_encoder(weights: str) -> bool:

@@ -10,24 +10,17 @@ import torch
 from mne.utils import logger
 from torch import nn
 
-from ..models import (
-    Backbone,
-    BackboneConfig,
-    ParticipantConfig,
-    ParticipantTransformer,
-    WindowArray,
-)
-from ..participants import fit_untrained_inputs
-from ..participants.response_features import USUAL_BANDS, USUAL_RESPONSES
+from ..models import Backbone, BackboneConfig, WindowArray
+from ..participants import Aggregator
 from ..plugins import backbone_config, make_backbone, resolve
 from ..weights import (
     load_checkpoint,
-    load_participant_encoder,
     load_pooling,
     read_config,
     weights_path,
 )
 from ..weights.checkpoint import check_backbone
+from ._settings import Pretraining
 from .extraction import CanonicalSensorMapping
 
 _N_FIELDS = 256  # windows of 240 tokens each, for axes of 128 values
@@ -73,44 +66,43 @@ def start_model(
     return model, read_config(path)["training"]
 
 
-def start_participant_encoder(
-    weights: str | os.PathLike, model: Backbone
-) -> tuple[ParticipantTransformer | None, dict | None]:
-    """Load the participant encoder that comes with weights, and what it has seen."""
-    path = weights_path(weights)
-    loaded = load_participant_encoder(path, model.kernel)
-    if loaded is None:
-        logger.info(
-            f"{path} has no participant encoder: participants are described by means "
-            "and standard deviations over their rows."
-        )
-        return None, None
-    return loaded
+def start_aggregator(
+    spec: str | Aggregator,
+    weights: str | os.PathLike | None,
+    model: Backbone,
+    fields: WindowArray | None,
+    pretraining: Pretraining | None,
+    seed: int,
+) -> tuple[Aggregator, dict]:
+    """Make an aggregator, or copy the one given; with its weights.
 
-
-def random_participant_encoder(
-    fields: WindowArray, config: BackboneConfig, seed: int
-) -> ParticipantTransformer | None:
-    """Make a participant encoder with random weights; None for arrays of other sizes.
-
-    Its network is at a random start, its axes are those of most power in the (random)
-    fields, and what is usual in adults stands for what people of pretraining were like.
+    Those are loaded, or, with ``fields`` beside random weights of the model, random.
+    Also gives what they have seen.
     """
+    name = "encoder" if spec == "auto" else spec
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = ParticipantTransformer(ParticipantConfig())
-    inputs = encoder.inputs
-    sizes = len(inputs.space), inputs.n_regions, inputs.sfreq
-    if sizes != (config.n_sensors, config.n_regions, config.sfreq):
-        return None
-    fit_untrained_inputs(inputs, fields.unit * fields.values)
-    for name, (mean, scale) in (
-        ("measures", USUAL_RESPONSES),
-        ("bands", USUAL_BANDS),
-    ):
-        getattr(encoder, f"{name}_mean").copy_(torch.tensor(mean))
-        getattr(encoder, f"{name}_scale").copy_(torch.tensor(scale))
-    return encoder.eval()
+        aggregator = copy.deepcopy(resolve("aggregators", name))
+    seen: dict | None = {}
+    if weights is not None:
+        seen = aggregator.load(weights_path(weights), model)
+    elif fields is not None:
+        seen = {} if aggregator.draw(fields, model, seed) else None
+    elif aggregator.own_files:
+        seen = None  # nothing trains it beside a model that starts at random in fit
+    if seen is not None:
+        return aggregator.eval(), seen
+    if spec == "auto":
+        logger.info(
+            f"Weights {weights} have no participant encoder: participants are "
+            "described by means and standard deviations over their rows."
+        )
+        return resolve("aggregators", "mean_std"), {}
+    raise ValueError(
+        f"Expected weights with a participant encoder for aggregation={spec!r}, got "
+        f"weights={weights!r} with pretraining={pretraining!r}, which have none; use "
+        "aggregation='auto' for means and standard deviations over trials."
+    )
 
 
 def random_fields(

@@ -6,7 +6,7 @@ import copy
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from mne.utils import warn
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import Recordings, as_recordings
-from ..inputs.windows import RowForm, check_forms
+from ..inputs.windows import check_forms
 from ..models import (
     BackboneConfig,
+    ParticipantTransformer,
     RandomMasking,
     SpaceBlockMasking,
     TimeBlockMasking,
@@ -31,30 +32,19 @@ from ..models import (
     fit_token_projection,
     masked_r2,
 )
-from ..participants.aggregation import Description, ParticipantPooling
-from ..participants.features import (
-    ParticipantDescription,
-    ParticipantEncoderFeatures,
-    describe_people,
-    read_people,
-)
+from ..participants import Aggregator
 from ..plugins import get, resolve
 from ..utils.validation import use_verbose
-from ..weights import (
-    delete_participant_encoder,
-    save_checkpoint,
-    save_participant_encoder,
-)
+from ..weights import delete_participant_encoder, save_checkpoint
 from ._initialization import (
     find_device,
     random_fields,
-    random_participant_encoder,
+    start_aggregator,
     start_model,
-    start_participant_encoder,
     start_pooling,
 )
 from ._settings import Pretraining
-from .extraction import RowTokens, gather_windows, iter_row_tokens
+from .extraction import PooledRows, gather_windows
 
 _AXES_WINDOWS = 2000
 
@@ -89,30 +79,15 @@ class BaseMEGFM(BaseEstimator):
         self.pooling_, self._fits_pooling = start_pooling(
             self.pooling, self.weights, seed
         )
-        untrained = self.weights is None and self.pretraining is None
-        if untrained:
+        fields = None
+        if self.weights is None and self.pretraining is None:
             # nothing is learnt from X: a network at its random start
             fields = random_fields(self.sensor_mapping_, model.config, seed)
             fit_token_projection(model, fields, len(fields), seed=seed)
             training = {"untrained": {"seed": seed}}
-        self.participant_encoder_, seen = None, None
-        if self.aggregation != "mean_std" and untrained:
-            self.participant_encoder_ = random_participant_encoder(
-                fields, model.config, seed
-            )
-            seen = training
-        elif self.aggregation != "mean_std" and self.weights is not None:
-            self.participant_encoder_, seen = start_participant_encoder(
-                self.weights, model
-            )
-        needed = self.aggregation.startswith("encoder")
-        if needed and self.participant_encoder_ is None:
-            raise ValueError(
-                "Expected weights with a participant encoder for aggregation="
-                f"{self.aggregation!r}, got weights={self.weights!r} with "
-                f"pretraining={self.pretraining!r}, which have none; use "
-                "aggregation='auto' for means and standard deviations over trials."
-            )
+        self.aggregator_, seen = start_aggregator(
+            self.aggregation, self.weights, model, fields, self.pretraining, seed
+        )
         self.model_ = model.to(device)
         self.pooling_.to(device)
         self.config_ = model.config
@@ -120,17 +95,16 @@ class BaseMEGFM(BaseEstimator):
         if self.pretraining is not None:
             training = training | self._train(recordings, seed)
         if self.participant_encoder_ is not None:
+            seen = training if self.weights is None else seen
             training = training | {"level": seen}
         self.provenance_ = training
 
     def _warn_unused(self, sample: str) -> None:
         """Name parameters that were set and have no effect."""
-        has_encoder = sample == "participant" and self.participant_encoder_ is not None
+        pools = sample == "epoch" or self.aggregator_.pools_rows
         idle = {
             "participants described by the participant encoder, which reads signals "
-            "(aggregation='mean_std' pools tokens)": ("pooling",)
-            if has_encoder
-            else (),
+            "(aggregation='mean_std' pools tokens)": () if pools else ("pooling",),
             "a row an epoch": () if sample == "participant" else ("aggregation",),
         }
         defaults = inspect.signature(type(self)).parameters
@@ -200,20 +174,16 @@ class BaseMEGFM(BaseEstimator):
     def _region_pos(self) -> torch.Tensor:
         return torch.from_numpy(np.array(self.sensor_mapping_.array.region_pos))
 
-    def _row_tokens(self, recordings: Recordings) -> Iterator[RowTokens]:
-        return iter_row_tokens(
-            recordings,
-            self.sensor_mapping_,
-            self.model_,
-            batch_size=self.batch_size,
-            bf16=self.bf16,
+    def _rows(self) -> PooledRows:
+        """Give what encodes and pools rows."""
+        return PooledRows(
+            self.model_, self.pooling_, self.sensor_mapping_, self.batch_size, self.bf16
         )
 
-    def _pool(self, tokens: torch.Tensor, recorded: torch.Tensor) -> np.ndarray:
-        device = self.model_.kernel.device
-        with torch.inference_mode():
-            pooled = self.pooling_(tokens.to(device), recorded.to(device), self.model_)
-        return pooled.cpu().numpy()
+    @property
+    def participant_encoder_(self) -> ParticipantTransformer | None:
+        """The participant encoder; None if participants are described without one."""
+        return getattr(self.aggregator_, "encoder", None)
 
     def save_pretrained(
         self, directory: str | os.PathLike, *, overwrite: bool = False
@@ -248,19 +218,16 @@ class BaseMEGFM(BaseEstimator):
             directory,
             self.model_,
             pooling=self.pooling_,
+            aggregator=None if self.aggregator_.own_files else self.aggregator_,
             card=card,
             training=self.provenance_,
             overwrite=overwrite,
         )
         if self.participant_encoder_ is None:
             delete_participant_encoder(path)
-        else:
-            save_participant_encoder(
-                path,
-                self.participant_encoder_,
-                self.model_.kernel,
-                self.provenance_["level"],
-            )
+        if self.aggregator_.own_files:
+            seen = self.provenance_.get("level", {})
+            self.aggregator_.save(path, self.model_, seen)
         return path
 
     def __getstate__(self) -> dict:
@@ -273,54 +240,22 @@ class BaseMEGFM(BaseEstimator):
 
 
 class DescribesParticipants:
-    """The part of a transformer that makes one row of each participant.
-
-    Participants are described by the participant encoder where there is one, and by
-    statistics of their rows otherwise.
-    """
+    """The part of a transformer that makes one row of each participant."""
 
     def _read(self, recordings: Recordings) -> list[dict[str, Any]]:
         """Read what there is to know of each state of each participant by itself."""
-        if self.participant_encoder_ is not None:
-            return read_people(
-                self.participant_encoder_,
-                recordings,
-                self.sensor_mapping_,
-                self.config_,
-                self.batch_size,
-            )
-        forms: list[RowForm | None] = [None] * recordings.n_rows
-        for recording in recordings:
-            form = RowForm.of(recording, self.config_)
-            for row in recording.index:
-                forms[row] = form
-        parts = (
-            (part.row, self._pool(part.tokens, part.recorded))
-            for part in self._row_tokens(recordings)
-        )
-        return ParticipantPooling().describe(recordings, forms, parts)
+        return self.aggregator_.read(recordings, self._rows())
 
-    def _combine_states(
-        self, read: list[dict[str, Any]]
-    ) -> list[Description] | list[ParticipantDescription]:
+    def _combine_states(self, read: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Describe participants from what `_read` gave, of any states together."""
-        if self.participant_encoder_ is None:
-            return read
-        evoked = self.aggregation == "encoder+evoked"
-        return describe_people(self.participant_encoder_, read, evoked=evoked)
+        return self.aggregator_.describe(read)
 
-    def _fit_participants(self, descriptions: list[Description]) -> None:
-        if self.participant_encoder_ is not None:
-            self._participants = ParticipantEncoderFeatures(
-                self.participant_encoder_
-            ).fit(descriptions)
-            # rows may have any length: what follows the stimulus counts
-            self.n_patches_ = {}
-        else:
-            self._participants = ParticipantPooling().fit(descriptions)
-            forms = self._participants.forms
-            self.n_patches_ = {state: form.n_patches for state, form in forms.items()}
-        self.states_ = self._participants.states
+    def _fit_participants(self, descriptions: list[Mapping[str, Any]]) -> None:
+        self.aggregator_.fit(descriptions)
+        self.states_ = self.aggregator_.states
+        # what reads signals takes rows of any length
+        forms = getattr(self.aggregator_, "forms", {})
+        self.n_patches_ = {state: form.n_patches for state, form in forms.items()}
 
     # -- in parts, for many folds: see `frozen` -------------------------------
     def _is_frozen(self) -> bool:
@@ -340,13 +275,17 @@ class DescribesParticipants:
         return self._read(self._recordings(X))
 
     def _fit_extracted(
-        self, extracted: list[Description], y: Any = None
+        self, extracted: list[Mapping[str, Any]], y: Any = None
     ) -> DescribesParticipants:
+        # the step that this is a copy of shares it
+        self.aggregator_ = copy.deepcopy(self.aggregator_)
         self._fit_participants(extracted)
         return self
 
-    def _transform_extracted(self, extracted: list[Description]) -> NDArray[np.float32]:
-        return self._participants.transform(extracted)
+    def _transform_extracted(
+        self, extracted: list[Mapping[str, Any]]
+    ) -> NDArray[np.float32]:
+        return self.aggregator_.transform(extracted)
 
 
 class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
@@ -372,8 +311,9 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         of each token), ``"tokens"`` (everything), ``"time"``, ``"space"``,
         ``"mean"``, or an instance, see :mod:`mne_megfm.models`. The participant encoder
         does not pool tokens.
-    aggregation : {"auto", "encoder", "encoder+evoked", "mean_std"}
-        How a participant's rows become one. ``"encoder"``: by the participant encoder
+    aggregation : str | Aggregator
+        How a participant's rows become one: a name, or an instance, see
+        :class:`~mne_megfm.participants.Aggregator`. ``"encoder"``: by the participant encoder
         that comes with the weights, see Notes, or, without weights, by one with random
         weights. ``"encoder+evoked"``: the same, followed by the original signals,
         averages of each state on the canonical sensors, as ``<state>_evoked_...``.
@@ -415,8 +355,10 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         The network, in evaluation mode.
     config_ : BackboneConfig
         Its sizes.
+    aggregator_ : Aggregator
+        What describes participants.
     participant_encoder_ : ParticipantTransformer | None
-        The participant encoder; None if participants are described by statistics.
+        The participant encoder; None if participants are described without one.
     sample_ : {"epoch", "participant"}
         What a row is.
     n_patches_ : int | dict
@@ -480,7 +422,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         "weights": [str, os.PathLike, None],
         "sample": [StrOptions({"auto", "epoch", "participant"})],
         "pooling": [str, callable],
-        "aggregation": [StrOptions({"auto", "encoder", "encoder+evoked", "mean_std"})],
+        "aggregation": [str, HasMethods(["read", "fit", "transform"])],
         "pretraining": [Pretraining, None],
         "sensor_mapping": [str, callable],
         "backbone": [str, None],
@@ -500,7 +442,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         *,
         sample: str = "auto",
         pooling: str | Callable = "projection",
-        aggregation: str = "auto",
+        aggregation: str | Aggregator = "auto",
         pretraining: Pretraining | None = None,
         sensor_mapping: str | Callable = "canonical",
         backbone: str | None = None,
@@ -564,12 +506,12 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         self._fit_model(recordings)
         self.sample_ = self._settle_sample(recordings)
         self._warn_unused(self.sample_)
-        if self.sample_ == "epoch" or self.participant_encoder_ is None:
+        if self.sample_ == "epoch" or self.aggregator_.pools_rows:
             self._fit_pooling(recordings)
         if self.sample_ == "participant":
             extracted = self._combine_states(self._read(recordings))
             self._fit_participants(extracted)
-            return self._participants.transform(extracted)
+            return self.aggregator_.transform(extracted)
         self._form = check_forms(recordings, self.config_)
         self.n_patches_ = self._form.n_patches
         # the first row is looked at, and not encoded: nothing is learnt from rows
@@ -633,7 +575,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     def _transform(self, recordings: Recordings) -> NDArray[np.float32]:
         if self.sample_ == "participant":
             extracted = self._combine_states(self._read(recordings))
-            return self._participants.transform(extracted)
+            return self.aggregator_.transform(extracted)
         several = np.flatnonzero(recordings.rows_per_element > 1)
         if recordings.is_list and len(several):
             raise ValueError(
@@ -644,11 +586,10 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
             )
         check_forms(recordings, self.config_, self._form)
         out: NDArray[np.float32] | None = None
-        for part in self._row_tokens(recordings):
-            pooled = self._pool(part.tokens, part.recorded)
+        for rows, pooled in self._rows().features(recordings):
             if out is None:
                 out = np.empty((recordings.n_rows, pooled.shape[1]), np.float32)
-            out[part.row] = pooled
+            out[rows] = pooled
         return out
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
@@ -668,19 +609,10 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
             ``responses_habituation``, or, as statistics, ``auditory_mean_region03...``.
         """
         check_is_fitted(self, "model_")
-        config = self.config_
-        if self.sample_ == "participant" and self.participant_encoder_ is not None:
-            return np.array(self._participants.names(), dtype=object)
-
-        def names(n_patches: int) -> list[str]:
-            seconds = config.patch_length / config.sfreq
-            return self.pooling_.names(
-                config.n_regions, n_patches, config.d_model, seconds
-            )
-
+        rows = self._rows()
         if self.sample_ == "participant":
-            return np.array(self._participants.names(names), dtype=object)
-        return np.array(names(self.n_patches_), dtype=object)
+            return np.array(self.aggregator_.names(rows), dtype=object)
+        return np.array(rows.names(self.n_patches_), dtype=object)
 
     @property
     def _n_features_out(self) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..inputs import Recording, Recordings, WindowBlock, centre_windows, iter_windows
 from ..models import Backbone, BackboneConfig, WindowArray, valid_patches
@@ -181,6 +182,55 @@ def iter_row_tokens(
         held = tuple(column[firsts[-1] :] for column in part)
     if held is not None:
         yield from _join(held, np.array([0, len(held[0])]))
+
+
+@dataclass(frozen=True)
+class PooledRows:
+    """The encoder and the pooling of rows, as aggregators use them.
+
+    Attributes
+    ----------
+    model : Backbone
+        The window encoder.
+    pooling : Pooling
+        How tokens become features.
+    sensor_mapping : callable
+        How recordings reach its array.
+    batch_size : int
+        Windows at a time.
+    bf16 : bool
+        Whether to compute in bfloat16.
+    """
+
+    model: Backbone
+    pooling: nn.Module
+    sensor_mapping: Callable
+    batch_size: int
+    bf16: bool
+
+    def features(
+        self, recordings: Recordings
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Encode and pool rows; gives their numbers and features, a few at a time."""
+        device = self.model.kernel.device
+        for row, tokens, recorded in iter_row_tokens(
+            recordings,
+            self.sensor_mapping,
+            self.model,
+            batch_size=self.batch_size,
+            bf16=self.bf16,
+        ):
+            with torch.inference_mode():
+                pooled = self.pooling(
+                    tokens.to(device), recorded.to(device), self.model
+                )
+            yield row, pooled.cpu().numpy()
+
+    def names(self, n_patches: int) -> list[str]:
+        """Name the features of rows of so many patches."""
+        config = self.model.config
+        seconds = config.patch_length / config.sfreq
+        return self.pooling.names(config.n_regions, n_patches, config.d_model, seconds)
 
 
 def _join(part: tuple, firsts: np.ndarray) -> Iterator[RowTokens]:

@@ -170,7 +170,7 @@ def _read_one(step: BaseEstimator, participant: Any, stamp: str, own: str) -> di
 
 def _stamp(step: BaseEstimator) -> str:
     """Tell apart transformers by their code, parameters and weights."""
-    names = ("model_", "participant_encoder_", "pooling_")
+    names = ("model_", "aggregator_", "pooling_")
     networks = [getattr(step, name, None) for name in names]
     params = step.get_params()
     values = [(__version__, mne.__version__), type(step)]

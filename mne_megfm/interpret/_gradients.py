@@ -302,7 +302,7 @@ class PersonNetwork(nn.Module):
         for state, recordings in split_states(group).items():
             self._add(state, recordings)
         names = [*self.averages, *self._fixed]
-        transformer._participants.check_states(names)
+        transformer.aggregator_.check_states([names])
         if not self.averages:
             raise ValueError(
                 f"Expected a state with stimuli, got {names}; gradients are taken by "
@@ -392,9 +392,9 @@ class PersonNetwork(nn.Module):
                 for rest in self._rests[state]
             ]
             states[state] = join_parts(state, parts, self.level.inputs)
-        evoked = self.transformer.aggregation == "encoder+evoked"
-        described = describe_person(self.level, states, evoked)
-        values = self.transformer._participants.row(described)
+        aggregator = self.transformer.aggregator_
+        described = describe_person(self.level, states, aggregator.evoked)
+        values = aggregator.row(described)
         if self.tuned is not None:
             person = PersonTrials.join([states[name].trials for name in sorted(states)])
             trials = collate([person], self.tuned.encoder.inputs)

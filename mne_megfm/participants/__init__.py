@@ -5,10 +5,12 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
+        "aggregation": ["Aggregator", "MeanStdAggregator", "RowEncoder"],
+        "features": ["EncoderAggregator", "aggregate_with_evoked"],
         "projection": ["fit_trial_inputs", "fit_untrained_inputs"],
         "trials": ["PersonTrials", "collate", "limit_trials", "recent_stimuli"],
     },
 )
 
 #: What users are to rely on; the rest is for the other folders.
-__all__ = []
+__all__ = ["Aggregator"]

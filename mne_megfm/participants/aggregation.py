@@ -1,23 +1,340 @@
-"""Rows of a participant to one row of features."""
+"""All that was recorded of a participant to one row of features."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from mne.utils import warn
 from numpy.typing import NDArray
+from torch import nn
 
 from ..inputs import Recordings
 from ..inputs.windows import RowForm
+from ..models import Backbone, WindowArray
+from ..weights import load_aggregator
 
 STATISTICS = ("mean", "spread")
+
+
+class RowEncoder(Protocol):
+    """What an aggregator may use of the transformer that it is a part of.
+
+    Attributes
+    ----------
+    model : Backbone
+        The window encoder.
+    sensor_mapping : callable
+        How recordings reach its array.
+    batch_size : int
+        Windows at a time.
+    """
+
+    model: Backbone
+    sensor_mapping: Callable
+    batch_size: int
+
+    def features(
+        self, recordings: Recordings
+    ) -> Iterator[tuple[NDArray[np.int_], NDArray[np.float32]]]:
+        """Encode and pool rows.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The rows.
+
+        Yields
+        ------
+        rows : ndarray of int, shape (n,)
+            Numbers of some rows.
+        features : ndarray of float32, shape (n, n_features)
+            Their pooled tokens.
+        """
+
+    def names(self, n_patches: int) -> list[str]:
+        """Name the features of rows.
+
+        Parameters
+        ----------
+        n_patches : int
+            Patches in a row.
+
+        Returns
+        -------
+        names : list of str
+            One a feature.
+        """
+
+
+class Aggregator(nn.Module):
+    """From all that was recorded of a participant to one row of features.
+
+    A child writes ``read``, ``fit``, ``transform`` and ``names``, and ``describe``
+    where the states of a participant do not stay apart. ``read`` and ``describe`` see
+    one participant at a time and learn nothing, so that cross-validation calls them
+    once for all folds. ``fit`` learns from what is described of the training
+    participants, in a copy for each fold.
+
+    Parameters and buffers that a child registers are weights: they are saved in the
+    checkpoint, and loaded by an aggregator of the same class with equal ``repr``. The
+    parameters of its constructor are attributes of the same names.
+
+    Attributes
+    ----------
+    states : list of str
+        States of the training data, sorted; set by ``fit``.
+    pools_rows : bool
+        Whether ``read`` asks for pooled rows, so that the pooling of the transformer
+        has an effect.
+    own_files : bool
+        Whether ``save`` writes weights to files of their own beside the checkpoint.
+
+    See Also
+    --------
+    mne_megfm.testing.plugin_checks : Checks of an aggregator.
+
+    Examples
+    --------
+    The largest value of each feature over the rows of each state:
+
+    >>> import numpy as np
+    >>> from mne_megfm.participants import Aggregator
+    >>> class MaximumAggregator(Aggregator):
+    ...     def read(self, recordings, encoder):
+    ...         read = [{} for _ in range(recordings.n_elements)]
+    ...         for rows, features in encoder.features(recordings):
+    ...             for row, values in zip(rows, features):
+    ...                 of_person = read[recordings.elements[row]]
+    ...                 state = recordings.states[row]
+    ...                 before = of_person.get(state, values)
+    ...                 of_person[state] = np.maximum(before, values)
+    ...         return read
+    ...
+    ...     def fit(self, descriptions):
+    ...         self.states = sorted({s for one in descriptions for s in one})
+    ...         known = [[d[s] for d in descriptions if s in d] for s in self.states]
+    ...         self.means = [np.mean(values, 0) for values in known]
+    ...         return self
+    ...
+    ...     def transform(self, descriptions):
+    ...         self.check_states(descriptions)
+    ...         means = dict(zip(self.states, self.means))
+    ...         return np.stack(
+    ...             [
+    ...                 np.concatenate([d.get(s, means[s]) for s in self.states])
+    ...                 for d in descriptions
+    ...             ]
+    ...         )
+    ...
+    ...     def names(self, encoder):
+    ...         n = len(self.means[0])
+    ...         return [f"{s}_maximum{i}" for s in self.states for i in range(n)]
+    >>> MaximumAggregator().fit([{"rest": np.ones(3)}]).names(None)
+    ['rest_maximum0', 'rest_maximum1', 'rest_maximum2']
+    """
+
+    states: list[str]
+    pools_rows = True
+    own_files = False
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    # -- weights ------------------------------------------------------------
+    def load(self, directory: Path, model: Backbone) -> dict | None:
+        """Take weights from a checkpoint.
+
+        Parameters
+        ----------
+        directory : Path
+            The checkpoint.
+        model : Backbone
+            Its window encoder.
+
+        Returns
+        -------
+        seen : dict | None
+            What the weights have seen, for the provenance; empty where the checkpoint
+            has no state of this aggregator, which then stays as it was made. None if
+            it cannot be used with this checkpoint.
+        """
+        load_aggregator(directory, self)
+        return {}
+
+    def draw(self, fields: WindowArray, model: Backbone, seed: int) -> bool:
+        """Take random weights, beside a window encoder that has random ones.
+
+        Parameters
+        ----------
+        fields : WindowArray
+            Random fields, with the covariance of sources all over the head.
+        model : Backbone
+            The window encoder.
+        seed : int
+            Seed of the weights.
+
+        Returns
+        -------
+        usable : bool
+            Whether it can be used with this window encoder.
+        """
+        return True
+
+    def save(self, directory: Path, model: Backbone, seen: dict) -> None:
+        """Write files of its own into a checkpoint, with ``own_files``.
+
+        Parameters
+        ----------
+        directory : Path
+            The checkpoint.
+        model : Backbone
+            Its window encoder.
+        seen : dict
+            What the weights have seen.
+        """
+
+    # -- participants -------------------------------------------------------
+    @abstractmethod
+    def read(self, recordings: Recordings, encoder: RowEncoder) -> list[dict[str, Any]]:
+        """Read each element of a list, by itself and state by state: the slow part.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The rows, their elements (participants) and states.
+        encoder : RowEncoder
+            The transformer's window encoder.
+
+        Returns
+        -------
+        read : list of dict
+            For each element, from state to what was read of it.
+        """
+        raise NotImplementedError
+
+    def describe(self, read: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Put together what was read of any states of each participant.
+
+        Parameters
+        ----------
+        read : sequence of dict
+            What `read` gave, of any states.
+
+        Returns
+        -------
+        descriptions : list of dict
+            One a participant, with its states as keys.
+        """
+        return list(read)
+
+    @abstractmethod
+    def fit(self, descriptions: Sequence[Mapping[str, Any]]) -> Aggregator:
+        """Learn which states there are, and what else training participants tell.
+
+        Parameters
+        ----------
+        descriptions : sequence of dict
+            What `describe` gave of the training participants.
+
+        Returns
+        -------
+        self : Aggregator
+            The fitted aggregator.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def transform(
+        self, descriptions: Sequence[Mapping[str, Any]]
+    ) -> NDArray[np.float32]:
+        """Make a row of features of each participant.
+
+        Parameters
+        ----------
+        descriptions : sequence of dict
+            What `describe` gave.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_participants, n_features)
+            Finite, also where a state is missing.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def names(self, encoder: RowEncoder) -> list[str]:
+        """Name the features of a fitted aggregator.
+
+        Parameters
+        ----------
+        encoder : RowEncoder
+            The transformer's window encoder.
+
+        Returns
+        -------
+        names : list of str
+            One a feature.
+        """
+        raise NotImplementedError
+
+    def check_states(self, descriptions: Iterable[Iterable[str]]) -> None:
+        """Refuse states that the training data do not have.
+
+        Parameters
+        ----------
+        descriptions : iterable of dict | iterable of list of str
+            Participants, with their states as keys.
+
+        Raises
+        ------
+        ValueError
+            If a state is not known.
+        """
+        unknown = sorted({s for one in descriptions for s in one} - set(self.states))
+        if unknown:
+            raise ValueError(
+                f"Expected the states of the training data {self.states}, got also "
+                f"{unknown}; rename the events, or leave those recordings out."
+            )
+
+    def warn_of_missing(
+        self, descriptions: Sequence[Mapping[str, Any]], instead: str
+    ) -> None:
+        """Warn of states that participants lack.
+
+        Parameters
+        ----------
+        descriptions : sequence of dict
+            Participants, with their states as keys.
+        instead : str
+            What they are filled with.
+        """
+        n_missing = sum(s not in one for one in descriptions for s in self.states)
+        if n_missing:
+            warn(
+                f"{n_missing} recordings are missing (of {len(descriptions)} "
+                f"participants in {len(self.states)} states); they are filled with "
+                f"{instead} and marked in the *_missing features."
+            )
+
+    def __repr__(self) -> str:
+        args = ", ".join(
+            f"{name}={getattr(self, name)!r}"
+            for name in inspect.signature(type(self)).parameters
+        )
+        return f"{type(self).__name__}({args})"
+
 
 # from state to the form of its rows and a vector
 Description = dict[str, tuple[RowForm, NDArray[np.float32]]]
 
 
-class ParticipantPooling:
+class MeanStdAggregator(Aggregator):
     """Mean and standard deviation over a participant's rows, state by state.
 
     The spread over trials and windows is what an average loses. A state that a
@@ -35,30 +352,24 @@ class ParticipantPooling:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.states: list[str] = []
         self.forms: dict[str, RowForm] = {}
         self.fill: dict[str, NDArray[np.float32]] = {}
 
-    def describe(
-        self,
-        recordings: Recordings,
-        forms: Sequence[RowForm],
-        parts: Iterable[tuple[np.ndarray, np.ndarray]],
-    ) -> list[Description]:
-        """Describe each element of a list, by itself.
+    def read(self, recordings: Recordings, encoder: RowEncoder) -> list[Description]:
+        """Find mean and standard deviation of each state of each element.
 
         Parameters
         ----------
         recordings : Recordings
             The rows, their elements and states.
-        forms : sequence of RowForm
-            Length and start of each row.
-        parts : iterable of tuple
-            Row numbers and pooled tokens of some rows.
+        encoder : RowEncoder
+            The transformer's window encoder.
 
         Returns
         -------
-        descriptions : list of dict
+        read : list of dict
             For each element, from state to the form of its rows and a vector.
 
         Raises
@@ -66,8 +377,14 @@ class ParticipantPooling:
         ValueError
             If the rows of a state of an element differ in length or start.
         """
+        config = encoder.model.config
+        forms: list[RowForm | None] = [None] * recordings.n_rows
+        for recording in recordings:
+            form = RowForm.of(recording, config)
+            for row in recording.index:
+                forms[row] = form
         sums: list[dict[str, list]] = [{} for _ in range(recordings.n_elements)]
-        for rows, pooled in parts:
+        for rows, pooled in encoder.features(recordings):
             for row, values in zip(rows, pooled.astype(np.float64), strict=True):
                 state = str(recordings.states[row])
                 entry = sums[recordings.elements[row]].setdefault(state, [])
@@ -90,18 +407,18 @@ class ParticipantPooling:
             for entries in sums
         ]
 
-    def fit(self, descriptions: list[Description]) -> ParticipantPooling:
+    def fit(self, descriptions: Sequence[Description]) -> MeanStdAggregator:
         """Learn states, lengths and what fills a missing state.
 
         Parameters
         ----------
-        descriptions : list of dict
-            What `describe` gave for the training participants.
+        descriptions : sequence of dict
+            What `read` gave for the training participants.
 
         Returns
         -------
-        self : ParticipantPooling
-            The fitted pooling.
+        self : MeanStdAggregator
+            The fitted aggregator.
         """
         self.states = sorted({state for entry in descriptions for state in entry})
         self.forms, self.fill = {}, {}
@@ -113,13 +430,13 @@ class ParticipantPooling:
             self.fill[state] = np.mean([vector for _, vector in known], axis=0)
         return self
 
-    def transform(self, descriptions: list[Description]) -> NDArray[np.float32]:
+    def transform(self, descriptions: Sequence[Description]) -> NDArray[np.float32]:
         """Make a row of features of each description.
 
         Parameters
         ----------
-        descriptions : list of dict
-            What `describe` gave.
+        descriptions : sequence of dict
+            What `read` gave.
 
         Returns
         -------
@@ -132,40 +449,27 @@ class ParticipantPooling:
             If a state is not known from the training data, or its rows are of
             another length.
         """
-        found = {state for entry in descriptions for state in entry}
-        unknown = sorted(found - set(self.states))
-        if unknown:
-            raise ValueError(
-                f"Expected the states of the training data {self.states}, got also "
-                f"{unknown}; rename the events, or leave those recordings out."
-            )
-        out, lacking = [], 0
+        self.check_states(descriptions)
+        self.warn_of_missing(descriptions, "the mean of the training participants")
+        out = []
         for entry in descriptions:
             row = []
             for state in self.states:
                 known = state in entry
-                lacking += not known
                 if known:
                     self.forms[state].check(entry[state][0], f"state {state!r}")
                 row += [entry[state][1] if known else self.fill[state]]
                 row += [np.array([not known], np.float32)]
             out.append(np.concatenate(row))
-        if lacking:
-            warn(
-                f"{lacking} recordings are missing (of {len(descriptions)} "
-                f"participants in {len(self.states)} states); they are filled with the "
-                "mean of the training participants and marked in the *_missing "
-                "features."
-            )
         return np.stack(out)
 
-    def names(self, names: Callable[[int], list[str]]) -> list[str]:
+    def names(self, encoder: RowEncoder) -> list[str]:
         """Name the features.
 
         Parameters
         ----------
-        names : callable
-            Gives the names of a row's features for its number of patches.
+        encoder : RowEncoder
+            The transformer's window encoder.
 
         Returns
         -------
@@ -174,7 +478,7 @@ class ParticipantPooling:
         """
         out = []
         for state in self.states:
-            of_row = names(self.forms[state].n_patches)
+            of_row = encoder.names(self.forms[state].n_patches)
             out += [f"{state}_{s}_{name}" for s in STATISTICS for name in of_row]
             out.append(f"{state}_missing")
         return out

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
-from mne.utils import warn
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..inputs import Recordings
-from ..models import STATES, ModelConfig, ParticipantTransformer, Trials, state_kind
+from ..models import (
+    STATES,
+    Backbone,
+    ParticipantConfig,
+    ParticipantTransformer,
+    Trials,
+    WindowArray,
+    state_kind,
+)
+from ..weights import load_participant_encoder, save_participant_encoder
+from .aggregation import Aggregator, RowEncoder
+from .projection import fit_untrained_inputs
 from .response_features import (
     BAND_MEASURES,
     RESPONSE_MEASURES,
+    USUAL_BANDS,
+    USUAL_RESPONSES,
     measure_bands,
     measure_responses,
 )
@@ -212,66 +225,6 @@ def describe_person(
     )
 
 
-def read_people(
-    encoder: ParticipantTransformer,
-    recordings: Recordings,
-    sensor_mapping: Callable,
-    config: ModelConfig,
-    batch_size: int,
-) -> list[dict[str, StateTrials]]:
-    """Read each element of a list, by itself and state by state: the slow part.
-
-    Parameters
-    ----------
-    encoder : ParticipantTransformer
-        The participant encoder.
-    recordings : Recordings
-        The recordings.
-    sensor_mapping : callable
-        How they reach the canonical array.
-    config : ModelConfig
-        What a window is.
-    batch_size : int
-        Windows at a time.
-
-    Returns
-    -------
-    people : list of dict
-        For each element, from state to its trials.
-    """
-    return [
-        read_trials(group, sensor_mapping, config, encoder.inputs, batch_size)
-        for group in split_elements(recordings)
-    ]
-
-
-def describe_people(
-    encoder: ParticipantTransformer,
-    people: Sequence[Mapping[str, StateTrials]],
-    evoked: bool = False,
-) -> list[ParticipantDescription]:
-    """Describe participants from their trials, each by itself.
-
-    Parameters
-    ----------
-    encoder : ParticipantTransformer
-        The participant encoder.
-    people : sequence of dict
-        For each participant, from state to its trials.
-    evoked : bool
-        Whether to keep averages, too.
-
-    Returns
-    -------
-    descriptions : list of ParticipantDescription
-        One a participant.
-    """
-    with torch.inference_mode():
-        return [
-            describe_person(encoder, states, evoked).to_numpy() for states in people
-        ]
-
-
 def describe_population(
     encoder: ParticipantTransformer, people: Sequence[Mapping[str, StateTrials]]
 ) -> None:
@@ -334,7 +287,7 @@ DIFFERENCE = 0.2
 MAP_GAIN = 0.055
 
 
-class ParticipantEncoderFeatures:
+class EncoderAggregator(Aggregator):
     """Features of participants from what the participant encoder finds in each.
 
     Traits of a person show in all states: for each measure of the responses there is
@@ -346,28 +299,158 @@ class ParticipantEncoderFeatures:
     number of trials and by `WORTH`. For a missing state the prediction is used, and a
     column marks it.
 
+    Parameters
+    ----------
+    evoked : bool
+        Whether averages of each state on the canonical sensors follow.
+
     Attributes
     ----------
+    encoder : ParticipantTransformer | None
+        The participant encoder, once there are weights.
     states : list of str
         States of the training data, sorted.
     responding : list of str
         Those among them with stimuli.
-    evoked : dict
+    averages : dict
         Mean average of each state over the training data, where those are appended.
     """
 
-    def __init__(self, encoder: ParticipantTransformer) -> None:
+    pools_rows = False
+    own_files = True
+
+    def __init__(self, evoked: bool = False) -> None:
+        super().__init__()
+        self.evoked = evoked
+        self.encoder: ParticipantTransformer | None = None
         self.states: list[str] = []
         self.responding: list[str] = []
-        self.evoked: dict[str, NDArray[np.float32]] = {}
-        inputs = encoder.inputs
-        self._seconds = EVOKED_STEP / inputs.sfreq
-        self._step = MAP_STEP / inputs.sfreq
-        self._map_shape = inputs.n_regions, inputs.n_after // MAP_STEP
+        self.averages: dict[str, NDArray[np.float32]] = {}
 
-    def fit(
-        self, descriptions: Sequence[ParticipantDescription]
-    ) -> ParticipantEncoderFeatures:
+    # -- weights ------------------------------------------------------------
+    def load(self, directory: Path, model: Backbone) -> dict | None:
+        """Take the participant encoder that comes with weights.
+
+        Parameters
+        ----------
+        directory : Path
+            The checkpoint.
+        model : Backbone
+            Its window encoder.
+
+        Returns
+        -------
+        seen : dict | None
+            What the encoder has seen; None if there is none.
+        """
+        loaded = load_participant_encoder(directory, model.kernel)
+        if loaded is None:
+            return None
+        self.encoder, seen = loaded
+        return seen
+
+    def draw(self, fields: WindowArray, model: Backbone, seed: int) -> bool:
+        """Take a participant encoder with random weights.
+
+        Its components are those of most power in the (random) fields, and what is
+        usual in adults stands for what participants of pretraining were like.
+
+        Parameters
+        ----------
+        fields : WindowArray
+            Random fields.
+        model : Backbone
+            The window encoder.
+        seed : int
+            Seed of the weights.
+
+        Returns
+        -------
+        usable : bool
+            Whether the sizes of the window encoder are its own.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder = ParticipantTransformer(ParticipantConfig())
+        inputs, config = encoder.inputs, model.config
+        sizes = len(inputs.space), inputs.n_regions, inputs.sfreq
+        if sizes != (config.n_sensors, config.n_regions, config.sfreq):
+            return False
+        fit_untrained_inputs(inputs, fields.unit * fields.values)
+        for name, (mean, scale) in (
+            ("measures", USUAL_RESPONSES),
+            ("bands", USUAL_BANDS),
+        ):
+            getattr(encoder, f"{name}_mean").copy_(torch.tensor(mean))
+            getattr(encoder, f"{name}_scale").copy_(torch.tensor(scale))
+        self.encoder = encoder.eval()
+        return True
+
+    def save(self, directory: Path, model: Backbone, seen: dict) -> None:
+        """Write the participant encoder into a checkpoint.
+
+        Parameters
+        ----------
+        directory : Path
+            The checkpoint.
+        model : Backbone
+            Its window encoder.
+        seen : dict
+            What the encoder has seen.
+        """
+        save_participant_encoder(directory, self.encoder, model.kernel, seen)
+
+    # -- participants -------------------------------------------------------
+    def read(
+        self, recordings: Recordings, encoder: RowEncoder
+    ) -> list[dict[str, StateTrials]]:
+        """Read the trials of each element of a list, by itself and state by state.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The recordings.
+        encoder : RowEncoder
+            Says how they reach the canonical array.
+
+        Returns
+        -------
+        people : list of dict
+            For each element, from state to its trials.
+        """
+        return [
+            read_trials(
+                group,
+                encoder.sensor_mapping,
+                encoder.model.config,
+                self.encoder.inputs,
+                encoder.batch_size,
+            )
+            for group in split_elements(recordings)
+        ]
+
+    def describe(
+        self, read: Sequence[Mapping[str, StateTrials]]
+    ) -> list[ParticipantDescription]:
+        """Describe participants from their trials, each by itself.
+
+        Parameters
+        ----------
+        read : sequence of dict
+            For each participant, from state to its trials.
+
+        Returns
+        -------
+        descriptions : list of ParticipantDescription
+            One a participant.
+        """
+        with torch.inference_mode():
+            return [
+                describe_person(self.encoder, states, self.evoked).to_numpy()
+                for states in read
+            ]
+
+    def fit(self, descriptions: Sequence[ParticipantDescription]) -> EncoderAggregator:
         """Learn which states there are.
 
         Nothing else depends on the training data, but for what fills a missing
@@ -380,7 +463,7 @@ class ParticipantEncoderFeatures:
 
         Returns
         -------
-        self : ParticipantEncoderFeatures
+        self : EncoderAggregator
             The fitted step.
         """
         found = {state for entry in descriptions for state in entry}
@@ -391,7 +474,7 @@ class ParticipantEncoderFeatures:
             }
         )
         kept = {state for entry in descriptions for state in entry.evoked}
-        self.evoked = {
+        self.averages = {
             state: np.mean(
                 [e.evoked[state] for e in descriptions if state in e.evoked], 0
             )
@@ -399,7 +482,7 @@ class ParticipantEncoderFeatures:
         }
         return self
 
-    def know(self, states: Mapping[str, bool]) -> ParticipantEncoderFeatures:
+    def know(self, states: Mapping[str, bool]) -> EncoderAggregator:
         """Take states as they were learnt before.
 
         Parameters
@@ -409,7 +492,7 @@ class ParticipantEncoderFeatures:
 
         Returns
         -------
-        self : ParticipantEncoderFeatures
+        self : EncoderAggregator
             The step, as `fit` leaves it, but for averages that are appended.
         """
         self.states = sorted(states)
@@ -436,38 +519,11 @@ class ParticipantEncoderFeatures:
         ValueError
             If a state is not known from the training data.
         """
-        self.check_states({state for entry in descriptions for state in entry})
-        lacking = sum(
-            state not in entry for entry in descriptions for state in self.states
+        self.check_states(descriptions)
+        self.warn_of_missing(
+            descriptions, "what the participant encoder expects from the other states,"
         )
-        if lacking:
-            warn(
-                f"{lacking} recordings are missing (of {len(descriptions)} "
-                f"participants in {len(self.states)} states); they are filled with "
-                "what the participant encoder expects from the other states, and "
-                "marked in the *_missing features."
-            )
         return np.stack([self.row(entry).numpy() for entry in descriptions])
-
-    def check_states(self, found: Iterable[str]) -> None:
-        """Refuse states that are not known from the training data.
-
-        Parameters
-        ----------
-        found : iterable of str
-            Names of states.
-
-        Raises
-        ------
-        ValueError
-            If one is not known.
-        """
-        unknown = sorted(set(found) - set(self.states))
-        if unknown:
-            raise ValueError(
-                f"Expected the states of the training data {self.states}, got also "
-                f"{unknown}; rename the events, or leave those recordings out."
-            )
 
     def row(self, entry: ParticipantDescription) -> Tensor:
         """Make a row of features of one description.
@@ -495,7 +551,7 @@ class ParticipantEncoderFeatures:
             map_ = entry.inferred_maps[state_kind(state)] if seen is None else seen
             parts.append(MAP_GAIN * torch.as_tensor(map_).ravel())
         parts.append(torch.tensor([float(s not in entry) for s in self.states]))
-        for state, mean in self.evoked.items():
+        for state, mean in self.averages.items():
             # all values of an average together weigh like one measure or so
             gain = GAIN / np.sqrt(mean.size)
             own = torch.as_tensor(entry.evoked.get(state, mean))
@@ -511,14 +567,22 @@ class ParticipantEncoderFeatures:
         n = entry.counts[state]
         return (n * torch.as_tensor(measured) + WORTH * told) / (n + WORTH)
 
-    def names(self) -> list[str]:
+    def names(self, encoder: RowEncoder | None = None) -> list[str]:
         """Name the features.
+
+        Parameters
+        ----------
+        encoder : None
+            Ignored: features are not of rows.
 
         Returns
         -------
         names : list of str
             One a feature.
         """
+        inputs = self.encoder.inputs
+        seconds, step = EVOKED_STEP / inputs.sfreq, MAP_STEP / inputs.sfreq
+        n_steps = inputs.n_after // MAP_STEP
         return [
             *(f"spectrum_{name}" for name in BAND_MEASURES),
             *(f"responses_{name}" for name in RESPONSE_MEASURES if self.responding),
@@ -529,16 +593,27 @@ class ParticipantEncoderFeatures:
                 if len(self.responding) > 1
             ),
             *(
-                f"{state}_response_region{region:02d}_{1e3 * self._step * at:03.0f}ms"
+                f"{state}_response_region{region:02d}_{1e3 * step * at:03.0f}ms"
                 for state in self.responding
-                for region in range(self._map_shape[0])
-                for at in range(self._map_shape[1])
+                for region in range(inputs.n_regions)
+                for at in range(n_steps)
             ),
             *(f"{state}_missing" for state in self.states),
             *(
-                f"{state}_evoked_sensor{sensor:03d}_{1e3 * self._seconds * at:04.0f}ms"
-                for state, mean in self.evoked.items()
+                f"{state}_evoked_sensor{sensor:03d}_{1e3 * seconds * at:04.0f}ms"
+                for state, mean in self.averages.items()
                 for sensor in range(mean.shape[0])
                 for at in range(mean.shape[1])
             ),
         ]
+
+
+def aggregate_with_evoked() -> EncoderAggregator:
+    """Make the aggregator ``"encoder+evoked"``.
+
+    Returns
+    -------
+    aggregator : EncoderAggregator
+        One that appends averages.
+    """
+    return EncoderAggregator(evoked=True)

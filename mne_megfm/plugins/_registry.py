@@ -151,6 +151,16 @@ KINDS = {
             },
         ),
         Kind(
+            "aggregators",
+            "aggregator",
+            methods=("read", "describe", "fit", "transform", "names", "state_dict"),
+            builtins={
+                "encoder": "mne_megfm.participants:EncoderAggregator",
+                "encoder+evoked": "mne_megfm.participants:aggregate_with_evoked",
+                "mean_std": "mne_megfm.participants:MeanStdAggregator",
+            },
+        ),
+        Kind(
             "heads",
             "head",
             methods=("fit", "predict"),

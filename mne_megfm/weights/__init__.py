@@ -14,6 +14,7 @@ __getattr__, __dir__, _ = lazy.attach(
         ],
         "checkpoint": [
             "delete_participant_encoder",
+            "load_aggregator",
             "load_checkpoint",
             "load_participant_encoder",
             "load_pooling",

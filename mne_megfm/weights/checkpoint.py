@@ -32,7 +32,7 @@ from ..utils.files import (
 FORMAT = "mne-megfm 1"
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 PREPROCESSING = "preprocessing.json"
-_POOLING = "pooling"  # before the names of its arrays
+_PARTS = ("pooling", "aggregator")  # before the names of their arrays
 #: Endings of files of weights that run code when they are read.
 PICKLES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 
@@ -42,6 +42,7 @@ def save_checkpoint(
     model: Backbone,
     *,
     pooling: nn.Module | None = None,
+    aggregator: nn.Module | None = None,
     card: str = "",
     training: dict | None = None,
     preprocessing: dict | None = None,
@@ -63,6 +64,8 @@ def save_checkpoint(
         The model, of a class that is registered as a backbone.
     pooling : Module, optional
         A pooling whose state, if it has any, is kept with the weights.
+    aggregator : Module, optional
+        An aggregator of participants whose state, if it has any, is kept as well.
     card : str
         The model card, in Markdown.
     training : dict, optional
@@ -110,11 +113,12 @@ def save_checkpoint(
     directory.mkdir(parents=True, exist_ok=True)
     state = _arrays(model)
     more = {}
-    if pooling is not None and pooling.state_dict():
-        own = _arrays(pooling)
-        state |= {f"{_POOLING}.{name}": array for name, array in own.items()}
-        shapes = {name: list(array.shape) for name, array in own.items()}
-        more = {"pooling": {"is": pooling_identity(pooling), "arrays": shapes}}
+    for kind, part in zip(_PARTS, (pooling, aggregator), strict=True):
+        if part is not None and part.state_dict():
+            own = _arrays(part)
+            state |= {f"{kind}.{name}": array for name, array in own.items()}
+            shapes = {name: list(array.shape) for name, array in own.items()}
+            more[kind] = {"is": part_identity(part), "arrays": shapes}
     windows = _describe_windows(model.config) | (preprocessing or {})
     checked = {
         WEIGHTS: save(state, metadata={"format": FORMAT}),
@@ -140,21 +144,21 @@ def _arrays(module: nn.Module) -> dict[str, Tensor]:
     return {k: v.detach().cpu().contiguous().clone() for k, v in state}
 
 
-def pooling_identity(pooling: nn.Module) -> str:
-    """Tell which pooling some arrays are of: its class and parameters.
+def part_identity(part: nn.Module) -> str:
+    """Tell which pooling or aggregator some arrays are of: its class and parameters.
 
     Parameters
     ----------
-    pooling : Module
-        The pooling.
+    part : Module
+        The pooling or the aggregator.
 
     Returns
     -------
     identity : str
-        The same for poolings that can take each other's arrays.
+        The same for parts that can take each other's arrays.
     """
-    cls = type(pooling)
-    return f"{cls.__module__}.{cls.__qualname__} {pooling!r}"
+    cls = type(part)
+    return f"{cls.__module__}.{cls.__qualname__} {part!r}"
 
 
 def load_pooling(directory: str | os.PathLike, pooling: nn.Module) -> bool:
@@ -187,20 +191,53 @@ def load_pooling(directory: str | os.PathLike, pooling: nn.Module) -> bool:
     >>> load_pooling(weights_path("megfm-tiny"), MeanPooling())
     False
     """
+    return _load_part(directory, "pooling", pooling)
+
+
+def load_aggregator(directory: str | os.PathLike, aggregator: nn.Module) -> bool:
+    """Read the state of an aggregator from a checkpoint that has it.
+
+    Parameters
+    ----------
+    directory : path-like
+        A checkpoint folder.
+    aggregator : Module
+        The aggregator; changed in place.
+
+    Returns
+    -------
+    found : bool
+        Whether the checkpoint has the state of an aggregator of this class with these
+        parameters. False leaves the aggregator as it is.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no checkpoint.
+    ValueError
+        If it is damaged, or its arrays are not those of the aggregator.
+
+    Examples
+    --------
+    See `load_pooling`.
+    """
+    return _load_part(directory, "aggregator", aggregator)
+
+
+def _load_part(directory: str | os.PathLike, kind: str, part: nn.Module) -> bool:
     config, path = _read(Path(directory).expanduser())
-    kept = config.get("pooling")
-    if kept is None or kept["is"] != pooling_identity(pooling):
+    kept = config.get(kind)
+    if kept is None or kept["is"] != part_identity(part):
         return False
-    state = load_file(path)
     state = {
-        name.removeprefix(f"{_POOLING}."): array
-        for name, array in state.items()
-        if name.startswith(f"{_POOLING}.")
+        name.removeprefix(f"{kind}."): array
+        for name, array in load_file(path).items()
+        if name.startswith(f"{kind}.")
     }
-    expected = {name: tuple(a.shape) for name, a in pooling.state_dict().items()}
+    expected = {name: tuple(a.shape) for name, a in part.state_dict().items()}
     check_names({name: tuple(a.shape) for name, a in state.items()}, expected, path)
     check_finite(state, path)
-    pooling.load_state_dict(state)
+    part.load_state_dict(state)
     return True
 
 
@@ -331,8 +368,11 @@ def load_checkpoint(directory: str | os.PathLike) -> Backbone:
             f"Expected a configuration of {cls.__name__} in {directory / CONFIG}, got "
             f"{config['model']} ({error}); copy the checkpoint again."
         ) from error
-    kept = config.get("pooling", {}).get("arrays", {})
-    more = {f"{_POOLING}.{k}": tuple(shape) for k, shape in kept.items()}
+    more = {
+        f"{kind}.{k}": tuple(shape)
+        for kind in _PARTS
+        for k, shape in config.get(kind, {}).get("arrays", {}).items()
+    }
     state = read_arrays(path, FORMAT, lambda: make_backbone(name, sizes), more)
     state = {k: array for k, array in state.items() if k not in more}
     # its random start is replaced, and must not cost the caller random numbers

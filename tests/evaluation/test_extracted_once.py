@@ -105,11 +105,11 @@ def test_fit_and_transform_in_parts(X):
 def test_cache_knows_the_level():
     """What another participant encoder said is not taken from the disk."""
     transformer = MEGFMTransformer()
-    transformer.participant_encoder_ = torch.nn.Linear(2, 2)
+    transformer.aggregator_ = torch.nn.Linear(2, 2)
     before = _stamp(transformer)
     assert _stamp(transformer) == before
     with torch.no_grad():
-        transformer.participant_encoder_.weight += 1
+        transformer.aggregator_.weight += 1
     assert _stamp(transformer) != before
 
 
