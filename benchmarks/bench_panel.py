@@ -87,7 +87,7 @@ def transformer(weights, aggregation, seed):
     return model.fit([person.recordings for person in people])
 
 
-def model_features(person, weights="megfm-tiny", aggregation="encoder", seed=0):
+def model_features(person, weights="megfm-tiny", aggregation="auto", seed=0):
     """Features of the model; hand-made measures by themselves, too."""
     model = transformer(weights, aggregation, seed)
     features = model.transform([person])[0]

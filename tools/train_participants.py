@@ -28,7 +28,11 @@ from mne_megfm.participants import PersonTrials, fit_trial_inputs, recent_stimul
 from mne_megfm.participants.features import describe_population
 from mne_megfm.participants.trials import Part, StateTrials, join_parts
 from mne_megfm.pretraining import pretrain_participant_encoder
-from mne_megfm.weights import load_checkpoint, save_participant_encoder, weights_path
+from mne_megfm.weights import (
+    PARTICIPANT_ENCODER,
+    load_checkpoint,
+    weights_path,
+)
 
 #: Participants that the axes are found on.
 N_FOR_AXES = 300
@@ -189,7 +193,7 @@ def train(options: argparse.Namespace) -> None:
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, cpu",
         "torch": torch.__version__,
     }
-    save_participant_encoder(path, level, load_checkpoint(path).kernel, training)
+    PARTICIPANT_ENCODER.save(path, level, load_checkpoint(path).kernel, training)
     logger.info(f"Wrote the participant encoder to {path}")
 
 

@@ -23,8 +23,7 @@ from ..inputs import MEGSamples
 from ..models import STATES, state_kind
 from ..participants.features import ParticipantDescription
 from ..utils.tables import KEYS, SUFFIXES, read_features, read_names
-from ..weights import weights_path
-from ..weights.checkpoint import PARTICIPANT_WEIGHTS
+from ..weights import PARTICIPANT_ENCODER, weights_path
 from ._rows import (
     Failure,
     extract_rows,
@@ -157,7 +156,7 @@ class DescribedParticipants:
 
 def has_participant_encoder(weights: str) -> bool:
     """Tell whether a participant encoder comes with weights; say so if none does."""
-    if (weights_path(weights) / PARTICIPANT_WEIGHTS).is_file():
+    if (weights_path(weights) / PARTICIPANT_ENCODER.weights).is_file():
         return True
     logger.warning(
         f"Weights {weights} have no participant encoder: participants are described by "

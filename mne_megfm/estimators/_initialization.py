@@ -26,6 +26,10 @@ from .extraction import CanonicalSensorMapping
 _N_FIELDS = 256  # windows of 240 tokens each, for axes of 128 values
 
 
+#: What ``aggregation="auto"`` tries, until weights have what is needed.
+AUTO = ("parameters+measures", "measures", "mean_std")
+
+
 def start_model(
     weights: str | os.PathLike | None,
     sensor_mapping: CanonicalSensorMapping,
@@ -79,25 +83,24 @@ def start_aggregator(
     Those are loaded, or, with ``fields`` beside random weights of the model, random.
     Also gives what they have seen.
     """
-    name = "encoder" if spec == "auto" else spec
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        aggregator = copy.deepcopy(resolve("aggregators", name))
-    seen: dict | None = {}
-    if weights is not None:
-        seen = aggregator.load(weights_path(weights), model)
-    elif fields is not None:
-        seen = {} if aggregator.draw(fields, model, seed) else None
-    elif aggregator.own_files:
-        seen = None  # nothing trains it beside a model that starts at random in fit
-    if seen is not None:
-        return aggregator.eval(), seen
-    if spec == "auto":
-        logger.info(
-            f"Weights {weights} have no participant encoder: participants are "
-            "described by means and standard deviations over their rows."
-        )
-        return resolve("aggregators", "mean_std"), {}
+    for name in AUTO if spec == "auto" else (spec,):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            aggregator = copy.deepcopy(resolve("aggregators", name))
+        seen: dict | None = {}
+        if weights is not None:
+            seen = aggregator.load(weights_path(weights), model)
+        elif fields is not None:
+            seen = {} if aggregator.draw(fields, model, seed) else None
+        elif aggregator.own_files:
+            seen = None  # nothing trains it beside a model that starts at random
+        if seen is not None:
+            if spec == "auto" and name != AUTO[0]:
+                logger.info(
+                    f"Weights {weights} lack parts of the default: features of "
+                    f"participants are those of aggregation={name!r}."
+                )
+            return aggregator.eval(), seen
     raise ValueError(
         f"Expected weights with a participant encoder for aggregation={spec!r}, got "
         f"weights={weights!r} with pretraining={pretraining!r}, which have none; use "

@@ -35,7 +35,7 @@ from ..models import (
 from ..participants import Aggregator
 from ..plugins import get, resolve
 from ..utils.validation import use_verbose
-from ..weights import delete_participant_encoder, save_checkpoint
+from ..weights import delete_participant_parts, save_checkpoint
 from ._initialization import (
     find_device,
     random_fields,
@@ -224,7 +224,7 @@ class BaseMEGFM(BaseEstimator):
             overwrite=overwrite,
         )
         if self.participant_encoder_ is None:
-            delete_participant_encoder(path)
+            delete_participant_parts(path)
         if self.aggregator_.own_files:
             seen = self.provenance_.get("level", {})
             self.aggregator_.save(path, self.model_, seen)

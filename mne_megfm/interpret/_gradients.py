@@ -22,16 +22,7 @@ from ..estimators.finetuning_modules import (
 from ..inputs import Recording, Recordings, window_starts
 from ..models import ModelConfig
 from ..participants import PersonTrials, collate
-from ..participants.features import describe_person
-from ..participants.trials import (
-    StateTrials,
-    Timing,
-    Windows,
-    gather_rows,
-    join_parts,
-    read_trials,
-    split_states,
-)
+from ..participants.trials import TimedWindows, Timing, Windows, split_states
 from ._decisions import OutputsOnly, SplitPipeline, affine_head, decide
 
 
@@ -287,18 +278,20 @@ class PersonNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.transformer = transformer = parts.transformer
-        if transformer.participant_encoder_ is None:
+        self.aggregator = aggregator = transformer.aggregator_
+        if not hasattr(aggregator, "differentiable_row"):
             raise ValueError(
-                "Expected participants described by the participant encoder, got "
-                "statistics of their rows, which have no gradients here; use "
-                "mne_megfm.interpret.occlude, or aggregation='encoder'."
+                "Expected participants described by a network or by measures, got "
+                f"{aggregator!r}, which has no gradients here; use "
+                "mne_megfm.interpret.occlude, or aggregation='measures'."
             )
-        self.config, self.level = transformer.config_, transformer.participant_encoder_
+        self.config = transformer.config_
         self.averages: dict[str, Tensor] = {}
         self.scale: dict[str, Tensor] = {}
         self._infos: dict[str, tuple[mne.Info, float, int]] = {}
         self._rests: dict[str, list[_Rest]] = {}
-        self._fixed: dict[str, StateTrials] = {}
+        self._recordings: dict[str, list[Recording]] = {}
+        self._fixed: dict[str, Any] = {}
         for state, recordings in split_states(group).items():
             self._add(state, recordings)
         names = [*self.averages, *self._fixed]
@@ -325,22 +318,19 @@ class PersonNetwork(nn.Module):
 
     def _add(self, state: str, recordings: list[Recording]) -> None:
         """Take in a state."""
-        sfreq, inputs = self.config.sfreq, self.level.inputs
-        timings = [Timing.of(r, state, sfreq, inputs.n_after) for r in recordings]
+        sfreq = self.config.sfreq
+        encoder = self.transformer.participant_encoder_
+        n_after = sfreq // 2 if encoder is None else encoder.inputs.n_after
+        timings = [Timing.of(r, state, sfreq, int(n_after)) for r in recordings]
         timed = [
             (recording, timing)
             for recording, timing in zip(recordings, timings, strict=True)
             if timing.responds
         ]
         if not timed:
-            read = read_trials(
-                recordings,
-                self.transformer.sensor_mapping_,
-                self.config,
-                inputs,
-                self.transformer.batch_size,
+            self._fixed[state] = self.aggregator.read_state(
+                state, recordings, self.transformer._rows()
             )
-            self._fixed[state] = read[state]
             return
         rows = [list(iter_rows(one, self.transformer)) for one, _ in timed]
         first = timed[0][0]
@@ -361,6 +351,7 @@ class PersonNetwork(nn.Module):
             _Rest.of(some, average, timing)
             for (_, timing), some in zip(timed, rows, strict=True)
         ]
+        self._recordings[state] = [one for one, _ in timed]
         self._infos[state] = own_info(first, sfreq), first.tmin, len(everything)
 
     def forward(self, *averages: Tensor) -> Tensor:
@@ -384,19 +375,16 @@ class PersonNetwork(nn.Module):
         states = dict(self._fixed)
         for state, average in zip(self.averages, averages, strict=True):
             parts = [
-                gather_rows(
-                    [rest.windows(average, self.config)],
-                    rest.timing,
-                    self.level.inputs,
+                TimedWindows(one, rest.timing, rest.windows(average, self.config))
+                for one, rest in zip(
+                    self._recordings[state], self._rests[state], strict=True
                 )
-                for rest in self._rests[state]
             ]
-            states[state] = join_parts(state, parts, self.level.inputs)
-        aggregator = self.transformer.aggregator_
-        described = describe_person(self.level, states, aggregator.evoked)
-        values = aggregator.row(described)
+            states[state] = self.aggregator.gather(state, parts)
+        values = self.aggregator.differentiable_row(states)
         if self.tuned is not None:
-            person = PersonTrials.join([states[name].trials for name in sorted(states)])
+            some = [self.aggregator.trials_of(states[name]) for name in sorted(states)]
+            person = PersonTrials.join(some)
             trials = collate([person], self.tuned.encoder.inputs)
             batch = ParticipantBatch(trials, values[None]).to(self.tuned.centre.device)
             values = self.tuned(batch)[0].cpu()

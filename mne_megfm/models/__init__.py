@@ -45,6 +45,8 @@ __getattr__, __dir__, _ = lazy.attach(
             "draw_masks",
             "masked_r2",
         ],
+        "participant_parameters": ["N_PARAMETERS", "PARAMETERS", "Parameter"],
+        "participant_statistics": ["PersonStatistics", "Statistics"],
         "participant_transformer": [
             "BANDS",
             "ParticipantConfig",
@@ -53,6 +55,13 @@ __getattr__, __dir__, _ = lazy.attach(
             "TrialInputs",
             "Trials",
             "state_kind",
+        ],
+        "posterior_encoder": [
+            "ParticipantPosterior",
+            "PosteriorConfig",
+            "PosteriorEncoder",
+            "StateComponents",
+            "StateWindows",
         ],
         "windows": ["WindowArray", "WindowBatch"],
     },

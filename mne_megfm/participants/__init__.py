@@ -6,7 +6,8 @@ __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "aggregation": ["Aggregator", "MeanStdAggregator", "RowEncoder"],
-        "features": ["EncoderAggregator", "aggregate_with_evoked"],
+        "features": ["MeasuresAggregator", "aggregate_with_evoked"],
+        "posterior": ["ParametersAggregator", "aggregate_with_measures"],
         "projection": ["fit_trial_inputs", "fit_untrained_inputs"],
         "trials": ["PersonTrials", "collate", "limit_trials", "recent_stimuli"],
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -93,6 +94,8 @@ class Aggregator(nn.Module):
         has an effect.
     own_files : bool
         Whether ``save`` writes weights to files of their own beside the checkpoint.
+    frozen : tuple of str
+        Names of attributes that ``fit`` does not change: copies share them.
 
     See Also
     --------
@@ -141,9 +144,19 @@ class Aggregator(nn.Module):
     states: list[str]
     pools_rows = True
     own_files = False
+    frozen: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
+
+    def __deepcopy__(self, memo: dict) -> Aggregator:
+        for name in self.frozen:
+            shared = getattr(self, name)
+            memo[id(shared)] = shared
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
 
     # -- weights ------------------------------------------------------------
     def load(self, directory: Path, model: Backbone) -> dict | None:

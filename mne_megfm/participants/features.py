@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..inputs import Recordings
+from ..inputs import Recording, Recordings
 from ..models import (
     STATES,
     Backbone,
@@ -21,7 +21,9 @@ from ..models import (
     WindowArray,
     state_kind,
 )
-from ..weights import load_participant_encoder, save_participant_encoder
+from ..weights import (
+    PARTICIPANT_ENCODER,
+)
 from .aggregation import Aggregator, RowEncoder
 from .projection import fit_untrained_inputs
 from .response_features import (
@@ -32,7 +34,17 @@ from .response_features import (
     measure_bands,
     measure_responses,
 )
-from .trials import PersonTrials, StateTrials, collate, read_trials, split_elements
+from .trials import (
+    PersonTrials,
+    StateTrials,
+    TimedWindows,
+    collate,
+    gather_rows,
+    join_parts,
+    read_trials,
+    split_elements,
+    split_states,
+)
 
 #: Prior weight of the encoder's prediction, in trials.
 WORTH = 10
@@ -287,7 +299,38 @@ DIFFERENCE = 0.2
 MAP_GAIN = 0.055
 
 
-class EncoderAggregator(Aggregator):
+def _shrunk_measures(entry: ParticipantDescription, state: str) -> Tensor:
+    """Shrink the measures of a state towards the prediction."""
+    predicted = torch.as_tensor(entry.inferred[state_kind(state)])
+    measured = entry.states.get(state)
+    if measured is None:
+        return predicted
+    n = entry.counts[state]
+    return (n * torch.as_tensor(measured) + WORTH * predicted) / (n + WORTH)
+
+
+def mean_measures(entry: ParticipantDescription) -> Tensor:
+    """Give measures of the spectrum, and of the responses as means over states.
+
+    Parameters
+    ----------
+    entry : ParticipantDescription
+        The participant, as arrays or tensors.
+
+    Returns
+    -------
+    measures : Tensor, shape (n_measures,)
+        At the scale of features. Without responses they are those that the
+        participant encoder predicts.
+    """
+    measured = [state for state, one in entry.states.items() if one is not None]
+    states = measured or [state for state in STATES if state != "rest"]
+    mean = torch.stack([_shrunk_measures(entry, s) for s in states]).mean(0)
+    # as much as two states would together, were they all the same
+    return GAIN * torch.cat([torch.as_tensor(entry.bands), np.sqrt(2) * mean])
+
+
+class MeasuresAggregator(Aggregator):
     """Features of participants from what the participant encoder finds in each.
 
     Traits of a person show in all states: for each measure of the responses there is
@@ -318,6 +361,7 @@ class EncoderAggregator(Aggregator):
 
     pools_rows = False
     own_files = True
+    frozen = ("encoder",)
 
     def __init__(self, evoked: bool = False) -> None:
         super().__init__()
@@ -343,7 +387,7 @@ class EncoderAggregator(Aggregator):
         seen : dict | None
             What the encoder has seen; None if there is none.
         """
-        loaded = load_participant_encoder(directory, model.kernel)
+        loaded = PARTICIPANT_ENCODER.load(directory, model.kernel)
         if loaded is None:
             return None
         self.encoder, seen = loaded
@@ -398,7 +442,7 @@ class EncoderAggregator(Aggregator):
         seen : dict
             What the encoder has seen.
         """
-        save_participant_encoder(directory, self.encoder, model.kernel, seen)
+        PARTICIPANT_ENCODER.save(directory, self.encoder, model.kernel, seen)
 
     # -- participants -------------------------------------------------------
     def read(
@@ -419,15 +463,77 @@ class EncoderAggregator(Aggregator):
             For each element, from state to its trials.
         """
         return [
-            read_trials(
-                group,
-                encoder.sensor_mapping,
-                encoder.model.config,
-                self.encoder.inputs,
-                encoder.batch_size,
-            )
+            {
+                state: self.read_state(state, parts, encoder)
+                for state, parts in split_states(group).items()
+            }
             for group in split_elements(recordings)
         ]
+
+    def read_state(
+        self, state: str, parts: list[Recording], encoder: RowEncoder
+    ) -> StateTrials:
+        """Read the trials of one state.
+
+        Parameters
+        ----------
+        state : str
+            Its name.
+        parts : list of Recording
+            Its recordings.
+        encoder : RowEncoder
+            Says how they reach the canonical array.
+
+        Returns
+        -------
+        trials : StateTrials
+            Without derivatives.
+        """
+        return read_trials(
+            parts,
+            encoder.sensor_mapping,
+            encoder.model.config,
+            self.encoder.inputs,
+            encoder.batch_size,
+        )[state]
+
+    def gather(self, state: str, parts: Sequence[TimedWindows]) -> StateTrials:
+        """Make trials of windows of one state, through which derivatives go.
+
+        Parameters
+        ----------
+        state : str
+            Its name.
+        parts : sequence of TimedWindows
+            All windows of its recordings.
+
+        Returns
+        -------
+        trials : StateTrials
+            As of `read_state`.
+        """
+        inputs = self.encoder.inputs
+        found = [gather_rows([one.windows], one.timing, inputs) for one in parts]
+        return join_parts(state, found, inputs)
+
+    def differentiable_row(self, read: Mapping[str, StateTrials]) -> Tensor:
+        """Make a row of features of one participant, through which derivatives go.
+
+        Parameters
+        ----------
+        read : dict
+            From state to its trials.
+
+        Returns
+        -------
+        row : Tensor, shape (n_features,)
+            The features.
+        """
+        return self.row(describe_person(self.encoder, read, self.evoked))
+
+    def trials_of(self, one: StateTrials) -> PersonTrials:
+        """Get what the participant encoder takes of one state."""
+        return one.trials
 
     def describe(
         self, read: Sequence[Mapping[str, StateTrials]]
@@ -450,7 +556,7 @@ class EncoderAggregator(Aggregator):
                 for states in read
             ]
 
-    def fit(self, descriptions: Sequence[ParticipantDescription]) -> EncoderAggregator:
+    def fit(self, descriptions: Sequence[ParticipantDescription]) -> MeasuresAggregator:
         """Learn which states there are.
 
         Nothing else depends on the training data, but for what fills a missing
@@ -463,7 +569,7 @@ class EncoderAggregator(Aggregator):
 
         Returns
         -------
-        self : EncoderAggregator
+        self : MeasuresAggregator
             The fitted step.
         """
         found = {state for entry in descriptions for state in entry}
@@ -482,7 +588,7 @@ class EncoderAggregator(Aggregator):
         }
         return self
 
-    def know(self, states: Mapping[str, bool]) -> EncoderAggregator:
+    def know(self, states: Mapping[str, bool]) -> MeasuresAggregator:
         """Take states as they were learnt before.
 
         Parameters
@@ -492,7 +598,7 @@ class EncoderAggregator(Aggregator):
 
         Returns
         -------
-        self : EncoderAggregator
+        self : MeasuresAggregator
             The step, as `fit` leaves it, but for averages that are appended.
         """
         self.states = sorted(states)
@@ -540,7 +646,7 @@ class EncoderAggregator(Aggregator):
         """
         parts = [GAIN * torch.as_tensor(entry.bands)]
         if self.responding:
-            told = torch.stack([self._measures(entry, s) for s in self.responding])
+            told = torch.stack([_shrunk_measures(entry, s) for s in self.responding])
             mean = told.mean(0)
             # as much as the states would together, were they all the same
             parts.append(GAIN * np.sqrt(len(told)) * mean)
@@ -557,15 +663,6 @@ class EncoderAggregator(Aggregator):
             own = torch.as_tensor(entry.evoked.get(state, mean))
             parts.append(gain * own.ravel())
         return torch.cat(parts)
-
-    def _measures(self, entry: ParticipantDescription, state: str) -> Tensor:
-        """Shrink the measures of a state towards the prediction."""
-        told = torch.as_tensor(entry.inferred[state_kind(state)])
-        measured = entry.states.get(state)
-        if measured is None:
-            return told
-        n = entry.counts[state]
-        return (n * torch.as_tensor(measured) + WORTH * told) / (n + WORTH)
 
     def names(self, encoder: RowEncoder | None = None) -> list[str]:
         """Name the features.
@@ -608,12 +705,12 @@ class EncoderAggregator(Aggregator):
         ]
 
 
-def aggregate_with_evoked() -> EncoderAggregator:
-    """Make the aggregator ``"encoder+evoked"``.
+def aggregate_with_evoked() -> MeasuresAggregator:
+    """Make the aggregator ``"measures+evoked"``.
 
     Returns
     -------
-    aggregator : EncoderAggregator
+    aggregator : MeasuresAggregator
         One that appends averages.
     """
-    return EncoderAggregator(evoked=True)
+    return MeasuresAggregator(evoked=True)

@@ -331,6 +331,24 @@ class Timing:
         return cls(n_rows, onset, n_after, recorded, responds, recent)
 
 
+class TimedWindows(NamedTuple):
+    """All windows of the rows of one state of one recording.
+
+    Parameters
+    ----------
+    recording : Recording
+        The rows.
+    timing : Timing
+        When stimuli are.
+    windows : Windows
+        The windows.
+    """
+
+    recording: Recording
+    timing: Timing
+    windows: Windows
+
+
 def split_elements(recordings: Recordings) -> Iterator[list[Recording]]:
     """Give the recordings of each element of the list, in its order."""
     groups: list[list[Recording]] = [[] for _ in range(recordings.n_elements)]

@@ -155,8 +155,12 @@ KINDS = {
             "aggregator",
             methods=("read", "describe", "fit", "transform", "names", "state_dict"),
             builtins={
-                "encoder": "mne_megfm.participants:EncoderAggregator",
-                "encoder+evoked": "mne_megfm.participants:aggregate_with_evoked",
+                "measures": "mne_megfm.participants:MeasuresAggregator",
+                "measures+evoked": "mne_megfm.participants:aggregate_with_evoked",
+                "parameters": "mne_megfm.participants:ParametersAggregator",
+                "parameters+measures": (
+                    "mne_megfm.participants:aggregate_with_measures"
+                ),
                 "mean_std": "mne_megfm.participants:MeanStdAggregator",
             },
         ),

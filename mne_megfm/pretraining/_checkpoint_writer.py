@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,6 @@ from torch import Tensor, nn
 from .._version import __version__
 from ..models import (
     Backbone,
-    ParticipantTransformer,
     RandomMasking,
     Reconstructor,
     SpaceBlockMasking,
@@ -30,10 +30,11 @@ from ..plugins import make_backbone, name_of
 from ..sensors import canonical_array
 from ..store import WindowStore
 from ..weights import (
-    delete_participant_encoder,
+    PARTICIPANT_PARTS,
+    delete_participant_parts,
     save_checkpoint,
-    save_participant_encoder,
 )
+from ..weights.participants import ParticipantPart
 from ._settings import NOT_STATED, PretrainSettings
 from .history import History, write_curves, write_tensorboard
 
@@ -203,7 +204,7 @@ number {t["best_epoch"]}, with the least loss on held-out participants, is kept.
 
 R²: explained share of the hidden signal of held-out participants, masks as in training.
 
-{losses}{_reconstruction(t)}{_encoder(t)}
+{losses}{_reconstruction(t)}{_participants(t)}
 ## Licence
 
 {t["licence"]}
@@ -229,18 +230,22 @@ def _reconstruction(training: dict) -> str:
     )
 
 
-def _encoder(training: dict) -> str:
-    """Say whose the participant encoder is, and what it has seen."""
-    if "level" not in training:
-        return ""
-    seen = {k: v for k, v in training["level"].items() if not isinstance(v, list)}
-    listed = "".join(f"- {name}: {value}\n" for name, value in seen.items())
-    return (
-        "\n## Participant encoder\n\n"
-        f"`participant.safetensors` is that of {training['started_from']}, unchanged: "
-        "it was not\ntrained in this run, nor on the data above. What it has seen "
-        f"(`participant.json`):\n\n{listed}"
-    )
+def _participants(training: dict) -> str:
+    """Say whose the weights of participants are, and what they have seen."""
+    out = ""
+    for part in PARTICIPANT_PARTS:
+        if part.key in training:
+            seen = {
+                k: v for k, v in training[part.key].items() if not isinstance(v, list)
+            }
+            listed = "".join(f"- {name}: {value}\n" for name, value in seen.items())
+            out += (
+                f"\n## {part.name.capitalize()}\n\n"
+                f"`{part.weights}` is that of {training['started_from']}, unchanged: "
+                "it was not\ntrained in this run, nor on the data above. What it has "
+                f"seen (`{part.config}`):\n\n{listed}"
+            )
+    return out
 
 
 def _table(columns: list[str], rows: list[dict]) -> str:
@@ -278,8 +283,9 @@ class Product:
         How many train together.
     device : device
         What they train on.
-    encoder : tuple of (ParticipantTransformer, dict) | None
-        The participant encoder that goes with the weights, and what it has seen.
+    parts : dict of tuple, optional
+        Weights of participants that go with those of windows: from `ParticipantPart`
+        to the network and what it has seen.
     pooling : Module | None
         A pooling to fit and to keep with the weights.
     """
@@ -292,7 +298,7 @@ class Product:
         model: Backbone,
         n_processes: int,
         device: torch.device,
-        encoder: tuple[ParticipantTransformer, dict] | None = None,
+        parts: Mapping[ParticipantPart, tuple[nn.Module, dict]] | None = None,
         pooling: nn.Module | None = None,
     ) -> None:
         self.store = store
@@ -303,7 +309,7 @@ class Product:
         self.pooling = pooling
         self.n_processes = n_processes
         self.device = device
-        self.encoder = encoder
+        self.parts = parts or {}
         self.train, self.valid = store.split(
             settings.validation_fraction, settings.seed
         )
@@ -341,8 +347,7 @@ class Product:
             n_processes=self.n_processes,
             device=self.device,
         )
-        seen = {} if self.encoder is None else {"level": self.encoder[1]}
-        return described | seen
+        return described | {p.key: seen for p, (_, seen) in self.parts.items()}
 
     def _model(self, state: dict[str, Tensor], n_windows: int) -> Backbone:
         """Make a model of gathered weights, and find the axes of its tokens."""
@@ -392,10 +397,7 @@ class Product:
             preprocessing=self._preprocessing,
             overwrite=True,
         )
-        if self.encoder is None:
-            delete_participant_encoder(
-                self.directory
-            )  # of a checkpoint that was there before
-        else:
-            encoder, seen = self.encoder
-            save_participant_encoder(self.directory, encoder, model.kernel, seen)
+        # of a checkpoint that was there before
+        delete_participant_parts(self.directory)
+        for part, (network, seen) in self.parts.items():
+            part.save(self.directory, network, model.kernel, seen)

@@ -19,7 +19,11 @@ from ..plugins import make_backbone, resolve
 from ..sensors import canonical_array, canonical_kernel
 from ..store import WindowStore
 from ..utils.files import sweep, write_whole
-from ..weights import load_checkpoint, load_participant_encoder, weights_path
+from ..weights import (
+    PARTICIPANT_PARTS,
+    load_checkpoint,
+    weights_path,
+)
 from ..weights.checkpoint import check_backbone
 from ._augmentation import NoiseAndCropping
 from ._checkpoint_writer import Product
@@ -82,10 +86,14 @@ def pretrain_store(
     directory = Path(directory).expanduser()
     device = local_device(_find_device(settings.device))
     model = _start(settings, store)
-    encoder = None
+    parts = {}
     if settings.weights is not None:
-        # it reads signals on the canonical array, which training does not change
-        encoder = load_participant_encoder(weights_path(settings.weights), model.kernel)
+        # they read signals on the canonical array, which training does not change
+        start = weights_path(settings.weights)
+        for part in PARTICIPANT_PARTS:
+            loaded = part.load(start, model.kernel)
+            if loaded is not None:
+                parts[part] = loaded
     masking = _part("maskings", settings.masking)
     objective = _part("objectives", settings.objective)
     pooling = None
@@ -114,7 +122,7 @@ def pretrain_store(
         _check_store(store, ranks, device)
         _claim(directory, settings, overwrite, ranks)
         product = Product(
-            store, directory, settings, model, ranks.size, device, encoder, pooling
+            store, directory, settings, model, ranks.size, device, parts, pooling
         )
         history = pretrain(
             model.to(device),

@@ -23,11 +23,9 @@ from ..utils.files import (
     seal,
     write_whole,
 )
-from ..weights import load_checkpoint, load_participant_encoder
+from ..weights import PARTICIPANT_PARTS, load_checkpoint
 from ..weights.checkpoint import (
     CONFIG,
-    PARTICIPANT_CONFIG,
-    PARTICIPANT_WEIGHTS,
     WEIGHTS,
     check_finite,
     check_names,
@@ -231,7 +229,7 @@ def find_damage(directory: str | os.PathLike) -> dict[str, str]:
     >>> from mne_megfm.pretraining import find_damage
     >>> from mne_megfm.weights import weights_path
     >>> find_damage(weights_path("megfm-tiny"))
-    {'weights': '', 'participant encoder': ''}
+    {'weights': '', 'participant encoder': '', 'posterior encoder': ''}
     """
     directory = Path(directory).expanduser()
     damage, kernel = {}, None
@@ -241,21 +239,21 @@ def find_damage(directory: str | os.PathLike) -> dict[str, str]:
             kernel = load_checkpoint(directory).kernel
         except (OSError, ValueError) as error:
             damage["weights"] = str(error)
-    if any(
-        (directory / name).exists()
-        for name in (PARTICIPANT_WEIGHTS, PARTICIPANT_CONFIG)
-    ):
+    for part in PARTICIPANT_PARTS:
+        files = [directory / name for name in (part.weights, part.config)]
+        if not any(file.exists() for file in files):
+            continue
         if kernel is None:
-            damage["participant encoder"] = (
-                f"Expected weights that {directory / PARTICIPANT_WEIGHTS} belongs to, "
-                "got none that can be read; repair these first, then check again."
+            damage[part.name] = (
+                f"Expected weights that {files[0]} belongs to, got none that can be "
+                "read; repair these first, then check again."
             )
-        else:
-            damage["participant encoder"] = ""
-            try:
-                load_participant_encoder(directory, kernel)
-            except (OSError, ValueError) as error:
-                damage["participant encoder"] = str(error)
+            continue
+        damage[part.name] = ""
+        try:
+            part.load(directory, kernel)
+        except (OSError, ValueError) as error:
+            damage[part.name] = str(error)
     for path in (directory / FILE, directory / "run" / FILE):
         if path.exists():
             damage["run"] = ""

@@ -13,14 +13,17 @@ __getattr__, __dir__, _ = lazy.attach(
             "weights_path",
         ],
         "checkpoint": [
-            "delete_participant_encoder",
             "load_aggregator",
             "load_checkpoint",
-            "load_participant_encoder",
             "load_pooling",
             "read_config",
             "save_checkpoint",
-            "save_participant_encoder",
+        ],
+        "participants": [
+            "PARTICIPANT_ENCODER",
+            "PARTICIPANT_PARTS",
+            "POSTERIOR",
+            "delete_participant_parts",
         ],
     },
 )

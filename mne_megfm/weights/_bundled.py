@@ -16,6 +16,8 @@ FILES = [
     "model.safetensors",
     "participant.json",
     "participant.safetensors",
+    "posterior.json",
+    "posterior.safetensors",
     "preprocessing.json",
 ]
 

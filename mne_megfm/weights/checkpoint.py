@@ -1,4 +1,4 @@
-"""Checkpoints: folders with weights of the window and the participant encoder."""
+"""Checkpoints: folders with weights of the window encoder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from ..models import (
     Backbone,
     BackboneConfig,
-    ParticipantConfig,
-    ParticipantTransformer,
 )
 from ..plugins import get, make_backbone, name_of
 from ..utils.files import (
@@ -24,9 +22,7 @@ from ..utils.files import (
     find_together,
     parse_sealed_json,
     sealed_json,
-    sha256,
     write_together,
-    write_whole,
 )
 
 FORMAT = "mne-megfm 1"
@@ -518,153 +514,3 @@ def check_finite(state: Mapping[str, Tensor], source: Path) -> None:
             f"Expected finite weights in {source}, got NaN or infinity in "
             f"{', '.join(damaged[:4])}; the checkpoint is damaged or training diverged."
         )
-
-
-PARTICIPANT_FORMAT = "mne-megfm participant 1"
-PARTICIPANT_WEIGHTS, PARTICIPANT_CONFIG = "participant.safetensors", "participant.json"
-
-
-def kernel_hash(kernel: torch.Tensor) -> str:
-    """Give the fingerprint of an array of virtual sensors.
-
-    Parameters
-    ----------
-    kernel : Tensor, shape (n_sensors, n_sensors)
-        Gram matrix of its lead fields, as window weights keep it.
-
-    Returns
-    -------
-    fingerprint : str
-        The same for kernels that differ by rounding alone.
-    """
-    rounded = (kernel.cpu().double() * 100).round().to(torch.int32).numpy()
-    return hashlib.sha256(rounded.tobytes()).hexdigest()[:16]
-
-
-def save_participant_encoder(
-    directory: str | os.PathLike,
-    level: ParticipantTransformer,
-    kernel: torch.Tensor,
-    training: dict | None = None,
-) -> Path:
-    """Write the participant encoder into the folder of window weights.
-
-    Parameters
-    ----------
-    directory : path-like
-        A checkpoint folder.
-    level : ParticipantTransformer
-        The participant encoder.
-    kernel : Tensor, shape (n_sensors, n_sensors)
-        Kernel of the array that it was trained on.
-    training : dict, optional
-        What it has seen.
-
-    Returns
-    -------
-    directory : Path
-        The folder.
-
-    Examples
-    --------
-    >>> import tempfile, torch
-    >>> from mne_megfm.models import ParticipantConfig, ParticipantTransformer
-    >>> from mne_megfm.weights import load_participant_encoder, save_participant_encoder
-    >>> level = ParticipantTransformer(ParticipantConfig(d_model=32, n_layers=1))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = save_participant_encoder(folder, level, torch.eye(192))
-    ...     load_participant_encoder(path, torch.eye(192))[0].config.d_model
-    32
-    """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().contiguous() for k, v in level.state_dict().items()}
-    content = save(state, metadata={"format": PARTICIPANT_FORMAT})
-    config = {
-        "format": PARTICIPANT_FORMAT,
-        "level": level.config.to_dict(),
-        "kernel": kernel_hash(kernel),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "training": training or {},
-    }
-    # written to a temporary folder, then moved, the configuration last: it has the hash
-    for name, data in (
-        (PARTICIPANT_WEIGHTS, content),
-        (PARTICIPANT_CONFIG, sealed_json(config)),
-    ):
-        write_whole(directory / name, data)
-    return directory
-
-
-def delete_participant_encoder(directory: str | os.PathLike) -> None:
-    """Delete the level of a checkpoint, if it has one.
-
-    Parameters
-    ----------
-    directory : path-like
-        The checkpoint folder.
-    """
-    for name in (PARTICIPANT_CONFIG, PARTICIPANT_WEIGHTS):
-        (Path(directory) / name).unlink(missing_ok=True)
-
-
-def load_participant_encoder(
-    directory: str | os.PathLike, kernel: torch.Tensor
-) -> tuple[ParticipantTransformer, dict] | None:
-    """Read the level of a checkpoint back, strictly; None if it has none.
-
-    Parameters
-    ----------
-    directory : path-like
-        A checkpoint folder.
-    kernel : Tensor, shape (n_sensors, n_sensors)
-        Kernel of the window weights there.
-
-    Returns
-    -------
-    level : tuple of (ParticipantTransformer, dict) | None
-        The participant encoder in evaluation mode, and what it has seen.
-
-    Raises
-    ------
-    ValueError
-        If files are damaged, of another kind, or of other weights.
-    """
-    directory = Path(directory).expanduser()
-    path, config_path = directory / PARTICIPANT_WEIGHTS, directory / PARTICIPANT_CONFIG
-    found = [p.name for p in (path, config_path) if p.is_file()]
-    if not found:
-        return None
-    if len(found) == 1:
-        raise ValueError(
-            f"Expected both {PARTICIPANT_WEIGHTS} and {PARTICIPANT_CONFIG} in "
-            f"{directory}, got only {found[0]}; copy the checkpoint again, or delete "
-            "that file to use the checkpoint without its participant encoder."
-        )
-    again = "the file is damaged or of another checkpoint: copy the checkpoint again."
-    try:
-        config = parse_sealed_json(config_path.read_bytes())
-        kind = config["format"]
-        sizes = ParticipantConfig(**config["level"])
-        expected, fingerprint = config["sha256"], config["kernel"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"Expected the description of a participant encoder in {config_path}, got "
-            f"something else ({error!r}); {again}"
-        ) from error
-    if kind != PARTICIPANT_FORMAT or sha256(path) != expected:
-        raise ValueError(
-            f"Expected the level of format {PARTICIPANT_FORMAT!r} that "
-            f"{config_path} describes in {path}, got other contents; {again}"
-        )
-    if fingerprint != kernel_hash(kernel):
-        raise ValueError(
-            f"Expected a participant encoder for the array of the weights in "
-            f"{directory}, got one of another (fingerprint {fingerprint}); {again}"
-        )
-    state = read_arrays(path, PARTICIPANT_FORMAT, lambda: ParticipantTransformer(sizes))
-    # its random start is replaced, and must not cost the caller random numbers
-    with torch.random.fork_rng(devices=[]):
-        level = ParticipantTransformer(sizes)
-    level.load_state_dict(state, strict=True)
-    return level.eval(), config.get("training", {})

@@ -13,7 +13,7 @@ from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.commands import main
 from mne_megfm.commands._classifier_file import TRUSTED
 from mne_megfm.estimators import LogisticHead
-from mne_megfm.weights import delete_participant_encoder, weights_path
+from mne_megfm.weights import delete_participant_parts, weights_path
 
 # MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of
 pytestmark = pytest.mark.filterwarnings(
@@ -303,7 +303,7 @@ def test_weights_without_encoder(people, tmp_path):
     """Features and classify describe people by the same means, and say so."""
     weights = tmp_path / "weights"
     shutil.copytree(weights_path("megfm-tiny"), weights)
-    delete_participant_encoder(weights)
+    delete_participant_parts(weights)
     path = people[0]
     lines = (path / "all.csv").read_text().splitlines()
     few = [line for line in lines if "run-2" not in line and "rest" not in line]

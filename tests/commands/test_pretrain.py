@@ -18,10 +18,9 @@ from mne_megfm.commands import main
 from mne_megfm.pretraining import PretrainSettings, pretrain_store
 from mne_megfm.store import WindowStore
 from mne_megfm.weights import (
+    PARTICIPANT_ENCODER,
     load_checkpoint,
-    load_participant_encoder,
     read_config,
-    save_participant_encoder,
     weights_path,
 )
 
@@ -192,8 +191,8 @@ def test_participant_encoder_is_kept(done, small_store, settings, tmp_path):
     """
     bundled, start, out = weights_path("megfm-tiny"), tmp_path / "a", tmp_path / "b"
     shutil.copytree(done[0], start)
-    level, seen = load_participant_encoder(bundled, load_checkpoint(bundled).kernel)
-    save_participant_encoder(start, level, load_checkpoint(start).kernel, seen)
+    level, seen = PARTICIPANT_ENCODER.load(bundled, load_checkpoint(bundled).kernel)
+    PARTICIPANT_ENCODER.save(start, level, load_checkpoint(start).kernel, seen)
     changed = settings.change(weights=str(start), model={}, lr=1e-2)
     pretrain_store(small_store, out, changed)
     name = "participant.safetensors"

@@ -37,7 +37,7 @@ def test_names_of_nothing_are_refused(epochs, params, weights):
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"aggregation": "encoder+evoked"}, "aggregation with a row an epoch"),
+        ({"aggregation": "measures+evoked"}, "aggregation with a row an epoch"),
         ({"aggregation": "mean_std"}, "aggregation with a row an epoch"),
     ],
 )

@@ -165,7 +165,7 @@ def test_network_of_other_heads(people, fitted, cohort):
     flipped = _given(two, [one], "control")
     assert flipped == pytest.approx(-two.decision_function([one])[0], rel=1e-3)
     appended = make_pipeline(
-        MEGFMTransformer(aggregation="encoder+evoked"), LogisticRegression()
+        MEGFMTransformer(aggregation="measures+evoked"), LogisticRegression()
     ).fit(people, cohort.labels)
     expected = appended.decision_function([one])[0]
     assert _given(appended, [one]) == pytest.approx(expected, rel=1e-3)

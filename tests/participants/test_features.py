@@ -22,7 +22,10 @@ from mne_megfm.participants.response_features import (
     measure_responses,
 )
 from mne_megfm.participants.trials import read_trials, split_elements
-from mne_megfm.weights import delete_participant_encoder, load_participant_encoder
+from mne_megfm.weights import (
+    PARTICIPANT_ENCODER,
+    delete_participant_parts,
+)
 
 # rounding of float32 where windows come in other batches
 CLOSE = {"rtol": 0, "atol": 1e-4}
@@ -208,7 +211,7 @@ def test_long_epochs_are_cut_at_the_stimulus(fitted, features, participants):
 
 
 def test_original_signals_are_appended_by_name(participants, features):
-    transformer = MEGFMTransformer(aggregation="encoder+evoked").fit(participants)
+    transformer = MEGFMTransformer(aggregation="measures+evoked").fit(participants)
     found = transformer.transform(participants)
     evoked = columns(transformer, "auditory_evoked_")
     assert_array_equal(found[:, ~evoked], features)
@@ -297,7 +300,7 @@ def test_untrained_level(participants):
     )
     assert started.fit(participants).participant_encoder_ is None
     with pytest.raises(ValueError, match=r"max_epochs=1\).*aggregation='auto'"):
-        clone(started).set_params(aggregation="encoder").fit(participants)
+        clone(started).set_params(aggregation="measures").fit(participants)
 
 
 def test_no_untrained_level_for_other_arrays(participants):
@@ -312,18 +315,18 @@ def test_no_untrained_level_for_other_arrays(participants):
 def test_checkpoint_without_level(fitted, participants, tmp_path, caplog):
     """Older checkpoints give statistics, and say so."""
     path = fitted.save_pretrained(tmp_path / "mine")
-    assert load_participant_encoder(path, fitted.model_.kernel) is not None
-    delete_participant_encoder(path)
+    assert PARTICIPANT_ENCODER.load(path, fitted.model_.kernel) is not None
+    delete_participant_parts(path)
     with mne.utils.use_log_level("info"), caplog.at_level(logging.INFO):
         old = MEGFMTransformer(path).fit(participants)
     assert "no participant encoder" in caplog.text
     assert old.participant_encoder_ is None and columns(old, "auditory_spread_").any()
     with pytest.raises(ValueError, match="aggregation='auto'"):
-        MEGFMTransformer(path, aggregation="encoder").fit(participants)
+        MEGFMTransformer(path, aggregation="measures").fit(participants)
     # an overwritten checkpoint keeps no level of other weights
     fitted.save_pretrained(path, overwrite=True)
     old.save_pretrained(path, overwrite=True)
-    assert load_participant_encoder(path, fitted.model_.kernel) is None
+    assert PARTICIPANT_ENCODER.load(path, fitted.model_.kernel) is None
 
 
 def test_saved_with_its_level(fitted, features, participants, tmp_path):

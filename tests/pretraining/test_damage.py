@@ -12,11 +12,10 @@ from safetensors.torch import load_file, save_file
 from mne_megfm.models import ParticipantConfig, ParticipantTransformer
 from mne_megfm.utils.files import sealed_json
 from mne_megfm.weights import (
+    PARTICIPANT_ENCODER,
     load_checkpoint,
-    load_participant_encoder,
     read_config,
     save_checkpoint,
-    save_participant_encoder,
 )
 
 KERNEL = torch.eye(192)
@@ -28,7 +27,7 @@ def checkpoint(make_model, tmp_path):
     training = {"licence": "Ümlaut", "losses": [1e-05, 0.25], "name": None, "n": 4}
     path = save_checkpoint(tmp_path / "mine", make_model(), training=training)
     level = ParticipantTransformer(ParticipantConfig(d_model=8, n_heads=1, n_layers=1))
-    return save_participant_encoder(path, level, KERNEL, training)
+    return PARTICIPANT_ENCODER.save(path, level, KERNEL, training)
 
 
 def _silent(file, use, places=None):
@@ -85,7 +84,11 @@ def test_every_bit_of_the_participant_configuration(checkpoint, monkeypatch):
     content = file.read_bytes()
     places = range(8 * len(content))
     assert (
-        _silent(file, lambda: load_participant_encoder(checkpoint, KERNEL), places)
+        _silent(
+            file,
+            lambda: PARTICIPANT_ENCODER.load(checkpoint, KERNEL),
+            places,
+        )
         == []
     )
 
@@ -95,7 +98,7 @@ def test_bits_of_the_weights(checkpoint, rng):
         ("model.safetensors", lambda: load_checkpoint(checkpoint)),
         (
             "participant.safetensors",
-            lambda: load_participant_encoder(checkpoint, KERNEL),
+            lambda: PARTICIPANT_ENCODER.load(checkpoint, KERNEL),
         ),
     ):
         file = checkpoint / name
@@ -153,15 +156,15 @@ def test_sizes_are_compared_before_memory_is_taken(checkpoint):
         from pathlib import Path
         import torch
         from mne_megfm.utils.files import parse_sealed_json, sealed_json
-        from mne_megfm.weights import load_checkpoint, load_participant_encoder
+        from mne_megfm.weights import PARTICIPANT_ENCODER, load_checkpoint
         folder, kernel = Path({str(checkpoint)!r}), torch.eye(192)
-        load_checkpoint(folder), load_participant_encoder(folder, kernel)
+        load_checkpoint(folder), PARTICIPANT_ENCODER.load(folder, kernel)
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20,) * 2)
         for name, part, cases, load in (
             ("config.json", "model", {SIZES!r}, load_checkpoint),
             ("participant.json", "level", {PARTICIPANT_SIZES!r},
-             lambda folder: load_participant_encoder(folder, kernel)),
+             lambda folder: PARTICIPANT_ENCODER.load(folder, kernel)),
         ):
             data = (folder / name).read_bytes()
             for changes in cases:
@@ -222,7 +225,7 @@ def test_loading_costs_no_random_numbers(checkpoint):
     expected = torch.rand(3)
     torch.manual_seed(1)
     load_checkpoint(checkpoint)
-    load_participant_encoder(checkpoint, KERNEL)
+    PARTICIPANT_ENCODER.load(checkpoint, KERNEL)
     assert torch.equal(torch.rand(3), expected)
 
 

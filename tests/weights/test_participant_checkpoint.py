@@ -8,9 +8,8 @@ import torch
 
 from mne_megfm.models import ParticipantConfig, ParticipantTransformer
 from mne_megfm.weights import (
-    delete_participant_encoder,
-    load_participant_encoder,
-    save_participant_encoder,
+    PARTICIPANT_ENCODER,
+    delete_participant_parts,
 )
 
 KERNEL = torch.eye(192)
@@ -20,13 +19,13 @@ KERNEL = torch.eye(192)
 def folder(tmp_path):
     torch.manual_seed(0)
     level = ParticipantTransformer(ParticipantConfig(d_model=32, n_layers=1))
-    save_participant_encoder(tmp_path, level, KERNEL, {"participants": 3})
+    PARTICIPANT_ENCODER.save(tmp_path, level, KERNEL, {"participants": 3})
     return tmp_path, level
 
 
 def test_comes_back_the_same(folder):
     path, level = folder
-    again, training = load_participant_encoder(path, KERNEL + 1e-4)
+    again, training = PARTICIPANT_ENCODER.load(path, KERNEL + 1e-4)
     assert training == {"participants": 3} and not again.training
     for name, value in level.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
@@ -37,8 +36,8 @@ def test_comes_back_the_same(folder):
 
 
 def test_none_is_none(folder, tmp_path):
-    delete_participant_encoder(folder[0])
-    assert load_participant_encoder(folder[0], KERNEL) is None
+    delete_participant_parts(folder[0])
+    assert PARTICIPANT_ENCODER.load(folder[0], KERNEL) is None
 
 
 def spoil_byte(path):
@@ -83,9 +82,9 @@ def edit(**entries):
 def test_damage_is_told(folder, spoil, match):
     spoil(folder[0])
     with pytest.raises(ValueError, match=match):
-        load_participant_encoder(folder[0], KERNEL)
+        PARTICIPANT_ENCODER.load(folder[0], KERNEL)
 
 
 def test_other_array(folder):
     with pytest.raises(ValueError, match="of another"):
-        load_participant_encoder(folder[0], 2 * KERNEL)
+        PARTICIPANT_ENCODER.load(folder[0], 2 * KERNEL)

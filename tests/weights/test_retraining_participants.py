@@ -8,7 +8,11 @@ import simulated_participants as simulated
 import torch
 import train_participants
 
-from mne_megfm.weights import load_checkpoint, load_participant_encoder, weights_path
+from mne_megfm.weights import (
+    PARTICIPANT_ENCODER,
+    load_checkpoint,
+    weights_path,
+)
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def tiny(monkeypatch, tmp_path):
         args = ["--participants", "4", "--epochs", "2", "--steps-per-epoch", "1"]
         args += ["--batch-size", "2", "--held-out", "1", "--weights", str(weights)]
         train_participants.main([str(tmp_path / "work"), *args])
-        return load_participant_encoder(weights, load_checkpoint(weights).kernel)
+        return PARTICIPANT_ENCODER.load(weights, load_checkpoint(weights).kernel)
 
     return run
 

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._parameters import NAMES, PARAMETERS, draw_scores, values
+from mne_megfm.models.participant_parameters import (
+    NAMES,
+    PARAMETERS,
+    draw_scores,
+    values,
+)
 
 SFREQ = 250.0
 N_TIMES, ONSET = 250, 50  # samples of a window; the stimulus

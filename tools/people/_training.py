@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ._encoder import (
-    EncoderConfig,
+from mne_megfm.models.participant_parameters import N_PARAMETERS, NAMES
+from mne_megfm.models.participant_statistics import PersonStatistics, Statistics
+from mne_megfm.models.posterior_encoder import (
     Inputs,
-    ParticipantEncoder,
+    PosteriorConfig,
+    PosteriorEncoder,
     hide,
     posterior_loss,
 )
-from ._parameters import N_PARAMETERS, NAMES
+
 from ._simulator import N_REST, N_TRIALS, FieldBank, simulate
-from ._statistics import PersonStatistics, Statistics
 
 COUNTS = (N_REST, N_TRIALS, N_TRIALS)
 SPANS = ((0, 250), (0, 250), (0, 250), (25, 175), (25, 250), (0, 200))
@@ -145,7 +146,7 @@ class Settings:
     n_valid: int = 1024
     warm: int = 200
     report_every: float = 20.0
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    encoder: PosteriorConfig = field(default_factory=PosteriorConfig)
 
 
 def evaluate(model, people: list[tuple[Inputs, Tensor]]) -> dict[str, Tensor]:
@@ -165,7 +166,7 @@ def evaluate(model, people: list[tuple[Inputs, Tensor]]) -> dict[str, Tensor]:
     return dict(r2=r2, coverage=inside, nll=nll)
 
 
-def flops_of_step(model: ParticipantEncoder, batch: int, n_tokens: int) -> float:
+def flops_of_step(model: PosteriorEncoder, batch: int, n_tokens: int) -> float:
     """Count the operations of matrix products of one step, forward and backward."""
     c = model.config
     d = c.d_model
@@ -186,7 +187,7 @@ def flops_of_step(model: ParticipantEncoder, batch: int, n_tokens: int) -> float
 
 def train(
     arrays, settings: Settings, device: str, seed: int, save, log=print, start=None
-) -> ParticipantEncoder:
+) -> PosteriorEncoder:
     """Train an encoder.
 
     Parameters
@@ -208,7 +209,7 @@ def train(
 
     Returns
     -------
-    model : ParticipantEncoder
+    model : PosteriorEncoder
         The moving average of the weights.
     """
     begun = time.monotonic()
@@ -219,11 +220,12 @@ def train(
     c = settings
     n_first = -(-min(1024, c.buffer) // c.chunk)
     first = [supply.draw(c.chunk, complete=True) for _ in range(n_first)]
-    model = ParticipantEncoder(c.encoder).to(device)
+    model = PosteriorEncoder(c.encoder, rebuilds=True).to(device)
     if start is not None:
         model.load_state_dict({k: v.float() for k, v in start.items()})
     model.fit_scales(Statistics.join([statistics for statistics, *_ in first]))
 
+    @torch.no_grad()
     def ready(statistics, scores, states):
         return model.standard(statistics, states), scores
 
@@ -239,7 +241,7 @@ def train(
     n_chunks = -(-c.n_valid // c.chunk)
     valid = [half(*ready(*kept.draw(c.chunk))) for _ in range(n_chunks)]
     whole = [half(*ready(*kept.draw(c.chunk, complete=True))) for _ in range(n_chunks)]
-    average = ParticipantEncoder(c.encoder).to(device)
+    average = PosteriorEncoder(c.encoder, rebuilds=True).to(device)
     average.load_state_dict(model.state_dict())
     n_weights = sum(p.numel() for p in model.parameters())
     log(

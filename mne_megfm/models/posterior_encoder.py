@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -9,19 +10,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._parameters import N_PARAMETERS
-from ._statistics import (
+from .participant_parameters import N_PARAMETERS
+from .participant_statistics import (
     BINS,
     GROUPS,
+    KINDS,
     N_AXES,
+    N_COMPONENTS,
     N_COURSE,
     N_COURSES,
     N_PATCHES,
     N_PLACES,
+    N_TIMES,
+    ONSET,
     PATCH,
     SEGMENTS,
+    SFREQ,
     TF_FREQS,
     TF_TIMES,
+    PersonStatistics,
     Statistics,
 )
 
@@ -51,7 +58,7 @@ _KINDS = ("places", "averages", "trials", "whole")
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class PosteriorConfig:
     """Sizes of the participant encoder.
 
     Parameters
@@ -121,7 +128,7 @@ class _Block(nn.Module):
         return x + F.dropout(hidden, self.dropout, self.training)
 
 
-class ParticipantEncoder(nn.Module):
+class PosteriorEncoder(nn.Module):
     """Posterior of a person's parameters from statistics of the recordings.
 
     Amortised inference [1]_: trained on simulated people, each new, the network tells
@@ -130,8 +137,10 @@ class ParticipantEncoder(nn.Module):
 
     Parameters
     ----------
-    config : EncoderConfig
+    config : PosteriorConfig
         Sizes.
+    rebuilds : bool
+        Whether it can rebuild hidden tokens, for pretraining.
 
     References
     ----------
@@ -139,7 +148,7 @@ class ParticipantEncoder(nn.Module):
        inference. PNAS 117:30055-30062. doi:10.1073/pnas.1912789117
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: PosteriorConfig, rebuilds: bool = False) -> None:
         super().__init__()
         self.config, d = config, config.d_model
         sizes = dict(
@@ -175,7 +184,7 @@ class ParticipantEncoder(nn.Module):
             nn.Linear(384, 2 * N_PARAMETERS),
         )
         self.rebuild = nn.ModuleDict(
-            {name: nn.Linear(d, sizes[name][-1]) for name in _KINDS[:3]}
+            {name: nn.Linear(d, sizes[name][-1]) for name in _KINDS[:3] if rebuilds}
         )
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -211,7 +220,6 @@ class ParticipantEncoder(nn.Module):
             old_scale.copy_(spread)
         self.fitted.fill_(True)
 
-    @torch.no_grad()
     def standard(self, statistics: Statistics, states: Tensor) -> Inputs:
         """Scale features; those of states that are missing become 0.
 
@@ -384,3 +392,209 @@ def hide(people: Inputs, share: float) -> dict[str, Tensor]:
 def posterior_loss(mean: Tensor, log_var: Tensor, z: Tensor) -> Tensor:
     """Negative log likelihood of the truth, (n, n_parameters), without constants."""
     return 0.5 * (log_var + (z - mean).square() * (-log_var).exp())
+
+
+N_SENSORS = 192
+#: Windows of rest and trials of a state that are read; of more, these are spread
+#: evenly over the recording.
+MOST = 60
+_SHORTEST = N_TIMES // 2
+
+
+class StateWindows(NamedTuple):
+    """Windows or trials of one state.
+
+    Parameters
+    ----------
+    data : Tensor, shape (n, 192, n_times)
+        Canonical signals (T) at 250 Hz.
+    tmin : float
+        Time of the first sample from the stimulus (s).
+    times : Tensor, shape (n,)
+        Times of the stimuli, or of the windows (s).
+    """
+
+    data: Tensor
+    tmin: float
+    times: Tensor
+
+
+class StateComponents(NamedTuple):
+    """Windows or trials of one state as the encoder's statistics need them.
+
+    Parameters
+    ----------
+    data : Tensor, shape (n, 64, 250)
+        Components, in units of their usual noise; the stimulus is at sample 50. Zero
+        where nothing was recorded.
+    span : tuple of int
+        First recorded sample, and the end.
+    times : Tensor, shape (n,)
+        Times of the stimuli, or of the windows (s).
+    """
+
+    data: Tensor
+    span: tuple[int, int]
+    times: Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence[StateComponents]) -> StateComponents:
+        """Join recordings of one state, in their order.
+
+        Parameters
+        ----------
+        parts : sequence of StateComponents
+            The recordings.
+
+        Returns
+        -------
+        joined : StateComponents
+            All windows; recorded is what all of them have.
+        """
+        start = max(part.span[0] for part in parts)
+        stop = min(part.span[1] for part in parts)
+        data = torch.cat([part.data for part in parts])
+        times = torch.cat([part.times for part in parts])
+        return cls(data, (start, stop), times)
+
+
+class ParticipantPosterior(nn.Module):
+    """From canonical windows of one participant to the posterior of parameters.
+
+    Parameters
+    ----------
+    config : PosteriorConfig
+        Sizes of the encoder.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import ParticipantPosterior, PosteriorConfig, StateWindows
+    >>> config = PosteriorConfig(d_model=32, n_layers=1, n_heads=4)
+    >>> infer = ParticipantPosterior(config).eval()
+    >>> rest = StateWindows(1e-13 * torch.randn(12, 192, 250), 0.0, torch.arange(12.0))
+    >>> mean, variance = infer({"rest": rest})
+    >>> mean.shape, bool((variance > 0).all())
+    (torch.Size([60]), True)
+    """
+
+    def __init__(self, config: PosteriorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = PosteriorEncoder(config)
+        # components of the canonical array, and fields of the places on them
+        self.register_buffer("whiten", torch.eye(N_COMPONENTS, N_SENSORS) * 1e12)
+        gain = torch.randn(N_COMPONENTS, N_PLACES, 2, generator=torch.Generator())
+        self.register_buffer("place_gain", 1e7 * gain)
+        self.register_buffer("places", torch.randn(N_PLACES, 3) * 0.05)
+
+    def components(self, kind: str, windows: StateWindows) -> StateComponents | None:
+        """Find the components of windows of one state.
+
+        Parameters
+        ----------
+        kind : str
+            ``'rest'``, ``'auditory'`` or ``'somatosensory'``.
+        windows : StateWindows
+            One or more windows.
+
+        Returns
+        -------
+        components : StateComponents | None
+            Of all windows. None if less than half a second lies between 0.2 s before
+            and 0.8 s after the stimulus, which says too little.
+        """
+        if kind not in KINDS:
+            raise ValueError(
+                f"Expected one of the states {', '.join(KINDS)}, got {kind!r}; rename "
+                "the state."
+            )
+        data, tmin, times = windows
+        if not len(data) or data.shape[1] != N_SENSORS:
+            raise ValueError(
+                f"Expected windows of {kind!r} of shape (n, {N_SENSORS}, n_times) with "
+                f"n of at least 1, got {tuple(data.shape)}; give canonical signals."
+            )
+        # windows of rest have no stimulus: any 250 samples will do
+        first = 0 if kind == "rest" else round(-tmin * SFREQ) - ONSET
+        start, stop = max(0, -first), min(N_TIMES, data.shape[2] - first)
+        if stop - start < _SHORTEST:
+            return None
+        signals = data[..., first + start : first + stop].to(self.whiten)
+        out = self.whiten.new_zeros(len(data), N_COMPONENTS, N_TIMES)
+        out[..., start:stop] = self.whiten @ signals
+        return StateComponents(out, (start, stop), torch.as_tensor(times))
+
+    def forward(self, states: Mapping[str, StateWindows]) -> tuple[Tensor, Tensor]:
+        """Infer one participant's parameters.
+
+        Parameters
+        ----------
+        states : mapping of str to StateWindows
+            Recordings by state: one or more of ``'rest'``, ``'auditory'`` and
+            ``'somatosensory'``.
+
+        Returns
+        -------
+        mean, variance : Tensor, shape (n_parameters,)
+            Posterior, in units of the prior's standard deviation; see
+            `PARAMETERS`.
+
+        Raises
+        ------
+        ValueError
+            If there is a state that is not known, or no window in one.
+        """
+        found = {kind: self.components(kind, one) for kind, one in states.items()}
+        return self.infer({kind: c for kind, c in found.items() if c is not None})
+
+    def infer(self, states: Mapping[str, StateComponents]) -> tuple[Tensor, Tensor]:
+        """Infer one participant's parameters from components.
+
+        Parameters
+        ----------
+        states : mapping of str to StateComponents
+            By state; of none, the posterior is the prior.
+
+        Returns
+        -------
+        mean, variance : Tensor, shape (n_parameters,)
+            As of `forward`.
+        """
+        states = {kind: _spread(states[kind]) for kind in KINDS if kind in states}
+        if states:
+            # what all states have
+            start = max(one.span[0] for one in states.values())
+            stop = min(one.span[1] for one in states.values())
+            span = start, stop
+        if not states or span[1] - span[0] < _SHORTEST:
+            mean = self.whiten.new_zeros(N_PARAMETERS)
+            return mean, torch.ones_like(mean)
+        lengths = {kind: len(one.times) for kind, one in states.items()}
+        n_trials = max([1, *(n for kind, n in lengths.items() if kind != "rest")])
+        counts = lengths.get("rest", 1), n_trials, n_trials
+        data = self.whiten.new_zeros(N_COMPONENTS, sum(counts), N_TIMES)
+        valid = torch.zeros(sum(counts), dtype=torch.bool, device=data.device)
+        times = data.new_zeros(sum(counts))
+        at = 0
+        for kind, count in zip(KINDS, counts, strict=True):
+            if kind in states:
+                here = slice(at, at + lengths[kind])
+                data[:, here] = states[kind].data.to(data).transpose(0, 1)
+                valid[here] = True
+                times[here] = states[kind].times.to(times)
+            at += count
+        read = PersonStatistics(self.place_gain, self.places, span)
+        statistics = read(data[None], valid[None], times[None], counts)
+        present = torch.tensor([[kind in states for kind in KINDS]], device=data.device)
+        mean, log_var, _ = self.encoder(self.encoder.standard(statistics, present))
+        return mean[0], log_var[0].exp()
+
+
+def _spread(one: StateComponents) -> StateComponents:
+    """Keep at most `MOST` windows, spread evenly over the recording."""
+    n = len(one.times)
+    if n <= MOST:
+        return one
+    index = torch.linspace(0, n - 1, MOST).round().long()
+    return StateComponents(one.data[index], one.span, one.times[index])

@@ -1,8 +1,8 @@
 """What the participant encoder reads: statistics of a person's windows and trials.
 
-All is computed from windows on components (see `_bank`), in one pass, in torch, for
-some people at a time. There is no learning in here: places are looked at by
-beamformers of the person's own covariance, responses by spatial filters of the
+All is computed from windows on components (see `ParticipantPosterior`), in one pass,
+in torch, for some people at a time. There is no learning in here: places are looked
+at by beamformers of the person's own covariance, responses by spatial filters of the
 person's own averages.
 """
 
@@ -174,7 +174,6 @@ class PersonStatistics:
         wave = torch.view_as_real(wave).permute(2, 0, 1, 3)
         return wave.reshape(N_TIMES, -1).contiguous()
 
-    @torch.no_grad()
     def __call__(
         self, data: Tensor, valid: Tensor, times: Tensor, counts: tuple[int, int, int]
     ) -> Statistics:
@@ -204,9 +203,10 @@ class PersonStatistics:
         starts = [0, counts[0], counts[0] + counts[1], sum(counts)]
         parts = [slice(a, b) for a, b in zip(starts[:-1], starts[1:], strict=True)]
         averages = [_average(x[:, :, part], weight[:, part]) for part in parts[1:]]
+        rest = [x[:, :, parts[0]]]
         for part, average in zip(parts[1:], averages, strict=True):
-            x[:, :, part] -= average[:, :, None]
-        x *= valid[:, None, :, None]
+            rest.append(x[:, :, part] - average[:, :, None])
+        x = torch.cat(rest, 2) * valid[:, None, :, None]
         cov = self._covariance(x, weight)
         root = inverse_root(cov)
         places, whole = self._places(x, weight, parts)

@@ -1,0 +1,553 @@
+"""Parameters of physiology of a participant, inferred by a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..inputs import Recording, Recordings, iter_windows
+from ..models import (
+    PARAMETERS,
+    STATES,
+    Backbone,
+    ParticipantPosterior,
+    ParticipantTransformer,
+    PosteriorConfig,
+    StateComponents,
+    StateWindows,
+    WindowArray,
+    state_kind,
+)
+from ..weights import POSTERIOR
+from .aggregation import Aggregator, RowEncoder
+from .features import (
+    MeasuresAggregator,
+    ParticipantDescription,
+    describe_person,
+    mean_measures,
+)
+from .response_features import BAND_MEASURES, RESPONSE_MEASURES
+from .trials import (
+    PersonTrials,
+    StateTrials,
+    TimedWindows,
+    Windows,
+    split_elements,
+    split_states,
+)
+
+SFREQ, N_TIMES, _PATCH = 250.0, 250, 25
+
+
+#: Spread of a feature that recordings tell exactly: of many features few matter, and a
+#: ridge that suits the hand-made measures suits the parameters at this scale.
+GAIN = 0.25
+
+
+class StateReading(NamedTuple):
+    """What was read of one state of one participant.
+
+    Parameters
+    ----------
+    kind : str
+        What it is read as: ``'rest'``, ``'auditory'`` or ``'somatosensory'``.
+    components : StateComponents | None
+        In half precision; None if the rows are too short.
+    trials : StateTrials | None
+        What hand-made measures need, where they are asked for.
+    """
+
+    kind: str
+    components: StateComponents | None
+    trials: StateTrials | None
+
+
+@dataclass
+class PosteriorDescription(Mapping):
+    """Posterior of the parameters of one participant; a mapping by state.
+
+    Parameters
+    ----------
+    mean, variance : ndarray, shape (n_parameters,)
+        In units of the standard deviation of the prior.
+    states : dict of str
+        What each recorded state was read as.
+    measured : ParticipantDescription | None
+        What hand-made measures are made of, where they are asked for.
+    """
+
+    mean: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    states: dict[str, str]
+    measured: ParticipantDescription | None
+
+    def __getitem__(self, state: str) -> str:
+        return self.states[state]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.states)
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+
+class ParametersAggregator(Aggregator):
+    """Posterior means of parameters of a participant's physiology.
+
+    A network that was trained on simulated participants, of whom every parameter is
+    known, gives mean and variance of each parameter given all that was recorded
+    (amortised inference, [1]_): sizes, latencies, places and sides of responses, how
+    they change over trials, frequencies, sizes and bursts of rhythms, what a stimulus
+    induces, slope of the background, coupling. A feature is the posterior mean, in
+    units of the standard deviation of the prior, times `GAIN`: what recordings say
+    little of is near zero for all participants, so that features weigh what they are
+    worth. A state that is missing costs certainty, and a column marks it.
+
+    Names of states count: rest, auditory and somatosensory are read as such. Of any
+    other state, what is not time-locked to the events is read as rest.
+
+    Parameters
+    ----------
+    measures : bool
+        Whether hand-made measures come first: those of the spectrum, and those of the
+        responses, as means over states (see `MeasuresAggregator`).
+
+    Attributes
+    ----------
+    posterior : ParticipantPosterior | None
+        The network, once there are weights.
+    hand_made : MeasuresAggregator | None
+        What gives the measures.
+    states : list of str
+        States of the training data, sorted.
+
+    References
+    ----------
+    .. [1] Cranmer K, Brehmer J, Louppe G (2020). The frontier of simulation-based
+       inference. PNAS 117:30055-30062. doi:10.1073/pnas.1912789117
+    """
+
+    pools_rows = False
+    own_files = True
+    frozen = ("posterior", "hand_made")
+
+    def __init__(self, measures: bool = False) -> None:
+        super().__init__()
+        self.measures = measures
+        self.posterior: ParticipantPosterior | None = None
+        self.hand_made = MeasuresAggregator() if measures else None
+        self.states: list[str] = []
+
+    @property
+    def encoder(self) -> ParticipantTransformer | None:
+        """The participant encoder that measures lean on."""
+        return None if self.hand_made is None else self.hand_made.encoder
+
+    # -- weights ------------------------------------------------------------
+    def load(self, directory: Path, model: Backbone) -> dict | None:
+        """Take the posterior encoder that comes with weights.
+
+        Parameters
+        ----------
+        directory : Path
+            The checkpoint.
+        model : Backbone
+            Its window encoder.
+
+        Returns
+        -------
+        seen : dict | None
+            What the encoder has seen; None if there is none.
+        """
+        loaded = POSTERIOR.load(directory, model.kernel)
+        if loaded is None:
+            return None
+        seen = {POSTERIOR.key: loaded[1]}
+        if self.hand_made is not None:
+            measured = self.hand_made.load(directory, model)
+            if measured is None:
+                return None
+            seen = measured | seen
+        self.posterior = loaded[0]
+        return seen
+
+    def draw(self, fields: WindowArray, model: Backbone, seed: int) -> bool:
+        """Take a posterior encoder with random weights.
+
+        Its components are those of most power in the (random) fields, and its places
+        those of the virtual sensors.
+
+        Parameters
+        ----------
+        fields : WindowArray
+            Random fields.
+        model : Backbone
+            The window encoder.
+        seed : int
+            Seed of the weights.
+
+        Returns
+        -------
+        usable : bool
+            Whether the sizes of the window encoder are its own.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            posterior = ParticipantPosterior(PosteriorConfig())
+        if len(model.kernel) != posterior.whiten.shape[1]:
+            return False
+        _draw_components(posterior, fields.unit * fields.values)
+        self.posterior = posterior.eval()
+        return self.hand_made is None or self.hand_made.draw(fields, model, seed)
+
+    def save(self, directory: Path, model: Backbone, seen: dict) -> None:
+        """Write the posterior encoder into a checkpoint.
+
+        Parameters
+        ----------
+        directory : Path
+            The checkpoint.
+        model : Backbone
+            Its window encoder.
+        seen : dict
+            What the encoder has seen.
+        """
+        own = seen.get(POSTERIOR.key, {})
+        POSTERIOR.save(directory, self.posterior, model.kernel, own)
+        if self.hand_made is not None:
+            rest = {k: v for k, v in seen.items() if k != POSTERIOR.key}
+            self.hand_made.save(directory, model, rest)
+
+    # -- participants -------------------------------------------------------
+    def read(
+        self, recordings: Recordings, encoder: RowEncoder
+    ) -> list[dict[str, StateReading]]:
+        """Find components of the windows of each state of each element of a list.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The recordings.
+        encoder : RowEncoder
+            Says how they reach the canonical array.
+
+        Returns
+        -------
+        people : list of dict
+            For each element, from state to what was read.
+        """
+        return [
+            {
+                state: self.read_state(state, parts, encoder)
+                for state, parts in split_states(group).items()
+            }
+            for group in split_elements(recordings)
+        ]
+
+    def read_state(
+        self, state: str, parts: list[Recording], encoder: RowEncoder
+    ) -> StateReading:
+        """Read one state.
+
+        Parameters
+        ----------
+        state : str
+            Its name.
+        parts : list of Recording
+            Its recordings.
+        encoder : RowEncoder
+            Says how they reach the canonical array.
+
+        Returns
+        -------
+        reading : StateReading
+            Without derivatives.
+        """
+        kind, kept = _kind_of(state, parts)
+        n_sensors = len(encoder.model.kernel)
+        windows = [_read_rows(rows, encoder, n_sensors) for rows in kept]
+        components = self._components(kind, kept, windows)
+        if components is not None:
+            components = components._replace(data=components.data.half())
+        trials = None
+        if self.hand_made is not None:
+            trials = self.hand_made.read_state(state, parts, encoder)
+        return StateReading(kind, components, trials)
+
+    def _components(
+        self, kind: str, recordings: list[Recording], windows: list[StateWindows]
+    ) -> StateComponents | None:
+        if kind == "rest":
+            windows = [
+                _as_rest(one, rows.kind != "raw")
+                for rows, one in zip(recordings, windows, strict=True)
+            ]
+        found = [self.posterior.components(kind, one) for one in windows]
+        found = [one for one in found if one is not None]
+        return StateComponents.join(found) if found else None
+
+    def gather(self, state: str, parts: Sequence[TimedWindows]) -> StateReading:
+        """Make a reading of windows of one state, through which derivatives go.
+
+        Parameters
+        ----------
+        state : str
+            Its name.
+        parts : sequence of TimedWindows
+            All windows of its recordings.
+
+        Returns
+        -------
+        reading : StateReading
+            As of `read_state`, but in single precision.
+        """
+        kind, recordings = _kind_of(state, [one.recording for one in parts])
+        windows = []
+        for one in parts:
+            data = _assemble([one.windows], one.recording, one.windows.data.shape[1])
+            windows.append(_timed(data, one.recording))
+        components = self._components(kind, recordings, windows)
+        trials = None
+        if self.hand_made is not None:
+            trials = self.hand_made.gather(state, parts)
+        return StateReading(kind, components, trials)
+
+    def differentiable_row(self, read: Mapping[str, StateReading]) -> Tensor:
+        """Make a row of features of one participant, through which derivatives go.
+
+        Parameters
+        ----------
+        read : dict
+            From state to what was read.
+
+        Returns
+        -------
+        row : Tensor, shape (n_features,)
+            The features.
+        """
+        mean, _ = self.posterior.infer(_by_kind(read))
+        parts = [GAIN * mean, self._missing(read)]
+        if self.hand_made is not None:
+            trials = {name: one.trials for name, one in read.items()}
+            entry = describe_person(self.encoder, trials)
+            parts.insert(0, mean_measures(entry))
+        return torch.cat(parts)
+
+    def trials_of(self, one: StateReading) -> PersonTrials:
+        """Get what the participant encoder takes of one state."""
+        return one.trials.trials
+
+    def describe(
+        self, read: Sequence[Mapping[str, StateReading]]
+    ) -> list[PosteriorDescription]:
+        """Infer the parameters of each participant, by itself.
+
+        Parameters
+        ----------
+        read : sequence of dict
+            For each participant, what was read of any states.
+
+        Returns
+        -------
+        descriptions : list of PosteriorDescription
+            One a participant.
+        """
+        return [self._infer(states) for states in read]
+
+    def _infer(self, states: Mapping[str, StateReading]) -> PosteriorDescription:
+        with torch.inference_mode():
+            mean, variance = self.posterior.infer(_by_kind(states))
+        measured = None
+        if self.hand_made is not None:
+            trials = {name: one.trials for name, one in states.items()}
+            (measured,) = self.hand_made.describe([trials])
+        kinds = {name: one.kind for name, one in states.items()}
+        return PosteriorDescription(mean.numpy(), variance.numpy(), kinds, measured)
+
+    def fit(self, descriptions: Sequence[PosteriorDescription]) -> ParametersAggregator:
+        """Learn which states there are, and nothing else.
+
+        Parameters
+        ----------
+        descriptions : sequence of PosteriorDescription
+            The training participants.
+
+        Returns
+        -------
+        self : ParametersAggregator
+            The fitted aggregator.
+        """
+        self.states = sorted({state for entry in descriptions for state in entry})
+        return self
+
+    def transform(
+        self, descriptions: Sequence[PosteriorDescription]
+    ) -> NDArray[np.float32]:
+        """Give the measures, if asked for, the posterior means and what is missing.
+
+        Parameters
+        ----------
+        descriptions : sequence of PosteriorDescription
+            The participants.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_elements, n_features)
+            One row a participant.
+
+        Raises
+        ------
+        ValueError
+            If a state is not known from the training data.
+        """
+        self.check_states(descriptions)
+        self.warn_of_missing(descriptions, "what the other states say")
+        return np.stack([self._row(entry) for entry in descriptions])
+
+    def _row(self, entry: PosteriorDescription) -> NDArray[np.float32]:
+        parts = [
+            GAIN * entry.mean,
+            [float(state not in entry) for state in self.states],
+        ]
+        if entry.measured is not None:
+            parts.insert(0, mean_measures(entry.measured).numpy())
+        return np.concatenate(parts).astype(np.float32)
+
+    def _missing(self, known: Iterable[str]) -> Tensor:
+        return torch.tensor([float(state not in known) for state in self.states])
+
+    def names(self, encoder: RowEncoder | None = None) -> list[str]:
+        """Name the features.
+
+        Parameters
+        ----------
+        encoder : None
+            Ignored: features are not of rows.
+
+        Returns
+        -------
+        names : list of str
+            One a feature.
+        """
+        measures = [
+            *(f"spectrum_{name}" for name in BAND_MEASURES),
+            *(f"responses_{name}" for name in RESPONSE_MEASURES),
+        ]
+        return [
+            *(measures if self.measures else []),
+            *(parameter.name for parameter in PARAMETERS),
+            *(f"{state}_missing" for state in self.states),
+        ]
+
+
+def aggregate_with_measures() -> ParametersAggregator:
+    """Make the aggregator ``"parameters+measures"``.
+
+    Returns
+    -------
+    aggregator : ParametersAggregator
+        One with hand-made measures before the parameters.
+    """
+    return ParametersAggregator(measures=True)
+
+
+def _kind_of(state: str, parts: list[Recording]) -> tuple[str, list[Recording]]:
+    """Find what a state is read as, and by which of its recordings."""
+    name = STATES[state_kind(state)]
+    timed = [part for part in parts if part.kind != "raw"]
+    if name in ("rest", "other") or not timed:
+        return "rest", parts
+    # recordings without stimuli stay out where others of the state have them
+    return name, timed
+
+
+def _by_kind(states: Mapping[str, StateReading]) -> dict[str, StateComponents]:
+    """Join the states that are read as the same."""
+    parts: dict[str, list[StateComponents]] = {}
+    for name in sorted(states):
+        kind, components, _ = states[name]
+        if components is not None:
+            parts.setdefault(kind, []).append(components)
+    return {kind: StateComponents.join(some) for kind, some in parts.items()}
+
+
+def _read_rows(rows: Recording, encoder: RowEncoder, n_sensors: int) -> StateWindows:
+    """Put the rows of a recording on the canonical array, at the network's rate."""
+    alone = Recordings([rows], np.zeros(len(rows.rows), int), 1, False)
+    blocks = (
+        Windows(
+            torch.from_numpy(block.data),
+            torch.from_numpy(block.row),
+            torch.from_numpy(block.start) * _PATCH,
+            torch.from_numpy(block.n_valid),
+        )
+        for block in iter_windows(
+            alone,
+            encoder.sensor_mapping,
+            sfreq=SFREQ,
+            n_times=N_TIMES,
+            patch=_PATCH,
+            batch_size=encoder.batch_size,
+        )
+    )
+    return _timed(_assemble(blocks, rows, n_sensors), rows)
+
+
+def _assemble(blocks: Iterable[Windows], rows: Recording, n_sensors: int) -> Tensor:
+    """Put windows together to rows, (n_rows, n_sensors, n_times)."""
+    length = max(1, round(rows.n_samples / rows.sfreq * SFREQ))
+    data = torch.zeros(len(rows.rows), n_sensors, length)
+    for block in blocks:
+        # windows that begin at the same sample of their rows are equally long
+        for start in block.start.unique().tolist():
+            here = block.start == start
+            stop = min(start + int(block.n_valid[here][0]), length)
+            data[block.row[here], :, start:stop] = block.data[
+                here, :, : stop - start
+            ].float()
+    return data
+
+
+def _timed(data: Tensor, rows: Recording) -> StateWindows:
+    times = rows.event_times
+    if times is None:
+        times = np.arange(len(data)) * data.shape[2] / SFREQ
+    return StateWindows(data, rows.tmin, torch.as_tensor(np.asarray(times)))
+
+
+def _as_rest(windows: StateWindows, has_events: bool) -> StateWindows | None:
+    """Cut what is not locked to events into windows of one second."""
+    data, _, times = windows
+    if has_events and len(data) > 1:
+        data = data - data.mean(0)
+    n_cut = max(1, data.shape[2] // N_TIMES)
+    if data.shape[2] > N_TIMES:
+        data = data[..., : n_cut * N_TIMES].unflatten(2, (n_cut, N_TIMES))
+        data = data.transpose(1, 2).flatten(0, 1)
+        later = torch.arange(n_cut) * N_TIMES / SFREQ
+        times = (times[:, None] + later).flatten()
+    return StateWindows(data, 0.0, times)
+
+
+def _draw_components(posterior: ParticipantPosterior, fields: NDArray) -> None:
+    """Take components and places from random fields, in tesla."""
+    flat = np.moveaxis(fields, 1, 0).reshape(fields.shape[1], -1)
+    covariance = flat @ flat.T / flat.shape[1]
+    power, axes = np.linalg.eigh(covariance)
+    n_components, n_places = posterior.place_gain.shape[:2]
+    index = np.argsort(-power)[:n_components]
+    whiten = axes[:, index].T / np.sqrt(power[index].mean())
+    posterior.whiten.copy_(torch.from_numpy(whiten))
+    # the fields that vary together with one virtual sensor each
+    sensors = np.linspace(0, len(covariance) - 1, n_places).round().astype(int)
+    gain = whiten @ covariance[:, sensors]
+    scale = np.abs(gain).max()
+    both = np.stack([gain, np.roll(gain, 1, 1)], -1)
+    posterior.place_gain.copy_(torch.from_numpy(both / scale * 1e7))
