@@ -215,9 +215,7 @@ def describe_by_encoder(
     """
     check_events(sources, reading, n_jobs)
     by_name = group_by_participant(sources)
-    transformer = MEGFMTransformer(
-        **params, sample="participant", aggregation="encoder"
-    )
+    transformer = MEGFMTransformer(**params, sample="participant", aggregation="auto")
     with use_log_level("WARNING"):
         frozen = FrozenStep(transformer)
     tasks = [(frozen, name, own, reading) for name, own in by_name.items()]

@@ -125,7 +125,12 @@ class FrozenStep:
         extracted : list
             One entry a participant.
         """
-        return self.combine(self.read(X, digests))
+        # one by one: what is read of a participant is much more than what is kept
+        digests = [None] * len(X) if digests is None else digests
+        found = []
+        for x, own in zip(X, digests, strict=True):
+            found += self.combine(self.read([x], None if own is None else [own]))
+        return found
 
     def fit(self, extracted: list, y: Any = None) -> BaseEstimator:
         """Fit the transformer on what was extracted from training participants.

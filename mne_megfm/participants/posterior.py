@@ -57,9 +57,9 @@ class StateReading(NamedTuple):
     Parameters
     ----------
     kind : str
-        What it is read as: ``'rest'``, ``'auditory'`` or ``'somatosensory'``.
+        Kind of state; ``'rest'`` for all recordings without events.
     components : StateComponents | None
-        In half precision; None if the rows are too short.
+        Of all windows; None if the rows are too short.
     trials : StateTrials | None
         What hand-made measures need, where they are asked for.
     """
@@ -77,18 +77,18 @@ class PosteriorDescription(Mapping):
     ----------
     mean, variance : ndarray, shape (n_parameters,)
         In units of the standard deviation of the prior.
-    states : dict of str
-        What each recorded state was read as.
+    states : dict of str | None
+        Kind of each recorded state; None where events are missing.
     measured : ParticipantDescription | None
         What hand-made measures are made of, where they are asked for.
     """
 
     mean: NDArray[np.float32]
     variance: NDArray[np.float32]
-    states: dict[str, str]
+    states: dict[str, str | None]
     measured: ParticipantDescription | None
 
-    def __getitem__(self, state: str) -> str:
+    def __getitem__(self, state: str) -> str | None:
         return self.states[state]
 
     def __iter__(self) -> Iterator[str]:
@@ -274,8 +274,6 @@ class ParametersAggregator(Aggregator):
         n_sensors = len(encoder.model.kernel)
         windows = [_read_rows(rows, encoder, n_sensors) for rows in kept]
         components = self._components(kind, kept, windows)
-        if components is not None:
-            components = components._replace(data=components.data.half())
         trials = None
         if self.hand_made is not None:
             trials = self.hand_made.read_state(state, parts, encoder)
@@ -284,7 +282,8 @@ class ParametersAggregator(Aggregator):
     def _components(
         self, kind: str, recordings: list[Recording], windows: list[StateWindows]
     ) -> StateComponents | None:
-        if kind == "rest":
+        if kind in ("rest", "other"):
+            kind = "rest"
             windows = [
                 _as_rest(one, rows.kind != "raw")
                 for rows, one in zip(recordings, windows, strict=True)
@@ -306,7 +305,7 @@ class ParametersAggregator(Aggregator):
         Returns
         -------
         reading : StateReading
-            As of `read_state`, but in single precision.
+            As of `read_state`.
         """
         kind, recordings = _kind_of(state, [one.recording for one in parts])
         windows = []
@@ -368,7 +367,10 @@ class ParametersAggregator(Aggregator):
         if self.hand_made is not None:
             trials = {name: one.trials for name, one in states.items()}
             (measured,) = self.hand_made.describe([trials])
-        kinds = {name: one.kind for name, one in states.items()}
+        kinds = {
+            name: None if one.kind == "rest" != STATES[state_kind(name)] else one.kind
+            for name, one in states.items()
+        }
         return PosteriorDescription(mean.numpy(), variance.numpy(), kinds, measured)
 
     def fit(self, descriptions: Sequence[PosteriorDescription]) -> ParametersAggregator:
@@ -385,6 +387,22 @@ class ParametersAggregator(Aggregator):
             The fitted aggregator.
         """
         self.states = sorted({state for entry in descriptions for state in entry})
+        return self
+
+    def know(self, states: Iterable[str]) -> ParametersAggregator:
+        """Take states as they were learnt before.
+
+        Parameters
+        ----------
+        states : iterable of str
+            Names of states.
+
+        Returns
+        -------
+        self : ParametersAggregator
+            The aggregator, as `fit` leaves it.
+        """
+        self.states = sorted(states)
         return self
 
     def transform(
@@ -462,7 +480,7 @@ def _kind_of(state: str, parts: list[Recording]) -> tuple[str, list[Recording]]:
     """Find what a state is read as, and by which of its recordings."""
     name = STATES[state_kind(state)]
     timed = [part for part in parts if part.kind != "raw"]
-    if name in ("rest", "other") or not timed:
+    if name == "rest" or not timed:
         return "rest", parts
     # recordings without stimuli stay out where others of the state have them
     return name, timed
@@ -474,6 +492,7 @@ def _by_kind(states: Mapping[str, StateReading]) -> dict[str, StateComponents]:
     for name in sorted(states):
         kind, components, _ = states[name]
         if components is not None:
+            kind = "rest" if kind == "other" else kind
             parts.setdefault(kind, []).append(components)
     return {kind: StateComponents.join(some) for kind, some in parts.items()}
 

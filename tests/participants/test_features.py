@@ -33,7 +33,7 @@ CLOSE = {"rtol": 0, "atol": 1e-4}
 
 @pytest.fixture(scope="module")
 def fitted(participants):
-    return MEGFMTransformer().fit(participants)
+    return MEGFMTransformer(aggregation="measures").fit(participants)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_unknown_state(fitted, participants, epochs):
 
 def test_states_that_pretraining_never_had(participants):
     X = [{"pain": x["auditory"], "visual": x["auditory"]} for x in participants]
-    transformer = MEGFMTransformer().fit(X)
+    transformer = MEGFMTransformer(aggregation="measures").fit(X)
     names = transformer.get_feature_names_out().tolist()
     assert "pain_habituation_difference" in names
     assert "visual_response_region00_000ms" in names
@@ -191,7 +191,7 @@ def test_few_short_and_averaged(participants, epochs):
         {"auditory": epochs.average(), "rest": raw},
         {"auditory": epochs.copy().crop(tmin=0.05), "rest": raw},
     ]
-    found = MEGFMTransformer().fit_transform(X)
+    found = MEGFMTransformer(aggregation="measures").fit_transform(X)
     assert np.isfinite(found).all() and np.abs(found).max() < 10
 
 
@@ -228,10 +228,10 @@ def test_original_signals_are_appended_by_name(participants, features):
 def test_what_states_share_weighs_more(participants):
     """The mean over states comes first; differences are what they are, scaled down."""
     X = [{"auditory": x["auditory"], "tones": x["auditory"]} for x in participants]
-    same = MEGFMTransformer().fit(X)
+    same = MEGFMTransformer(aggregation="measures").fit(X)
     found = same.transform(X)
     names = same.get_feature_names_out().tolist()
-    descriptions = FrozenStep(MEGFMTransformer()).extract(X)
+    descriptions = FrozenStep(MEGFMTransformer(aggregation="measures")).extract(X)
     for name in RESPONSE_MEASURES:
         index = RESPONSE_MEASURES.index(name)
         by_state = np.array(
@@ -280,7 +280,7 @@ def test_untrained_level(participants):
     one = MEGFMTransformer(None, random_state=0).fit(participants)
     same = MEGFMTransformer(None, random_state=0).fit(participants[:2])
     other = MEGFMTransformer(None, random_state=1).fit(participants)
-    trained = MEGFMTransformer().fit(participants)
+    trained = MEGFMTransformer(aggregation="measures").fit(participants)
     arrays = [x.participant_encoder_.state_dict() for x in (one, same, other, trained)]
     for name, array in arrays[0].items():
         assert torch.equal(array, arrays[1][name]), name
@@ -336,7 +336,9 @@ def test_saved_with_its_level(fitted, features, participants, tmp_path):
 
 
 def test_cross_validation(participants, cohort):
-    pipeline = make_pipeline(MEGFMTransformer(), LogisticRegression())
+    pipeline = make_pipeline(
+        MEGFMTransformer(aggregation="measures"), LogisticRegression()
+    )
     scores = cross_val_score(
         pipeline, participants, cohort.labels, cv=2, error_score="raise"
     )

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from people._parameters import N_PARAMETERS, NAMES, PARAMETERS, draw_scores
 from people._simulator import (
     N_REST,
     N_TRIALS,
@@ -15,6 +14,13 @@ from people._simulator import (
     _spectrum,
     simulate,
     tangents,
+)
+
+from mne_megfm.models.participant_parameters import (
+    N_PARAMETERS,
+    NAMES,
+    PARAMETERS,
+    draw_scores,
 )
 
 

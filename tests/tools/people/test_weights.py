@@ -1,27 +1,25 @@
 """The weights that come with the package, on people that nobody trained on."""
 
-from pathlib import Path
-
 import numpy as np
-import people
 import pytest
 import torch
-from people import NAMES, StateWindows, load_reader
 from people._bank import make_bank, make_entry
 from people._simulator import N_REST, N_TRIALS, FieldBank, simulate
-from people._statistics import PersonStatistics
 
 from mne_megfm import CanonicalSensors
+from mne_megfm.models import PARAMETERS, PersonStatistics, StateWindows
 from mne_megfm.simulation import simulate_cohort
+from mne_megfm.weights import POSTERIOR, load_checkpoint, weights_path
 
-WEIGHTS = Path(people.__file__).parent / "reader.safetensors"
+_NAMES = [parameter.name for parameter in PARAMETERS]
 COUNTS = N_REST, N_TRIALS, N_TRIALS
 
 
 @pytest.fixture(scope="module")
 def reader():
     """Read the weights."""
-    return load_reader(WEIGHTS)
+    path = weights_path("megfm-tiny")
+    return POSTERIOR.load(path, load_checkpoint(path).kernel)[0]
 
 
 @pytest.mark.slow
@@ -48,7 +46,7 @@ def test_posterior_of_new_people_is_calibrated(reader):
     assert 0.76 < inside.item() < 0.85
     explained = 1 - (truth - mean).square().sum(0) / truth.var(0).mul(47)
     assert explained.mean() > 0.33
-    assert explained[NAMES.index("alpha_frequency")] > 0.85
+    assert explained[_NAMES.index("alpha_frequency")] > 0.85
 
 
 @pytest.mark.slow
@@ -81,5 +79,5 @@ def test_people_of_the_other_simulator(reader):
         ("amplitude", "somatosensory_size", 0.5),
     ):
         true = np.log([t[trait] for t in traits])
-        found = means[:, NAMES.index(name)]
+        found = means[:, _NAMES.index(name)]
         assert np.corrcoef(true, found)[0, 1] > least, name
