@@ -313,8 +313,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         does not pool tokens.
     aggregation : str | Aggregator
         How a participant's rows become one: a name, or an instance, see
-        :class:`~mne_megfm.participants.Aggregator`. ``"encoder"``: by the participant encoder
-        that comes with the weights, see Notes, or, without weights, by one with random
+        :class:`~mne_megfm.participants.Aggregator`. ``"encoder"``: by the participant
+        encoder of the weights, see Notes, or, without weights, by one with random
         weights. ``"encoder+evoked"``: the same, followed by the original signals,
         averages of each state on the canonical sensors, as ``<state>_evoked_...``.
         ``"mean_std"``: mean and standard deviation of pooled rows. ``"auto"``: the

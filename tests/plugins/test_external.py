@@ -60,6 +60,7 @@ def epochs():
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
+        ("aggregators", "tiny-median"),
         ("backbones", "tiny-convolution"),
         ("objectives", "tiny-contrast"),
         ("poolings", "tiny-mixture"),
@@ -180,6 +181,52 @@ def test_grid_search(external, epochs):
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise")
     search.fit(epochs, y)
     assert len(search.cv_results_["params"]) == 4
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_aggregator(external, tmp_path):
+    """An aggregator is chosen by name; its weights come back from the checkpoint."""
+    cohort = simulate_cohort(
+        4, states=("auditory",), arrays=("ctf151",), n_epochs=5, random_state=2
+    )
+    X = [{"auditory": epochs} for epochs in cohort.epochs("auditory")]
+    transformer = MEGFMTransformer(
+        None,
+        config={"d_model": 16, "n_layers": 1, "n_components": 4},
+        pooling="mean",
+        aggregation="tiny-median",
+        random_state=0,
+    )
+    features = transformer.fit_transform(X)
+    rows = transformer.__class__(
+        **{
+            **transformer.get_params(deep=False),
+            "sample": "epoch",
+            "aggregation": "auto",
+        }
+    ).fit(X[0]["auditory"])
+    weight = float(transformer.aggregator_.weight)
+    assert 0.5 <= weight < 1.5
+    for own, person in zip(features, X, strict=True):
+        expected = weight * np.median(rows.transform(person["auditory"]), 0)
+        np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-6)
+    assert transformer.get_feature_names_out()[0] == "auditory_median0"
+    path = transformer.save_pretrained(tmp_path / "mine")
+    assert read_config(path)["aggregator"]["arrays"] == {"weight": []}
+    again = MEGFMTransformer(path, pooling="mean", aggregation="tiny-median")
+    np.testing.assert_allclose(again.fit_transform(X), features, rtol=1e-5)
+    search = GridSearchCV(
+        make_pipeline(transformer, LogisticRegression()),
+        {
+            "megfmtransformer__aggregation": [
+                "tiny-median",
+                external.MedianAggregator(),
+                "mean_std",
+            ]
+        },
+        cv=2,
+        error_score="raise",
+    ).fit(X, [0, 0, 1, 1])
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
