@@ -83,7 +83,7 @@ class BaseMEGFM(BaseEstimator):
         if self.weights is None and self.pretraining is None:
             # nothing is learnt from X: a network at its random start
             fields = random_fields(self.sensor_mapping_, model.config, seed)
-            fit_token_projection(model, fields, len(fields), seed=seed)
+            fit_token_projection(model, fields, len(fields), random_state=seed)
             training = {"untrained": {"seed": seed}}
         self.aggregator_, seen = start_aggregator(
             self.aggregation, self.weights, model, fields, self.pretraining, seed
@@ -147,10 +147,10 @@ class BaseMEGFM(BaseEstimator):
             validation_fraction=settings.validation_fraction,
             patience=settings.patience,
             bf16=self.bf16,
-            seed=seed,
+            random_state=seed,
         )
         if self.weights is None:
-            fit_token_projection(self.model_, windows, _AXES_WINDOWS, seed=seed)
+            fit_token_projection(self.model_, windows, _AXES_WINDOWS, random_state=seed)
         n_epochs = len(self.history_.epoch)
         seen = {"windows": len(windows), "rows": recordings.n_rows}
         return {"fitted_on": {**seen, "epochs": n_epochs, "seed": seed}}
@@ -162,7 +162,7 @@ class BaseMEGFM(BaseEstimator):
                 recordings, self.sensor_mapping_, self.config_, self.batch_size
             )
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-            fit_pooling(self.pooling_, self.model_, windows, seed=seed)
+            fit_pooling(self.pooling_, self.model_, windows, random_state=seed)
 
     def _recordings(self, X: Any) -> Recordings:
         return as_recordings(

@@ -127,7 +127,7 @@ def pretrain_participant_encoder(
     lr: float = 1e-3,
     weight_decay: float = 0.05,
     n_valid: int = 64,
-    seed: int = 0,
+    random_state: int = 0,
     directory: str | os.PathLike | None = None,
 ) -> History:
     """Train the participant encoder to predict hidden trials, without labels.
@@ -153,7 +153,7 @@ def pretrain_participant_encoder(
         Decay of matrices.
     n_valid : int
         Participants held out.
-    seed : int
+    random_state : int
         Seed of split, order and masks.
     directory : path-like, optional
         Where to keep the run.
@@ -177,7 +177,7 @@ def pretrain_participant_encoder(
         batch_size=batch_size,
         lr=lr,
         weight_decay=weight_decay,
-        seed=seed,
+        random_state=random_state,
     )
     if n_valid < 1:
         raise ValueError(f"Expected n_valid of at least 1, got {n_valid}; raise it.")
@@ -186,7 +186,7 @@ def pretrain_participant_encoder(
             f"Expected more than the {n_valid} participants that are held out, got "
             f"{len(people)}; give more, or lower n_valid."
         )
-    order = np.random.default_rng(seed).permutation(len(people))
+    order = np.random.default_rng(random_state).permutation(len(people))
     held_out = collate([people[i] for i in order[:n_valid]], level.inputs)
     train = [people[i] for i in order[n_valid:]]
     masks = [hide_trials(held_out, torch.Generator().manual_seed(i)) for i in range(3)]
@@ -199,7 +199,7 @@ def pretrain_participant_encoder(
         "lr": lr,
         "weight_decay": weight_decay,
         "n_valid": n_valid,
-        "seed": seed,
+        "random_state": random_state,
         "level": level.config.to_dict(),
     }
     directory = None if directory is None else Path(directory).expanduser()
@@ -210,7 +210,7 @@ def pretrain_participant_encoder(
         history = run.history
         for epoch in range(len(history.epoch) + 1, max_epochs + 1):
             # an epoch's stream depends on its number alone, so that runs can resume
-            rng = np.random.default_rng([seed, epoch])
+            rng = np.random.default_rng([random_state, epoch])
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
             level.train()
             total = 0.0

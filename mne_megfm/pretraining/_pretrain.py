@@ -48,7 +48,7 @@ def pretrain(
     bf16: bool = False,
     compiled: bool = False,
     sharded: bool = False,
-    seed: int = 0,
+    random_state: int = 0,
     directory: str | os.PathLike | None = None,
     save_minutes: float | None = None,
     stop: Callable[[], bool] | None = None,
@@ -114,7 +114,7 @@ def pretrain(
     sharded : bool
         Whether processes share parameters and optimiser out among them (FSDP2)
         rather than hold a copy each, for models too large for one device.
-    seed : int
+    random_state : int
         Seed of the split, the order and the masks.
     directory : path-like, optional
         Where to keep the run.
@@ -195,7 +195,7 @@ def pretrain(
         batch_size=batch_size,
         accumulate=accumulate,
         validation_fraction=validation_fraction,
-        seed=seed,
+        random_state=random_state,
     )
     n_batches = steps_per_epoch or batches.n_batches
     settings = {
@@ -212,7 +212,7 @@ def pretrain(
         "validation_fraction": validation_fraction,
         "max_valid": max_valid,
         "bf16": bf16,
-        "seed": seed,
+        "random_state": random_state,
         "masking": repr(masking),
         "objective": repr(objective),
         "augmentation": repr(augmentation),
@@ -238,7 +238,7 @@ def pretrain(
             ranks=ranks,
             windows=windows,
             batches=batches,
-            valid=choose_windows(valid, max_valid, seed),
+            valid=choose_windows(valid, max_valid, random_state),
             region_pos=region_pos,
             masking=masking,
             augmentation=augmentation,
@@ -268,13 +268,15 @@ def plan_batches(
     batch_size: int,
     accumulate: int | None,
     validation_fraction: float,
-    seed: int,
+    random_state: int,
 ) -> tuple[Batches, np.ndarray]:
     """Split the data and plan the batches of a run; nothing is computed or written.
 
     Parameters
     ----------
-    model, windows, steps_per_epoch, batch_size, accumulate, validation_fraction, seed
+    model, windows, steps_per_epoch, batch_size, accumulate : object
+        See `pretrain`.
+    validation_fraction, random_state : float, int
         See `pretrain`.
 
     Returns
@@ -296,7 +298,7 @@ def plan_batches(
         batch_size=batch_size,
         accumulate=accumulate,
         validation_fraction=validation_fraction,
-        seed=seed,
+        random_state=random_state,
     )
     n_parts = ranks.size if accumulate is None else accumulate
     if n_parts % ranks.size or batch_size % n_parts:
@@ -316,8 +318,8 @@ def plan_batches(
             f"{model.config.patch_length} samples at {model.config.sfreq:g} Hz, got at "
             f"most {max(windows.n_valid)} samples; give longer epochs."
         )
-    train, valid = windows.split(validation_fraction, seed)
-    return Batches(windows, train, batch_size, n_parts, seed, ranks), valid
+    train, valid = windows.split(validation_fraction, random_state)
+    return Batches(windows, train, batch_size, n_parts, random_state, ranks), valid
 
 
 def _prepare(

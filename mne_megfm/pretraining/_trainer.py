@@ -119,7 +119,7 @@ class Batches:
         Windows in a batch at most.
     n_parts : int
         Parts of a batch, a multiple of the number of processes.
-    seed : int
+    random_state : int
         Seed of the order and of the streams.
     ranks : Ranks
         This process among the others.
@@ -131,15 +131,21 @@ class Batches:
         index: np.ndarray,
         batch_size: int,
         n_parts: int,
-        seed: int,
+        random_state: int,
         ranks: Ranks,
     ) -> None:
         self.windows = windows
         self.labels = Labels(windows)
-        self.seed = seed
+        self.random_state = random_state
         self.parts = ranks.share(n_parts)
         self._samplers = [
-            ShardSampler(index, batch_size, seed=seed, rank=part, world_size=n_parts)
+            ShardSampler(
+                index,
+                batch_size,
+                random_state=random_state,
+                rank=part,
+                world_size=n_parts,
+            )
             for part in self.parts
         ]
         #: Batches in a pass.
@@ -159,7 +165,7 @@ class Batches:
                 len(data) / size,
                 at == len(self.parts) - 1,
                 self.labels.batch(data, n_valid, asked.popleft(), device),
-                stream_of(self.seed, TRAINING, step, self.parts[at]),
+                stream_of(self.random_state, TRAINING, step, self.parts[at]),
             )
 
     def _indices(self, first: int, last: int) -> Iterator[np.ndarray]:
@@ -183,9 +189,11 @@ def _noted(
         yield index
 
 
-def stream_of(seed: int, *numbers: int) -> torch.Generator:
+def stream_of(random_state: int, *numbers: int) -> torch.Generator:
     """Make the random stream that belongs to some numbers."""
-    state = np.random.SeedSequence([seed, *numbers]).generate_state(1, np.uint64)
+    state = np.random.SeedSequence([random_state, *numbers]).generate_state(
+        1, np.uint64
+    )
     return torch.Generator().manual_seed(int(state[0]))
 
 
@@ -256,11 +264,15 @@ def draw_batch_masks(
 ALL = "all"
 
 
-def choose_windows(index: np.ndarray, most: int | None, seed: int) -> np.ndarray:
+def choose_windows(
+    index: np.ndarray, most: int | None, random_state: int
+) -> np.ndarray:
     """Draw windows to validate on, where there are more than wanted."""
     if most is None or len(index) <= most:
         return index
-    return np.sort(np.random.default_rng([seed, 2]).choice(index, most, replace=False))
+    return np.sort(
+        np.random.default_rng([random_state, 2]).choice(index, most, replace=False)
+    )
 
 
 def validate(
@@ -273,7 +285,7 @@ def validate(
     masking: Callable[..., Tensor],
     region_pos: Tensor,
     *,
-    seed: int,
+    random_state: int,
     batch_size: int,
     bf16: bool,
     device: torch.device,
@@ -309,7 +321,7 @@ def validate(
             start = starts[number if counts else -1]
             part = slice(start, start + batch_size)
             batch = labels.batch(*windows.take(index[part]), index[part], device)
-            generator = stream_of(seed, VALIDATION, start)
+            generator = stream_of(random_state, VALIDATION, start)
             mask = draw_batch_masks(
                 masking, batch.n_valid, config, region_pos, generator
             )
@@ -500,7 +512,7 @@ class Trainer:
             self.valid,
             self.masking,
             self.region_pos,
-            seed=settings["seed"],
+            random_state=settings["random_state"],
             batch_size=settings["batch_size"],
             bf16=self.bf16,
             device=self.device,
