@@ -6,11 +6,12 @@ import copy
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from mne.utils import warn
@@ -45,6 +46,7 @@ from ._initialization import (
 )
 from ._settings import Pretraining
 from .extraction import PooledRows, gather_windows
+from .frozen import Kept, digest_recordings, stamp
 
 _AXES_WINDOWS = 2000
 
@@ -146,7 +148,7 @@ class BaseMEGFM(BaseEstimator):
             lr=settings.lr,
             validation_fraction=settings.validation_fraction,
             patience=settings.patience,
-            bf16=self.bf16,
+            bf16=settings.bf16,
             random_state=seed,
         )
         if self.weights is None:
@@ -177,7 +179,7 @@ class BaseMEGFM(BaseEstimator):
     def _rows(self) -> PooledRows:
         """Give what encodes and pools rows."""
         return PooledRows(
-            self.model_, self.pooling_, self.sensor_mapping_, self.batch_size, self.bf16
+            self.model_, self.pooling_, self.sensor_mapping_, self.batch_size
         )
 
     @property
@@ -244,7 +246,18 @@ class DescribesParticipants:
 
     def _read(self, recordings: Recordings) -> list[dict[str, Any]]:
         """Read what there is to know of each state of each participant by itself."""
-        return self.aggregator_.read(recordings, self._rows())
+        rows = self._rows()
+        if self.memory is None:
+            return self.aggregator_.read(recordings, rows)
+        keep, mark = Kept(self.memory), stamp(self)
+        return [
+            keep(
+                lambda part=part: self.aggregator_.read(part.alone(), rows)[0],
+                mark,
+                digest_recordings(part),
+            )
+            for part in recordings.split_elements()
+        ]
 
     def _combine_states(self, read: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Describe participants from what `_read` gave, of any states together."""
@@ -252,6 +265,9 @@ class DescribesParticipants:
 
     def _fit_participants(self, descriptions: list[Mapping[str, Any]]) -> None:
         self.aggregator_.fit(descriptions)
+        self._keep_fitted()
+
+    def _keep_fitted(self) -> None:
         self.states_ = self.aggregator_.states
         # what reads signals takes rows of any length
         forms = getattr(self.aggregator_, "forms", {})
@@ -341,9 +357,10 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         Windows that are encoded or trained on at a time.
     device : str
         ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one.
-    bf16 : bool
-        Whether to compute in bfloat16 where that is safe: quicker where the
-        hardware has it, and less exact.
+    memory : path-like | joblib.Memory | None
+        Where to keep what was read of each recording or participant, so that the same
+        data are encoded once by the same weights, as the ``memory`` of scikit-learn's
+        pipelines. None keeps nothing.
     random_state : int | RandomState | None
         Seed of weights, splits and masks.
     verbose : bool | str | int | None
@@ -431,7 +448,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         "overlap": [Interval(Real, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "device": [str],
-        "bf16": ["boolean"],
+        "memory": [str, os.PathLike, HasMethods(["cache"]), None],
         "random_state": ["random_state"],
         "verbose": ["verbose", str, None],
     }
@@ -451,7 +468,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         overlap: float = 0.0,
         batch_size: int = 64,
         device: str = "cpu",
-        bf16: bool = False,
+        memory: str | os.PathLike | joblib.Memory | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool | str | int | None = None,
     ) -> None:
@@ -467,7 +484,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         self.overlap = overlap
         self.batch_size = batch_size
         self.device = device
-        self.bf16 = bf16
+        self.memory = memory
         self.random_state = random_state
         self.verbose = verbose
 
@@ -509,16 +526,23 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         if self.sample_ == "epoch" or self.aggregator_.pools_rows:
             self._fit_pooling(recordings)
         if self.sample_ == "participant":
+            if self.aggregator_.fit_unread(recordings, self._rows()):
+                self._look_at(recordings)
+                self._keep_fitted()
+                return None
             extracted = self._combine_states(self._read(recordings))
             self._fit_participants(extracted)
             return self.aggregator_.transform(extracted)
         self._form = check_forms(recordings, self.config_)
         self.n_patches_ = self._form.n_patches
-        # the first row is looked at, and not encoded: nothing is learnt from rows
+        self._look_at(recordings)
+        return None
+
+    def _look_at(self, recordings: Recordings) -> None:
+        """Look at the first row, and do not encode it: nothing is learnt from rows."""
         gather_windows(
             _first_row(recordings), self.sensor_mapping_, self.config_, self.batch_size
         )
-        return None
 
     def _settle_sample(self, recordings: Recordings) -> str:
         if self.sample != "auto":
@@ -586,11 +610,28 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
             )
         check_forms(recordings, self.config_, self._form)
         out: NDArray[np.float32] | None = None
-        for rows, pooled in self._rows().features(recordings):
+        for rows, pooled in self._row_features(recordings):
             if out is None:
                 out = np.empty((recordings.n_rows, pooled.shape[1]), np.float32)
             out[rows] = pooled
         return out
+
+    def _row_features(
+        self, recordings: Recordings
+    ) -> Iterator[tuple[NDArray[np.int_], NDArray[np.float32]]]:
+        """Give numbers and features of rows: those of each recording, with memory."""
+        rows = self._rows()
+        if self.memory is None:
+            yield from rows.features(recordings)
+            return
+        keep, mark = Kept(self.memory), stamp(self)
+        for recording in recordings:
+            features = keep(
+                lambda one=recording: _in_order(rows.features(one.alone())),
+                mark,
+                digest_recordings([recording]),
+            )
+            yield recording.index, features
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Name the features.
@@ -664,7 +705,14 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         return tags
 
 
+def _in_order(
+    parts: Iterator[tuple[NDArray[np.int_], NDArray[np.float32]]],
+) -> NDArray[np.float32]:
+    """Put the features of rows in the order of the rows."""
+    numbers, features = zip(*parts, strict=True)
+    return np.concatenate(features)[np.argsort(np.concatenate(numbers))]
+
+
 def _first_row(recordings: Recordings) -> Recordings:
     """Restrict recordings to the first row of the first of them."""
-    first = recordings[0].select(np.array([0]), np.array([0]))
-    return Recordings([first], np.zeros(1, int), 1, False)
+    return recordings[0].select(np.array([0]), np.array([0])).alone()

@@ -217,6 +217,24 @@ class Aggregator(nn.Module):
         """
         raise NotImplementedError
 
+    def fit_unread(self, recordings: Recordings, encoder: RowEncoder) -> bool:
+        """Learn from recordings without reading their data, where that is enough.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The training data.
+        encoder : RowEncoder
+            The transformer's window encoder.
+
+        Returns
+        -------
+        enough : bool
+            Whether it is fitted as `fit` would leave it. False: it needs what `read`
+            and `describe` give.
+        """
+        return False
+
     def describe(self, read: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Put together what was read of any states of each participant.
 

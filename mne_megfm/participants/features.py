@@ -32,7 +32,14 @@ from .response_features import (
     measure_bands,
     measure_responses,
 )
-from .trials import PersonTrials, StateTrials, collate, read_trials, split_elements
+from .trials import (
+    PersonTrials,
+    StateTrials,
+    Timing,
+    collate,
+    read_trials,
+    split_states,
+)
 
 #: Prior weight of the encoder's prediction, in trials.
 WORTH = 10
@@ -426,8 +433,36 @@ class EncoderAggregator(Aggregator):
                 self.encoder.inputs,
                 encoder.batch_size,
             )
-            for group in split_elements(recordings)
+            for group in recordings.split_elements()
         ]
+
+    def fit_unread(self, recordings: Recordings, encoder: RowEncoder) -> bool:
+        """Learn which states there are, and which have responses.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The training data.
+        encoder : RowEncoder
+            Says at which rate responses are read.
+
+        Returns
+        -------
+        enough : bool
+            Whether that is all there is to learn: not where averages follow.
+        """
+        if self.evoked:
+            return False
+        sfreq, n_after = encoder.model.config.sfreq, self.encoder.inputs.n_after
+        states: dict[str, bool] = {}
+        for group in recordings.split_elements():
+            for state, rows in split_states(group).items():
+                responds = any(
+                    Timing.of(one, state, sfreq, n_after).responds for one in rows
+                )
+                states[state] = states.get(state, False) or responds
+        self.know(states)
+        return True
 
     def describe(
         self, read: Sequence[Mapping[str, StateTrials]]

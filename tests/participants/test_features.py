@@ -21,7 +21,7 @@ from mne_megfm.participants.response_features import (
     RESPONSE_MEASURES,
     measure_responses,
 )
-from mne_megfm.participants.trials import read_trials, split_elements
+from mne_megfm.participants.trials import read_trials
 from mne_megfm.weights import delete_participant_encoder, load_participant_encoder
 
 # rounding of float32 where windows come in other batches
@@ -48,7 +48,7 @@ def test_trials_are_in_units_of_usual_noise(fitted, participants):
     """Trials differ by about 1, and sizes of responses by more than rounding."""
     recordings = fitted._recordings(participants)
     noise, sizes, zeros = [], [], np.zeros(48, np.float32)
-    for group in split_elements(recordings):
+    for group in recordings.split_elements():
         states = read_trials(
             group,
             fitted.sensor_mapping_,
