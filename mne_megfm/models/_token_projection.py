@@ -168,9 +168,7 @@ def response_axes(
     vectors = torch.linalg.eigh((ratio + ratio.mT) / 2)[1].flip(1)
     vectors = vectors[:, : config.n_components]
     axes = torch.linalg.solve_triangular(factor.mT, vectors, upper=True).mT
-    # eigenvectors have no sign of their own: fix it, for reproducible features
-    largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
-    return usual.float(), (axes * largest.sign()).float()
+    return usual.float(), _flipped(axes).float()
 
 
 def field_axes(model: Backbone) -> Tensor:
@@ -355,6 +353,13 @@ def _moments(
 def _principal(covariance: Tensor, n_components: int) -> Tensor:
     """Find the principal axes of each region, shape (n_regions, n_components, d)."""
     axes = torch.linalg.eigh(covariance)[1].flip(2)[..., :n_components].mT
-    # eigenvectors have no sign of their own: fix it, for reproducible features
-    largest = axes.gather(2, axes.abs().argmax(2, keepdim=True))
-    return axes * largest.sign()
+    return _flipped(axes)
+
+
+def _flipped(axes: Tensor) -> Tensor:
+    """Fix the signs of axes, shape (..., n_axes, n_values), for reproducible features.
+
+    Eigenvectors have none of their own. The largest value gets to be positive, as by
+    scikit-learn's ``svd_flip``, which does not take stacks of matrices.
+    """
+    return axes * axes.gather(-1, axes.abs().argmax(-1, keepdim=True)).sign()

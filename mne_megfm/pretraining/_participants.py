@@ -18,6 +18,7 @@ from ..participants import PersonTrials, collate
 from ._distributed import Ranks, hold
 from ._run import FILE, Run
 from ._settings import check_settings
+from ._trainer import warmup_cosine
 from .history import History
 
 # share of people of whom a whole state is hidden, and of states left out altogether
@@ -109,14 +110,6 @@ def _thinned(person: PersonTrials, rng: np.random.Generator) -> PersonTrials:
     return person.take(np.concatenate(index))
 
 
-def _rate(step: int, n_steps: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
-    warm = max(1, n_steps // 20)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.505 + 0.495 * math.cos(math.pi * (step - warm) / max(1, n_steps - warm))
-
-
 def pretrain_participant_encoder(
     level: ParticipantTransformer,
     people: Sequence[PersonTrials],
@@ -191,6 +184,7 @@ def pretrain_participant_encoder(
     train = [people[i] for i in order[n_valid:]]
     masks = [hide_trials(held_out, torch.Generator().manual_seed(i)) for i in range(3)]
     n_steps = max_epochs * steps_per_epoch
+    n_warmup = max(1, n_steps // 20)
     settings = {
         "n_people": len(people),
         "max_epochs": max_epochs,
@@ -216,7 +210,7 @@ def pretrain_participant_encoder(
             total = 0.0
             for _ in ProgressBar(range(steps_per_epoch), mesg=f"Epoch {epoch}"):
                 for group in run.optimizer.param_groups:
-                    group["lr"] = lr * _rate(run.step, n_steps)
+                    group["lr"] = lr * warmup_cosine(run.step, n_steps, n_warmup)
                 chosen = rng.integers(0, len(train), batch_size)
                 batch = collate([_thinned(train[i], rng) for i in chosen], level.inputs)
                 loss = participant_encoder_loss(

@@ -7,7 +7,6 @@ than to bend a supervised trainer to it. (Supervised fine-tuning is skorch's fie
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from ._distributed import Ranks, hold, replicate, shard
 from ._objective import MaskedReconstruction, Objective, resolve_objective
 from ._run import FILE, Run
 from ._settings import check_settings
-from ._trainer import Batches, Step, Trainer, choose_windows
+from ._trainer import Batches, Step, Trainer, choose_windows, warmup_cosine
 from .history import History
 
 
@@ -242,7 +241,7 @@ def pretrain(
             region_pos=region_pos,
             masking=masking,
             augmentation=augmentation,
-            rate=lambda number: lr * _rate(number, n_steps, n_warmup),
+            rate=lambda number: lr * warmup_cosine(number, n_steps, n_warmup),
             n_batches=n_batches,
             directory=directory,
             save_minutes=save_minutes,
@@ -343,14 +342,6 @@ def _prepare(
     built_in = type(model) is MaskedSignalTransformer
     all_used = built_in and isinstance(objective, MaskedReconstruction)
     return replicate(step, model.kernel.device, all_used=all_used)
-
-
-def _rate(step: int, n_steps: int, n_warmup: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
-    if step < n_warmup:
-        return (step + 1) / n_warmup
-    done = (step - n_warmup) / max(1, n_steps - n_warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 def _best(history: History) -> int:

@@ -189,6 +189,30 @@ def _noted(
         yield index
 
 
+def warmup_cosine(step: int, n_steps: int, n_warmup: int) -> float:
+    """Give the share of the highest learning rate: linear warm-up, then half a cosine.
+
+    A function of the step alone, and not a scheduler of torch, which has a state: so a
+    run can go on at any step.
+
+    Parameters
+    ----------
+    step : int
+        The step, counted from 0.
+    n_steps, n_warmup : int
+        Steps of the run, and those of the warm-up.
+
+    Returns
+    -------
+    share : float
+        From 1 / n_warmup up to 1, then down to 0.01.
+    """
+    if step < n_warmup:
+        return (step + 1) / n_warmup
+    done = (step - n_warmup) / max(1, n_steps - n_warmup)
+    return 0.505 + 0.495 * math.cos(math.pi * min(done, 1.0))
+
+
 def stream_of(random_state: int, *numbers: int) -> torch.Generator:
     """Make the random stream that belongs to some numbers."""
     state = np.random.SeedSequence([random_state, *numbers]).generate_state(
