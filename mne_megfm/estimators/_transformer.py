@@ -86,7 +86,7 @@ class BaseMEGFM(BaseEstimator):
             # nothing is learnt from X: a network at its random start
             fields = random_fields(self.sensor_mapping_, model.config, seed)
             fit_token_projection(model, fields, len(fields), random_state=seed)
-            training = {"untrained": {"seed": seed}}
+            training = {"random_weights": {"random_state": seed}}
         self.aggregator_, seen = start_aggregator(
             self.aggregation, self.weights, model, fields, self.pretraining, seed
         )
@@ -98,7 +98,7 @@ class BaseMEGFM(BaseEstimator):
             training = training | self._train(recordings, seed)
         if self.participant_encoder_ is not None:
             seen = training if self.weights is None else seen
-            training = training | {"level": seen}
+            training = training | {"participant_encoder": seen}
         self.provenance_ = training
 
     def _warn_unused(self, sample: str) -> None:
@@ -228,7 +228,7 @@ class BaseMEGFM(BaseEstimator):
         if self.participant_encoder_ is None:
             delete_participant_encoder(path)
         if self.aggregator_.own_files:
-            seen = self.provenance_.get("level", {})
+            seen = self.provenance_.get("participant_encoder", {})
             self.aggregator_.save(path, self.model_, seen)
         return path
 
@@ -409,11 +409,12 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
 
     The participant encoder knows a trial by the canonical signal that follows the
     stimulus (time 0 of Epochs) and by its spectrum, in order, and a participant by a
-    token over all of them. Features are measures of the responses of each state (size,
-    strength, habituation, recovery after a pause) and of the spectrum, where the token
-    stands in for trials that are few or missing, at a scale that suits a linear
-    classifier as it is. States are known by their names: rest, auditory, somatosensory,
-    or any other. ``pretraining`` does not change the participant encoder.
+    token over all of them. Features are measures of the responses of each state
+    (evoked and single-trial amplitude, habituation, recovery after a pause) and of the
+    spectrum, where the token stands in for trials that are few or missing, at a scale
+    that suits a linear classifier as it is. States are known by their names: rest,
+    auditory, somatosensory, or any other. ``pretraining`` does not change the
+    participant encoder.
 
     Computation is deterministic on a CPU: the same row gives the same features.
     Between batches of different size, rounding differs at the level of 1e-6.

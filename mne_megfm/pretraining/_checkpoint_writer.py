@@ -232,9 +232,13 @@ def _reconstruction(training: dict) -> str:
 
 def _encoder(training: dict) -> str:
     """Say whose the participant encoder is, and what it has seen."""
-    if "level" not in training:
+    if "participant_encoder" not in training:
         return ""
-    seen = {k: v for k, v in training["level"].items() if not isinstance(v, list)}
+    seen = {
+        k: v
+        for k, v in training["participant_encoder"].items()
+        if not isinstance(v, list)
+    }
     listed = "".join(f"- {name}: {value}\n" for name, value in seen.items())
     return (
         "\n## Participant encoder\n\n"
@@ -342,7 +346,7 @@ class Product:
             n_processes=self.n_processes,
             device=self.device,
         )
-        seen = {} if self.encoder is None else {"level": self.encoder[1]}
+        seen = {} if self.encoder is None else {"participant_encoder": self.encoder[1]}
         return described | seen
 
     def _model(self, state: dict[str, Tensor], n_windows: int) -> Backbone:

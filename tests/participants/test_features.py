@@ -86,7 +86,7 @@ def test_rows_and_names(fitted, features, participants):
     ):
         assert name in names
     assert not columns(fitted, "rest_response", "auditory_habituation").any()
-    assert fitted.provenance_["level"]["participants"] > 100
+    assert fitted.provenance_["participant_encoder"]["participants"] > 100
 
 
 def test_same_input_twice_and_any_company_is_bit_equal(fitted, features, participants):
@@ -202,7 +202,7 @@ def test_long_epochs_are_cut_at_the_stimulus(fitted, features, participants):
         np.concatenate([filler, data], 2), info, events, tmin=-1.2, verbose=False
     )
     found = fitted.transform([{"auditory": longer, "rest": participants[0]["rest"]}])
-    size = columns(fitted, "responses_size", "responses_strength")
+    size = columns(fitted, "responses_amplitude", "responses_trial_amplitude")
     # but for the mean over the recording, which is another one
     assert_allclose(found[0, size], features[0, size], atol=0.3)
 
@@ -284,7 +284,7 @@ def test_untrained_level(participants):
     for others in arrays[2:]:
         for name in ("head.weight", "inputs.space"):
             assert not torch.allclose(arrays[0][name], others[name], atol=1e-3)
-    assert set(one.provenance_["level"]) == {"untrained"}
+    assert set(one.provenance_["participant_encoder"]) == {"random_weights"}
     names = one.get_feature_names_out()
     assert names.tolist() == trained.get_feature_names_out().tolist()
     assert one.transform(participants).shape == (4, len(names))
