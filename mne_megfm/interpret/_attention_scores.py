@@ -222,9 +222,9 @@ class AttentionScore:
     scores : DataFrame
         A row for each participant, source and part (``"after"``, ``"before"``,
         ``"random_weights"``). ``share`` of all attention within the radius of the
-        source, ``even_share`` that even attention would have there, ``ratio`` of these two,
-        ``level`` of attention there, relative to its mean over places and times, and
-        ``distance`` (m) of the attended centre.
+        source, ``even_share`` that even attention would have there, ``ratio`` of these
+        two, ``level`` of attention there, relative to its mean over places and times,
+        and ``distance`` (m) of the attended centre.
     summary : DataFrame
         A row for each measure: mean and standard deviation over participants after the
         stimulus, mean before it and with random weights, and one-sided p values

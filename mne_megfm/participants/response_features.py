@@ -128,8 +128,9 @@ def measure_responses(
     ``amplitude`` is that of the average on the components of pretraining, less
     the part that noise gives it. Single-trial amplitudes, by filters of the person's
     own (see `single_trial_amplitudes`), are explained by a mean
-    (``trial_amplitude``), a linear decline over the recording and recovery from recent stimuli, by ridge
-    regression [1]_: with few trials decline and recovery are near zero.
+    (``trial_amplitude``), a linear decline over the recording and recovery from recent
+    stimuli, by ridge regression [1]_: with few trials decline and recovery are near
+    zero.
 
     Parameters
     ----------
@@ -145,8 +146,8 @@ def measure_responses(
     Returns
     -------
     measures : Tensor of float64, shape (4,)
-        See `RESPONSE_MEASURES`. Habituation is positive if responses decline; size and
-        strength (mean single-trial amplitude) are logarithms.
+        See `RESPONSE_MEASURES`. Habituation is positive if responses decline; the
+        amplitudes are logarithms.
 
     References
     ----------
