@@ -48,8 +48,8 @@ def cells(score):
     ratio, distance = score.summary.loc["ratio"], score.summary.loc["distance"]
     yield f"{ratio['mean']:.2f} ({ratio['sd']:.2f})"
     yield f"{ratio.before:.2f}"
-    yield f"{ratio.untrained:.2f}"
-    for part in ("sensors", "places", "before", "untrained"):
+    yield f"{ratio.random_weights:.2f}"
+    for part in ("sensors", "places", "before", "random_weights"):
         yield f"{ratio[f'p_{part}']:.3f}"
     yield f"{100 * distance['mean']:.1f} ({100 * distance.sd:.1f})"
     yield f"{100 * distance.chance_places:.1f}"
@@ -109,7 +109,7 @@ def main():
             )
             score = score_attention(
                 trained, sources, window=window, before=(-0.2, 0.0),
-                untrained=untrained, n_null=options.draws,
+                random_weights=untrained, n_null=options.draws,
             )  # fmt: skip
             where = {None: "all", -1: "last"}[layer]
             shown = (f"{of}, {method}", where, str(n_turns), *cells(score))

@@ -61,7 +61,7 @@ def rate(work, n):
 
 def read_rates(store, batch_size, ahead):
     """Print how fast batches in random order are read."""
-    sampler = ShardSampler(len(store), batch_size, seed=SEED)
+    sampler = ShardSampler(len(store), batch_size, random_state=SEED)
 
     def read(epoch):
         for _ in store.stream(sampler.epoch(epoch), ahead=ahead):
@@ -116,7 +116,7 @@ def make_step(device, batch_size):
 def train_rates(store, device, batch_size, n_steps, ahead):
     """Print rates of steps from memory and from the store, in turns, and ratios."""
     step = make_step(device, batch_size)
-    sampler = ShardSampler(len(store), batch_size, seed=SEED)
+    sampler = ShardSampler(len(store), batch_size, random_state=SEED)
     index = [*sampler.epoch(0)][:n_steps]
     held, _ = store.take(index[0])
     n = sum(map(len, index))

@@ -22,7 +22,7 @@ import torch
 from mne_megfm import MEGFMTransformer
 from mne_megfm.inputs import as_recordings
 from mne_megfm.participants.response_features import single_trial_amplitudes
-from mne_megfm.participants.trials import read_trials, split_elements
+from mne_megfm.participants.trials import read_trials
 from mne_megfm.simulation import simulate_participant
 
 ARRAYS = ("neuromag306", "ctf275", "kit157")
@@ -34,7 +34,7 @@ WHITE = 1e-3
 
 def components(transformer, recordings):
     """Give the trials of each state on the axes of space and time."""
-    [group] = split_elements(as_recordings([recordings]))
+    group = as_recordings([recordings])
     level = transformer.participant_encoder_.inputs
     states = read_trials(
         group,

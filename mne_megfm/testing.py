@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import json
 import pickle
 import re
@@ -33,6 +34,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .estimators import MEGFMTransformer
+from .estimators.frozen import FrozenStep
 from .inputs import as_recordings
 from .models import (
     BackboneConfig,
@@ -50,7 +53,7 @@ from .sensors import canonical_array
 from .simulation import make_array_info
 from .weights import load_checkpoint, load_pooling, save_checkpoint
 
-__all__ = ["check_plugin", "plugin_checks"]
+__all__ = ["plugin_checks"]
 
 
 def plugin_checks(kind: str, part: Any) -> Iterator[Callable[[], None]]:
@@ -58,8 +61,9 @@ def plugin_checks(kind: str, part: Any) -> Iterator[Callable[[], None]]:
 
     Parameters
     ----------
-    kind : {"backbones", "maskings", "objectives", "poolings", "sensor_mappings"}
-        The kind of the part.
+    kind : str
+        The kind of the part: ``"aggregators"``, ``"backbones"``, ``"maskings"``,
+        ``"objectives"``, ``"poolings"`` or ``"sensor_mappings"``.
     part : str | object
         Name of an installed part, or an instance. A named backbone is made with its
         default configuration.
@@ -100,30 +104,6 @@ def plugin_checks(kind: str, part: Any) -> Iterator[Callable[[], None]]:
         bound.__name__ = check.__name__
         bound.__doc__ = check.__doc__
         yield bound
-
-
-def check_plugin(kind: str, part: Any) -> None:
-    """Run all checks of a part.
-
-    Parameters
-    ----------
-    kind : {"backbones", "maskings", "objectives", "poolings", "sensor_mappings"}
-        The kind of the part.
-    part : str | object
-        Name of an installed part, or an instance.
-
-    Raises
-    ------
-    AssertionError
-        At the first check that fails, with what was expected.
-
-    Examples
-    --------
-    >>> from mne_megfm.testing import check_plugin
-    >>> check_plugin("poolings", "mean")
-    """
-    for check in plugin_checks(kind, part):
-        check()
 
 
 # -- data -------------------------------------------------------------------------
@@ -396,6 +376,121 @@ def check_state_is_saved(pooling: Any) -> None:
     )
 
 
+# -- aggregators ------------------------------------------------------------------
+@functools.cache
+def _participants() -> tuple[dict[str, mne.BaseEpochs], ...]:
+    """Make three participants of two states, of which the last has one alone."""
+    info = make_array_info("ctf151")
+    rng = np.random.default_rng(0)
+    states = [("rest", "auditory"), ("rest", "auditory"), ("rest",)]
+    with mne.utils.use_log_level("error"):
+        return tuple(
+            {
+                state: mne.EpochsArray(
+                    rng.standard_normal((5, len(info["ch_names"]), 300)) * 1e-13,
+                    info,
+                    tmin=-0.2,
+                )
+                for state in of_person
+            }
+            for of_person in states
+        )
+
+
+def _describing(aggregator: Any, weights: Any = None) -> MEGFMTransformer:
+    config = {"d_model": 32, "n_layers": 1} if weights is None else None
+    return MEGFMTransformer(
+        weights,
+        config=config,
+        sample="participant",
+        aggregation=aggregator,
+        random_state=0,
+        verbose="error",
+    )
+
+
+def check_one_row_a_participant(aggregator: Any) -> None:
+    """Check that each participant has one finite row, and each feature a name."""
+    X = list(_participants())
+    with mne.utils.use_log_level("error"):
+        transformer = _describing(aggregator).fit(X)
+        features = transformer.transform(X)
+    names = transformer.get_feature_names_out()
+    _expect(
+        features.shape == (3, len(names)) and len(set(names)) == len(names),
+        f"Expected 3 rows of {len(names)} features with unique names, got "
+        f"{features.shape} and {len(set(names))} names.",
+    )
+    _expect(
+        bool(np.isfinite(features).all()),
+        "Expected finite features, also of a participant who lacks a state.",
+    )
+    _expect(
+        transformer.states_ == ["auditory", "rest"],
+        f"Expected the sorted states in `states` after fit(), got "
+        f"{transformer.states_}.",
+    )
+
+
+def check_participants_are_described_alone(aggregator: Any) -> None:
+    """Check that the row of a participant does not depend on the others."""
+    X = list(_participants())
+    with mne.utils.use_log_level("error"):
+        transformer = _describing(aggregator).fit(X[:2])
+        together, alone = transformer.transform(X[:2]), transformer.transform(X[1:2])
+    np.testing.assert_allclose(together[1:], alone, rtol=1e-3, atol=1e-5)
+
+
+def check_unknown_states_are_refused(aggregator: Any) -> None:
+    """Check that a state that the training data lack is an error."""
+    X = list(_participants())
+    transformer = _describing(aggregator).fit([{"rest": x["rest"]} for x in X])
+    try:
+        transformer.transform(X[:1])
+    except ValueError:
+        return
+    raise AssertionError(
+        "Expected a ValueError for a state that fit() has not seen, got features; "
+        "call self.check_states(descriptions) in transform()."
+    )
+
+
+def check_folds_are_apart(aggregator: Any) -> None:
+    """Check that fitting for one fold leaves what was fitted for another."""
+    X = list(_participants())
+    frozen = FrozenStep(_describing(aggregator))
+    with mne.utils.use_log_level("error"):
+        extracted = frozen.extract(X)
+        one = frozen.fit(extracted[:2])
+        before = frozen.transform(one, extracted[2:])
+        frozen.fit(extracted[1:])
+        after = frozen.transform(one, extracted[2:])
+    _expect(
+        np.array_equal(before, after),
+        "Expected features that stay when a copy is fitted, got others; keep what "
+        "fit() learns in attributes of the instance.",
+    )
+
+
+def check_weights_are_saved(aggregator: Any) -> None:
+    """Check that the weights of an aggregator come back from a checkpoint."""
+    X = list(_participants())
+    with tempfile.TemporaryDirectory() as folder, mne.utils.use_log_level("error"):
+        fitted = _describing(aggregator).fit(X)
+        path = fitted.save_pretrained(folder + "/saved")
+        names = inspect.signature(type(aggregator)).parameters
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            again = type(aggregator)(**{n: getattr(aggregator, n) for n in names})
+        found = _describing(again, path).fit(X).transform(X)
+        expected = fitted.transform(X)
+    _expect(
+        np.allclose(found, expected, rtol=1e-5, atol=1e-6),
+        "Expected the same features after saving and loading, got others; register "
+        "all weights as parameters or buffers, or write save() and load().",
+    )
+
+
 # -- maskings ---------------------------------------------------------------------
 def check_masks(masking: Any) -> None:
     """Check that masks hide something, and leave something visible."""
@@ -521,6 +616,13 @@ _CHECKS: dict[str, tuple[Callable[[Any], None], ...]] = {
         check_rows_are_pooled_alone,
         check_copies_and_pickles,
         check_state_is_saved,
+    ),
+    "aggregators": (
+        check_one_row_a_participant,
+        check_participants_are_described_alone,
+        check_unknown_states_are_refused,
+        check_folds_are_apart,
+        check_weights_are_saved,
     ),
     "maskings": (check_masks, check_masks_are_drawn_from_the_generator),
     "objectives": (

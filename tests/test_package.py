@@ -69,6 +69,37 @@ def test_parts_are_apart(name, without):
     assert not _loaded(f"import mne_megfm.{name}") & without
 
 
+def test_inference_loads_no_training():
+    """Bundled weights, epochs and participants need no module of pretraining."""
+    code = """
+import json, sys
+import mne, numpy as np
+from mne_megfm import MEGFMClassifier, MEGFMTransformer
+from mne_megfm.simulation import make_array_info
+from mne_megfm.weights import load_checkpoint, weights_path
+
+mne.set_log_level("error")
+load_checkpoint(weights_path("megfm-tiny"))
+info = make_array_info("ctf151")
+rng = np.random.default_rng(0)
+
+def epochs(n=4):
+    data = 1e-13 * rng.standard_normal((n, len(info["ch_names"]), 300))
+    return mne.EpochsArray(data, info, tmin=-0.2)
+
+few = epochs()
+assert MEGFMTransformer().fit_transform(few).shape[0] == 4
+MEGFMClassifier().fit(few, [0, 1, 0, 1]).predict(few)
+people = [{"rest": epochs(), "auditory": epochs()} for _ in range(2)]
+assert MEGFMTransformer().fit_transform(people).shape[0] == 2
+assert MEGFMTransformer(aggregation="mean_std").fit_transform(people).shape[0] == 2
+print(json.dumps(sorted(sys.modules)))
+"""
+    loaded = set(_run(code))
+    assert "mne_megfm.participants.features" in loaded
+    assert not {name for name in loaded if name.startswith("mne_megfm.pretraining")}
+
+
 def test_public_names():
     """All public names can be had, are listed, and belong to the package."""
     assert set(mne_megfm.__all__) <= set(dir(mne_megfm))

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,21 +17,23 @@ from mne_megfm.models import (
     RandomMasking,
     to_patches,
 )
+from mne_megfm.participants import Aggregator
 from mne_megfm.plugins import KINDS
 from mne_megfm.pretraining import MaskedReconstruction
-from mne_megfm.testing import check_plugin, plugin_checks
+from mne_megfm.testing import plugin_checks
 
 SMALL = ModelConfig(d_model=32, n_layers=2, n_decoder_layers=1)
 BUILTINS = [
     (kind, name)
-    for kind in ("maskings", "objectives", "poolings", "sensor_mappings")
+    for kind in ("aggregators", "maskings", "objectives", "poolings", "sensor_mappings")
     for name in KINDS[kind].builtins
 ] + [("backbones", MaskedSignalTransformer(SMALL))]
 
 
 @pytest.mark.parametrize(("kind", "part"), BUILTINS, ids=str)
 def test_built_ins_pass(kind, part):
-    check_plugin(kind, part)
+    for check in plugin_checks(kind, part):
+        check()
 
 
 class Network(BaseBackbone):
@@ -180,6 +183,93 @@ class Infinite(Fitted):
 )
 def test_broken_poolings(make, expected):
     failed = _failing("poolings", make())
+    assert (expected in failed) if expected else not failed
+
+
+class Medians(Aggregator):
+    """An aggregator that passes, to break."""
+
+    fill = {}
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.rand(()))
+
+    def read(self, recordings, encoder):
+        rows = [{} for _ in range(recordings.n_elements)]
+        for numbers, features in encoder.features(recordings):
+            for number, values in zip(numbers, features, strict=True):
+                of_person = rows[recordings.elements[number]]
+                of_person.setdefault(str(recordings.states[number]), []).append(values)
+        return [{state: np.median(v, 0) for state, v in one.items()} for one in rows]
+
+    def fit(self, descriptions):
+        self.states = sorted({state for one in descriptions for state in one})
+        self.fill = {
+            state: np.mean([one[state] for one in descriptions if state in one], 0)
+            for state in self.states
+        }
+        return self
+
+    def transform(self, descriptions):
+        self.check_states(descriptions)
+        return float(self.weight) * np.stack(
+            [
+                np.concatenate([one.get(s, self.fill[s]) for s in self.states])
+                for one in descriptions
+            ]
+        )
+
+    def names(self, encoder):
+        return [f"{s}_{i}" for s in self.states for i in range(len(self.fill[s]))]
+
+
+class Plain(Medians):
+    def __init__(self):
+        Aggregator.__init__(self)
+        self.weight = float(torch.rand(()))
+
+
+class Together(Medians):
+    def describe(self, read):
+        mean = np.mean([one["rest"] for one in read], 0)
+        return [one | {"rest": one["rest"] - mean} for one in read]
+
+
+class Accepts(Medians):
+    def check_states(self, descriptions):
+        pass
+
+
+class Shares(Medians):
+    def fit(self, descriptions):
+        before, fitted = Medians.fill, super().fit(descriptions)
+        before.clear()
+        before.update(fitted.fill)
+        fitted.fill = before
+        return fitted
+
+
+class Missing(Medians):
+    def fit(self, descriptions):
+        super().fit(descriptions)
+        self.fill = {state: np.nan * mean for state, mean in self.fill.items()}
+        return self
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (Medians, None),
+        (Plain, "check_weights_are_saved"),
+        (Together, "check_participants_are_described_alone"),
+        (Accepts, "check_unknown_states_are_refused"),
+        (Shares, "check_folds_are_apart"),
+        (Missing, "check_one_row_a_participant"),
+    ],
+)
+def test_broken_aggregators(make, expected):
+    failed = _failing("aggregators", make())
     assert (expected in failed) if expected else not failed
 
 

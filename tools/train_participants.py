@@ -172,7 +172,7 @@ def train(options: argparse.Namespace) -> None:
         steps_per_epoch=options.steps_per_epoch,
         batch_size=options.batch_size,
         n_valid=options.held_out,
-        seed=RANDOM_STATE,
+        random_state=RANDOM_STATE,
         directory=options.work / "run",
     )
     describe_population(level, people)

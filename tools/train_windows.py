@@ -239,7 +239,7 @@ def train(options: argparse.Namespace) -> None:
             validation_fraction=VALID_FRACTION,
             bf16=not options.fp32,
             device=options.device,
-            seed=RANDOM_STATE,
+            random_state=RANDOM_STATE,
             name=f"megfm-tiny, stage {number}",
             licence="BSD-3-Clause",
             **stage,
@@ -262,7 +262,9 @@ def train(options: argparse.Namespace) -> None:
     # others, whose noise would look like a response.
     train_part, _ = store.split(VALID_FRACTION, RANDOM_STATE)
     singles = train_part[np.asarray(store.start)[train_part] < WINDOWS_PER_STATE]
-    fit_token_projection(model, store, len(singles), index=singles, seed=RANDOM_STATE)
+    fit_token_projection(
+        model, store, len(singles), index=singles, random_state=RANDOM_STATE
+    )
     path = options.work / "megfm-tiny"
     save_checkpoint(path, model, training=training, overwrite=True)
     training["reconstruction"] = {

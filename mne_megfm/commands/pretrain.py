@@ -49,7 +49,9 @@ from ._options import Command, run_as_module
 @click.option("--batch-size", type=int, help="Over all processes.")
 @click.option("--accumulate", type=int, help="Parts of a batch.")
 @click.option("--lr", type=float, help="Highest learning rate.")
-@click.option("--valid-fraction", type=float, help="Share of participants held out.")
+@click.option(
+    "--validation-fraction", type=float, help="Share of participants held out."
+)
 @click.option("--patience", type=int, help="Epochs without progress.")
 @click.option("--bf16/--fp32", default=None, help="bfloat16 autocast or not.")
 @click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile.")
@@ -57,7 +59,7 @@ from ._options import Command, run_as_module
     "--sharded/--copied", default=None, help="With several processes: FSDP2 or DDP."
 )
 @click.option("--device", help="cpu, cuda or auto.")
-@click.option("--seed", type=int)
+@click.option("--seed", "random_state", type=int)
 @click.option("--save-minutes", type=float, help="Within an epoch.")
 @click.option("--name", help="Name of the weights, for their card.")
 @click.option("--licence", help="Licence of the weights, for their card.")

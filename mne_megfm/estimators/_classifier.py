@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, is_regressor
@@ -75,8 +76,10 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     device : str
         ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one. The
         participant encoder is small, and stays on the CPU.
-    bf16 : bool
-        Whether to compute in bfloat16 where that is safe.
+    memory : path-like | joblib.Memory | None
+        Where to keep what was read of each recording or participant, so that the same
+        data are encoded once by the same weights, as the ``memory`` of scikit-learn's
+        pipelines. None keeps nothing.
     random_state : int | RandomState | None
         Seed of folds and random weights.
     verbose : bool | str | int | None
@@ -173,7 +176,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         overlap: float = 0.0,
         batch_size: int = 64,
         device: str = "cpu",
-        bf16: bool = False,
+        memory: str | os.PathLike | joblib.Memory | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool | str | int | None = None,
     ) -> None:
@@ -191,7 +194,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
             overlap=overlap,
             batch_size=batch_size,
             device=device,
-            bf16=bf16,
+            memory=memory,
             random_state=random_state,
             verbose=verbose,
         )

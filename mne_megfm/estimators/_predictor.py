@@ -10,6 +10,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from mne.utils import warn
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ from .finetuning_modules import (
     reads_trials,
     rows_of_samples,
 )
+from .frozen import Kept, digest_recordings, stamp
 from .novelty import Novelty, describe_signals
 
 # parameters that are those of the transformer under the same names
@@ -54,7 +56,7 @@ _OF_TRANSFORMER = (
     "overlap",
     "batch_size",
     "device",
-    "bf16",
+    "memory",
     "verbose",
 )
 
@@ -97,7 +99,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         overlap: float = 0.0,
         batch_size: int = 64,
         device: str = "cpu",
-        bf16: bool = False,
+        memory: str | os.PathLike | joblib.Memory | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool | str | int | None = None,
     ) -> None:
@@ -114,7 +116,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         self.overlap = overlap
         self.batch_size = batch_size
         self.device = device
-        self.bf16 = bf16
+        self.memory = memory
         self.random_state = random_state
         self.verbose = verbose
 
@@ -213,7 +215,16 @@ class BaseMEGFMPredictor(BaseEstimator):
         """Describe signals in plain numbers, for novelty."""
         states = self.transformer_.states_ if self.sample_ == "participant" else [""]
         rows = rows_of_samples(recordings, self.sample_, states)
-        return describe_signals(recordings, *rows, len(states), self.transformer_)
+
+        def describe() -> NDArray[np.float64]:
+            return describe_signals(recordings, *rows, len(states), self.transformer_)
+
+        if self.memory is None:
+            return describe()
+        mark = "signals " + stamp(self.transformer_)
+        where = rows[0].tolist(), rows[1].tolist(), len(states)
+        content = joblib.hash((digest_recordings(recordings), where))
+        return Kept(self.memory)(describe, mark, content)
 
     def _fit_head(
         self,

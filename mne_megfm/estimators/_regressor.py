@@ -53,8 +53,10 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     device : str
         ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one. The
         participant encoder is small, and stays on the CPU.
-    bf16 : bool
-        Whether to compute in bfloat16 where that is safe.
+    memory : path-like | joblib.Memory | None
+        Where to keep what was read of each recording or participant, so that the same
+        data are encoded once by the same weights, as the ``memory`` of scikit-learn's
+        pipelines. None keeps nothing.
     random_state : int | RandomState | None
         Seed of folds and random weights.
     verbose : bool | str | int | None

@@ -33,6 +33,9 @@ class Pretraining(BaseEstimator):
     patience : int | None
         Training stops after so many epochs without a better held-out loss; None never
         stops early.
+    bf16 : bool
+        Whether to train in bfloat16 where that is safe: quicker where the hardware
+        has it, and less exact. Features are computed in float32 in any case.
 
     See Also
     --------
@@ -56,6 +59,7 @@ class Pretraining(BaseEstimator):
         "lr": [Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "patience": [Interval(Integral, 1, None, closed="left"), None],
+        "bf16": ["boolean"],
     }
 
     def __init__(
@@ -68,7 +72,9 @@ class Pretraining(BaseEstimator):
         lr: float = 1e-3,
         validation_fraction: float = 0.1,
         patience: int | None = None,
+        bf16: bool = False,
     ) -> None:
+        self.bf16 = bf16
         self.max_epochs = max_epochs
         self.masking = masking
         self.mask_ratio = mask_ratio

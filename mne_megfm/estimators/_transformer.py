@@ -6,11 +6,12 @@ import copy
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from mne.utils import warn
@@ -45,6 +46,7 @@ from ._initialization import (
 )
 from ._settings import Pretraining
 from .extraction import PooledRows, gather_windows
+from .frozen import Kept, digest_recordings, stamp
 
 _AXES_WINDOWS = 2000
 
@@ -83,8 +85,8 @@ class BaseMEGFM(BaseEstimator):
         if self.weights is None and self.pretraining is None:
             # nothing is learnt from X: a network at its random start
             fields = random_fields(self.sensor_mapping_, model.config, seed)
-            fit_token_projection(model, fields, len(fields), seed=seed)
-            training = {"untrained": {"seed": seed}}
+            fit_token_projection(model, fields, len(fields), random_state=seed)
+            training = {"random_weights": {"random_state": seed}}
         self.aggregator_, seen = start_aggregator(
             self.aggregation, self.weights, model, fields, self.pretraining, seed
         )
@@ -94,10 +96,9 @@ class BaseMEGFM(BaseEstimator):
         self.history_ = None
         if self.pretraining is not None:
             training = training | self._train(recordings, seed)
-        if self.participant_encoder_ is not None:
-            seen = training if self.weights is None else seen
-            training = training | {"level": seen}
-        self.provenance_ = training
+        if self.weights is None and self.aggregator_.own_files:
+            seen = {"participant_encoder": training}
+        self.provenance_ = training | seen
 
     def _warn_unused(self, sample: str) -> None:
         """Name parameters that were set and have no effect."""
@@ -146,11 +147,11 @@ class BaseMEGFM(BaseEstimator):
             lr=settings.lr,
             validation_fraction=settings.validation_fraction,
             patience=settings.patience,
-            bf16=self.bf16,
-            seed=seed,
+            bf16=settings.bf16,
+            random_state=seed,
         )
         if self.weights is None:
-            fit_token_projection(self.model_, windows, _AXES_WINDOWS, seed=seed)
+            fit_token_projection(self.model_, windows, _AXES_WINDOWS, random_state=seed)
         n_epochs = len(self.history_.epoch)
         seen = {"windows": len(windows), "rows": recordings.n_rows}
         return {"fitted_on": {**seen, "epochs": n_epochs, "seed": seed}}
@@ -162,7 +163,7 @@ class BaseMEGFM(BaseEstimator):
                 recordings, self.sensor_mapping_, self.config_, self.batch_size
             )
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-            fit_pooling(self.pooling_, self.model_, windows, seed=seed)
+            fit_pooling(self.pooling_, self.model_, windows, random_state=seed)
 
     def _recordings(self, X: Any) -> Recordings:
         return as_recordings(
@@ -177,7 +178,7 @@ class BaseMEGFM(BaseEstimator):
     def _rows(self) -> PooledRows:
         """Give what encodes and pools rows."""
         return PooledRows(
-            self.model_, self.pooling_, self.sensor_mapping_, self.batch_size, self.bf16
+            self.model_, self.pooling_, self.sensor_mapping_, self.batch_size
         )
 
     @property
@@ -223,11 +224,9 @@ class BaseMEGFM(BaseEstimator):
             training=self.provenance_,
             overwrite=overwrite,
         )
-        if self.participant_encoder_ is None:
-            delete_participant_parts(path)
+        delete_participant_parts(path)  # of what was there before
         if self.aggregator_.own_files:
-            seen = self.provenance_.get("level", {})
-            self.aggregator_.save(path, self.model_, seen)
+            self.aggregator_.save(path, self.model_, self.provenance_)
         return path
 
     def __getstate__(self) -> dict:
@@ -244,7 +243,18 @@ class DescribesParticipants:
 
     def _read(self, recordings: Recordings) -> list[dict[str, Any]]:
         """Read what there is to know of each state of each participant by itself."""
-        return self.aggregator_.read(recordings, self._rows())
+        rows = self._rows()
+        if self.memory is None:
+            return self.aggregator_.read(recordings, rows)
+        keep, mark = Kept(self.memory), stamp(self)
+        return [
+            keep(
+                lambda part=part: self.aggregator_.read(part.alone(), rows)[0],
+                mark,
+                digest_recordings(part),
+            )
+            for part in recordings.split_elements()
+        ]
 
     def _combine_states(self, read: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Describe participants from what `_read` gave, of any states together."""
@@ -252,6 +262,9 @@ class DescribesParticipants:
 
     def _fit_participants(self, descriptions: list[Mapping[str, Any]]) -> None:
         self.aggregator_.fit(descriptions)
+        self._keep_fitted()
+
+    def _keep_fitted(self) -> None:
         self.states_ = self.aggregator_.states
         # what reads signals takes rows of any length
         forms = getattr(self.aggregator_, "forms", {})
@@ -313,13 +326,15 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         does not pool tokens.
     aggregation : str | Aggregator
         How a participant's rows become one: a name, or an instance, see
-        :class:`~mne_megfm.participants.Aggregator`. ``"encoder"``: by the participant encoder
-        that comes with the weights, see Notes, or, without weights, by one with random
-        weights. ``"encoder+evoked"``: the same, followed by the original signals,
+        :class:`~mne_megfm.participants.Aggregator`. ``"parameters+measures"``: seven
+        hand-made measures, and posterior means of 60 parameters of physiology, see
+        Notes. ``"parameters"``: the parameters alone. ``"measures"``: more measures,
+        with maps of the responses. ``"measures+evoked"``: the same, followed by
         averages of each state on the canonical sensors, as ``<state>_evoked_...``.
         ``"mean_std"``: mean and standard deviation of pooled rows. ``"auto"``: the
-        participant encoder where there is one; there is none beside a network that is
-        pretrained from random weights in `fit`.
+        first of these that the weights have networks for; without weights, these
+        networks have random weights too. Beside a network that is pretrained from
+        random weights in `fit` there are none, and it is ``"mean_std"``.
     pretraining : Pretraining | None
         How `fit` pretrains on ``X``, see :class:`~mne_megfm.estimators.Pretraining`;
         None leaves the weights as they are.
@@ -341,9 +356,10 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         Windows that are encoded or trained on at a time.
     device : str
         ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if there is one.
-    bf16 : bool
-        Whether to compute in bfloat16 where that is safe: quicker where the
-        hardware has it, and less exact.
+    memory : path-like | joblib.Memory | None
+        Where to keep what was read of each recording or participant, so that the same
+        data are encoded once by the same weights, as the ``memory`` of scikit-learn's
+        pipelines. None keeps nothing.
     random_state : int | RandomState | None
         Seed of weights, splits and masks.
     verbose : bool | str | int | None
@@ -390,13 +406,17 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
 
     Pooled tokens are centred on the mean token at their place in training.
 
-    The participant encoder knows a trial by the canonical signal that follows the
-    stimulus (time 0 of Epochs) and by its spectrum, in order, and a participant by a
-    token over all of them. Features are measures of the responses of each state (size,
-    strength, habituation, recovery after a pause) and of the spectrum, where the token
-    stands in for trials that are few or missing, at a scale that suits a linear
-    classifier as it is. States are known by their names: rest, auditory, somatosensory,
-    or any other. ``pretraining`` does not change the participant encoder.
+    Of a participant, the posterior encoder reads spectra, envelopes and connections of
+    places in the brain, averages and single trials in their order, and infers
+    parameters of physiology that it was trained to infer from simulated participants
+    [2]_: from ``alpha_frequency`` to ``N100m_latency``, in units of the spread over
+    those. The participant encoder knows a trial by the canonical signal that follows
+    the stimulus (time 0 of Epochs) and by its spectrum, and a participant by a token
+    over all of them, which stands in where trials for hand-made measures (evoked and
+    single-trial amplitude, habituation, recovery after a pause, and of the spectrum)
+    are few or missing. Features have a scale that suits a linear classifier as they
+    are. States are known by their names: rest, auditory, somatosensory, or any other.
+    ``pretraining`` changes neither of these encoders.
 
     Computation is deterministic on a CPU: the same row gives the same features.
     Between batches of different size, rounding differs at the level of 1e-6.
@@ -406,6 +426,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     .. [1] He et al. (2022), "Masked autoencoders are scalable vision learners",
        CVPR (the pretraining scheme, here with two interpolations given to the
        decoder).
+    .. [2] Cranmer, Brehmer and Louppe (2020), "The frontier of simulation-based
+       inference", PNAS 117:30055-30062.
 
     Examples
     --------
@@ -431,7 +453,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         "overlap": [Interval(Real, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "device": [str],
-        "bf16": ["boolean"],
+        "memory": [str, os.PathLike, HasMethods(["cache"]), None],
         "random_state": ["random_state"],
         "verbose": ["verbose", str, None],
     }
@@ -451,7 +473,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         overlap: float = 0.0,
         batch_size: int = 64,
         device: str = "cpu",
-        bf16: bool = False,
+        memory: str | os.PathLike | joblib.Memory | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool | str | int | None = None,
     ) -> None:
@@ -467,7 +489,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         self.overlap = overlap
         self.batch_size = batch_size
         self.device = device
-        self.bf16 = bf16
+        self.memory = memory
         self.random_state = random_state
         self.verbose = verbose
 
@@ -509,16 +531,23 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         if self.sample_ == "epoch" or self.aggregator_.pools_rows:
             self._fit_pooling(recordings)
         if self.sample_ == "participant":
+            if self.aggregator_.fit_unread(recordings, self._rows()):
+                self._look_at(recordings)
+                self._keep_fitted()
+                return None
             extracted = self._combine_states(self._read(recordings))
             self._fit_participants(extracted)
             return self.aggregator_.transform(extracted)
         self._form = check_forms(recordings, self.config_)
         self.n_patches_ = self._form.n_patches
-        # the first row is looked at, and not encoded: nothing is learnt from rows
+        self._look_at(recordings)
+        return None
+
+    def _look_at(self, recordings: Recordings) -> None:
+        """Look at the first row, and do not encode it: nothing is learnt from rows."""
         gather_windows(
             _first_row(recordings), self.sensor_mapping_, self.config_, self.batch_size
         )
-        return None
 
     def _settle_sample(self, recordings: Recordings) -> str:
         if self.sample != "auto":
@@ -586,11 +615,28 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
             )
         check_forms(recordings, self.config_, self._form)
         out: NDArray[np.float32] | None = None
-        for rows, pooled in self._rows().features(recordings):
+        for rows, pooled in self._row_features(recordings):
             if out is None:
                 out = np.empty((recordings.n_rows, pooled.shape[1]), np.float32)
             out[rows] = pooled
         return out
+
+    def _row_features(
+        self, recordings: Recordings
+    ) -> Iterator[tuple[NDArray[np.int_], NDArray[np.float32]]]:
+        """Give numbers and features of rows: those of each recording, with memory."""
+        rows = self._rows()
+        if self.memory is None:
+            yield from rows.features(recordings)
+            return
+        keep, mark = Kept(self.memory), stamp(self)
+        for recording in recordings:
+            features = keep(
+                lambda one=recording: _in_order(rows.features(one.alone())),
+                mark,
+                digest_recordings([recording]),
+            )
+            yield recording.index, features
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Name the features.
@@ -664,7 +710,14 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         return tags
 
 
+def _in_order(
+    parts: Iterator[tuple[NDArray[np.int_], NDArray[np.float32]]],
+) -> NDArray[np.float32]:
+    """Put the features of rows in the order of the rows."""
+    numbers, features = zip(*parts, strict=True)
+    return np.concatenate(features)[np.argsort(np.concatenate(numbers))]
+
+
 def _first_row(recordings: Recordings) -> Recordings:
     """Restrict recordings to the first row of the first of them."""
-    first = recordings[0].select(np.array([0]), np.array([0]))
-    return Recordings([first], np.zeros(1, int), 1, False)
+    return recordings[0].select(np.array([0]), np.array([0])).alone()

@@ -148,7 +148,6 @@ def iter_row_tokens(
     model: Backbone,
     *,
     batch_size: int,
-    bf16: bool,
 ) -> Iterator[RowTokens]:
     """Encode rows; the windows of a long row are joined on its patches.
 
@@ -161,10 +160,7 @@ def iter_row_tokens(
         n_valid = torch.as_tensor(block.n_valid, device=device)
         data = torch.from_numpy(block.data).to(device)
         valid = None if bool((n_valid == config.n_times).all()) else n_valid
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, torch.bfloat16, enabled=bf16),
-        ):
+        with torch.inference_mode():
             tokens = model.encode(data, valid).float() - model.token_mean
         recorded = valid_patches(n_valid, config)
         tokens = tokens * recorded[:, None, :, None]
@@ -198,15 +194,12 @@ class PooledRows:
         How recordings reach its array.
     batch_size : int
         Windows at a time.
-    bf16 : bool
-        Whether to compute in bfloat16.
     """
 
     model: Backbone
     pooling: nn.Module
     sensor_mapping: Callable
     batch_size: int
-    bf16: bool
 
     def features(
         self, recordings: Recordings
@@ -218,7 +211,6 @@ class PooledRows:
             self.sensor_mapping,
             self.model,
             batch_size=self.batch_size,
-            bf16=self.bf16,
         ):
             with torch.inference_mode():
                 pooled = self.pooling(

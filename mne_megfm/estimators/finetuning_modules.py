@@ -20,7 +20,7 @@ from ..models import (
     valid_patches,
 )
 from ..participants import PersonTrials, collate
-from ..participants.trials import read_trials, split_elements
+from ..participants.trials import read_trials
 from ._transformer import MEGFMTransformer
 from .extraction import iter_row_tokens, window_blocks
 
@@ -264,7 +264,6 @@ def network_outputs(
         transformer.sensor_mapping_,
         network.encoder,
         batch_size=transformer.batch_size,
-        bf16=transformer.bf16,
     ):
         with torch.inference_mode():
             tokens, recorded = part.tokens.to(device), part.recorded.to(device)
@@ -631,7 +630,7 @@ def read_people(
     person : PersonTrials
         Trials of all states, as the participant encoder takes them.
     """
-    for group in split_elements(recordings):
+    for group in recordings.split_elements():
         states = read_trials(
             group,
             transformer.sensor_mapping_,

@@ -14,7 +14,7 @@ states of a participant do not stay apart.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import joblib
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 
 from .._version import __version__
-from ..inputs import as_recordings
+from ..inputs import Recording, as_recordings
 from ..inputs.reading import read_rows
 
 
@@ -64,10 +64,8 @@ class FrozenStep:
         self.step = clone(step)
         if hasattr(self.step, "_load_frozen"):
             self.step._load_frozen()
-        if not (memory is None or isinstance(memory, joblib.Memory)):
-            memory = joblib.Memory(memory, verbose=0)
-        self._memory = memory
-        self._stamp = None if memory is None else _stamp(self.step)
+        self._keep = None if memory is None else Kept(memory)
+        self._stamp = None if memory is None else stamp(self.step)
 
     def read(self, X: list, digests: list[str] | None = None) -> list[dict[str, Any]]:
         """Read each state of each participant: the slow part.
@@ -85,12 +83,13 @@ class FrozenStep:
         read : list of dict
             For each participant, from state to what was read.
         """
-        if self._memory is None:
+        if self._keep is None:
             return self.step._read_participants(X)
-        read = self._memory.cache(_read_one, ignore=["step", "participant"])
         digests = list(map(digest, X)) if digests is None else digests
         return [
-            read(self.step, x, self._stamp, own)
+            self._keep(
+                lambda x=x: self.step._read_participants([x])[0], self._stamp, own
+            )
             for x, own in zip(X, digests, strict=True)
         ]
 
@@ -168,16 +167,62 @@ class FrozenStep:
         return fitted._transform_extracted(extracted)
 
 
-def _read_one(step: BaseEstimator, participant: Any, stamp: str, own: str) -> dict:
-    """Read one participant; the cache goes by the stamp and the digest alone."""
-    return step._read_participants([participant])[0]
+class Kept:
+    """A folder that keeps what was computed of recordings.
+
+    Parameters
+    ----------
+    memory : path-like | joblib.Memory
+        Where.
+    """
+
+    def __init__(self, memory: Any) -> None:
+        if not hasattr(memory, "cache"):
+            memory = joblib.Memory(memory, verbose=0)
+        # by what it is of, and not by how it is computed
+        self._call = memory.cache(_compute, ignore=["compute"])
+
+    def __call__(self, compute: Callable[[], Any], mark: str, content: str) -> Any:
+        """Compute something, or take it from the folder.
+
+        Parameters
+        ----------
+        compute : callable
+            Computes it.
+        mark : str
+            What `stamp` gave of the transformer that computes.
+        content : str
+            What `digest` gave of the recordings.
+
+        Returns
+        -------
+        value : object
+            What was computed, now or before.
+        """
+        return self._call(compute, mark, content)
 
 
-def _stamp(step: BaseEstimator) -> str:
-    """Tell apart transformers by their code, parameters and weights."""
+def _compute(compute: Callable[[], Any], mark: str, content: str) -> Any:
+    return compute()
+
+
+def stamp(step: BaseEstimator) -> str:
+    """Tell apart transformers by their code, parameters and weights.
+
+    Parameters
+    ----------
+    step : estimator
+        The transformer, with its weights loaded.
+
+    Returns
+    -------
+    stamp : str
+        A hash, in which where to keep things and what to log have no part.
+    """
     names = ("model_", "aggregator_", "pooling_")
     networks = [getattr(step, name, None) for name in names]
     params = step.get_params()
+    params = {k: v for k, v in params.items() if k not in ("memory", "verbose")}
     values = [(__version__, mne.__version__), type(step)]
     # the hash of a tensor depends on its place in memory
     for part in [*networks, *params.values()]:
@@ -201,11 +246,28 @@ def digest(participant: Any) -> str:
     digest : str
         A hash of all data and of what MNE knows of them.
     """
-    # of data not loaded there is the name of a file, which tells nothing of them
-    unread = [
-        joblib.hash([piece.own for piece in pieces])
-        for recording in as_recordings([participant], verbose="error")
-        if not getattr(recording.inst, "preload", True)
-        for _, pieces in read_rows(recording)
-    ]
-    return joblib.hash((participant, unread))
+    return digest_recordings(as_recordings([participant], verbose="error"))
+
+
+def digest_recordings(recordings: Iterable[Recording]) -> str:
+    """Tell apart recordings by what their rows hold.
+
+    Parameters
+    ----------
+    recordings : iterable of Recording
+        Those of one participant, or one.
+
+    Returns
+    -------
+    digest : str
+        A hash of all data and of what MNE knows of them.
+    """
+    return joblib.hash([_digest_rows(recording) for recording in recordings])
+
+
+def _digest_rows(rows: Recording) -> str:
+    # of data not loaded there is the name of a file, which says nothing of them
+    data = [joblib.hash([p.own for p in pieces]) for _, pieces in read_rows(rows)]
+    given = (rows.kind, rows.n_samples, rows.tmin, rows.left_out)
+    arrays = (rows.event_times, rows.states, rows.rows, rows.spans)
+    return joblib.hash((given, arrays, rows.info, data))

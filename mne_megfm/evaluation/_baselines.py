@@ -322,7 +322,15 @@ class EvokedFeatures(ParticipantDescriber):
 
 
 #: What each state is described by, in this order.
-DYNAMICS = ("early", "middle", "late", "slope", "variability", "strength", "size")
+DYNAMICS = (
+    "early",
+    "middle",
+    "late",
+    "slope",
+    "variability",
+    "trial_amplitude",
+    "amplitude",
+)
 
 
 def single_trial_amplitudes(
@@ -356,7 +364,7 @@ def single_trial_amplitudes(
 
 
 class HabituationFeatures(ParticipantDescriber):
-    """Strength of the response over trials: size, habituation, variability.
+    """Amplitude of the response over trials: mean, habituation, variability.
 
     Each trial is projected on the participant's own average response, so that seven
     numbers a state tell how large the response is and how it changes.
@@ -382,10 +390,10 @@ class HabituationFeatures(ParticipantDescriber):
     Trials are taken after the event, relative to their mean before it (or to their own
     mean, if they begin with the event). The amplitude of a trial is its inner product
     with the average of all *other* trials, scaled to length 1, with noise whitened
-    across channels. For each state there are: mean strength of the early, middle and
-    late third and the slope over all trials, relative to the mean strength
-    (habituation); standard deviation of the strength, relative to the mean; logarithm
-    of the mean strength, in units of the noise; logarithm of the RMS of the average
+    across channels. For each state there are: mean amplitude of the early, middle and
+    late third and the slope over all trials, relative to the mean amplitude
+    (habituation); standard deviation of the amplitude, relative to the mean; logarithm
+    of the mean amplitude, in units of the noise; logarithm of the RMS of the average
     response (pT). Where the mean is less than its standard error, that error takes its
     place.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-from mne.utils import use_log_level, warn
+from mne.utils import use_log_level, verbose, warn
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.multiclass import type_of_target
@@ -42,6 +42,7 @@ from ._samples import Samples, fitted_before, gather
 _MOST_CLASSES = 10
 
 
+@verbose
 def compare(
     X: Any,
     y: Any,
@@ -58,7 +59,7 @@ def compare(
     n_jobs: int | None = None,
     memory: str | joblib.Memory | None = None,
     random_state: int = 0,
-    verbose: bool = False,
+    verbose: bool | str | int | None = None,
 ) -> Comparison:
     """Compare pipelines on the same folds over participants.
 
@@ -117,8 +118,8 @@ def compare(
         :func:`~mne_megfm.interpret.state_importance`.
     random_state : int
         Seed of folds, permutations and default pipelines.
-    verbose : bool
-        Whether to show progress.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`; ``"warning"`` shows no progress bars.
 
     Returns
     -------
@@ -186,7 +187,7 @@ def compare(
     cv = choose_cv(cv, samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
     exclude_rare_states(samples, folds)
-    frozen = extract(samples, chosen, n_jobs, memory, verbose)
+    frozen = extract(samples, chosen, n_jobs, memory)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)
     if reference is None:
@@ -215,7 +216,6 @@ def compare(
         len(work) + len(permuted),
         n_jobs,
         "Fitting",
-        verbose,
     )
     n = len(work)
     return Comparison(
@@ -267,7 +267,6 @@ def extract(
     pipelines: Mapping[str, BaseEstimator],
     n_jobs: int | None,
     memory: str | joblib.Memory | None,
-    verbose: bool,
 ) -> FrozenFeatures:
     """Extract from all participants by the frozen steps of all pipelines, once."""
     steps = map(frozen_step, pipelines.values())
@@ -275,7 +274,7 @@ def extract(
         frozen = FrozenFeatures([step for step in steps if step is not None], memory)
     if frozen.leaves:
         calls = frozen.tasks(samples.X)
-        frozen.keep(parallel(calls, len(samples), n_jobs, "Extracting", verbose))
+        frozen.keep(parallel(calls, len(samples), n_jobs, "Extracting"))
     return frozen
 
 

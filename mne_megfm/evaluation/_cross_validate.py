@@ -10,6 +10,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from mne.utils import verbose
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
@@ -138,6 +139,7 @@ class ParticipantScores:
         return lines
 
 
+@verbose
 def cross_validate_participants(
     estimator: BaseEstimator,
     X: ArrayLike | pd.DataFrame,
@@ -152,7 +154,7 @@ def cross_validate_participants(
     n_permutations: int = 100,
     n_jobs: int | None = None,
     random_state: int = 0,
-    verbose: bool = False,
+    verbose: bool | str | int | None = None,
 ) -> ParticipantScores:
     """Say how well an estimator does on participants that it was not fitted on.
 
@@ -188,8 +190,8 @@ def cross_validate_participants(
         Processes, as joblib has it.
     random_state : int
         Seed of folds and permutations.
-    verbose : bool
-        Whether to show progress.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`; ``"warning"`` shows no progress bars.
 
     Returns
     -------
@@ -253,7 +255,7 @@ def cross_validate_participants(
         rng = np.random.default_rng([random_state, number])
         work.append(task(*permute_labels(samples, states, cv, classify, rng)))
     calls = (joblib.delayed(run)(one) for one in work)
-    found = parallel(calls, len(work), n_jobs, "Fitting", verbose)
+    found = parallel(calls, len(work), n_jobs, "Fitting")
     by_fold = fold_table(work[:1], found[:1], samples)
     predictions = prediction_table(work[:1], found[:1], samples)
     permutations = permutation_table(work[1:], found[1:], 1)

@@ -11,6 +11,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
@@ -174,6 +175,7 @@ class LearningCurve:
         return notes
 
 
+@verbose
 def learning_curve(
     X: Any,
     y: Any,
@@ -189,7 +191,7 @@ def learning_curve(
     n_jobs: int | None = None,
     memory: str | joblib.Memory | None = None,
     random_state: int = 0,
-    verbose: bool = False,
+    verbose: bool | str | int | None = None,
 ) -> LearningCurve:
     """Compare pipelines that are given the labels of fewer participants.
 
@@ -211,8 +213,8 @@ def learning_curve(
         Where what frozen weights extract from each participant is kept on disk.
     random_state : int
         Seed of folds, subsets and default pipelines.
-    verbose : bool
-        Whether to show progress.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`; ``"warning"`` shows no progress bars.
 
     Returns
     -------
@@ -257,7 +259,7 @@ def learning_curve(
         size: _subsets(folds, size, samples, classify, random_state) for size in sizes
     }
     exclude_rare_states(samples, itertools.chain(*subsets.values()))
-    frozen = extract(samples, chosen, n_jobs, memory, verbose)
+    frozen = extract(samples, chosen, n_jobs, memory)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)
     work = [
@@ -276,7 +278,6 @@ def learning_curve(
         len(work),
         n_jobs,
         "Fitting",
-        verbose,
     )
 
     def by_size(table: Callable) -> pd.DataFrame:

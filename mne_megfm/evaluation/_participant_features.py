@@ -126,11 +126,9 @@ def _project(recording: Recording, space: str) -> NDArray[np.float32]:
         return kept[key]
     up, down, _ = rate_ratio(recording.sfreq, SFREQ)
     n_patches = -(-recording.n_samples * up // (down * _PATCH))
-    n_rows = len(recording.rows)
-    single = recording.select(np.arange(n_rows), np.arange(n_rows))
     blocks = list(
         iter_windows(
-            Recordings([single], np.zeros(n_rows, int), 1, False),
+            recording.alone(),
             PROJECTIONS[space],
             sfreq=SFREQ,
             n_times=n_patches * _PATCH,

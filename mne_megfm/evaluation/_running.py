@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 import pandas as pd
-from mne.utils import use_log_level
+from mne.utils import ProgressBar, use_log_level
 from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import has_fit_parameter
-from tqdm import tqdm
 
 from ..estimators.frozen import FrozenStep, digest, is_frozen
 from ._folds import Fold
@@ -241,11 +240,15 @@ def _with_groups(pipeline: BaseEstimator, task: Task, train: NDArray) -> dict:
 
 
 def parallel(
-    calls: Iterable[tuple], total: int, n_jobs: int | None, label: str, show: bool
+    calls: Iterable[tuple], total: int, n_jobs: int | None, label: str
 ) -> list[Any]:
     """Run delayed calls by the joblib backend in force, with a progress bar."""
-    results = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(calls)
-    return list(tqdm(results, label, total, disable=not show))
+    results = []
+    with ProgressBar(total, mesg=label) as bar:
+        for result in joblib.Parallel(n_jobs=n_jobs, return_as="generator")(calls):
+            results.append(result)
+            bar.update(len(results))
+    return results
 
 
 def fold_table(

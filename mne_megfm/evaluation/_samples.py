@@ -275,13 +275,16 @@ class WeightsSeen(dict):
         parts = []
         if "data" in rest:
             parts.append(_data_set(rest))
-        for key, name in (("level", "participant encoder"), ("fitted_on", "then")):
+        for key, name in (
+            ("participant_encoder", "participant encoder"),
+            ("fitted_on", "then"),
+        ):
             if isinstance(own := rest.pop(key, None), dict):
                 parts.append(f"{name}: {WeightsSeen(own)!r}")
             elif own is not None:
                 parts.append(f"{key} {_cut(own)}")
-        if "untrained" in rest:
-            seed = rest.pop("untrained").get("seed")
+        if "random_weights" in rest:
+            seed = rest.pop("random_weights").get("random_state")
             parts.append(f"nothing (random weights, seed {seed})")
         if tuned := rest.pop("fine_tuned_on_labels", None):
             parts.append(f"labels of training folds ({_cut(tuned)})")

@@ -139,6 +139,16 @@ class Recording:
         """
         return replace(self, rows=self.rows[positions], index=index)
 
+    def alone(self) -> Recordings:
+        """Give this recording as if it were all that is given.
+
+        Returns
+        -------
+        alone : Recordings
+            The same rows, numbered from 0.
+        """
+        return Recordings([self], np.zeros(len(self.rows), int), 1, False).alone()
+
 
 class Recordings(Sequence):
     """Recordings with a common numbering of their rows.
@@ -204,6 +214,35 @@ class Recordings(Sequence):
     def rows_per_element(self) -> np.ndarray:
         """Number of rows of each element of the input, shape (n_elements,)."""
         return np.bincount(self.elements, minlength=self.n_elements)
+
+    def split_elements(self) -> Iterator[Recordings]:
+        """Give the recordings of each element of the list, in its order.
+
+        Yields
+        ------
+        element : Recordings
+            Its recordings, whose rows keep their numbers.
+        """
+        groups: list[list[Recording]] = [[] for _ in range(self.n_elements)]
+        for recording in self:
+            groups[self.elements[recording.index[0]]].append(recording)
+        for group in groups:
+            yield Recordings(group, self.elements, 1, self.is_list)
+
+    def alone(self) -> Recordings:
+        """Give the recordings as if they were all that is given.
+
+        Returns
+        -------
+        alone : Recordings
+            The same recordings as one element, with rows numbered from 0.
+        """
+        parts, first = [], 0
+        for recording in self:
+            every = np.arange(len(recording.rows))
+            parts.append(recording.select(every, first + every))
+            first += len(every)
+        return Recordings(parts, np.zeros(first, int), 1, self.is_list)
 
     @cached_property
     def states(self) -> np.ndarray:

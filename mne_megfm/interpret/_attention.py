@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..estimators import MEGFMTransformer
 from ..estimators.extraction import window_blocks
 from ..inputs import Recordings, as_recordings
-from ..models import MaskedSignalTransformer
+from ..models import Backbone, MaskedSignalTransformer
 from ..sensors import canonical_array
 from ._attention_scores import (
     region_places,
@@ -44,6 +44,27 @@ class LayerAttention(NamedTuple):
 
     weights: Tensor
     values: Tensor
+
+
+def check_attends(model: Backbone) -> None:
+    """Check that the attention of a backbone can be read.
+
+    Parameters
+    ----------
+    model : Backbone
+        The backbone.
+
+    Raises
+    ------
+    TypeError
+        If it has no attention, or such that is not known here.
+    """
+    if not isinstance(model, MaskedSignalTransformer):
+        raise TypeError(
+            "Expected the backbone 'masked-transformer', whose attention can be read, "
+            f"got {type(model).__name__}; use mne_megfm.interpret.occlude, which takes "
+            "any backbone."
+        )
 
 
 def encoder_attention(
@@ -358,6 +379,7 @@ def _check(
             f"Expected method to be one of {', '.join(ATTENTION_METHODS)}, "
             f"got {method!r}."
         )
+    check_attends(transformer.model_)
     config = transformer.config_
     for name, value, least, most in (
         ("layer", layer, -config.n_layers, config.n_layers - 1),

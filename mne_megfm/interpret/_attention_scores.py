@@ -221,15 +221,15 @@ class AttentionScore:
     ----------
     scores : DataFrame
         A row for each participant, source and part (``"after"``, ``"before"``,
-        ``"untrained"``). ``share`` of all attention within the radius of the source,
-        ``even_share`` that even attention would have there, ``ratio`` of these two,
-        ``level`` of attention there, relative to its mean over places and times, and
-        ``distance`` (m) of the attended centre.
+        ``"random_weights"``). ``share`` of all attention within the radius of the
+        source, ``even_share`` that even attention would have there, ``ratio`` of these
+        two, ``level`` of attention there, relative to its mean over places and times,
+        and ``distance`` (m) of the attended centre.
     summary : DataFrame
         A row for each measure: mean and standard deviation over participants after the
-        stimulus, mean before it and of the untrained network, and one-sided p values
+        stimulus, mean before it and with random weights, and one-sided p values
         against sensors permuted (``p_sensors``), sources elsewhere (``p_places``),
-        before (``p_before``) and the untrained network (``p_untrained``). NaN where
+        before (``p_before``) and random weights (``p_random_weights``). NaN where
         there is nothing to compare with.
     """
 
@@ -244,7 +244,7 @@ def score_attention(
     *,
     window: tuple[float, float] = (0.0, 0.2),
     before: tuple[float, float] | None = None,
-    untrained: mne.Evoked | Sequence[mne.Evoked] | None = None,
+    random_weights: mne.Evoked | Sequence[mne.Evoked] | None = None,
     radius: float = 0.03,
     n_null: int = 1000,
     random_state: int = 0,
@@ -264,8 +264,8 @@ def score_attention(
         Maps to score, from and to so many s.
     before : tuple of float | None
         Maps before the stimulus to compare with.
-    untrained : Evoked | list of Evoked | None
-        Maps of an untrained network for the same participants.
+    random_weights : Evoked | list of Evoked | None
+        Maps of a network with random weights for the same participants.
     radius : float
         What is near a source (m).
     n_null : int
@@ -296,8 +296,8 @@ def score_attention(
     Two spatial nulls: attention is permuted over sensors, which is easily beaten by
     any smooth map that is right by chance in one participant; or the sources are turned
     together to random other places under the sensors, which keeps the maps as they are
-    (a spin test [1]_ with the parts exchanged). Against ``before`` and ``untrained``,
-    signs of the differences are flipped by participant.
+    (a spin test [1]_ with the parts exchanged). Against ``before`` and
+    ``random_weights``, signs of the differences are flipped by participant.
 
     References
     ----------
@@ -327,14 +327,14 @@ def score_attention(
     parts = {"after": (maps, window)}
     if before is not None:
         parts["before"] = (maps, before)
-    if untrained is not None:
-        others = _as_list(untrained)
+    if random_weights is not None:
+        others = _as_list(random_weights)
         if len(others) != len(maps):
             raise ValueError(
-                f"Expected untrained maps of {len(maps)} participants, got "
+                f"Expected random_weights maps of {len(maps)} participants, got "
                 f"{len(others)}; pass one for each."
             )
-        parts["untrained"] = (others, window)
+        parts["random_weights"] = (others, window)
     rng = np.random.default_rng(random_state)
     rows, nulls = [], {"sensors": [], "places": []}
     for number, by_name in enumerate(places):
@@ -463,7 +463,7 @@ def _summarise(
             beaten = np.sum(sign * (chance - after.mean()) >= -rounding)
             row[f"chance_{name}"] = chance.mean() if short else np.nan
             row[f"p_{name}"] = (1 + beaten) / (1 + short) if short else np.nan
-        for part in ("before", "untrained"):
+        for part in ("before", "random_weights"):
             there = part in means.index
             other = means.loc[part, measure].to_numpy() if there else after * np.nan
             row[part] = other.mean()

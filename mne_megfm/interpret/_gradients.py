@@ -19,7 +19,7 @@ from ..estimators.finetuning_modules import (
     ParticipantNetwork,
     TunedNetwork,
 )
-from ..inputs import Recording, Recordings, window_starts
+from ..inputs import Recording, window_starts
 from ..models import ModelConfig
 from ..participants import PersonTrials, collate
 from ..participants.trials import TimedWindows, Timing, Windows, split_states
@@ -85,9 +85,8 @@ def iter_rows(recording: Recording, transformer: Any) -> Iterator[Row]:
     """
     config = transformer.config_
     for position in range(len(recording.rows)):
-        one = recording.select(np.array([position]), np.zeros(1, int))
+        single = recording.select(np.array([position]), np.zeros(1, int)).alone()
         own = _OwnSensors(transformer.sensor_mapping_, recording.ch_names)
-        single = Recordings([one], np.zeros(1, int), 1, False)
         blocks = list(window_blocks(single, own, config, transformer.batch_size, False))
         data = np.concatenate([block.data for block in blocks])
         starts, n_valid = (

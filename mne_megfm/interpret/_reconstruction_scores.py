@@ -193,7 +193,7 @@ def _score_canonical(
             region_pos,
             n_valid=n_valid,
             n_draws=n_draws,
-            seed=random_state,
+            random_state=random_state,
         )
         for name, masking in ProgressBar(list(masks.items()), mesg="Masks")
     }

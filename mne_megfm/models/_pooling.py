@@ -158,7 +158,7 @@ def fit_pooling(
     *,
     index: np.ndarray | None = None,
     batch_size: int = 64,
-    seed: int = 0,
+    random_state: int = 0,
 ) -> None:
     """Fit a pooling to tokens; one without ``fit`` stays as it is.
 
@@ -174,7 +174,7 @@ def fit_pooling(
         Windows to choose from; all by default.
     batch_size : int
         Windows at a time.
-    seed : int
+    random_state : int
         Seed of the choice of at most 1000 windows, and of what is drawn in the fit.
 
     Raises
@@ -186,7 +186,7 @@ def fit_pooling(
         return
     index = np.arange(len(windows)) if index is None else np.asarray(index)
     if len(index) > FIT_WINDOWS:
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(random_state)
         index = np.sort(rng.choice(index, FIT_WINDOWS, replace=False))
     device = model.kernel.device
     tokens, recorded = [], []
@@ -205,7 +205,7 @@ def fit_pooling(
     )
     # tensors of inference mode cannot take part in training
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(random_state)
         pooling.cpu().fit(torch.cat(tokens).clone(), torch.cat(recorded), groups)
     pooling.to(device)
     damaged = [k for k, v in pooling.state_dict().items() if not v.isfinite().all()]

@@ -33,7 +33,7 @@ def read_responses(
     recordings: Sequence[np.ndarray],
     token_mean: Tensor,
     *,
-    seed: int = 0,
+    random_state: int = 0,
 ) -> Tensor:
     """Find how the tokens of each region predict the response over all regions.
 
@@ -54,7 +54,7 @@ def read_responses(
         Windows of each recording with a response; at least two each.
     token_mean : Tensor, shape (n_regions, n_patches, d_model)
         Mean token at every place.
-    seed : int
+    random_state : int
         Seed of the draw of windows that are averaged.
 
     Returns
@@ -73,7 +73,7 @@ def read_responses(
     usual, axes = response_axes(windows, recordings, model)
     gram = torch.zeros(config.n_regions, config.d_model, config.d_model).double()
     cross = torch.zeros(config.n_regions, config.d_model, config.n_components).double()
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     for own in recordings:
         data, n_valid = (torch.as_tensor(x).to(device) for x in windows.take(own))
         n_valid = n_valid.min().expand(len(own))
@@ -168,9 +168,7 @@ def response_axes(
     vectors = torch.linalg.eigh((ratio + ratio.mT) / 2)[1].flip(1)
     vectors = vectors[:, : config.n_components]
     axes = torch.linalg.solve_triangular(factor.mT, vectors, upper=True).mT
-    # eigenvectors have no sign of their own: fix it, for reproducible features
-    largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
-    return usual.float(), (axes * largest.sign()).float()
+    return usual.float(), _flipped(axes).float()
 
 
 def field_axes(model: Backbone) -> Tensor:
@@ -245,7 +243,7 @@ def fit_token_projection(
     *,
     index: np.ndarray | None = None,
     batch_size: int = 64,
-    seed: int = 0,
+    random_state: int = 0,
 ) -> None:
     """Find axes of a model's tokens for compact pooling, and keep them in it.
 
@@ -270,7 +268,7 @@ def fit_token_projection(
         Windows to choose from; all by default.
     batch_size : int
         Windows at a time.
-    seed : int
+    random_state : int
         Seed of the choice.
 
     Examples
@@ -285,7 +283,7 @@ def fit_token_projection(
     torch.Size([24, 16, 32])
     """
     index = np.arange(len(windows)) if index is None else np.asarray(index)
-    index = _choose(np.asarray(windows.recording), index, n_windows, seed)
+    index = _choose(np.asarray(windows.recording), index, n_windows, random_state)
     model.eval()
     mean, covariance = _moments(model, windows, index, batch_size)
     responding = _responding(windows, index)
@@ -293,17 +291,19 @@ def fit_token_projection(
         axes = _principal(covariance, model.config.n_components)
         power = covariance.diagonal(dim1=1, dim2=2).sum(1)
     else:
-        axes = read_responses(model, windows, responding, mean, seed=seed)
+        axes = read_responses(
+            model, windows, responding, mean, random_state=random_state
+        )
         power = torch.einsum("rkd,rde,rke->r", axes, covariance, axes)
     axes = axes / power.mean().sqrt().clamp(min=1e-12)
     model.set_token_axes(mean.float(), axes.float())
 
 
 def _choose(
-    recording: np.ndarray, index: np.ndarray, n_windows: int, seed: int
+    recording: np.ndarray, index: np.ndarray, n_windows: int, random_state: int
 ) -> np.ndarray:
     """Choose windows of recordings in random order, so that most are whole."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     names, which = np.unique(recording[index], return_inverse=True)
     rank = rng.permutation(len(names))[which]
     return index[np.lexsort((rng.random(len(index)), rank))[:n_windows]]
@@ -353,6 +353,13 @@ def _moments(
 def _principal(covariance: Tensor, n_components: int) -> Tensor:
     """Find the principal axes of each region, shape (n_regions, n_components, d)."""
     axes = torch.linalg.eigh(covariance)[1].flip(2)[..., :n_components].mT
-    # eigenvectors have no sign of their own: fix it, for reproducible features
-    largest = axes.gather(2, axes.abs().argmax(2, keepdim=True))
-    return axes * largest.sign()
+    return _flipped(axes)
+
+
+def _flipped(axes: Tensor) -> Tensor:
+    """Fix the signs of axes, shape (..., n_axes, n_values), for reproducible features.
+
+    Eigenvectors have none of their own. The largest value gets to be positive, as by
+    scikit-learn's ``svd_flip``, which does not take stacks of matrices.
+    """
+    return axes * axes.gather(-1, axes.abs().argmax(-1, keepdim=True)).sign()

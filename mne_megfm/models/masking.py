@@ -317,7 +317,7 @@ def masked_r2(
     *,
     n_valid: Tensor | None = None,
     n_draws: int = 1,
-    seed: int = 0,
+    random_state: int = 0,
     batch_size: int = 64,
 ) -> dict[str, float]:
     """Explained share of the hidden signal, beside both interpolations.
@@ -340,7 +340,7 @@ def masked_r2(
         Recorded samples of each window; all by default.
     n_draws : int
         Masks drawn for each window.
-    seed : int
+    random_state : int
         Seed of the masks.
     batch_size : int
         Windows at a time.
@@ -371,7 +371,7 @@ def masked_r2(
     (['field', 'model', 'time'], True)
     """
     check_reconstructs(model)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(random_state)
     config = model.config
     device = next(model.parameters()).device
     sums = dict.fromkeys(("model", "time", "total", *BASELINE_REGULARIZATIONS), 0.0)

@@ -168,14 +168,16 @@ class WindowArray:
         """
         return map(self.take, batches)
 
-    def split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def split(
+        self, fraction: float, random_state: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Split windows in two so that no recording is in both.
 
         Parameters
         ----------
         fraction : float
             Share of the recordings in the second part, at least one.
-        seed : int
+        random_state : int
             Seed of the draw.
 
         Returns
@@ -190,4 +192,4 @@ class WindowArray:
         ValueError
             If there is but one window.
         """
-        return split_groups(self.recording, fraction, seed)
+        return split_groups(self.recording, fraction, random_state)

@@ -172,9 +172,9 @@ class Aggregator(nn.Module):
         Returns
         -------
         seen : dict | None
-            What the weights have seen, for the provenance; empty where the checkpoint
-            has no state of this aggregator, which then stays as it was made. None if
-            it cannot be used with this checkpoint.
+            What the weights have seen, by keys of the provenance; empty where the
+            checkpoint has no state of this aggregator, which then stays as it was made.
+            None if it cannot be used with this checkpoint.
         """
         load_aggregator(directory, self)
         return {}
@@ -208,7 +208,7 @@ class Aggregator(nn.Module):
         model : Backbone
             Its window encoder.
         seen : dict
-            What the weights have seen.
+            What all weights have seen, as in the provenance.
         """
 
     # -- participants -------------------------------------------------------
@@ -229,6 +229,24 @@ class Aggregator(nn.Module):
             For each element, from state to what was read of it.
         """
         raise NotImplementedError
+
+    def fit_unread(self, recordings: Recordings, encoder: RowEncoder) -> bool:
+        """Learn from recordings without reading their data, where that is enough.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The training data.
+        encoder : RowEncoder
+            The transformer's window encoder.
+
+        Returns
+        -------
+        enough : bool
+            Whether it is fitted as `fit` would leave it. False: it needs what `read`
+            and `describe` give.
+        """
+        return False
 
     def describe(self, read: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Put together what was read of any states of each participant.

@@ -38,11 +38,11 @@ from .trials import (
     PersonTrials,
     StateTrials,
     TimedWindows,
+    Timing,
     collate,
     gather_rows,
     join_parts,
     read_trials,
-    split_elements,
     split_states,
 )
 
@@ -385,13 +385,14 @@ class MeasuresAggregator(Aggregator):
         Returns
         -------
         seen : dict | None
-            What the encoder has seen; None if there is none.
+            What the encoder has seen, under its key of a provenance; None if there is
+            none.
         """
         loaded = PARTICIPANT_ENCODER.load(directory, model.kernel)
         if loaded is None:
             return None
         self.encoder, seen = loaded
-        return seen
+        return {PARTICIPANT_ENCODER.key: seen}
 
     def draw(self, fields: WindowArray, model: Backbone, seed: int) -> bool:
         """Take a participant encoder with random weights.
@@ -440,9 +441,10 @@ class MeasuresAggregator(Aggregator):
         model : Backbone
             Its window encoder.
         seen : dict
-            What the encoder has seen.
+            What all weights have seen, as in the provenance.
         """
-        PARTICIPANT_ENCODER.save(directory, self.encoder, model.kernel, seen)
+        own = seen.get(PARTICIPANT_ENCODER.key)
+        PARTICIPANT_ENCODER.save(directory, self.encoder, model.kernel, own)
 
     # -- participants -------------------------------------------------------
     def read(
@@ -467,7 +469,7 @@ class MeasuresAggregator(Aggregator):
                 state: self.read_state(state, parts, encoder)
                 for state, parts in split_states(group).items()
             }
-            for group in split_elements(recordings)
+            for group in recordings.split_elements()
         ]
 
     def read_state(
@@ -534,6 +536,34 @@ class MeasuresAggregator(Aggregator):
     def trials_of(self, one: StateTrials) -> PersonTrials:
         """Get what the participant encoder takes of one state."""
         return one.trials
+
+    def fit_unread(self, recordings: Recordings, encoder: RowEncoder) -> bool:
+        """Learn which states there are, and which have responses.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The training data.
+        encoder : RowEncoder
+            Says at which rate responses are read.
+
+        Returns
+        -------
+        enough : bool
+            Whether that is all there is to learn: not where averages follow.
+        """
+        if self.evoked:
+            return False
+        sfreq, n_after = encoder.model.config.sfreq, self.encoder.inputs.n_after
+        states: dict[str, bool] = {}
+        for group in recordings.split_elements():
+            for state, rows in split_states(group).items():
+                responds = any(
+                    Timing.of(one, state, sfreq, n_after).responds for one in rows
+                )
+                states[state] = states.get(state, False) or responds
+        self.know(states)
+        return True
 
     def describe(
         self, read: Sequence[Mapping[str, StateTrials]]

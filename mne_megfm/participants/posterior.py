@@ -39,7 +39,6 @@ from .trials import (
     StateTrials,
     TimedWindows,
     Windows,
-    split_elements,
     split_states,
 )
 
@@ -164,7 +163,8 @@ class ParametersAggregator(Aggregator):
         Returns
         -------
         seen : dict | None
-            What the encoder has seen; None if there is none.
+            What the encoder has seen, under its key of a provenance; None if there is
+            none.
         """
         loaded = POSTERIOR.load(directory, model.kernel)
         if loaded is None:
@@ -217,13 +217,12 @@ class ParametersAggregator(Aggregator):
         model : Backbone
             Its window encoder.
         seen : dict
-            What the encoder has seen.
+            What all weights have seen, as in the provenance.
         """
-        own = seen.get(POSTERIOR.key, {})
+        own = seen.get(POSTERIOR.key)
         POSTERIOR.save(directory, self.posterior, model.kernel, own)
         if self.hand_made is not None:
-            rest = {k: v for k, v in seen.items() if k != POSTERIOR.key}
-            self.hand_made.save(directory, model, rest)
+            self.hand_made.save(directory, model, seen)
 
     # -- participants -------------------------------------------------------
     def read(
@@ -248,7 +247,7 @@ class ParametersAggregator(Aggregator):
                 state: self.read_state(state, parts, encoder)
                 for state, parts in split_states(group).items()
             }
-            for group in split_elements(recordings)
+            for group in recordings.split_elements()
         ]
 
     def read_state(
@@ -283,9 +282,9 @@ class ParametersAggregator(Aggregator):
         self, kind: str, recordings: list[Recording], windows: list[StateWindows]
     ) -> StateComponents | None:
         if kind in ("rest", "other"):
-            kind = "rest"
+            has_events, kind = kind == "other", "rest"
             windows = [
-                _as_rest(one, rows.kind != "raw")
+                _as_rest(one, has_events and rows.kind != "raw")
                 for rows, one in zip(recordings, windows, strict=True)
             ]
         found = [self.posterior.components(kind, one) for one in windows]
@@ -388,6 +387,25 @@ class ParametersAggregator(Aggregator):
         """
         self.states = sorted({state for entry in descriptions for state in entry})
         return self
+
+    def fit_unread(self, recordings: Recordings, encoder: RowEncoder) -> bool:
+        """Learn which states there are: all there is to learn.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The training data.
+        encoder : RowEncoder
+            Not used.
+
+        Returns
+        -------
+        enough : bool
+            True.
+        """
+        groups = recordings.split_elements()
+        self.know({state for group in groups for state in split_states(group)})
+        return True
 
     def know(self, states: Iterable[str]) -> ParametersAggregator:
         """Take states as they were learnt before.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 from scipy.linalg import eigh
+from sklearn.utils.extmath import svd_flip
 
 from ..models import TrialInputs
 
@@ -19,9 +20,8 @@ def _leading(signal: np.ndarray, noise: np.ndarray, n: int, ridge: float) -> np.
     size = len(noise)
     noise = noise + ridge * np.trace(noise) / size * np.eye(size)
     _, axes = eigh(signal, noise, subset_by_index=(size - n, size - 1))
-    axes = axes[:, ::-1]
-    largest = np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0)
-    return axes * np.sign(largest)
+    # eigenvectors have no sign of their own: fix it, for reproducible features
+    return svd_flip(axes[:, ::-1], None)[0]
 
 
 class _Contrast:

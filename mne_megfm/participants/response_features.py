@@ -94,7 +94,7 @@ def _inverse_root(noise: Tensor) -> Tensor:
 
 
 #: Measures of the responses of a state.
-RESPONSE_MEASURES = ("size", "strength", "habituation", "recovery")
+RESPONSE_MEASURES = ("amplitude", "trial_amplitude", "habituation", "recovery")
 #: Measures of the spectrum of all states together.
 BAND_MEASURES = ("alpha-frequency", "theta", "beta")
 
@@ -125,11 +125,12 @@ def measure_responses(
 ) -> Tensor:
     """Measure amplitude and dynamics of the responses of a state.
 
-    ``size`` is the amplitude of the average on the components of pretraining, less
+    ``amplitude`` is that of the average on the components of pretraining, less
     the part that noise gives it. Single-trial amplitudes, by filters of the person's
-    own (see `single_trial_amplitudes`), are explained by a mean (``strength``), a
-    linear decline over the recording and recovery from recent stimuli, by ridge
-    regression [1]_: with few trials decline and recovery are near zero.
+    own (see `single_trial_amplitudes`), are explained by a mean
+    (``trial_amplitude``), a linear decline over the recording and recovery from recent
+    stimuli, by ridge regression [1]_: with few trials decline and recovery are near
+    zero.
 
     Parameters
     ----------
@@ -145,8 +146,8 @@ def measure_responses(
     Returns
     -------
     measures : Tensor of float64, shape (4,)
-        See `RESPONSE_MEASURES`. Habituation is positive if responses decline; size and
-        strength (mean single-trial amplitude) are logarithms.
+        See `RESPONSE_MEASURES`. Habituation is positive if responses decline; the
+        amplitudes are logarithms.
 
     References
     ----------

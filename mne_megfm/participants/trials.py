@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..inputs import Recording, Recordings, iter_windows
+from ..inputs import Recording, iter_windows
 from ..models import STATES, ModelConfig, TrialInputs, Trials, state_kind
 from ..models.participant_transformer import RECENT
 
@@ -349,15 +349,7 @@ class TimedWindows(NamedTuple):
     windows: Windows
 
 
-def split_elements(recordings: Recordings) -> Iterator[list[Recording]]:
-    """Give the recordings of each element of the list, in its order."""
-    groups: list[list[Recording]] = [[] for _ in range(recordings.n_elements)]
-    for recording in recordings:
-        groups[recordings.elements[recording.index[0]]].append(recording)
-    yield from groups
-
-
-def split_states(group: list[Recording]) -> dict[str, list[Recording]]:
+def split_states(group: Iterable[Recording]) -> dict[str, list[Recording]]:
     """Give the rows of each state of each recording, in the order of time."""
     parts: dict[str, list[Recording]] = {}
     for recording in group:
@@ -372,7 +364,7 @@ def split_states(group: list[Recording]) -> dict[str, list[Recording]]:
 
 
 def read_trials(
-    group: list[Recording],
+    group: Iterable[Recording],
     sensor_mapping: Callable,
     config: ModelConfig,
     inputs: TrialInputs,
@@ -401,9 +393,8 @@ def read_trials(
 def _read_windows(
     rows: Recording, sensor_mapping: Callable, config: ModelConfig, batch_size: int
 ) -> Iterator[Windows]:
-    alone = Recordings([rows], np.zeros(len(rows.rows), int), 1, False)
     for block in iter_windows(
-        alone,
+        rows.alone(),
         sensor_mapping,
         sfreq=config.sfreq,
         n_times=config.n_times,

@@ -226,7 +226,8 @@ def _reconstruction(training: dict) -> str:
         "at the best of six regularisations (chosen on the hidden truth) and straight\n"
         "lines in time; "
         f"at most {training['reconstruction_windows']} windows a state, one mask "
-        f"each,\nseed {training['settings']['seed']}.\n\n{_table(columns, rows)}"
+        f"each,\nseed {training['settings']['random_state']}.\n\n"
+        f"{_table(columns, rows)}"
     )
 
 
@@ -311,7 +312,7 @@ class Product:
         self.device = device
         self.parts = parts or {}
         self.train, self.valid = store.split(
-            settings.validation_fraction, settings.seed
+            settings.validation_fraction, settings.random_state
         )
         self._preprocessing = common_provenance(store)
 
@@ -356,7 +357,7 @@ class Product:
             model = make_backbone(self.backbone, self.config, state["kernel"])
         model.load_state_dict(state)
         model.to(self.device)
-        given = {"index": self.train, "seed": self.settings.seed}
+        given = {"index": self.train, "random_state": self.settings.random_state}
         fit_token_projection(model, self.store, n_windows, **given)
         if self.pooling is not None:
             fit_pooling(self.pooling, model, self.store, **given)
@@ -365,7 +366,7 @@ class Product:
     def _score(self, model: Reconstructor) -> dict[str, dict]:
         """Score masked reconstruction of held-out windows, by state and mask."""
         region_pos = torch.from_numpy(np.array(canonical_array().region_pos))
-        rng = np.random.default_rng(self.settings.seed)
+        rng = np.random.default_rng(self.settings.random_state)
         states = self.store.state[self.valid]
         scores = {}
         for state in np.unique(states).tolist():
@@ -380,7 +381,7 @@ class Product:
                         masking,
                         region_pos,
                         n_valid=n_valid,
-                        seed=self.settings.seed,
+                        random_state=self.settings.random_state,
                     ).items()
                 }
                 for name, masking in SCORED_MASKS.items()

@@ -99,7 +99,7 @@ def pretrain_store(
     pooling = None
     if settings.pooling is not None:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
+            torch.manual_seed(settings.random_state)
             pooling = _part("poolings", settings.pooling)
     augmentation = _augmentation(settings, model.config)
     if settings.decoder_only:
@@ -115,7 +115,7 @@ def pretrain_store(
             batch_size=settings.batch_size,
             accumulate=settings.accumulate,
             validation_fraction=settings.validation_fraction,
-            seed=settings.seed,
+            random_state=settings.random_state,
         )
         _check_folder(directory, overwrite, ranks)
         stack.enter_context(hold(directory / RUN, ranks, device))
@@ -145,7 +145,7 @@ def pretrain_store(
             bf16=settings.bf16,
             compiled=settings.compiled,
             sharded=settings.sharded,
-            seed=settings.seed,
+            random_state=settings.random_state,
             directory=directory / RUN,
             save_minutes=settings.save_minutes,
             stop=stop,
@@ -218,7 +218,7 @@ def _start(settings: PretrainSettings, store: WindowStore) -> Backbone:
     else:
         kernel = torch.tensor(canonical_kernel(), dtype=torch.float32)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
+            torch.manual_seed(settings.random_state)
             model = make_backbone(settings.backbone, settings.model, kernel)
     config = model.config
     for name in ("n_sensors", "n_times", "sfreq"):

@@ -18,6 +18,7 @@ from ..participants import PersonTrials, collate
 from ._distributed import Ranks, hold
 from ._run import FILE, Run
 from ._settings import check_settings
+from ._trainer import warmup_cosine
 from .history import History
 
 # share of people of whom a whole state is hidden, and of states left out altogether
@@ -109,14 +110,6 @@ def _thinned(person: PersonTrials, rng: np.random.Generator) -> PersonTrials:
     return person.take(np.concatenate(index))
 
 
-def _rate(step: int, n_steps: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
-    warm = max(1, n_steps // 20)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.505 + 0.495 * math.cos(math.pi * (step - warm) / max(1, n_steps - warm))
-
-
 def pretrain_participant_encoder(
     level: ParticipantTransformer,
     people: Sequence[PersonTrials],
@@ -127,7 +120,7 @@ def pretrain_participant_encoder(
     lr: float = 1e-3,
     weight_decay: float = 0.05,
     n_valid: int = 64,
-    seed: int = 0,
+    random_state: int = 0,
     directory: str | os.PathLike | None = None,
 ) -> History:
     """Train the participant encoder to predict hidden trials, without labels.
@@ -153,7 +146,7 @@ def pretrain_participant_encoder(
         Decay of matrices.
     n_valid : int
         Participants held out.
-    seed : int
+    random_state : int
         Seed of split, order and masks.
     directory : path-like, optional
         Where to keep the run.
@@ -177,7 +170,7 @@ def pretrain_participant_encoder(
         batch_size=batch_size,
         lr=lr,
         weight_decay=weight_decay,
-        seed=seed,
+        random_state=random_state,
     )
     if n_valid < 1:
         raise ValueError(f"Expected n_valid of at least 1, got {n_valid}; raise it.")
@@ -186,11 +179,12 @@ def pretrain_participant_encoder(
             f"Expected more than the {n_valid} participants that are held out, got "
             f"{len(people)}; give more, or lower n_valid."
         )
-    order = np.random.default_rng(seed).permutation(len(people))
+    order = np.random.default_rng(random_state).permutation(len(people))
     held_out = collate([people[i] for i in order[:n_valid]], level.inputs)
     train = [people[i] for i in order[n_valid:]]
     masks = [hide_trials(held_out, torch.Generator().manual_seed(i)) for i in range(3)]
     n_steps = max_epochs * steps_per_epoch
+    n_warmup = max(1, n_steps // 20)
     settings = {
         "n_people": len(people),
         "max_epochs": max_epochs,
@@ -199,7 +193,7 @@ def pretrain_participant_encoder(
         "lr": lr,
         "weight_decay": weight_decay,
         "n_valid": n_valid,
-        "seed": seed,
+        "random_state": random_state,
         "level": level.config.to_dict(),
     }
     directory = None if directory is None else Path(directory).expanduser()
@@ -210,13 +204,13 @@ def pretrain_participant_encoder(
         history = run.history
         for epoch in range(len(history.epoch) + 1, max_epochs + 1):
             # an epoch's stream depends on its number alone, so that runs can resume
-            rng = np.random.default_rng([seed, epoch])
+            rng = np.random.default_rng([random_state, epoch])
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
             level.train()
             total = 0.0
             for _ in ProgressBar(range(steps_per_epoch), mesg=f"Epoch {epoch}"):
                 for group in run.optimizer.param_groups:
-                    group["lr"] = lr * _rate(run.step, n_steps)
+                    group["lr"] = lr * warmup_cosine(run.step, n_steps, n_warmup)
                 chosen = rng.integers(0, len(train), batch_size)
                 batch = collate([_thinned(train[i], rng) for i in chosen], level.inputs)
                 loss = participant_encoder_loss(

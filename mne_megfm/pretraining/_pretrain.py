@@ -7,7 +7,6 @@ than to bend a supervised trainer to it. (Supervised fine-tuning is skorch's fie
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from ._distributed import Ranks, hold, replicate, shard
 from ._objective import MaskedReconstruction, Objective, resolve_objective
 from ._run import FILE, Run
 from ._settings import check_settings
-from ._trainer import Batches, Step, Trainer, choose_windows
+from ._trainer import Batches, Step, Trainer, choose_windows, warmup_cosine
 from .history import History
 
 
@@ -48,7 +47,7 @@ def pretrain(
     bf16: bool = False,
     compiled: bool = False,
     sharded: bool = False,
-    seed: int = 0,
+    random_state: int = 0,
     directory: str | os.PathLike | None = None,
     save_minutes: float | None = None,
     stop: Callable[[], bool] | None = None,
@@ -114,7 +113,7 @@ def pretrain(
     sharded : bool
         Whether processes share parameters and optimiser out among them (FSDP2)
         rather than hold a copy each, for models too large for one device.
-    seed : int
+    random_state : int
         Seed of the split, the order and the masks.
     directory : path-like, optional
         Where to keep the run.
@@ -195,7 +194,7 @@ def pretrain(
         batch_size=batch_size,
         accumulate=accumulate,
         validation_fraction=validation_fraction,
-        seed=seed,
+        random_state=random_state,
     )
     n_batches = steps_per_epoch or batches.n_batches
     settings = {
@@ -212,7 +211,7 @@ def pretrain(
         "validation_fraction": validation_fraction,
         "max_valid": max_valid,
         "bf16": bf16,
-        "seed": seed,
+        "random_state": random_state,
         "masking": repr(masking),
         "objective": repr(objective),
         "augmentation": repr(augmentation),
@@ -238,11 +237,11 @@ def pretrain(
             ranks=ranks,
             windows=windows,
             batches=batches,
-            valid=choose_windows(valid, max_valid, seed),
+            valid=choose_windows(valid, max_valid, random_state),
             region_pos=region_pos,
             masking=masking,
             augmentation=augmentation,
-            rate=lambda number: lr * _rate(number, n_steps, n_warmup),
+            rate=lambda number: lr * warmup_cosine(number, n_steps, n_warmup),
             n_batches=n_batches,
             directory=directory,
             save_minutes=save_minutes,
@@ -268,13 +267,15 @@ def plan_batches(
     batch_size: int,
     accumulate: int | None,
     validation_fraction: float,
-    seed: int,
+    random_state: int,
 ) -> tuple[Batches, np.ndarray]:
     """Split the data and plan the batches of a run; nothing is computed or written.
 
     Parameters
     ----------
-    model, windows, steps_per_epoch, batch_size, accumulate, validation_fraction, seed
+    model, windows, steps_per_epoch, batch_size, accumulate : object
+        See `pretrain`.
+    validation_fraction, random_state : float, int
         See `pretrain`.
 
     Returns
@@ -296,7 +297,7 @@ def plan_batches(
         batch_size=batch_size,
         accumulate=accumulate,
         validation_fraction=validation_fraction,
-        seed=seed,
+        random_state=random_state,
     )
     n_parts = ranks.size if accumulate is None else accumulate
     if n_parts % ranks.size or batch_size % n_parts:
@@ -316,8 +317,8 @@ def plan_batches(
             f"{model.config.patch_length} samples at {model.config.sfreq:g} Hz, got at "
             f"most {max(windows.n_valid)} samples; give longer epochs."
         )
-    train, valid = windows.split(validation_fraction, seed)
-    return Batches(windows, train, batch_size, n_parts, seed, ranks), valid
+    train, valid = windows.split(validation_fraction, random_state)
+    return Batches(windows, train, batch_size, n_parts, random_state, ranks), valid
 
 
 def _prepare(
@@ -341,14 +342,6 @@ def _prepare(
     built_in = type(model) is MaskedSignalTransformer
     all_used = built_in and isinstance(objective, MaskedReconstruction)
     return replicate(step, model.kernel.device, all_used=all_used)
-
-
-def _rate(step: int, n_steps: int, n_warmup: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
-    if step < n_warmup:
-        return (step + 1) / n_warmup
-    done = (step - n_warmup) / max(1, n_steps - n_warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 def _best(history: History) -> int:

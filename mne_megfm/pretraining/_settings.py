@@ -35,7 +35,7 @@ _RANGES = {
     "validation_fraction": "(0, 1)",
     "max_valid": "[1, inf)",
     "patience": "[1, inf)",
-    "seed": "[0, 4294967295]",
+    "random_state": "[0, 4294967295]",
     "save_minutes": "[0, inf)",
 }
 
@@ -98,7 +98,7 @@ class PretrainSettings:
         Whether several processes share out the model (FSDP2) rather than copy it.
     device : str
         ``"cpu"``, ``"cuda"`` or ``"auto"``: a GPU if there is one.
-    seed : int
+    random_state : int
         Seed of weights, split, order and masks.
     save_minutes : float
         Minutes between saves within an epoch.
@@ -142,7 +142,7 @@ class PretrainSettings:
     compiled: bool = False
     sharded: bool = False
     device: str = "auto"
-    seed: int = 0
+    random_state: int = 0
     save_minutes: float = 10.0
     name: str = "mine"
     licence: str = NOT_STATED

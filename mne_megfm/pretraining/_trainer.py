@@ -119,7 +119,7 @@ class Batches:
         Windows in a batch at most.
     n_parts : int
         Parts of a batch, a multiple of the number of processes.
-    seed : int
+    random_state : int
         Seed of the order and of the streams.
     ranks : Ranks
         This process among the others.
@@ -131,15 +131,21 @@ class Batches:
         index: np.ndarray,
         batch_size: int,
         n_parts: int,
-        seed: int,
+        random_state: int,
         ranks: Ranks,
     ) -> None:
         self.windows = windows
         self.labels = Labels(windows)
-        self.seed = seed
+        self.random_state = random_state
         self.parts = ranks.share(n_parts)
         self._samplers = [
-            ShardSampler(index, batch_size, seed=seed, rank=part, world_size=n_parts)
+            ShardSampler(
+                index,
+                batch_size,
+                random_state=random_state,
+                rank=part,
+                world_size=n_parts,
+            )
             for part in self.parts
         ]
         #: Batches in a pass.
@@ -159,7 +165,7 @@ class Batches:
                 len(data) / size,
                 at == len(self.parts) - 1,
                 self.labels.batch(data, n_valid, asked.popleft(), device),
-                stream_of(self.seed, TRAINING, step, self.parts[at]),
+                stream_of(self.random_state, TRAINING, step, self.parts[at]),
             )
 
     def _indices(self, first: int, last: int) -> Iterator[np.ndarray]:
@@ -183,9 +189,35 @@ def _noted(
         yield index
 
 
-def stream_of(seed: int, *numbers: int) -> torch.Generator:
+def warmup_cosine(step: int, n_steps: int, n_warmup: int) -> float:
+    """Give the share of the highest learning rate: linear warm-up, then half a cosine.
+
+    A function of the step alone, and not a scheduler of torch, which has a state: so a
+    run can go on at any step.
+
+    Parameters
+    ----------
+    step : int
+        The step, counted from 0.
+    n_steps, n_warmup : int
+        Steps of the run, and those of the warm-up.
+
+    Returns
+    -------
+    share : float
+        From 1 / n_warmup up to 1, then down to 0.01.
+    """
+    if step < n_warmup:
+        return (step + 1) / n_warmup
+    done = (step - n_warmup) / max(1, n_steps - n_warmup)
+    return 0.505 + 0.495 * math.cos(math.pi * min(done, 1.0))
+
+
+def stream_of(random_state: int, *numbers: int) -> torch.Generator:
     """Make the random stream that belongs to some numbers."""
-    state = np.random.SeedSequence([seed, *numbers]).generate_state(1, np.uint64)
+    state = np.random.SeedSequence([random_state, *numbers]).generate_state(
+        1, np.uint64
+    )
     return torch.Generator().manual_seed(int(state[0]))
 
 
@@ -256,11 +288,15 @@ def draw_batch_masks(
 ALL = "all"
 
 
-def choose_windows(index: np.ndarray, most: int | None, seed: int) -> np.ndarray:
+def choose_windows(
+    index: np.ndarray, most: int | None, random_state: int
+) -> np.ndarray:
     """Draw windows to validate on, where there are more than wanted."""
     if most is None or len(index) <= most:
         return index
-    return np.sort(np.random.default_rng([seed, 2]).choice(index, most, replace=False))
+    return np.sort(
+        np.random.default_rng([random_state, 2]).choice(index, most, replace=False)
+    )
 
 
 def validate(
@@ -273,7 +309,7 @@ def validate(
     masking: Callable[..., Tensor],
     region_pos: Tensor,
     *,
-    seed: int,
+    random_state: int,
     batch_size: int,
     bf16: bool,
     device: torch.device,
@@ -309,7 +345,7 @@ def validate(
             start = starts[number if counts else -1]
             part = slice(start, start + batch_size)
             batch = labels.batch(*windows.take(index[part]), index[part], device)
-            generator = stream_of(seed, VALIDATION, start)
+            generator = stream_of(random_state, VALIDATION, start)
             mask = draw_batch_masks(
                 masking, batch.n_valid, config, region_pos, generator
             )
@@ -500,7 +536,7 @@ class Trainer:
             self.valid,
             self.masking,
             self.region_pos,
-            seed=settings["seed"],
+            random_state=settings["random_state"],
             batch_size=settings["batch_size"],
             bf16=self.bf16,
             device=self.device,

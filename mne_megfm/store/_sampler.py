@@ -11,9 +11,9 @@ import numpy as np
 class ShardSampler:
     """Batches of windows in random order, shared out among ranks.
 
-    In an epoch each window comes exactly once. What is in a batch depends on seed
-    and epoch alone: the shares of all ranks, put together in the order of the ranks,
-    are the batch that a single process would get.
+    In an epoch each window comes exactly once. What is in a batch depends on
+    ``random_state`` and epoch alone: the shares of all ranks, put together in the order
+    of the ranks, are the batch that a single process would get.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class ShardSampler:
     batch_size : int
         Windows in a batch at most, over all ranks. Batches are as equal in size as
         the number of windows allows, so that none is left with a few.
-    seed : int
+    random_state : int
         Seed of the order.
     rank : int
         Which share this process gets.
@@ -40,10 +40,10 @@ class ShardSampler:
     Examples
     --------
     >>> from mne_megfm.store import ShardSampler
-    >>> one = ShardSampler(10, 4, seed=7)
+    >>> one = ShardSampler(10, 4, random_state=7)
     >>> [batch.tolist() for batch in one.epoch(1)]
     [[9, 0, 8, 6], [7, 1, 3], [4, 2, 5]]
-    >>> two = ShardSampler(10, 4, seed=7, rank=1, world_size=2)
+    >>> two = ShardSampler(10, 4, random_state=7, rank=1, world_size=2)
     >>> [batch.tolist() for batch in two.epoch(1)]
     [[8, 6], [3], [5]]
     """
@@ -53,7 +53,7 @@ class ShardSampler:
         index: int | Sequence[int] | np.ndarray,
         batch_size: int,
         *,
-        seed: int = 0,
+        random_state: int = 0,
         rank: int = 0,
         world_size: int = 1,
         block: int = 1,
@@ -74,7 +74,7 @@ class ShardSampler:
                 f"Expected rank to be from 0 to {world_size - 1}, got {rank!r}."
             )
         self.batch_size = batch_size
-        self.seed = seed
+        self.random_state = random_state
         self.rank = rank
         self.world_size = world_size
         self.block = block
@@ -101,7 +101,7 @@ class ShardSampler:
         batches : iterator of array of int
             This rank's windows in each batch.
         """
-        rng = np.random.default_rng([self.seed, number])
+        rng = np.random.default_rng([self.random_state, number])
         if self.block == 1:
             order = rng.permutation(self.index)
         else:

@@ -526,14 +526,16 @@ class WindowStore:
                 for future in waiting:
                     future.cancel()
 
-    def split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def split(
+        self, fraction: float, random_state: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Split windows in two so that no participant is in both.
 
         Parameters
         ----------
         fraction : float
             Share of the participants in the second part, at least one.
-        seed : int
+        random_state : int
             Seed of the draw.
 
         Returns
@@ -548,7 +550,7 @@ class WindowStore:
         ValueError
             If there is but one window.
         """
-        return split_groups(self.participant, fraction, seed)
+        return split_groups(self.participant, fraction, random_state)
 
     def damaged(self, files: Iterable[Path] | None = None) -> list[str]:
         """Read everything and compare it with what was written.

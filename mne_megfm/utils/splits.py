@@ -6,7 +6,7 @@ import numpy as np
 
 
 def split_groups(
-    groups: np.ndarray, fraction: float, seed: int
+    groups: np.ndarray, fraction: float, random_state: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split samples in two so that no group is in both.
 
@@ -16,7 +16,7 @@ def split_groups(
         Group of each sample.
     fraction : float
         Share of the groups in the second part, at least one.
-    seed : int
+    random_state : int
         Seed of the draw.
 
     Returns
@@ -40,7 +40,7 @@ def split_groups(
         everything = np.arange(len(groups))
         n_second = _share(fraction, len(groups))
         return everything[:-n_second], everything[-n_second:]
-    chosen = np.random.default_rng(seed).permutation(names)
+    chosen = np.random.default_rng(random_state).permutation(names)
     chosen = chosen[: _share(fraction, len(names))]
     second = np.isin(groups, chosen)
     return np.flatnonzero(~second), np.flatnonzero(second)

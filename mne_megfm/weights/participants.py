@@ -208,7 +208,7 @@ PARTICIPANT_ENCODER = ParticipantPart(
     "participant encoder",
     "mne-megfm participant 1",
     "participant",
-    "level",
+    "participant_encoder",
     lambda sizes: ParticipantTransformer(ParticipantConfig(**sizes)),
     lambda encoder: encoder.config.to_dict(),
 )

@@ -160,7 +160,7 @@ def test_overwrite(small_store, settings_file, tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "important"
     result = run(*args, "--seed", 5, "--overwrite")
     assert result.exit_code == 0, result.output
-    assert read_config(tmp_path)["training"]["settings"]["seed"] == 5
+    assert read_config(tmp_path)["training"]["settings"]["random_state"] == 5
     result = run(small_store, tmp_path / "thesis.tex")
     assert result.exit_code == 1
     assert "got a file" in result.output

@@ -22,7 +22,7 @@ WRONG = {
     "validation_fraction": ["1.5", "0", "1.0", "-0.1", "nan"],
     "max_valid": ["0", "-1", "0.5"],
     "patience": ["0", "-3"],
-    "seed": ["-1", "4294967296", "0.5", "1e3"],
+    "random_state": ["-1", "4294967296", "0.5", "1e3"],
     "save_minutes": ["nan", "-1", "inf", "'soon'"],
     "device": ["'gpu'", "''", "0"],
     "bf16": ["1", "'yes'"],
@@ -56,11 +56,13 @@ FLAGS = {
     "lr",
     "validation_fraction",
     "patience",
-    "seed",
+    "random_state",
     "save_minutes",
     "device",
     "weights",
 }
+#: Flags that are called otherwise than their setting.
+OTHERWISE = {"random_state": "seed"}
 
 
 @pytest.fixture
@@ -101,12 +103,14 @@ def test_in_a_file(small_store, write, tmp_path, name, value):
 def test_as_flags(small_store, settings_file, tmp_path, name, value):
     """So it is as a flag."""
     out = tmp_path / "out"
-    flag = f"--{name.replace('_', '-')}={value.strip(chr(39))}"
+    option = OTHERWISE.get(name, name).replace("_", "-")
+    flag = f"--{option}={value.strip(chr(39))}"
     result = CliRunner().invoke(
         main,
         ["pretrain", str(small_store), str(out), "--config", str(settings_file), flag],
     )
     assert result.exit_code in (1, 2), result.output
+    assert "No such option" not in result.output
     assert not out.exists()
 
 

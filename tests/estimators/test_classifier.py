@@ -39,7 +39,9 @@ def test_probe_is_frozen_features_and_a_linear_head(labelled):
     kept = classifier.transformer_.model_.state_dict()
     assert kept.keys() == loaded.keys()
     assert all(torch.equal(kept[name], loaded[name]) for name in loaded)
-    told = {k: v for k, v in classifier.provenance_.items() if k != "level"}
+    told = {
+        k: v for k, v in classifier.provenance_.items() if k != "participant_encoder"
+    }
     assert told == read_config(weights_path("megfm-tiny"))["training"]
     # and the whole is what the parts say
     features = MEGFMTransformer().fit_transform(X)

@@ -147,7 +147,7 @@ def test_dynamics_of_known_strengths(participants, rng):
     twice = HabituationFeatures()._read_participants(
         _responses(participants, 2 * strengths, rng)
     )
-    assert_allclose(twice[0]["sound"][-1] - values["size"], np.log(2.0), rtol=0.01)
+    assert_allclose(twice[0]["sound"][-1] - values["amplitude"], np.log(2.0), rtol=0.01)
     assert_allclose(twice[0]["sound"][:3], thirds, rtol=0.01)
 
 

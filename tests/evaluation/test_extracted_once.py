@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer
-from mne_megfm.estimators.frozen import FrozenStep, _stamp
+from mne_megfm.estimators.frozen import FrozenStep, stamp
 from mne_megfm.evaluation import BandPower, HabituationFeatures, compare, learning_curve
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_heads": 2}
@@ -106,11 +106,11 @@ def test_cache_knows_the_level():
     """What another participant encoder said is not taken from the disk."""
     transformer = MEGFMTransformer()
     transformer.aggregator_ = torch.nn.Linear(2, 2)
-    before = _stamp(transformer)
-    assert _stamp(transformer) == before
+    before = stamp(transformer)
+    assert stamp(transformer) == before
     with torch.no_grad():
         transformer.aggregator_.weight += 1
-    assert _stamp(transformer) != before
+    assert stamp(transformer) != before
 
 
 def test_cache_knows_what_is_in_files(participants, cohort, tmp_path):

@@ -301,9 +301,9 @@ def test_bundled_weights_attend_to_the_stimulated_regions():
         sources,
         window=(0.0, 0.2),
         before=(-0.2, 0.0),
-        untrained=untrained,
+        random_weights=untrained,
         n_null=200,
     )
     ratio = score.summary.loc["ratio"]
-    assert ratio["mean"] > max(ratio.before, ratio.untrained)
+    assert ratio["mean"] > max(ratio.before, ratio.random_weights)
     assert ratio.p_places < 0.05  # 0.014 with 500 draws (see the design page)

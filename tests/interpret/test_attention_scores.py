@@ -36,7 +36,7 @@ def test_hills_over_the_sources():
     assert distance["mean"] < 0.01
     assert ratio.p_sensors == ratio.p_places == pytest.approx(0.01)
     assert ratio.chance_places < 2
-    assert np.isnan(ratio.p_untrained)
+    assert np.isnan(ratio.p_random_weights)
     assert np.isnan(ratio.p_before)  # one participant
     after = score.scores.query("part == 'after'")
     assert after.source.tolist() == ["lh", "rh"]
@@ -88,13 +88,13 @@ def test_paired_comparisons_are_exact():
     """With five participants that all gain, one of 32 sign flips is as good."""
     maps = [make_maps(*SIDES.values(), width=0.02 + 0.004 * i) for i in range(5)]
     score = score_attention(
-        maps, SIDES, before=(-0.2, -0.05), untrained=[make_maps()] * 5, n_null=99
+        maps, SIDES, before=(-0.2, -0.05), random_weights=[make_maps()] * 5, n_null=99
     )
     ratio = score.summary.loc["ratio"]
     assert ratio.n == 5
-    assert ratio.p_before == ratio.p_untrained == pytest.approx(1 / 32)
-    worse = score_attention([make_maps()] * 5, SIDES, untrained=maps, n_null=99)
-    assert worse.summary.loc["ratio", "p_untrained"] == pytest.approx(1.0)
+    assert ratio.p_before == ratio.p_random_weights == pytest.approx(1 / 32)
+    worse = score_attention([make_maps()] * 5, SIDES, random_weights=maps, n_null=99)
+    assert worse.summary.loc["ratio", "p_random_weights"] == pytest.approx(1.0)
 
 
 def test_sources_in_all_forms():
@@ -120,7 +120,10 @@ def test_sources_in_all_forms():
         ({"sources": {}}, "at least one source"),
         ({"sources": [SIDES, SIDES]}, "sources of 1 participants, got 2"),
         ({"window": (1.0, 2.0)}, "maps between 1 and 2 s"),
-        ({"untrained": [make_maps()] * 2}, "untrained maps of 1 participants"),
+        (
+            {"random_weights": [make_maps()] * 2},
+            "random_weights maps of 1 participants",
+        ),
     ],
 )
 def test_wrong_input(given, match):

@@ -205,8 +205,11 @@ def test_gradient_is_that_of_finite_differences(people, logistic, rng, state):
     assert_allclose(expected, found, rtol=0.02, atol=0.01 * np.abs(found).max())
 
 
-def test_gradient_through_odd_and_averaged_trials(people, logistic, rng):
+def test_gradient_through_odd_and_averaged_trials(people, cohort, rng):
     """Also where trials are shrunk, averaged with their neighbours, and resampled."""
+    logistic = make_pipeline(
+        MEGFMTransformer(aggregation="measures"), LogisticRegression()
+    ).fit(people, cohort.labels)
     first = people[2]["auditory"].copy().load_data()
     first._data[4] *= 30.0
     runs = [first, *[people[2]["auditory"]] * 11]

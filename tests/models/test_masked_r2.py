@@ -37,7 +37,7 @@ def test_masked_r2(make_model, signal, region_pos, masking):
     """All three shares equal those of NumPy, linear algebra and interpolation."""
     model = make_model().eval()
     torch.nn.init.normal_(model.head.weight, std=0.1)
-    r2 = masked_r2(model, signal, masking, region_pos, n_draws=2, seed=4)
+    r2 = masked_r2(model, signal, masking, region_pos, n_draws=2, random_state=4)
 
     generator = torch.Generator().manual_seed(4)
     kernel = model.kernel.double().numpy()
@@ -164,11 +164,11 @@ def test_rest_has_principal_axes(make_model, recordings):
 def test_few_windows_are_of_whole_recordings(make_model, recordings):
     """A part of the windows is a part of the recordings, drawn by the seed."""
     one, other = make_model(), make_model()
-    fit_token_projection(one, recordings, 252, seed=1)
+    fit_token_projection(one, recordings, 252, random_state=1)
     # 21 whole recordings are enough for averages; nothing is left of the others
     drawn = np.random.default_rng(1).permutation(25)
     index = np.flatnonzero(np.isin(recordings.recording, np.flatnonzero(drawn < 21)))
-    fit_token_projection(other, recordings, 252, index=index, seed=1)
+    fit_token_projection(other, recordings, 252, index=index, random_state=1)
     torch.testing.assert_close(one.token_axes, other.token_axes, rtol=1e-3, atol=1e-4)
 
 

@@ -87,7 +87,7 @@ def test_readouts_are_ridge_regression(make_model, recordings, owners):
     """They predict the average of the other windows, as scikit-learn's do."""
     model = make_model().eval()
     token_mean = torch.full_like(model.token_mean, 0.1).double()
-    readouts = read_responses(model, recordings, owners, token_mean, seed=7)
+    readouts = read_responses(model, recordings, owners, token_mean, random_state=7)
     usual, axes = response_axes(recordings, owners, model)
     rng = np.random.default_rng(7)
     inputs, targets, weights = [], [], []

@@ -21,7 +21,7 @@ from mne_megfm.participants.response_features import (
     RESPONSE_MEASURES,
     measure_responses,
 )
-from mne_megfm.participants.trials import read_trials, split_elements
+from mne_megfm.participants.trials import read_trials
 from mne_megfm.weights import (
     PARTICIPANT_ENCODER,
     delete_participant_parts,
@@ -51,7 +51,7 @@ def test_trials_are_in_units_of_usual_noise(fitted, participants):
     """Trials differ by about 1, and sizes of responses by more than rounding."""
     recordings = fitted._recordings(participants)
     noise, sizes, zeros = [], [], np.zeros(48, np.float32)
-    for group in split_elements(recordings):
+    for group in recordings.split_elements():
         states = read_trials(
             group,
             fitted.sensor_mapping_,
@@ -89,7 +89,7 @@ def test_rows_and_names(fitted, features, participants):
     ):
         assert name in names
     assert not columns(fitted, "rest_response", "auditory_habituation").any()
-    assert fitted.provenance_["level"]["participants"] > 100
+    assert fitted.provenance_["participant_encoder"]["participants"] > 100
 
 
 def test_same_input_twice_and_any_company_is_bit_equal(fitted, features, participants):
@@ -205,7 +205,7 @@ def test_long_epochs_are_cut_at_the_stimulus(fitted, features, participants):
         np.concatenate([filler, data], 2), info, events, tmin=-1.2, verbose=False
     )
     found = fitted.transform([{"auditory": longer, "rest": participants[0]["rest"]}])
-    size = columns(fitted, "responses_size", "responses_strength")
+    size = columns(fitted, "responses_amplitude", "responses_trial_amplitude")
     # but for the mean over the recording, which is another one
     assert_allclose(found[0, size], features[0, size], atol=0.3)
 
@@ -277,9 +277,15 @@ def test_statistics_can_be_asked_for(participants):
 
 def test_untrained_level(participants):
     """Without weights there is a level that has seen nobody, whatever is passed."""
-    one = MEGFMTransformer(None, random_state=0).fit(participants)
-    same = MEGFMTransformer(None, random_state=0).fit(participants[:2])
-    other = MEGFMTransformer(None, random_state=1).fit(participants)
+    one = MEGFMTransformer(None, aggregation="measures", random_state=0).fit(
+        participants
+    )
+    same = MEGFMTransformer(None, aggregation="measures", random_state=0).fit(
+        participants[:2]
+    )
+    other = MEGFMTransformer(None, aggregation="measures", random_state=1).fit(
+        participants
+    )
     trained = MEGFMTransformer(aggregation="measures").fit(participants)
     arrays = [x.participant_encoder_.state_dict() for x in (one, same, other, trained)]
     for name, array in arrays[0].items():
@@ -287,7 +293,7 @@ def test_untrained_level(participants):
     for others in arrays[2:]:
         for name in ("head.weight", "inputs.space"):
             assert not torch.allclose(arrays[0][name], others[name], atol=1e-3)
-    assert set(one.provenance_["level"]) == {"untrained"}
+    assert set(one.provenance_["participant_encoder"]) == {"random_weights"}
     names = one.get_feature_names_out()
     assert names.tolist() == trained.get_feature_names_out().tolist()
     assert one.transform(participants).shape == (4, len(names))
@@ -319,7 +325,7 @@ def test_checkpoint_without_level(fitted, participants, tmp_path, caplog):
     delete_participant_parts(path)
     with mne.utils.use_log_level("info"), caplog.at_level(logging.INFO):
         old = MEGFMTransformer(path).fit(participants)
-    assert "no participant encoder" in caplog.text
+    assert "lack parts of the default" in caplog.text
     assert old.participant_encoder_ is None and columns(old, "auditory_spread_").any()
     with pytest.raises(ValueError, match="aggregation='auto'"):
         MEGFMTransformer(path, aggregation="measures").fit(participants)

@@ -66,8 +66,8 @@ def test_measures_come_first(people, fitted):
         "spectrum_alpha-frequency",
         "spectrum_theta",
         "spectrum_beta",
-        "responses_size",
-        "responses_strength",
+        "responses_amplitude",
+        "responses_single-trial-amplitude",
         "responses_habituation",
         "responses_recovery",
     ]
@@ -161,7 +161,7 @@ def test_weights_go_with_a_checkpoint(people, fitted, tmp_path):
     path = fitted.save_pretrained(tmp_path / "mine")
     again = MEGFMTransformer(path, aggregation="parameters").fit(people)
     assert_array_equal(again.transform(people), fitted.transform(people))
-    assert again.provenance_["level"] == fitted.provenance_["level"]
+    assert again.provenance_["posterior"]["participants"] == 453000
     file = path / "posterior.safetensors"
     content = bytearray(file.read_bytes())
     content[-9] ^= 1

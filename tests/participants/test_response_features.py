@@ -38,7 +38,7 @@ def test_habituation_is_the_relative_decline(rng, decline):
     measures = measure(planted(rng, 60, decline))
     found = dict(zip(RESPONSE_MEASURES, measures, strict=True))
     assert found["habituation"] == pytest.approx(decline / 2, abs=0.02)
-    assert found["size"] == pytest.approx(np.log(6), abs=0.05)
+    assert found["amplitude"] == pytest.approx(np.log(6), abs=0.05)
 
 
 def test_recovery_is_seen_after_pauses(rng):
@@ -71,7 +71,7 @@ def test_a_larger_unit_changes_size_alone(rng, size):
 
 def test_size_without_a_response_is_that_of_noise(rng):
     """Half of what noise gives the average of 40 trials, on 16 axes, is the least."""
-    index = RESPONSE_MEASURES.index("size")
+    index = RESPONSE_MEASURES.index("amplitude")
     noise = rng.standard_normal((20, 40, 40, 30))
     found = np.array([measure(z) for z in noise])[:, index]
     least = 0.5 * np.log(0.5 * 16 * 40 / 41**2)

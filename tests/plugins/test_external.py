@@ -1,7 +1,12 @@
 """A package with a backbone, a pooling, an objective and a front end of its own."""
 
+import os
+import subprocess
+import sys
+
 import mne
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -10,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
 from mne_megfm.estimators import FineTuning, Pretraining
+from mne_megfm.interpret import attention
 from mne_megfm.models import WindowArray
 from mne_megfm.plugins import make_backbone
 from mne_megfm.pretraining import (
@@ -60,6 +66,7 @@ def epochs():
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
+        ("aggregators", "tiny-median"),
         ("backbones", "tiny-convolution"),
         ("objectives", "tiny-contrast"),
         ("poolings", "tiny-mixture"),
@@ -183,6 +190,52 @@ def test_grid_search(external, epochs):
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
+def test_aggregator(external, tmp_path):
+    """An aggregator is chosen by name; its weights come back from the checkpoint."""
+    cohort = simulate_cohort(
+        4, states=("auditory",), arrays=("ctf151",), n_epochs=5, random_state=2
+    )
+    X = [{"auditory": epochs} for epochs in cohort.epochs("auditory")]
+    transformer = MEGFMTransformer(
+        None,
+        config={"d_model": 16, "n_layers": 1, "n_components": 4},
+        pooling="mean",
+        aggregation="tiny-median",
+        random_state=0,
+    )
+    features = transformer.fit_transform(X)
+    rows = transformer.__class__(
+        **{
+            **transformer.get_params(deep=False),
+            "sample": "epoch",
+            "aggregation": "auto",
+        }
+    ).fit(X[0]["auditory"])
+    weight = float(transformer.aggregator_.weight)
+    assert 0.5 <= weight < 1.5
+    for own, person in zip(features, X, strict=True):
+        expected = weight * np.median(rows.transform(person["auditory"]), 0)
+        np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-6)
+    assert transformer.get_feature_names_out()[0] == "auditory_median0"
+    path = transformer.save_pretrained(tmp_path / "mine")
+    assert read_config(path)["aggregator"]["arrays"] == {"weight": []}
+    again = MEGFMTransformer(path, pooling="mean", aggregation="tiny-median")
+    np.testing.assert_allclose(again.fit_transform(X), features, rtol=1e-5)
+    search = GridSearchCV(
+        make_pipeline(transformer, LogisticRegression()),
+        {
+            "megfmtransformer__aggregation": [
+                "tiny-median",
+                external.MedianAggregator(),
+                "mean_std",
+            ]
+        },
+        cv=2,
+        error_score="raise",
+    ).fit(X, [0, 0, 1, 1])
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
 @pytest.mark.parametrize("strategy", ["lora", "finetune"])
 def test_fine_tuning(external, epochs, strategy, tmp_path):
     """Adapters and layer rates go by the layer groups; a pooling is trained along."""
@@ -203,6 +256,52 @@ def test_fine_tuning(external, epochs, strategy, tmp_path):
         assert not torch.equal(trained.scale, before.scale)
     path = classifier.save_pretrained(tmp_path / "tuned")
     assert type(load_checkpoint(path)) is external.TinyConvolution
+
+
+def test_attention_of_a_backbone_without(external, epochs):
+    """What has no attention that can be read says so, and what to use."""
+    transformer = MEGFMTransformer(None, backbone="tiny-convolution", pooling="mean")
+    with pytest.raises(TypeError, match="TinyConvolution; use .*occlude"):
+        attention(transformer.fit(epochs), epochs)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(external, external_site, store, tmp_path):
+    """Copies (DDP) of an external backbone and objective end with the same weights."""
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        'backbone = "tiny-convolution"\nepochs = 2\nsteps_per_epoch = 3\n'
+        'batch_size = 8\naccumulate = 2\nvalidation_fraction = 0.4\ndevice = "cpu"\n'
+        '[objective]\nname = "tiny-contrast"\n[model]\nd_model = 20\n'
+    )
+    paths = [str(external_site), os.environ.get("PYTHONPATH", "")]
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "OMP_NUM_THREADS": "1",
+    }
+    pretraining = ["-m", "mne_megfm.commands.pretrain", str(store.path)]
+    ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    for name, start in (("one", []), ("two", ranks)):
+        done = subprocess.run(
+            [sys.executable, *start, *pretraining, str(tmp_path / name)]
+            + ["--config", str(settings), "--quiet"],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert read_config(tmp_path / "two")["training"]["processes"] == 2
+    one, two = (load_checkpoint(tmp_path / name) for name in ("one", "two"))
+    assert type(two) is external.TinyConvolution
+    for name, array in one.state_dict().items():
+        torch.testing.assert_close(
+            two.state_dict()[name], array, rtol=0, atol=1e-6, msg=name
+        )
+    # the loss changed, so that equal weights are trained ones
+    losses = pd.read_csv(tmp_path / "two" / "history.csv")["train_loss"]
+    assert len(losses) == 2 and losses[0] != losses[1]
 
 
 def test_objective_sees_what_is_known(store):

@@ -31,8 +31,9 @@ def maskings():
 
 
 def test_kinds():
-    """The seven kinds each have an entry-point group; bad kinds are named."""
+    """The eight kinds each have an entry-point group; bad kinds are named."""
     assert set(KINDS) == {
+        "aggregators",
         "backbones",
         "sensor_mappings",
         "heads",

@@ -55,7 +55,7 @@ def train(make_model, store, region_pos):
             "max_epochs": 2,
             "steps_per_epoch": 2,
             "batch_size": 8,
-            "seed": 3,
+            "random_state": 3,
             **changes,
         }
         windows = store if windows is None else windows

@@ -263,7 +263,7 @@ def test_seed_decides(train):
     one, _ = train()
     torch.manual_seed(1234)
     same, _ = train()
-    other, _ = train(seed=4)
+    other, _ = train(random_state=4)
     assert _equal(one, same)
     assert not _equal(one, other)
 
@@ -290,7 +290,7 @@ def test_keeps_the_best_weights(train, store, region_pos):
         held_out,
         masking,
         region_pos,
-        seed=3,
+        random_state=3,
         batch_size=8,
         bf16=False,
         device=torch.device("cpu"),

@@ -15,7 +15,7 @@ WRONG = {
     "validation_fraction": [1.5, 0, 1.0],
     "max_valid": [0],
     "patience": [0],
-    "seed": [-1, 0.5],
+    "random_state": [-1, 0.5],
     "save_minutes": [np.nan, -1.0],
 }
 
@@ -32,5 +32,7 @@ def test_refused(train, tmp_path, name, value):
 
 def test_numbers_of_numpy(train):
     """Numbers as NumPy has them will do."""
-    _, history = train(max_epochs=np.int64(1), lr=np.float32(1e-3), seed=np.uint32(3))
+    _, history = train(
+        max_epochs=np.int64(1), lr=np.float32(1e-3), random_state=np.uint32(3)
+    )
     assert history.epoch == [1]

@@ -24,11 +24,11 @@ def test_every_window_once(n, batch_size, block):
 @pytest.mark.parametrize("block", [1, 5])
 def test_ranks_share_the_same_batches(world_size, block):
     """Put together, the ranks' shares are a single process' batches, in order."""
-    one = list(ShardSampler(101, 26, seed=4, block=block).epoch(2))
+    one = list(ShardSampler(101, 26, random_state=4, block=block).epoch(2))
     ranks = [
         list(
             ShardSampler(
-                101, 26, seed=4, rank=rank, world_size=world_size, block=block
+                101, 26, random_state=4, rank=rank, world_size=world_size, block=block
             ).epoch(2)
         )
         for rank in range(world_size)
@@ -45,9 +45,9 @@ def test_order_depends_on_seed_and_epoch_alone():
     """Any epoch can be had by itself, and each has its own order."""
 
     def order(seed, epoch):
-        return np.concatenate(list(ShardSampler(50, 8, seed=seed).epoch(epoch)))
+        return np.concatenate(list(ShardSampler(50, 8, random_state=seed).epoch(epoch)))
 
-    sampler = ShardSampler(50, 8, seed=1)
+    sampler = ShardSampler(50, 8, random_state=1)
     list(sampler.epoch(1))
     assert np.concatenate(list(sampler.epoch(2))).tolist() == order(1, 2).tolist()
     orders = {tuple(order(s, e)) for s, e in ((0, 1), (0, 2), (1, 1), (1, 2))}
@@ -57,7 +57,7 @@ def test_order_depends_on_seed_and_epoch_alone():
 def test_mixing():
     """Without blocks the order is a fair shuffle; with them neighbours stay."""
     epochs = range(400)
-    first = [next(ShardSampler(10, 10, seed=0).epoch(e))[0] for e in epochs]
+    first = [next(ShardSampler(10, 10, random_state=0).epoch(e))[0] for e in epochs]
     counts = np.bincount(first, minlength=10)
     assert counts.min() > 15  # 40 expected, SD 6
     order = np.concatenate(list(ShardSampler(1000, 100, block=10).epoch(0)))

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
 from mne_megfm.estimators import CanonicalSensorMapping
 from mne_megfm.models import BackboneConfig, BaseBackbone, Pooling, to_patches
+from mne_megfm.participants import Aggregator
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,45 @@ class MixturePooling(Pooling):
     def names(self, n_regions, n_patches, d_model, seconds):
         return [
             f"expert{e}_dim{d}" for e in range(self.n_experts) for d in range(d_model)
+        ]
+
+
+class MedianAggregator(Aggregator):
+    """The median over the rows of each state, times a weight that is drawn once."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", 0.5 + torch.rand(()))
+
+    def read(self, recordings, encoder):
+        rows = [{} for _ in range(recordings.n_elements)]
+        for numbers, features in encoder.features(recordings):
+            for number, values in zip(numbers, features, strict=True):
+                of_person = rows[recordings.elements[number]]
+                of_person.setdefault(str(recordings.states[number]), []).append(values)
+        return [{state: np.median(v, 0) for state, v in one.items()} for one in rows]
+
+    def fit(self, descriptions):
+        self.states = sorted({state for one in descriptions for state in one})
+        self.fill = {
+            state: np.mean([one[state] for one in descriptions if state in one], 0)
+            for state in self.states
+        }
+        return self
+
+    def transform(self, descriptions):
+        self.check_states(descriptions)
+        rows = [
+            np.concatenate([one.get(state, self.fill[state]) for state in self.states])
+            for one in descriptions
+        ]
+        return np.float32(self.weight) * np.stack(rows).astype(np.float32)
+
+    def names(self, encoder):
+        return [
+            f"{state}_median{i}"
+            for state in self.states
+            for i in range(len(self.fill[state]))
         ]
 
 
