@@ -59,6 +59,7 @@ from mne_megfm.evaluation import (
 )
 from mne_megfm.evaluation._participant_features import shared_trials, trials_by_state
 from mne_megfm.inputs import as_recordings
+from mne_megfm.models import PARAMETERS
 from mne_megfm.sensors import canonical_kernel
 
 CHUNK = 10
@@ -88,14 +89,19 @@ def transformer(weights, aggregation, seed):
 
 
 def model_features(person, weights="megfm-tiny", aggregation="auto", seed=0):
-    """Features of the model; hand-made measures by themselves, too."""
+    """Features of the model; of the default, both parts by themselves, too."""
     model = transformer(weights, aggregation, seed)
     features = model.transform([person])[0]
-    if aggregation == "mean_std":
+    if aggregation != "auto":
         return {"features": features}
     names = model.get_feature_names_out()
-    measures = [not re.search("_response_region|_missing$", name) for name in names]
-    return {"features": features, "measures": features[measures]}
+    measures = [bool(re.match("spectrum_|responses_", name)) for name in names]
+    learnt = np.isin(names, [parameter.name for parameter in PARAMETERS])
+    return {
+        "features": features,
+        "measures": features[measures],
+        "parameters": features[learnt],
+    }
 
 
 def described(person, step):
@@ -173,6 +179,7 @@ def find_makers() -> dict[str, Callable]:
     """List what computes arrays, by the name of its folder."""
     makers = {
         "model": model_features,
+        "measures": partial(model_features, aggregation="measures"),
         "statistics": partial(model_features, aggregation="mean_std"),
         "evoked": partial(described, step=EvokedFeatures("evoked")),
         "bands": partial(described, step=BandPower()),
@@ -248,6 +255,12 @@ def find_rows() -> dict[str, list[Row]]:
             for seed in RANDOM_SEEDS
         ],
         "hand-made measures alone": [Row(("model",), lambda x: x["measures"])],
+        "hand-made measures, states and maps": [whole("measures")],
+        "parameters alone": [Row(("model",), lambda x: x["parameters"])],
+        "parameters alone, random weights": [
+            Row((f"model_random{seed}",), lambda x: x["parameters"])
+            for seed in RANDOM_SEEDS
+        ],
         "statistics, pretrained": [whole("statistics")],
         "statistics, random weights": [
             whole(f"statistics_random{seed}") for seed in RANDOM_SEEDS

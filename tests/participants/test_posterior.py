@@ -67,7 +67,7 @@ def test_measures_come_first(people, fitted):
         "spectrum_theta",
         "spectrum_beta",
         "responses_amplitude",
-        "responses_single-trial-amplitude",
+        "responses_trial_amplitude",
         "responses_habituation",
         "responses_recovery",
     ]
@@ -166,7 +166,7 @@ def test_weights_go_with_a_checkpoint(people, fitted, tmp_path):
     content = bytearray(file.read_bytes())
     content[-9] ^= 1
     file.write_bytes(content)
-    with pytest.raises(ValueError, match="copy it again"):
+    with pytest.raises(ValueError, match="copy the checkpoint again"):
         MEGFMTransformer(path, aggregation="parameters").fit(people)
 
 
