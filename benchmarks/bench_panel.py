@@ -56,8 +56,9 @@ from mne_megfm.evaluation import (
     CovarianceTangent,
     EvokedFeatures,
     HabituationFeatures,
+    shared_trials,
+    trials_by_state,
 )
-from mne_megfm.evaluation._participant_features import shared_trials, trials_by_state
 from mne_megfm.inputs import as_recordings
 from mne_megfm.models import PARAMETERS
 from mne_megfm.sensors import canonical_kernel

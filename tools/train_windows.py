@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 from mne.utils import ProgressBar, logger, use_log_level
 from model_card import model_card, score_recording
 
-from mne_megfm._version import __version__
+from mne_megfm import __version__
 from mne_megfm.inputs import as_recordings, iter_windows
 from mne_megfm.models import fit_token_projection
 from mne_megfm.pretraining import PretrainSettings, pretrain_store

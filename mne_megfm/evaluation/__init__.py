@@ -18,6 +18,7 @@ __getattr__, __dir__, _ = lazy.attach(
         "_folds": ["ParticipantSplit"],
         "_intervals": ["corrected_interval", "corrected_t_test"],
         "_learning_curve": ["LearningCurve", "learning_curve"],
+        "_participant_features": ["shared_trials", "trials_by_state"],
         "_pipelines": ["NetworkClassifier", "default_pipelines"],
     },
 )

@@ -213,8 +213,8 @@ def cross_validate_participants(
     Values are means over folds. The interval is the wider of two: that of the folds
     (`corrected_interval`), and one that comes from the number of participants, enlarged
     because participants of different folds train each other's models. In simulations
-    with 10, 24 and 100 participants, 95 % intervals of an AUC had the true value in 93
-    to 100 % of data sets.
+    with 10, 24 and 100 participants, 95 %% intervals of an AUC had the true value in 93
+    to 100 %% of data sets.
 
     Examples
     --------

@@ -14,7 +14,7 @@ __getattr__, __dir__, _ = lazy.attach(
         "_occlusion": ["BANDS", "Occlusion", "occlude"],
         "_reconstruct": ["Reconstruction", "reconstruct"],
         "_reconstruction_scores": ["MASKS", "score_reconstruction"],
-        "_refits": ["HeldOutScore", "NullDistribution"],
+        "_refits": ["HeldOutScore", "NullDistribution", "null_distributions"],
     },
 )
 

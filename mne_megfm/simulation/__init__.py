@@ -5,6 +5,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
+        "_anatomy": ["Head", "lead_field"],
         "_arrays": ["ARRAYS", "make_array_info"],
         "_cohort": ["Cohort", "simulate_cohort"],
         "_participant": ["MigraineEffects", "Participant"],

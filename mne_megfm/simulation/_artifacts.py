@@ -15,7 +15,7 @@ from ._arrays import (
     sensor_scale,
     uniform_and_gradients,
 )
-from ._signals import (
+from ._brain import (
     bursts,
     filter_response,
     narrowband,

@@ -13,7 +13,7 @@ from scipy import fft
 from ._anatomy import Cortex, lead_field, make_head
 from ._arrays import make_array_info
 from ._artifacts import EYES, MUSCLES, Surroundings
-from ._brain import Brain, draw_sources, draw_trials, response_rows
+from ._brain import Brain, draw_sources, draw_trials, filter_rows, response_rows
 from ._participant import (
     STATES,
     MigraineEffects,
@@ -24,7 +24,6 @@ from ._participant import (
     make_epochs,
     make_raw,
 )
-from ._signals import filter_rows
 
 
 def simulate_participant(

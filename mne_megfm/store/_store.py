@@ -15,8 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..utils.splits import split_groups
-from ._format import check_form, commit, read_settings, sweep, write_settings
-from ._shard import SUFFIX, Shard, encode, file_name, shard_bytes
+from ._shard import (
+    SUFFIX,
+    Shard,
+    check_form,
+    commit,
+    encode,
+    file_name,
+    read_settings,
+    shard_bytes,
+    sweep,
+    write_settings,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from mne_megfm import MEGFMTransformer
-from mne_megfm.archive.settings import PLAIN, Reading
 from mne_megfm.commands import main
-from mne_megfm.commands._participants import describe
 from mne_megfm.store import WindowStore
 from mne_megfm.utils.tables import read_features
 
@@ -82,18 +80,3 @@ def test_participants_with_active_shielding(shielded, tmp_path):
     truth = transformer.fit_transform([{"rest": [separated]}])
     assert frame.columns.tolist() == transformer.get_feature_names_out().tolist()
     np.testing.assert_allclose(frame, truth, rtol=1e-2, atol=1e-3)
-
-
-def test_filters_in_a_table(tmp_path):
-    """A table in parquet knows how recordings were filtered, as it was asked for."""
-    simulate(12.0).save(tmp_path / "a_raw.fif")
-    out = tmp_path / "x.parquet"
-    given = {"highpass": 1.0, "lowpass": 40.0, "notch": 50.0}
-    options = [part for name, value in given.items() for part in (f"--{name}", value)]
-    args = ["features", tmp_path / "a_raw.fif", "-o", out, "--participants"]
-    result = run(*args, *options, "--tmin", -0.1)
-    assert result.exit_code == 0, result.output
-    reading = Reading(**given, tmin=-0.1)
-    assert Reading(**read_features(out).attrs["reading"]) == reading
-    described = describe(out, None, PLAIN)
-    assert (described.reading, described.weights) == (reading, "megfm-tiny")

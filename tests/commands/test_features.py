@@ -13,11 +13,14 @@ from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.archive.files import read_recording
+from mne_megfm.archive.settings import PLAIN, Reading
 from mne_megfm.archive.sources import list_recordings
 from mne_megfm.commands import main
-from mne_megfm.commands._participants import describe_participants
+from mne_megfm.commands._participants import describe, describe_participants
 from mne_megfm.commands._rows import extract_rows
 from mne_megfm.estimators import LogisticHead
+from mne_megfm.simulation import make_array_info
+from mne_megfm.utils.tables import read_features
 
 # MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of
 pytestmark = pytest.mark.filterwarnings(
@@ -365,3 +368,21 @@ def test_demo(folder, tmp_path):
     assert "3 rows of 3840 features" in result.output
     assert len(list(out.glob("*.png"))) == 3
     assert "pass --overwrite" in run(*args).output
+
+
+def test_filters_in_a_table(tmp_path):
+    """A table in parquet knows how recordings were filtered, as it was asked for."""
+    info = make_array_info("opm32", sfreq=250.0)
+    data = np.random.default_rng(0).standard_normal((len(info["ch_names"]), 3000))
+    raw = mne.io.RawArray(1e-13 * data, info, verbose="error")
+    raw.save(tmp_path / "a_raw.fif", verbose="error")
+    out = tmp_path / "x.parquet"
+    given = {"highpass": 1.0, "lowpass": 40.0, "notch": 50.0}
+    options = [part for name, value in given.items() for part in (f"--{name}", value)]
+    args = ["features", tmp_path / "a_raw.fif", "-o", out, "--participants"]
+    result = run(*args, *options, "--tmin", -0.1)
+    assert result.exit_code == 0, result.output
+    reading = Reading(**given, tmin=-0.1)
+    assert Reading(**read_features(out).attrs["reading"]) == reading
+    described = describe(out, None, PLAIN)
+    assert (described.reading, described.weights) == (reading, "megfm-tiny")

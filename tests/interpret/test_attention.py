@@ -22,7 +22,7 @@ from mne_megfm.interpret._attention_scores import (
     unit_vectors,
 )
 from mne_megfm.sensors import canonical_array
-from mne_megfm.simulation import _anatomy
+from mne_megfm.simulation import Head, lead_field
 
 SMALL = {"d_model": 32, "n_layers": 2, "n_decoder_layers": 1}
 
@@ -118,7 +118,7 @@ def test_rollout_of_two_layers():
 def test_turned_head_has_the_field_of_turned_sources():
     """The matrix to a turned head agrees with a forward model of the turned source."""
     array = canonical_array()
-    head = _anatomy.Head(array.origin, 0.075, None, None)
+    head = Head(array.origin, 0.075, None, None)
     rng = np.random.default_rng(0)
     pos, ori = unit_vectors(rng.standard_normal((2, 20, 3)), np.zeros(3))
     pos = 0.06 * np.abs(pos) * [1, 1, 1]
@@ -126,7 +126,7 @@ def test_turned_head_has_the_field_of_turned_sources():
     np.testing.assert_array_equal(rotations[0], np.eye(3))
 
     def field(pos, ori):
-        gain = _anatomy.lead_field(array.info(1.0), pos + array.origin, head)
+        gain = lead_field(array.info(1.0), pos + array.origin, head)
         return np.einsum("csk,sk->cs", gain, ori)
 
     for rotation, matrix in zip(rotations[1:], matrices[1:], strict=True):

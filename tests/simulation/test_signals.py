@@ -5,7 +5,7 @@ import pytest
 from scipy import fft
 from scipy.signal import butter, sosfreqz, welch
 
-from mne_megfm.simulation._signals import (
+from mne_megfm.simulation._brain import (
     bursts,
     filter_response,
     narrowband,

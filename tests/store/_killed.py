@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 
 from mne_megfm.store import WindowStore
-from mne_megfm.store import _format as _commit
+from mne_megfm.store import _shard as _commit
 
 
 def say(text):

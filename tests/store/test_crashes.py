@@ -187,7 +187,7 @@ def test_hard_links_are_not_needed(path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EPERM, "not supported")
 
-    monkeypatch.setattr("mne_megfm.store._format.os.link", refuse)
+    monkeypatch.setattr("mne_megfm.store._shard.os.link", refuse)
     store = WindowStore.open(path, "a")
     append(store, "s1-rest")
     before = _contents(path)

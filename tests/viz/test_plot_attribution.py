@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mne_megfm.interpret import HeldOutScore, Importance
-from mne_megfm.interpret._refits import null_distributions
+from mne_megfm.interpret import HeldOutScore, Importance, null_distributions
 from mne_megfm.simulation import make_array_info
 from mne_megfm.viz import plot_attribution, plot_importance
 

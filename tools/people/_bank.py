@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from mne_megfm.sensors import canonical_array, compute_mapping
-from mne_megfm.sensors._leadfield import _tangents
+from mne_megfm.sensors._array import _tangents
 from mne_megfm.simulation._anatomy import PLACES, lead_field, make_head
 from mne_megfm.simulation._arrays import (
     coil_average,
