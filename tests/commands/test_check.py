@@ -90,14 +90,15 @@ def test_participant_encoder(tmp_path):
     assert code == 1 and "participant encoder: Expected" in said
     assert "weights: as it was written" in said
     flip(path / "config.json", 100)
-    assert check(path)[1].count(": Expected") == 2
+    assert check(path)[1].count(": Expected") == 3
 
 
 def test_bundled():
     """Bundled weights are found by name, and are as they were written."""
     assert check("megfm-tiny") == (
         0,
-        "weights: as it was written participant encoder: as it was written",
+        "weights: as it was written participant encoder: as it was written "
+        "posterior encoder: as it was written",
     )
 
 
