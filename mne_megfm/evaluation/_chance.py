@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -249,6 +250,15 @@ def null_in_words(metric: str, n_permutations: int) -> str:
         by += " of each fold, enlarged as folds share training participants"
         return f"The range by chance holds at least 95 % and is by {by}."
     return f"The range by chance holds 95 % and is by {by}."
+
+
+def check_count(n_permutations: int) -> None:
+    """See that a number of permutations is one."""
+    if not isinstance(n_permutations, Integral) or n_permutations < 0:
+        raise ValueError(
+            f"Expected n_permutations as a whole number from 0, got "
+            f"{n_permutations!r}; choose 0 for none."
+        )
 
 
 # how often labels are permuted before that is given up
