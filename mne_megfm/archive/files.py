@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import mne
+import numpy as np
 from mne._fiff.open import _get_next_fname, fiff_open
 from mne._fiff.tag import read_tag
 from mne._fiff.tree import dir_tree_find
@@ -27,6 +28,7 @@ from mne.utils import use_log_level
 
 if TYPE_CHECKING:
     from mne.io import BaseRaw
+    from numpy.typing import NDArray
 
 
 KIT_EXTENSIONS = {".con", ".sqd"}
@@ -148,6 +150,9 @@ _BLOCKS = {
 _SMALLEST = 1024
 #: So many bytes of both ends are compared before whole files are read.
 _ENDS = 2**16
+#: Pieces (s) of recordings that are compared, and by what share they differ at most if
+#: they are the same but for rounding (16 bits).
+_PIECE, _ROUNDING = 2.0, 0.03
 _LATER = re.compile(r"(?:_split-(?P<split>\d+)_[^-]*|-(?P<number>\d+))\.fif(?:\.gz)?$")
 
 
@@ -296,6 +301,98 @@ def find_copies(paths: Sequence[Path]) -> dict[Path, Path]:
                     continue
         groups = [group for group in refined.values() if len(group) > 1]
     return {path: first for first, *others in groups for path in others}
+
+
+def find_same_signals(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Find which recordings have the same signals as an earlier one.
+
+    So are found those that were saved again: packed, split, in other numbers (double,
+    single, short) or in another format. Only headers are read, and three pieces of
+    recordings of which kind, rate, length and number of channels are the same.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Recordings. Those that cannot be read are not compared.
+
+    Returns
+    -------
+    first : dict of Path to Path
+        From each recording to the first one with its signals.
+    """
+    groups = defaultdict(list)
+    for path in dict.fromkeys(paths):
+        with _silent():
+            found = _measure(path)
+        if found is not None:
+            groups[found].append(path)
+    first: dict[Path, Path] = {}
+    for group in groups.values():
+        known: list[tuple[Path, NDArray]] = []
+        for path in group if len(group) > 1 else ():
+            with _silent():
+                pieces = _read_pieces(path)
+            if pieces is None:
+                continue
+            for other, others in known:
+                if _difference(pieces, others) < _ROUNDING:
+                    first[path] = other
+                    break
+            else:
+                known.append((path, pieces))
+    return first
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Leave warnings to the reading of recordings that are kept."""
+    with warnings.catch_warnings(), use_log_level("error"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _measure(path: Path) -> Hashable:
+    """Give what recordings of the same signals have in common; None without any."""
+    try:
+        inst = read_recording(path)
+    except Exception:  # whatever it is, reading the recording will say so
+        return None
+    inst = inst if isinstance(inst, list) else [inst]
+    kind = "raw" if isinstance(inst[0], mne.io.BaseRaw) else type(inst[0]).__name__
+    n_rows = len(inst[0]) if kind.startswith("Epochs") else len(inst)
+    n_channels = len(mne.pick_types(inst[0].info, meg=True, ref_meg=False, exclude=()))
+    sfreq = round(float(inst[0].info["sfreq"]), 3)
+    return (kind, n_rows, n_channels, len(inst[0].times), sfreq) if n_channels else None
+
+
+def _read_pieces(path: Path) -> NDArray | None:
+    """Read start, middle and end of a recording, shape (n_channels, n_samples)."""
+    try:
+        inst = read_recording(path)
+        one = inst[0] if isinstance(inst, list) else inst
+        picks = mne.pick_types(one.info, meg=True, ref_meg=False, exclude=())
+        if isinstance(one, mne.io.BaseRaw):
+            n = min(int(_PIECE * one.info["sfreq"]) + 1, one.n_times)
+            starts = sorted({0, (one.n_times - n) // 2, one.n_times - n})
+            pieces = [one[picks, start : start + n][0] for start in starts]
+        elif isinstance(one, mne.BaseEpochs):
+            rows = sorted({0, len(one) // 2, len(one) - 1})
+            pieces = list(one[rows].get_data(picks))
+        else:
+            pieces = [each.data[picks] for each in inst]
+    except Exception:  # whatever it is, reading the recording will say so
+        return None
+    # jumps between pieces are none of the signals
+    pieces = [piece - piece.mean(1, keepdims=True) for piece in pieces]
+    return np.concatenate(pieces, axis=1)
+
+
+def _difference(one: NDArray, other: NDArray) -> float:
+    """Give the norm of the difference to that of the signal, median over channels."""
+    size = np.linalg.norm(one, axis=1)
+    change = np.linalg.norm(one - other, axis=1)
+    told = size > 0
+    return float(np.median(change[told] / size[told])) if told.any() else np.inf
 
 
 def _sizes(path: Path) -> Hashable:

@@ -18,6 +18,7 @@ from .files import (
     KIT_EXTENSIONS,
     complete_kit,
     find_copies,
+    find_same_signals,
     identify,
     later_parts,
     part_before,
@@ -361,12 +362,16 @@ def _leave_out_twins(sources: list[Source]) -> list[Source]:
                 source = replace(source, left_out=f"the same file as {twin}")
         once.append(source)
     by_path = {source.path: source for source in taken.values()}
-    first_of = find_copies(list(by_path))
-    for number, source in enumerate(once):
-        if not source.left_out and source.path in first_of:
-            twin = by_path[first_of[source.path]]
-            _check_same(twin, source, "is a copy of it")
-            once[number] = replace(source, left_out=f"a copy of {twin}")
+    for find, relation, reason in (
+        (find_copies, "is a copy of it", "a copy of"),
+        (find_same_signals, "has the same signals", "the same signals as"),
+    ):
+        first_of = find([s.path for s in once if not s.left_out])
+        for number, source in enumerate(once):
+            if not source.left_out and source.path in first_of:
+                twin = by_path[first_of[source.path]]
+                _check_same(twin, source, relation)
+                once[number] = replace(source, left_out=f"{reason} {twin}")
     return once
 
 

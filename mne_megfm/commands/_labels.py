@@ -64,6 +64,11 @@ class Labels:
         found = {name: self._find(name, names) for name in names}
         labels = [None if own is None else self.values[own] for own in found.values()]
         labels = pd.Series(labels, names, dtype=object)
+        if not self.values:
+            raise ValueError(
+                f"Expected rows in {self.path}, got names of columns alone; write a "
+                "row for each participant."
+            )
         if labels.isna().all():
             shown = ", ".join(map(repr, list(self.values)[:3]))
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,9 @@ def analytic_range(
 
     Notes
     -----
+    The range is of one repeat of the folds: it holds more than 95 % of means over
+    several, the more so the fewer training participants they share.
+
     In a fold, the variance by chance of an AUC is that of the Mann-Whitney statistic,
     ``(m + n + 1) / (12 m n)`` [1]_, and of a correlation ``1 / (n - 1)``; of a balanced
     accuracy of K classes it is ``(1 / K) (1 - 1 / K) / n`` of each class, summed and
@@ -244,7 +248,17 @@ def null_in_words(metric: str, n_permutations: int) -> str:
         )
     else:
         by += " of each fold, enlarged as folds share training participants"
+        return f"The range by chance holds at least 95 % and is by {by}."
     return f"The range by chance holds 95 % and is by {by}."
+
+
+def check_count(n_permutations: int) -> None:
+    """See that a number of permutations is one."""
+    if not isinstance(n_permutations, Integral) or n_permutations < 0:
+        raise ValueError(
+            f"Expected n_permutations as a whole number from 0, got "
+            f"{n_permutations!r}; choose 0 for none."
+        )
 
 
 # how often labels are permuted before that is given up

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.multiclass import type_of_target
 
 from ..estimators import MEGFMClassifier, MEGFMRegressor, RidgeHead
-from ._chance import permute_labels
+from ._chance import check_count, permute_labels
 from ._comparison import Comparison
 from ._folds import (
     Fold,
@@ -184,6 +184,7 @@ def compare(
     classify = not is_regressor(next(iter(chosen.values())))
     classes = choose_classes(samples, positive, pipelines, classify)
     metrics = find_metrics(scoring, classes)
+    check_count(n_permutations)
     cv = choose_cv(cv, samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
     exclude_rare_states(samples, folds)

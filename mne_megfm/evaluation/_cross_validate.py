@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, is_regressor
 from ..utils.validation import check_groups, find_missing, listed
 from ._chance import (
     FOR_A_RANGE,
+    check_count,
     judge,
     listed_counts,
     null_in_words,
@@ -229,6 +230,7 @@ def cross_validate_participants(
     >>> scores.verdict
     'too few participants to tell: the interval contains 0.5 (chance)'
     """
+    check_count(n_permutations)
     X = X if isinstance(X, pd.DataFrame) else np.asarray(X)
     samples = _as_samples(X, y, groups, names)
     classify = not is_regressor(estimator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import mne
@@ -133,6 +134,7 @@ def gather(
         # NumPy would turn a NaN beside strings into a string
         columns[name] = pd.Series(values).to_numpy()
     y, groups, sites, names = columns.values()
+    _check_labels(y)
     if names is None:
         names = np.arange(len(X)) if groups is None else groups
     elif len(np.unique(names)) < len(names):
@@ -178,6 +180,18 @@ def gather(
     samples.groups = None if groups is None else numbers
     samples.sites = None if sites is None else np.array(sites[kept].tolist())
     return samples
+
+
+def _check_labels(y: NDArray) -> None:
+    """See that they are names or finite numbers, or missing."""
+    for value in y:
+        if isinstance(value, Real) and np.isinf(value):
+            raise ValueError("Expected finite numbers in y, got infinity; correct y.")
+        if not isinstance(value, Real | str | np.bool_) and not pd.isna(value):
+            raise ValueError(
+                f"Expected names or numbers in y, got {value!r}; turn labels into "
+                "text, and dates into numbers."
+            )
 
 
 def _check_complete(name: str, values: Any) -> None:

@@ -323,6 +323,11 @@ def check_rows(
             f"Expected real data in row {row}, got {data.dtype}; transform signals, "
             "not spectra."
         )
+    if data.shape[1] < 2:
+        raise ValueError(
+            f"Expected rows of two samples or more, got {data.shape[1]} in row {row}: "
+            "features are of rows without their mean; cut longer rows."
+        )
     highest, lowest = data.max(axis=1), data.min(axis=1)
     extent = highest - lowest
     if not np.all(np.isfinite(extent)):
@@ -334,9 +339,6 @@ def check_rows(
         )
     size = np.maximum(np.abs(highest), np.abs(lowest))
     flat = extent <= np.maximum(_FLAT_RELATIVE * size, _FLAT_ABSOLUTE)
-    if data.shape[1] == 1:  # a single sample says nothing about flatness
-        flat = size == 0
-        extent = size
     if flat.all():
         raise ValueError(
             f"Expected MEG signals in row {row}, got data in which every one of the "

@@ -32,6 +32,8 @@ from ._refits import HeldOutScore, NullDistribution, Refits, null_distributions
 APART = 0.1
 #: Weights of less than this share of the largest are rounding.
 _RANK = 1e-6
+#: Maps of participants whose held-out decisions agree less with labels count so much.
+_LEAST = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +130,9 @@ class Attribution:
             places.append(where + ", ".join(points))
         text += f"Stands out {above}, in s from the event: {'; '.join(places)}."
         early = peaks.loc[peaks["time"] < 0, "time"]
+        if self.score.unit == "participants":
+            # features of a response are of all of it
+            return text + " Of participants, times and sensors are not told in detail."
         if len(early):
             times = ", ".join(f"{time:.3f} s" for time in early)
             text += (
@@ -229,7 +234,11 @@ def attribute(
     row count by its label: positive is evidence for it.
 
     Of participants, the pipeline is fitted on all others, for each permutation; the
-    score is that of folds over all.
+    score is that of folds over all. Maps are multiplied by the correlation of held-out
+    decisions with labels (0.001, if it is smaller), by which they differ from those of
+    permuted labels: weights fitted on those are as large, and predict nobody. They tell
+    states apart, but not times and sensors in detail, since features of responses are
+    read along axes of the whole array and half a second.
 
     Gradients take a pass through the network for each row and each direction of
     weights, of which there are about as many as rows: minutes for 50 epochs, and hours
@@ -423,7 +432,10 @@ def _of_participant(
     network = PersonNetwork(parts, recordings, refits.target)
     n_features = parts.transformer._n_features_out
     weights = np.array([_weights(refits, fit.rest, n_features) for fit in fits])
-    gains, axes = _directions(weights / refits.scale[:, None])
+    # a pipeline fitted on permuted labels has weights that are as large: unlike rows,
+    # one participant does not tell that they predict nobody
+    agreement = np.maximum((refits.side * refits.decisions).mean(1), _LEAST)
+    gains, axes = _directions(weights * (agreement / refits.scale)[:, None])
     found: dict[str, list] = {}
     for axis in ProgressBar(axes, mesg="Gradients"):
         network.weights = torch.from_numpy(axis)

@@ -207,7 +207,7 @@ class PretrainSettings:
         """
         path = Path(path).expanduser()
         try:
-            content = tomllib.loads(path.read_text("utf-8"))
+            content = tomllib.loads(path.read_text("utf-8-sig"))
         except (ValueError, RecursionError) as error:  # also of its encoding
             raise ValueError(
                 f"Expected TOML in {path}, got something else: {error}; correct it."

@@ -188,7 +188,22 @@ def _read_csv(path: Path, **kwargs: object) -> pd.DataFrame:
         ) from error
     if "nrows" not in given:  # a header alone is read before the rest
         _check_lines(path, given["sep"])
+    if "skiprows" not in given:
+        _check_separator(frame, path, given["sep"])
     return frame
+
+
+def _check_separator(frame: pd.DataFrame, path: Path, separator: str) -> None:
+    """See that the first line is not one cell with other separators in it."""
+    first = str(frame.iloc[0, 0])
+    other = next((mark for mark in ";\t,|" if mark in first), None)
+    if frame.shape[1] == 1 and other not in (None, separator):
+        names = {"\t": "a tab", ",": "a comma"}
+        raise ValueError(
+            f"Expected cells with {names[separator]} between them in {path}, as its "
+            f"name says, got {names.get(other, repr(other))}; save it as CSV or TSV "
+            "again."
+        )
 
 
 def _check_lines(path: Path, separator: str) -> None:

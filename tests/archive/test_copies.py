@@ -56,6 +56,61 @@ def test_copies_are_read_once(tmp_path, ending):
     assert [s.path for s in list_recordings(files[::-1])] == [other, copy]
 
 
+@pytest.mark.parametrize("again", ["packed", "single", "double", "short", "split"])
+def test_recordings_saved_again_are_read_once(tmp_path, again):
+    """Of the same signals in other bytes one is read; of other signals all are."""
+    raw = simulate(40.0)
+    for ch in raw.info["chs"]:  # so that numbers of 16 bits tell signals
+        ch["cal"] = 1e-16
+    raw.save(tmp_path / "a_raw.fif", fmt="double")
+    other = simulate(40.0, seed=1)
+    other.save(tmp_path / "c_raw.fif")
+    name, given = {
+        "packed": ("b_raw.fif.gz", {}),
+        "split": ("b_raw.fif", {"split_size": "2MB", "buffer_size_sec": 1.0}),
+    }.get(again, ("b_raw.fif", {"fmt": again}))
+    read = mne.io.read_raw(tmp_path / "a_raw.fif", preload=True)
+    if again == "double":  # with other bytes than before
+        read.set_meas_date(0).rename_channels(str.lower)
+    read.save(tmp_path / name, **given)
+    files = sorted(tmp_path.glob("*.fif*"))
+    assert len(files) > 3 or again != "split"
+    assert _files.find_copies(files) == {}
+    usable = [source.path.name for source in list_recordings(files)]
+    assert usable == ["a_raw.fif", "c_raw.fif"]
+
+
+@pytest.mark.parametrize("kind", ["epo", "ave", "kit"])
+def test_other_recordings_saved_again(tmp_path, kind):
+    """So it is with epochs, averages, and what came from another format."""
+    names = []
+    for seed in (0, 1):
+        raw = simulate(seed=seed, array="kit160" if kind == "kit" else "opm32")
+        epochs = mne.make_fixed_length_epochs(raw, 1.0, preload=True)
+        if kind == "kit":
+            write_kit(raw, tmp_path / f"{seed}.con")
+            again = mne.io.read_raw_kit(tmp_path / f"{seed}.con")
+            again.save(tmp_path / f"{seed}_raw.fif")
+            names.append(f"{seed}.con")
+            continue
+        inst = epochs if kind == "epo" else epochs.average()
+        inst.save(tmp_path / f"{seed}-{kind}.fif")
+        inst.save(tmp_path / f"{seed}-{kind}.fif.gz")
+        names.append(f"{seed}-{kind}.fif")
+    found = list_recordings(sorted(tmp_path.iterdir()))
+    assert [source.path.name for source in found] == names
+
+
+def test_same_signals_of_two_participants(tmp_path):
+    """They are refused as copies are; so is nothing that merely has their length."""
+    first = tmp_path / "sub-01_task-rest_raw.fif"
+    simulate().save(first)
+    simulate().save(tmp_path / "sub-02_task-rest_raw.fif.gz")
+    result = run("features", *sorted(tmp_path.iterdir()), "-o", tmp_path / "x.csv")
+    assert result.exit_code == 1
+    assert "which has the same signals, of sub-02; correct one" in result.output
+
+
 def test_contents_of_folders(tmp_path):
     """Folders are compared by all files in them, and never with a file."""
     first = make_folder(tmp_path / "a", 0)

@@ -2,11 +2,15 @@
 
 import mne
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer
 from mne_megfm.commands import main
+from mne_megfm.estimators import LogisticHead
 from mne_megfm.store import WindowStore
 from mne_megfm.utils.tables import read_features
 
@@ -80,3 +84,71 @@ def test_participants_with_active_shielding(shielded, tmp_path):
     truth = transformer.fit_transform([{"rest": [separated]}])
     assert frame.columns.tolist() == transformer.get_feature_names_out().tolist()
     np.testing.assert_allclose(frame, truth, rtol=1e-2, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def shielded_people(tmp_path_factory):
+    """Return tables of recordings with active shielding and of labels; and separated.
+
+    Eight participants; of the second half, sources inside the head are stronger.
+    """
+    folder = tmp_path_factory.mktemp("people")
+    lines, labels, people = ["file,participant,state"], ["participant,label"], []
+    for number in range(8):
+        raw = simulate(2.0, seed=number, array="neuromag306")
+        raw._data *= 1.0 + (number >= 4)
+        with raw.info._unlock():
+            raw.info["maxshield"], raw.info["proc_history"] = True, [EMPTY]
+        raw.save(folder / f"{number}_raw.fif")
+        with raw.info._unlock():
+            raw.info["maxshield"], raw.info["proc_history"] = False, []
+        origin = (0.0, 0.0, 0.04)
+        separated = mne.preprocessing.maxwell_filter(raw, origin=origin)
+        people.append({"rest": [separated]})
+        lines.append(f"{number}_raw.fif,p{number},rest")
+        labels.append(f"p{number},{'ab'[number >= 4]}")
+    (folder / "files.csv").write_text("\n".join(lines) + "\n")
+    (folder / "labels.csv").write_text("\n".join(labels) + "\n")
+    return folder / "files.csv", folder / "labels.csv", people
+
+
+def test_classify_with_active_shielding(shielded_people, tmp_path):
+    """fit and predict are of separated signals; predict knows so from fit."""
+    files, labels, people = shielded_people
+    model, out = tmp_path / "x.skops", tmp_path / "y.csv"
+    args = ["classify", "fit", files, "--labels", labels, "--folds", 4, "-o", model]
+    result = run(*args, "--permutations", 0)
+    assert result.exit_code == 1
+    assert "--maxwell" in result.output
+    result = run(*args, "--permutations", 0, "--repeats", 1, "--maxwell")
+    assert result.exit_code == 0, result.output
+    result = run("classify", "predict", model, files, "-o", out)
+    assert result.exit_code == 0, result.output
+    X = MEGFMTransformer(sample="participant").fit_transform(people)
+    fit = make_pipeline(
+        SimpleImputer(keep_empty_features=True), LogisticHead(random_state=0)
+    ).fit(X, ["a"] * 4 + ["b"] * 4)
+    found = pd.read_csv(out)["p_b"]
+    np.testing.assert_allclose(found, fit.predict_proba(X)[:, 1], atol=0.01)
+
+
+def test_report_with_active_shielding(shielded_people, tmp_path):
+    """The report reconstructs the separated signals of the first participant."""
+    files, _, people = shielded_people
+    out = tmp_path / "x.html"
+    result = run("report", files, "-o", out)
+    assert result.exit_code == 1
+    assert "--maxwell" in result.output
+    given = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "mne_megfm.report.MEGFMReport.add_recording",
+            lambda self, inst, transformer: given.append(inst),
+        )
+        result = run("report", files, "-o", out, "--maxwell")
+    assert result.exit_code == 0, result.output
+    (raw,) = given
+    truth = people[0]["rest"][0].get_data("meg")
+    found = raw.get_data("meg")
+    scale = truth.std(1, keepdims=True)
+    np.testing.assert_allclose(found / scale, truth / scale, atol=0.01)

@@ -210,7 +210,8 @@ def test_table_of_files(tmp_path):
     path = tmp_path / "store"
     raw = simulate(5.0, seed=1)
     raw.save(tmp_path / "a b_raw.fif", verbose="error")
-    noisy = raw.copy().rename_channels(lambda name: f"MEG {name}")
+    noisy = simulate(5.0, seed=2).rename_channels(lambda name: f"MEG {name}")
+    other = noisy.copy()
     noisy._data[[2, 7]] = 1e-9 * np.random.default_rng(0).standard_normal((2, 1250))
     noisy.save(tmp_path / "noisy_raw.fif", verbose="error")
     bads = "; ".join([noisy.ch_names[2], noisy.ch_names[7]])
@@ -230,8 +231,8 @@ def test_table_of_files(tmp_path):
     assert store.table.site.tolist() == ["X", ""]
     assert set(store.table.state) == {"rest"}
     assert_stored(store, "P1_a b_raw", expected(raw))
-    raw.info["bads"] = [raw.ch_names[2], raw.ch_names[7]]
-    assert_stored(store, "P2_noisy_raw", expected(raw))
+    other.info["bads"] = [other.ch_names[2], other.ch_names[7]]
+    assert_stored(store, "P2_noisy_raw", expected(other))
 
 
 def test_stimulus_channels(data_dir, tmp_path):

@@ -146,7 +146,7 @@ def test_events_at_one_sample():
 def test_names_that_are_missing(tmp_path):
     """What no recording has is an error, what one of them lacks is said."""
     for number, names in ((1, ["standard", "deviant"]), (2, ["standard"] * 2)):
-        raw = simulate(8.0)
+        raw = simulate(8.0, seed=number)
         raw.set_annotations(mne.Annotations([2, 5], 0.0, names))
         file = tmp_path / f"sub-0{number}_task-tone_raw.fif"
         raw.save(file)

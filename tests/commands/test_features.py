@@ -119,7 +119,7 @@ def cut(folder, tmp_path):
 
     def cut(name, tmin, seconds, sfreq=None):
         n_times = round(seconds * epochs.info["sfreq"])
-        size = 1 + 0.01 * len([*tmp_path.iterdir()])  # no two are the same
+        size = 1 + 0.1 * len([*tmp_path.iterdir()])  # no two are the same
         one = mne.EpochsArray(size * data[:2, :, :n_times], epochs.info, tmin=tmin)
         if sfreq is not None:
             one.resample(sfreq)
@@ -287,7 +287,7 @@ def test_classify_recordings(folder, tmp_path):
         for copy in range(2):
             name = f"{path.name[:6]}-{copy}"
             epochs = mne.read_epochs(path)
-            epochs._data *= 1.0 + 0.01 * copy
+            epochs._data *= 1.0 + 0.1 * copy
             epochs.save(tmp_path / f"{name}-epo.fif")
             lines.append(f"{name}-epo.fif,{name},rest")
             labels.append(f"{name},{path.name[5]}")

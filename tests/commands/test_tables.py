@@ -285,6 +285,35 @@ def test_short_lines_of_labels_and_sources(folder):
         find_sources(table, {})
 
 
+@pytest.mark.parametrize("read", [read_text, read_features])
+@pytest.mark.parametrize(
+    ("suffix", "mark", "match"),
+    [
+        (".csv", ";", "a comma between them in .*, got ';'"),
+        (".csv", "\t", "a comma between them in .*, got a tab"),
+        (".tsv", ",", "a tab between them in .*, got a comma"),
+    ],
+)
+def test_other_separators(tmp_path, read, suffix, mark, match):
+    """A table of one column with separators in its name is another kind of table."""
+    path = tmp_path / f"x{suffix}"
+    lines = [mark.join(one) for one in (["participant", "a"], ["p1", "1"])]
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=match):
+        read(path)
+    # one column alone is a table
+    path.write_text("participant\np1\n")
+    assert read(path)["participant"].tolist() == ["p1"]
+
+
+def test_labels_without_rows(folder):
+    """Names of columns alone are said to be so."""
+    (folder / "labels.tsv").write_text("participant_id\tgroup\n")
+    result = fit(folder)
+    assert result.exit_code == 1
+    assert "got names of columns alone; write a row" in result.output
+
+
 def test_history(tmp_path):
     """A history with a mark at its start is read; a bad cell is named."""
     history = History([1, 2], [3.0, 2.0], [3.0, 2.5], [0.1, 0.1], {"NA": [0.0, 0.1]})

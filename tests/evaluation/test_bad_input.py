@@ -1,7 +1,10 @@
 """Bad input is an error that says what to do, or an exclusion that is stated."""
 
+from datetime import date
+
 import mne
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import KFold, LeaveOneOut, StratifiedKFold
@@ -29,6 +32,13 @@ def y():
     [
         ({"y": ["control"] * 7}, r"y with one value a participant \(8\), got .*7"),
         ({"y": ["control"] * 8}, "two classes or more, got only 'control'"),
+        ({"y": [np.inf, 1.0] * 4}, "finite numbers in y, got infinity"),
+        ({"y": [1j, 2] * 4}, "names or numbers in y, got .*1j"),
+        ({"y": [date(2026, 1, 1), date(2026, 1, 2)] * 4}, "names or numbers in y"),
+        (
+            {"y": pd.to_datetime(["2026-01-01", "2026-01-02"] * 4)},
+            "names or numbers in y.*dates into numbers",
+        ),
         ({"groups": ["anna"] * 9}, "groups with one value a participant"),
         ({"groups": [None, *"abcdefg"]}, "groups without missing values, got 1"),
         ({"sites": ["here"] * 8, "cv": None}, "two sites or groups at least, got 1"),
@@ -51,6 +61,8 @@ def test_errors(X, y, call, change, message):
         ({"X": "recording_raw.fif"}, TypeError, "list of participants"),
         ({"pipelines": []}, TypeError, "dict from name to pipeline"),
         ({"reference": "other"}, ValueError, "pipeline as reference, got 'other'"),
+        ({"n_permutations": -1}, ValueError, "a whole number from 0, got -1"),
+        ({"n_permutations": 2.5}, ValueError, "a whole number from 0, got 2.5"),
         (
             {"pipelines": {**PIPELINES, "r": make_pipeline(BandPower(), Ridge())}},
             ValueError,

@@ -1,9 +1,11 @@
 """Learning curves: the same test participants, and nested training participants."""
 
+import mne
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
@@ -81,3 +83,47 @@ def test_too_few_to_learn_from(participants, cohort):
         learning_curve(
             participants, cohort.labels, PIPELINES, train_sizes=[0.25, 1.0], cv=CV
         )
+
+
+class _Values(TransformerMixin, BaseEstimator):
+    """Noise that goes with nobody's label, of frozen weights."""
+
+    def fit(self, X, y=None):
+        """Learn nothing."""
+        return self
+
+    def transform(self, X):
+        """Give the values that recordings hold."""
+        return np.stack([x["s"].get_data(copy=False)[0, 0] for x in X]) * 1e12
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("n", [12, 24])
+@pytest.mark.parametrize("kind", ["classes", "numbers"])
+def test_range_by_chance_covers(n, kind):
+    """It holds 95 % of the scores of noise, less three standard errors, or more.
+
+    Of all labels and of half of them, with the default folds, without permutations.
+    """
+    rng = np.random.default_rng([n, kind == "classes"])
+    info, n_sim, inside = mne.create_info(["MEG 1"], 250.0, "mag"), 40, []
+    head = LogisticRegression() if kind == "classes" else Ridge(5.0)
+    metrics = ["roc_auc", "balanced_accuracy"] if kind == "classes" else ["pearson_r"]
+    for _ in range(n_sim):
+        values = 1e-12 * rng.standard_normal((n, 2, 1, 8))
+        X = [{"s": mne.EpochsArray(one, info, verbose="error")} for one in values]
+        y = np.arange(n) % 2 if kind == "classes" else rng.standard_normal(n)
+        curve = learning_curve(
+            X, y, {"noise": make_pipeline(_Values(), head)}, train_sizes=(0.5, 1.0),
+            scoring=metrics, verbose=False,
+        )  # fmt: skip
+        for metric in metrics:
+            for size, row in curve.summary(metric).loc["noise"].iterrows():
+                found = row["null_low"] <= row["mean"] <= row["null_high"]
+                inside.append((metric, size, found))
+    covered = pd.DataFrame(inside).groupby([0, 1])[2].mean()
+    assert (covered >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / n_sim)).all()

@@ -327,3 +327,11 @@ def test_real_recordings(data_dir, rows_of, project):
     recordings = as_recordings(evoked)
     np.testing.assert_array_equal(recordings.states, ["Left Auditory", "Right visual"])
     assert len(rows_of(recordings)[0]) == 2
+
+
+def test_rows_of_one_sample(make_epochs, rows_of):
+    """Without their mean nothing is left of them."""
+    epochs = make_epochs().crop(0.0, 0.0)
+    assert len(epochs.times) == 1
+    with pytest.raises(ValueError, match="two samples or more, got 1 in row 0"):
+        rows_of(epochs)

@@ -276,6 +276,42 @@ def test_map_of_a_participant_is_of_all_others(people, cohort):
     assert_allclose(both[0], factor * both[1], atol=1e-4 * np.abs(both[0]).max())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("state", STATES)
+def test_planted_response_of_participants(state):
+    """Where one state tells labels apart, nothing is marked in the other one."""
+    cohort = simulate_cohort(
+        24,
+        states=STATES,
+        arrays=("opm64",),
+        n_epochs=12,
+        filters=(1.0, 40.0),
+        random_state=11,
+    )
+    people, y = [], np.arange(24) % 2
+    dipole = mne.Dipole([0.0], [[0.045, 0.0, 0.08]], [1.0], [[0.0, 1.0, 0.0]], [1.0])
+    sphere = mne.make_sphere_model((0.0, 0.0, 0.04), head_radius=None)
+    for person, label in zip(cohort, y, strict=True):
+        info, times = person.epochs(state).info, person.epochs(state).times
+        field = mne.make_forward_dipole(dipole, sphere, info)[0]["sol"]["data"]
+        wave = 3e-7 * label * np.exp(-0.5 * ((times - 0.2) / 0.03) ** 2)
+        people.append(_change(dict(person.recordings), state, field * wave))
+    pipeline = make_pipeline(
+        MEGFMTransformer(), StandardScaler(), LogisticRegression(C=1e-2)
+    )
+    found = attribute(
+        pipeline, people, y, "gradient_x_input", participant=1, n_permutations=39,
+        verbose=False,
+    )  # fmt: skip
+    assert found.score.mean > 0.8
+    assert set(found.peaks["state"]) <= {state}
+    if state == "auditory":  # the other one is too weak for 39 permutations
+        assert len(found.peaks)
+        assert "are not told in detail" in found.in_words()
+    power = {name: np.square(one.data).sum() for name, one in found.maps.items()}
+    assert power.pop(state) > 2 * max(power.values())
+
+
 def test_smoothgrad_is_a_mean_gradient(people, logistic):
     """SmoothGrad has a seed, is near to the gradient, and not the same."""
     plain, first, again, other = (

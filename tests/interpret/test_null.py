@@ -4,12 +4,19 @@ import matplotlib.pyplot as plt
 import mne
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
+from scipy.stats import binom
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
-from mne_megfm.interpret import HeldOutScore, attention_test, attribute
+from mne_megfm.interpret import (
+    HeldOutScore,
+    attention_test,
+    attribute,
+    occlude,
+    state_importance,
+)
 from mne_megfm.interpret._attention_test import surrogate
 from mne_megfm.interpret._refits import (
     check_permutations,
@@ -180,18 +187,62 @@ def test_attention_to_noise_does_not_stand_out(rest):
     assert "Nothing stands out" in found.in_words()
 
 
+def _assert_level(marked, level=0.05):
+    """Check that as many are marked as the level says: exact binomial, P > 0.999."""
+    assert np.sum(marked) <= binom.ppf(0.999, len(marked), level)
+
+
 @pytest.mark.slow
-def test_level_on_null_data(rest):
-    """Of 30 permuted labellings, few have anything marked, at most 4 (P > 0.98)."""
-    rng = np.random.default_rng(5)
-    y, marked = np.arange(72) % 2, 0
-    for seed in range(30):
-        found = attribute(
-            _model(), rest, rng.permutation(y), n_permutations=19, random_state=seed,
-            verbose=False,
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("explain", ["attribute", "occlude"])
+def test_level_of_rows(rest, explain):
+    """Of 120 permuted labellings, 5 % have anything marked: at most 14."""
+    epochs, y, marked = rest[:24], np.arange(24) % 2, []
+    model = make_pipeline(
+        MEGFMTransformer(), StandardScaler(), RidgeClassifier(alpha=100.0)
+    )
+    for seed in range(120):
+        labels = np.random.default_rng([5, seed]).permutation(y)
+        settings = {"cv": 2, "n_permutations": 19, "random_state": seed}
+        if explain == "attribute":
+            found = attribute(model, epochs, labels, verbose="error", **settings)
+            (null,) = found.null.values()
+            assert len(found.peaks) == 0 or null.significant.any()
+        else:
+            bands = {"slow": (1.0, 9.0), "fast": (9.0, 40.0)}
+            null = occlude(
+                model, epochs, labels, "bands", bands=bands, verbose="error", **settings
+            ).null
+        marked.append(null.significant.any())
+    _assert_level(marked)
+
+
+def _margin(pipeline, X, y):
+    """Score without ties, by which a test would mark less than its level."""
+    return np.mean(pipeline.decision_function(X) * np.where(y, 1.0, -1.0))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("method", "n"), [("permutation", 60), ("shapley", 100)])
+def test_level_of_state_importance(method, n):
+    """Of n permuted labellings, 5 % have a state marked: at most 9 and 13."""
+    cohort = simulate_cohort(
+        8, states=("rest", "auditory"), arrays=("opm64",), n_epochs=2, random_state=3
+    )
+    X = [participant.recordings for participant in cohort]
+    model = make_pipeline(
+        MEGFMTransformer(), StandardScaler(), RidgeClassifier(alpha=100.0)
+    )
+    y, marked = np.arange(8) % 2, []
+    for seed in range(n):
+        found = state_importance(
+            model, X, np.random.default_rng([7, seed]).permutation(y), method=method,
+            cv=2, n_permutations=19, scoring=_margin, random_state=seed,
+            verbose="error",
         )  # fmt: skip
-        marked += len(found.peaks) > 0
-    assert marked <= 4
+        marked.append(found.null.significant.any())
+    _assert_level(marked)
 
 
 def test_score_in_words():

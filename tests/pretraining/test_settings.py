@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from mne_megfm.pretraining import PretrainSettings
+
 WRONG = {
     "max_epochs": [0, -1, 1.5, "3", True],
     "steps_per_epoch": [0, -2],
@@ -36,3 +38,10 @@ def test_numbers_of_numpy(train):
         max_epochs=np.int64(1), lr=np.float32(1e-3), random_state=np.uint32(3)
     )
     assert history.epoch == [1]
+
+
+def test_mark_of_an_editor(tmp_path):
+    """A byte order mark, as some editors write, is none of the settings."""
+    path = tmp_path / "x.toml"
+    path.write_text("lr = 0.5\n", encoding="utf-8-sig")
+    assert PretrainSettings.read(path).lr == 0.5
