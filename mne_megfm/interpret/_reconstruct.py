@@ -20,7 +20,6 @@ from ..inputs import (
     as_recordings,
     centre_windows,
     iter_windows,
-    rate_ratio,
 )
 from ..inputs.checks import check_rows, report_left_out
 from ..models import Completed, complete_recording, draw_masks, sample_mask
@@ -199,7 +198,10 @@ def reconstruct(
         works. There, rows of the recording are windows, centred over its length.
     fill_bads : bool
         Whether to fill bad channels too, which then are no longer bad; on sensors
-        alone.
+        alone. The canonical array and MNE's
+        :meth:`~mne.io.Raw.interpolate_bads` (``mode="accurate"``, about a sphere at
+        (0, 0, 4) cm) are stacked, by weights that predict good channels best from
+        other good ones.
     random_state : int
         Seed of the masks.
     return_mask : bool
@@ -241,8 +243,15 @@ def reconstruct(
     Predictions have frequencies up to half of the model's sampling rate, 125 Hz.
     Without a mask, nothing is resampled.
 
-    A Raw of any length is predicted in windows of 1 s that overlap by half, in pieces
+    Rows are predicted in windows of 1 s that overlap by half; a Raw is read in pieces
     of 30 s. The result is in memory.
+
+    The prediction is stacked: the network, the field of the sensors visible at the
+    same time, the covariance over sensors, and Wiener interpolation in space and time.
+    Covariances and weights come from what is visible of the recording (64 windows at
+    most), of which some is hidden too to find the weights. What adds nothing in a
+    recording has a weight near 0 there. See
+    :func:`~mne_megfm.interpret.score_reconstruction`.
 
     Examples
     --------
@@ -313,17 +322,18 @@ def _project(
     recordings, predictor, out, source, picks = _open(inst, transformer)
     recording = recordings[0]
     good = ~np.isin(predictor.names, inst.info["bads"])
-    rows = list(_rows(out))
+    rows, silent = list(_rows(out)), np.zeros(len(predictor.good), bool)
     for row in ProgressBar(rows, mesg="Reconstructing"):
         data = _read(source, row, predictor.good)
         flat, far = check_rows(data, recording, row.index)
         report_left_out(recording, flat, far, recordings.reported)
+        silent |= flat | far
         new = predictor.back @ predictor.project(data, flat | far)
         old = _read(source, row, predictor.names)
         new = np.where(good[:, None], new, old)
         _data(out)[row.place(out, picks)] = new[:, row.core]
     if fill_bads:
-        fill_bad_channels(source, out, predictor)
+        fill_bad_channels(inst, out, predictor, silent)
     if return_mask:
         return out, np.zeros(_data(out).shape, bool)
     return out
@@ -370,11 +380,13 @@ def predict_hidden(
     tokens = [predictor.draw(masking, row.length, generator) for row in rows]
     offset = _offsets(predictor, source, rows, tokens)
     canonical: list[CanonicalRow] = []
+    silent = np.zeros(len(predictor.good), bool)
     pairs = list(zip(rows, tokens, strict=True))
     for row, token in ProgressBar(pairs, mesg="Reconstructing"):
         data = _read(source, row, predictor.good)
         flat, far = check_rows(data, recording, row.index)
         report_left_out(recording, flat, far, recordings.reported)
+        silent |= flat | far
         canonical.append(predictor.prepare(data, token, flat | far, offset))
     config = transformer.config_
     if isinstance(inst, BaseRaw):
@@ -396,7 +408,7 @@ def predict_hidden(
             _data(copy)[at] = np.where(away, new, old)[:, row.core]
     if fill_bads:
         for copy in found.values():
-            fill_bad_channels(copy, copy, predictor)
+            fill_bad_channels(copy, copy, predictor, silent)
     return found, hidden
 
 

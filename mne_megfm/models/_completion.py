@@ -127,7 +127,7 @@ def complete_recording(
         signal = from_patches(patches, config).to(windows.dtype) * config.scale
         return torch.where(at, signal, windows)
 
-    stacked = torch.einsum("k,k...->...", weights.to(parts.device), parts)
+    stacked = torch.tensordot(weights.to(parts), parts, 1)
     return Completed(
         to_tesla(stacked),
         {name: to_tesla(part) for name, part in zip(PARTS, parts, strict=True)},

@@ -1,4 +1,4 @@
-"""Tests of Wiener interpolation against the dense conditional mean, and planted truth."""
+"""Tests of Wiener interpolation: the dense conditional mean, and planted truth."""
 
 import numpy as np
 import pytest
