@@ -15,7 +15,6 @@ from mne.transforms import Transform
 from mne.utils import logger
 from numpy.typing import NDArray
 
-from ..models import stacked_weights
 from ..sensors.geometry import read_geometry
 from ._sensor_predictor import SensorPredictor
 
@@ -23,8 +22,8 @@ from ._sensor_predictor import SensorPredictor
 ORIGIN = (0.0, 0.0, 0.04)
 # good channels are left out in so many rounds, so many at a time
 _ROUNDS, _SHARE = 3, 0.1
-# weights of the canonical array and of MNE, and how far others are drawn towards them
-_PRIOR, _RIDGE = np.array([0.25, 0.75]), 0.01
+# weight that the canonical array's is drawn towards, and how far
+_PRIOR, _RIDGE = 0.25, 0.01
 
 
 def fill_bad_channels(
@@ -74,7 +73,10 @@ def stacked_maps(
     """Stack maps from good channels to bad ones.
 
     Weights are found for each kind of coil, by predicting a tenth of the good channels
-    at a time from the others, see ``models.stacked_weights``.
+    at a time from the others. They add up to one, so that a field that both get right
+    comes out right: with predictions p and q of a truth t, w p + (1 - w) q is nearest
+    at ``w = sum (t - q)(p - q) / sum (p - q)^2`` [1]_, drawn towards 1/4 and cut to 0
+    to 1.
 
     Parameters
     ----------
@@ -89,6 +91,10 @@ def stacked_maps(
     -------
     maps : ndarray, shape (n_bad, n_used)
         The maps.
+
+    References
+    ----------
+    .. [1] Breiman (1996), "Stacked regressions", Machine Learning 24, section 2.
     """
     geometry = read_geometry(predictor.recording.info)
     order = [geometry.names.index(name) for name in predictor.names]
@@ -96,30 +102,29 @@ def stacked_maps(
     rng = np.random.default_rng(0)
     shuffled = rng.permutation(np.flatnonzero(used))
     size = max(round(_SHARE * used.sum()), 1)
-    errors = {kind: (np.zeros((2, 2)), np.zeros(2), [0.0]) for kind in set(kinds)}
+    sums = {kind: np.zeros(2) for kind in set(kinds)}
     for number in range(_ROUNDS):
         gone = np.zeros_like(used)
         gone[shuffled[number * size : (number + 1) * size]] = True
         kept = used & ~gone
+        first, second = (f(predictor, gone, kept) for f in (canonical_map, mne_map))
+        apart = first - second
         inner, at = kept[used], gone[used]
-        both = [f(predictor, gone, kept) for f in (canonical_map, mne_map)]
-        for kind, (gram, product, power) in errors.items():
+        within, cross = covariance[np.ix_(inner, inner)], covariance[np.ix_(at, inner)]
+        # sums over samples of (t - q)(p - q) and of (p - q)^2, for each channel
+        missing = np.sum((cross - second @ within) * apart, 1)
+        power = np.sum((apart @ within) * apart, 1)
+        for kind, total in sums.items():
             of = kinds[gone] == kind
-            lines = [one[of] for one in both]
-            cross = covariance[np.ix_(inner, at)][:, of]
-            within = covariance[np.ix_(inner, inner)]
-            for i, one in enumerate(lines):
-                product[i] += np.sum(one * cross.T)
-                for j, other in enumerate(lines):
-                    gram[i, j] += np.sum((one @ within) * other)
-            power[0] += covariance.diagonal()[at][of].sum()
-    both = [f(predictor, bad, used) for f in (canonical_map, mne_map)]
-    out = np.empty_like(both[0])
-    for kind, (gram, product, power) in errors.items():
-        weights = stacked_weights(gram, product, power[0], _PRIOR, _RIDGE)
-        logger.debug(f"Bad channels, {kind}: canonical and MNE by {weights}.")
+            total += missing[of].sum(), power[of].sum()
+    first, second = (f(predictor, bad, used) for f in (canonical_map, mne_map))
+    out = second.copy()
+    for kind, (missing, power) in sums.items():
+        share = missing / power if power > 0 else _PRIOR
+        weight = np.clip((share + _RIDGE * _PRIOR) / (1 + _RIDGE), 0.0, 1.0)
+        logger.debug(f"Bad channels, {kind}: weight of the canonical array {weight}.")
         of = kinds[bad] == kind
-        out[of] = np.tensordot(weights, [one[of] for one in both], 1)
+        out[of] += weight * (first - second)[of]
     return out
 
 
