@@ -10,6 +10,9 @@ import numpy as np
 from mne_megfm.estimators import MEGFMTransformer
 from mne_megfm.interpret import score_reconstruction
 
+#: Of the masks that are reported; the stacking was chosen on others.
+SEEDS = (2, 3, 4)
+
 
 def score_recording(
     weights: Path, name: str, band: tuple[float, float] | None = None
@@ -29,15 +32,15 @@ def score_recording(
     -------
     scores : dict
         For each kind of mask R² of all predictions: mean and standard deviation over
-        5 seeds of 3 masks a window.
+        3 seeds of one mask a window.
     """
     raw = mne.io.read_raw(name)
     if band is not None:
         raw.load_data().filter(*band)
     transformer = MEGFMTransformer(weights=weights).fit(raw)
     frames = [
-        score_reconstruction(raw, transformer, n_draws=3, random_state=seed)
-        for seed in range(5)
+        score_reconstruction(raw, transformer, n_draws=1, random_state=seed)
+        for seed in SEEDS
     ]
     values = np.stack([frame.to_numpy() for frame in frames])
     return {
@@ -140,7 +143,7 @@ this random state must not be used for evaluation.
 
 ## Real recordings
 
-R² of hidden signal, mean (SD) over 5 seeds of 3 masks a window. Network: these weights
+R² of hidden signal, mean (SD) over 3 seeds of a mask a window. Network: these weights
 alone. Wiener: Wiener interpolation by the covariances of the visible part of the same
 recording. Field: minimum-norm interpolation at the best of six regularisations, chosen
 on the hidden truth. Time: straight lines. Model: network, field and Wiener, stacked. No

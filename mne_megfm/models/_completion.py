@@ -37,7 +37,9 @@ _COMPARED, _MOST_ROUNDS = 12, 8
 _MOST_HIDDEN, _HIDDEN = 1 / 3, 1 / 5
 # weights that stacking is drawn towards, and how far in a single window
 _PRIOR = {"network": 0.15, "field": 0.1, "covariance": 0.35, "wiener": 0.4}
-_RIDGE = 0.3
+_RIDGE = 0.1
+# more is hidden to find weights than in the end, which makes predictions too small
+_LARGEST_SUM = 1.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,10 +289,10 @@ def stacked_weights(
 ) -> np.ndarray:
     """Find weights of predictions that come closest to the truth.
 
-    Weights w minimise ``|t - P w|^2 + ridge * sum d (w - w0)^2`` over w >= 0, with
-    the columns of P the predictions of a truth t and d the sums of their squares:
-    stacked regressions with weights that are not negative [1]_, drawn towards
-    others [2]_.
+    Weights w minimise ``|t - P w|^2 + ridge * sum d (w - w0)^2`` over w >= 0 with a
+    sum of at most 1.1, with the columns of P the predictions of a truth t and d the
+    sums of their squares: stacked regressions with weights that are not
+    negative [1]_, drawn towards others [2]_.
 
     Parameters
     ----------
@@ -332,5 +334,12 @@ def stacked_weights(
     inner = gram[np.ix_(live, live)] + (ridge + 1e-9) * size
     target = product[live] + ridge * size @ prior[live]
     factor = np.linalg.cholesky(inner)
-    weights[live], _ = nnls(factor.T, np.linalg.solve(factor, target))
+    rows, right = factor.T, np.linalg.solve(factor, target)
+    found, _ = nnls(rows, right)
+    if found.sum() > _LARGEST_SUM:
+        # the sum as one more equation, of so much weight that it holds
+        heavy = 1e3 * np.sqrt(np.trace(inner))
+        rows = np.vstack([rows, np.full((1, len(rows)), heavy)])
+        found, _ = nnls(rows, np.append(right, heavy * _LARGEST_SUM))
+    weights[live] = found
     return weights

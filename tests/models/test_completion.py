@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import lsq_linear
+from scipy.optimize import lsq_linear, minimize
 
 from mne_megfm.models import (
     PARTS,
@@ -38,6 +38,25 @@ def test_weights_are_bounded_least_squares(ridge):
     np.testing.assert_allclose(got, expected, atol=1e-5)
     if not ridge:
         assert got[3] == 0.0  # it is against the truth
+
+
+def test_weights_with_a_large_sum():
+    """Weights of predictions that are too small add up to 1.1, by SciPy's optimiser."""
+    rng = np.random.default_rng(1)
+    truth = rng.standard_normal(300)
+    predictions = 0.4 * truth[:, None] + 0.2 * rng.standard_normal((300, 3))
+    gram, product = predictions.T @ predictions, predictions.T @ truth
+    got = stacked_weights(gram, product, truth @ truth, np.zeros(3), 0.0)
+    best = minimize(
+        lambda w: w @ gram @ w - 2 * w @ product,
+        np.full(3, 0.3),
+        jac=lambda w: 2 * (gram @ w - product),
+        bounds=[(0, None)] * 3,
+        constraints={"type": "ineq", "fun": lambda w: 1.1 - w.sum()},
+        options={"ftol": 1e-12},
+    )
+    assert got.sum() == pytest.approx(1.1, abs=1e-4)
+    np.testing.assert_allclose(got, best.x, atol=1e-3)
 
 
 def test_weights_without_anything_to_compare():
