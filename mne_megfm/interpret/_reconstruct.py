@@ -46,9 +46,9 @@ class Reconstruction:
         recording's own MEG channels in T (T/m for planar gradiometers).
     ch_names : tuple of str
         Those channels.
-    weights : dict of str to float
+    weights : dict of str to float | None
         What the prediction is made of: weights of the network, the field, the
-        covariance over sensors and Wiener interpolation.
+        covariance over sensors and Wiener interpolation, where they are known.
     """
 
     original: NDArray[np.float32]
@@ -57,7 +57,7 @@ class Reconstruction:
     sfreq: float
     sensors: NDArray[np.float64]
     ch_names: tuple[str, ...]
-    weights: dict[str, float]
+    weights: dict[str, float] | None = None
 
 
 class CentredWindows(NamedTuple):
