@@ -8,7 +8,6 @@ in the model card.
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import mne
 
 from mne_megfm.interpret import COLUMNS
+from mne_megfm.utils.files import parse_sealed_json, sealed_json
 from mne_megfm.weights import weights_path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
@@ -77,10 +77,9 @@ def main():
         write_table(options.rst, facts, header, rows)
     if options.card:
         folder = Path(options.card)
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = parse_sealed_json((folder / "config.json").read_bytes())
         config["training"]["reconstruction"] = told
-        text = json.dumps(config, indent=2) + "\n"
-        (folder / "config.json").write_text(text, "utf-8")
+        (folder / "config.json").write_bytes(sealed_json(config))
         card = model_card(config["training"])
         (folder / "README.md").write_text(card, "utf-8")
 
