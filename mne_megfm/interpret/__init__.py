@@ -13,7 +13,7 @@ __getattr__, __dir__, _ = lazy.attach(
         "_importance": ["Importance", "state_importance"],
         "_occlusion": ["BANDS", "Occlusion", "occlude"],
         "_reconstruct": ["Reconstruction", "reconstruct"],
-        "_reconstruction_scores": ["MASKS", "score_reconstruction"],
+        "_reconstruction_scores": ["COLUMNS", "MASKS", "score_reconstruction"],
         "_refits": ["HeldOutScore", "NullDistribution", "null_distributions"],
     },
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import mne
@@ -20,14 +20,11 @@ from ..inputs import (
     as_recordings,
     centre_windows,
     iter_windows,
-    rate_ratio,
-    window_starts,
 )
 from ..inputs.checks import check_rows, report_left_out
-from ..inputs.windows import resample_segment
-from ..models import draw_masks, sample_mask
-from ..sensors import SensorMapping
-from ..sensors.geometry import MIN_CHANNELS, read_geometry
+from ..models import Completed, complete_recording, draw_masks, sample_mask
+from ._bad_channels import fill_bad_channels
+from ._sensor_predictor import CanonicalRow, SensorPredictor
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +46,9 @@ class Reconstruction:
         recording's own MEG channels in T (T/m for planar gradiometers).
     ch_names : tuple of str
         Those channels.
+    weights : dict of str to float | None
+        What the prediction is made of: weights of the network, the field, the
+        covariance over sensors and Wiener interpolation, where they are known.
     """
 
     original: NDArray[np.float32]
@@ -57,11 +57,31 @@ class Reconstruction:
     sfreq: float
     sensors: NDArray[np.float64]
     ch_names: tuple[str, ...]
+    weights: dict[str, float] | None = None
 
 
-def centred_windows(
-    inst: Any, transformer: MEGFMTransformer
-) -> tuple[Recording, torch.Tensor, torch.Tensor]:
+class CentredWindows(NamedTuple):
+    """Windows of a recording on the canonical array, of mean 0 over it.
+
+    Attributes
+    ----------
+    recording : Recording
+        The recording.
+    data : Tensor, shape (n_windows, n_canonical, n_times)
+        The windows, in T.
+    n_valid : Tensor of int, shape (n_windows,)
+        Recorded samples of each.
+    starts : Tensor of int, shape (n_windows,)
+        First sample of each on one time line; epochs are far from each other.
+    """
+
+    recording: Recording
+    data: torch.Tensor
+    n_valid: torch.Tensor
+    starts: torch.Tensor
+
+
+def centred_windows(inst: Any, transformer: MEGFMTransformer) -> CentredWindows:
     """Cut a recording into windows without its mean at each virtual sensor.
 
     An offset of the recording is no signal. It is taken over the recording rather
@@ -91,207 +111,57 @@ def centred_windows(
     data = np.concatenate([block.data for block in blocks])
     n_valid = np.concatenate([block.n_valid for block in blocks])
     centre_windows(data, n_valid)
-    return recordings[0], torch.from_numpy(data), torch.from_numpy(n_valid)
+    recording = recordings[0]
+    start = np.concatenate([block.start for block in blocks]) * config.patch_length
+    row = np.concatenate([block.row for block in blocks])
+    position = np.searchsorted(recording.index, row)
+    if recording.kind == "raw":
+        rate = config.sfreq / recording.sfreq
+        start += np.round(recording.rows[position] * rate).astype(int)
+    else:
+        start += position * (int(start.max()) + 2 * config.n_times)
+    return CentredWindows(
+        recording, torch.from_numpy(data), torch.from_numpy(n_valid),
+        torch.from_numpy(start),
+    )  # fmt: skip
 
 
-@dataclass(eq=False)
-class SensorPredictor:
-    """Ways from a recording's sensors to the model and back.
+def complete_windows(
+    windows: CentredWindows,
+    transformer: MEGFMTransformer,
+    masking: Callable,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, Completed]:
+    """Draw masks for the windows of a recording and predict what they hide.
 
-    Parameters
-    ----------
-    transformer : MEGFMTransformer
-        A fitted transformer.
-    recording : Recording
-        The recording.
+    Returns
+    -------
+    mask : Tensor of bool, shape (n_windows, n_regions, n_patches)
+        The masks.
+    completed : Completed
+        The predictions.
     """
+    model, config = transformer.model_, transformer.config_
+    array = transformer.sensor_mapping_.array
+    region_pos = torch.from_numpy(np.array(array.region_pos))
 
-    transformer: MEGFMTransformer
-    recording: Recording
-    _kept: dict[tuple[str, ...], SensorMapping] = field(default_factory=dict)
+    def draw(generator: torch.Generator) -> torch.Tensor:
+        n = len(windows.data)
+        return draw_masks(masking, n, windows.n_valid, config, region_pos, generator)
 
-    def __post_init__(self) -> None:
-        base, array = self.mapping(()), self.transformer.sensor_mapping_.array
-        self.good = list(self.recording.ch_names)
-        self.names = list(base.all_ch_names)
-        self.back = base.from_canonical
-        geometry = read_geometry(self.recording.info)
-        order = [geometry.names.index(name) for name in self.names]
-        apart = geometry.pos[order][:, None] - array.pos
-        nearest = np.square(apart).sum(-1).argmin(1)
-        #: region of each of `names`: that of the nearest virtual sensor
-        self.region = array.region[nearest]
-        #: where the good channels are among `names`
-        self.at = np.array([self.names.index(name) for name in self.good])
-
-    def mapping(self, names: tuple[str, ...]) -> SensorMapping:
-        """Compute or look up the mapping without some channels."""
-        if names not in self._kept:
-            left_out = self.recording.left_out + names
-            recording = replace(self.recording, left_out=left_out)
-            self._kept[names] = self.transformer.sensor_mapping_.mapping(recording)
-        return self._kept[names]
-
-    def project(
-        self, data: NDArray[np.float64], left_out: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
-        """Map good channels, but for some, to the canonical array."""
-        names = tuple(np.array(self.good)[left_out].tolist())
-        mapping = self.mapping(names)
-        return mapping.to_canonical @ data[np.isin(self.good, mapping.ch_names)]
-
-    # -- masks --------------------------------------------------------------
-    def draw(
-        self, masking: Callable, n_samples: int, generator: torch.Generator
-    ) -> NDArray[np.bool_]:
-        """Draw a mask over the tokens of a row, window after window.
-
-        Returns
-        -------
-        tokens : ndarray of bool, shape (n_regions, n_patches)
-            True where hidden.
-        """
-        config = self.transformer.config_
-        region_pos = torch.from_numpy(
-            np.array(self.transformer.sensor_mapping_.array.region_pos)
+    mask = draw(generator)
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        completed = complete_recording(
+            model,
+            windows.data.to(device),
+            mask.to(device),
+            draw,
+            n_valid=windows.n_valid.to(device),
+            starts=windows.starts.to(device),
+            batch_size=transformer.batch_size,
         )
-        parts = []
-        for first in range(0, self.n_model(n_samples), config.n_times):
-            n_valid = min(config.n_times, self.n_model(n_samples) - first)
-            mask = draw_masks(
-                masking, 1, torch.tensor([n_valid]), config, region_pos, generator
-            )
-            parts.append(mask[0, :, : -(-n_valid // config.patch_length)].numpy())
-        return np.concatenate(parts, 1)
-
-    def n_model(self, n_samples: int) -> int:
-        """Count the samples of a row at the model's rate."""
-        up, down, _ = rate_ratio(self.recording.sfreq, self.transformer.config_.sfreq)
-        return -(-n_samples * up // down)
-
-    def spread(self, tokens: NDArray[np.bool_], n_samples: int) -> NDArray[np.bool_]:
-        """Spread a mask over tokens to the recording's channels and samples."""
-        config = self.transformer.config_
-        up, down, _ = rate_ratio(self.recording.sfreq, config.sfreq)
-        patch = np.arange(n_samples) * up // (down * config.patch_length)
-        return tokens[self.region][:, patch]
-
-    # -- prediction ---------------------------------------------------------
-    def predict(
-        self,
-        data: NDArray[np.float64],
-        tokens: NDArray[np.bool_],
-        silent: NDArray[np.bool_],
-        offset: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """Predict the hidden part of a row; give the rest as it is mapped.
-
-        Parameters
-        ----------
-        data : ndarray, shape (n_good, n_samples)
-            Good channels.
-        tokens : ndarray of bool, shape (n_regions, n_patches)
-            What to hide. Values there are not looked at.
-        silent : ndarray of bool, shape (n_good,)
-            Channels that are left out of this row.
-        offset : ndarray, shape (n_good,)
-            Mean of each over what is visible in the recording; NaN if nothing is.
-
-        Returns
-        -------
-        predicted : ndarray, shape (n_names, n_samples)
-            All MEG channels.
-        """
-        config = self.transformer.config_
-        n_samples = data.shape[1]
-        up, down, _ = rate_ratio(self.recording.sfreq, config.sfreq)
-        known = np.isfinite(offset)
-        offset = np.where(known, offset, 0.0)
-        level = self.back @ self.project(offset[:, None], ~known | silent)
-        # a channel's own mean where it has one, that of the field elsewhere
-        level[self.at[known], 0] = offset[known]
-        data = data - offset[:, None]
-        hidden = self.spread(tokens, n_samples)[self.at]
-        # the filter that resamples must not carry hidden signal to visible samples
-        visible = _bridge(data, hidden)
-        visible = resample_segment(visible, up, down, n_out=self.n_model(n_samples))
-
-        canonical = np.zeros((len(self.back.T), visible.shape[1]))
-        unseen = tokens.copy()
-        sets, which = np.unique(tokens, axis=1, return_inverse=True)
-        for number, column in enumerate(sets.T):
-            left_out = column[self.region[self.at]] | silent
-            patches = which.ravel() == number
-            if (~left_out).sum() < MIN_CHANNELS:
-                unseen[:, patches] = True
-                continue
-            at = np.repeat(patches, config.patch_length)[: visible.shape[1]]
-            canonical[:, at] = self.project(visible[:, at], left_out)
-        canonical = self._complete(canonical, unseen)
-        signal = resample_segment(canonical, down, up, n_out=n_samples)
-        return self.back @ signal + level
-
-    def _complete(
-        self, signal: NDArray[np.float64], tokens: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
-        """Replace hidden tokens of a canonical row by the model's predictions.
-
-        Windows overlap by half. Where several predict a token, they are weighed by
-        how far from their ends it lies and by how much they see.
-        """
-        model, config = self.transformer.model_, self.transformer.config_
-        n, length = config.n_patches, config.patch_length
-        starts = window_starts(signal.shape[1], config.n_times, length, n // 2)
-        windows = np.zeros((len(starts), config.n_sensors, config.n_times), np.float32)
-        masks = np.zeros((len(starts), config.n_regions, n), bool)
-        n_valid = np.empty(len(starts), int)
-        for i, start in enumerate(starts):
-            part = signal[:, start * length :][:, : config.n_times]
-            windows[i, :, : part.shape[1]], n_valid[i] = part, part.shape[1]
-            mask = tokens[:, start : start + n]
-            masks[i, :, : mask.shape[1]] = mask
-        recorded = np.arange(n) * length < n_valid[:, None]
-        share = (~masks & recorded[:, None]).mean((1, 2))
-        # nothing to predict, or nothing to predict it from
-        useful = np.flatnonzero(masks.any((1, 2)) & (share > 0))
-        total = np.zeros_like(signal)
-        weight = np.zeros(-(-signal.shape[1] // length))
-        taper = np.minimum(np.arange(1, n + 1), np.arange(n, 0, -1))
-        device = next(model.parameters()).device
-        size = self.transformer.batch_size
-        for first in range(0, len(useful), size):
-            at = useful[first : first + size]
-            with torch.inference_mode():
-                given = (
-                    torch.from_numpy(x[at]).to(device)
-                    for x in (windows, masks, n_valid)
-                )
-                predicted = model.reconstruct(*given).cpu().numpy()
-            for i, window in zip(at, predicted, strict=True):
-                stop = min(n, len(weight) - starts[i])
-                gain = share[i] * taper[:stop]
-                weight[starts[i] : starts[i] + stop] += gain
-                samples = slice(starts[i] * length, starts[i] * length + n_valid[i])
-                gain = np.repeat(gain, length)[: n_valid[i]]
-                total[:, samples] += gain * window[:, : n_valid[i]]
-        weight = np.repeat(weight, length)[: signal.shape[1]]
-        predicted = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
-        at = np.repeat(tokens, config.sensors_per_region, 0)
-        at = np.repeat(at, length, 1)[:, : signal.shape[1]]
-        return np.where(at, predicted, signal)
-
-
-def _bridge(
-    data: NDArray[np.float64], hidden: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Put straight lines between visible samples; zeros where there are none."""
-    data, time = data.copy(), np.arange(data.shape[1])
-    for row, away in zip(data, hidden, strict=True):
-        if away.all():
-            row[:] = 0.0
-        elif away.any():
-            row[away] = np.interp(time[away], time[~away], row[~away])
-    return data
+    return mask, completed
 
 
 # A Raw is worked on in pieces of so many s, each with that much around it.
@@ -328,7 +198,10 @@ def reconstruct(
         works. There, rows of the recording are windows, centred over its length.
     fill_bads : bool
         Whether to fill bad channels too, which then are no longer bad; on sensors
-        alone.
+        alone. The canonical array and MNE's
+        :meth:`~mne.io.Raw.interpolate_bads` (``mode="accurate"``, about a sphere at
+        (0, 0, 4) cm) are stacked, by weights that predict good channels best from
+        other good ones.
     random_state : int
         Seed of the masks.
     return_mask : bool
@@ -370,8 +243,15 @@ def reconstruct(
     Predictions have frequencies up to half of the model's sampling rate, 125 Hz.
     Without a mask, nothing is resampled.
 
-    A Raw of any length is predicted in windows of 1 s that overlap by half, in pieces
+    Rows are predicted in windows of 1 s that overlap by half; a Raw is read in pieces
     of 30 s. The result is in memory.
+
+    The prediction is stacked: the network, the field of the sensors visible at the
+    same time, the covariance over sensors, and Wiener interpolation in space and time.
+    Covariances and weights come from what is visible of the recording (64 windows at
+    most), of which some is hidden too to find the weights. What adds nothing in a
+    recording has a weight near 0 there. See
+    :func:`~mne_megfm.interpret.score_reconstruction`.
 
     Examples
     --------
@@ -413,76 +293,142 @@ def reconstruct(
             f"Expected mask as a callable or None, got {mask!r}; pass for instance "
             "TimeBlockMasking(0.3) of mne_megfm.models."
         )
+    if mask is None:
+        return _project(inst, transformer, fill_bads, return_mask)
+    found, hidden = predict_hidden(
+        inst, transformer, mask, fill_bads=fill_bads, random_state=random_state
+    )
+    return (found["model"], hidden) if return_mask else found["model"]
+
+
+def _open(inst: Any, transformer: MEGFMTransformer) -> tuple:
+    """Read what an MNE object is as one recording, and make a copy to write to."""
     duration = len(inst.times) / inst.info["sfreq"]
     recordings = as_recordings(inst, duration=duration, reject_by_annotation=False)
-    recording = recordings[0]
-    predictor = SensorPredictor(transformer, recording)
+    predictor = SensorPredictor(transformer, recordings[0])
     out = inst.copy()
     if not isinstance(out, mne.Evoked):
         out.load_data()
     # pieces of a Raw look at what is around them, so they are read from the original
     source = inst if isinstance(inst, BaseRaw) else out
-    rows = list(_rows(out))
     picks = [inst.ch_names.index(name) for name in predictor.names]
-    good = ~np.isin(predictor.names, inst.info["bads"])
+    return recordings, predictor, out, source, picks
 
-    tokens: list[Any] = [None] * len(rows)
-    offset = np.zeros(len(predictor.good))
-    if mask is not None:
-        generator = torch.Generator().manual_seed(random_state)
-        tokens = [predictor.draw(mask, row.length, generator) for row in rows]
-        offset = _offsets(predictor, source, rows, tokens)
-    hidden = np.zeros(_data(out).shape, bool) if return_mask else None
+
+def _project(
+    inst: Any, transformer: MEGFMTransformer, fill_bads: bool, return_mask: bool
+) -> Any:
+    """Take good channels to the canonical array and back; fill bad ones if asked."""
+    recordings, predictor, out, source, picks = _open(inst, transformer)
+    recording = recordings[0]
+    good = ~np.isin(predictor.names, inst.info["bads"])
+    rows, silent = list(_rows(out)), np.zeros(len(predictor.good), bool)
+    for row in ProgressBar(rows, mesg="Reconstructing"):
+        data = _read(source, row, predictor.good)
+        flat, far = check_rows(data, recording, row.index)
+        report_left_out(recording, flat, far, recordings.reported)
+        silent |= flat | far
+        new = predictor.back @ predictor.project(data, flat | far)
+        old = _read(source, row, predictor.names)
+        new = np.where(good[:, None], new, old)
+        _data(out)[row.place(out, picks)] = new[:, row.core]
+    if fill_bads:
+        fill_bad_channels(inst, out, predictor, silent)
+    if return_mask:
+        return out, np.zeros(_data(out).shape, bool)
+    return out
+
+
+def predict_hidden(
+    inst: Any,
+    transformer: MEGFMTransformer,
+    masking: Callable,
+    names: tuple[str, ...] = ("model",),
+    *,
+    fill_bads: bool = False,
+    random_state: int = 0,
+) -> tuple[dict[str, Any], NDArray[np.bool_]]:
+    """Hide parts of a recording and predict them, on its own sensors.
+
+    Parameters
+    ----------
+    inst : Raw | Epochs | Evoked
+        The recording.
+    transformer : MEGFMTransformer
+        A fitted transformer.
+    masking : callable
+        What to hide.
+    names : tuple of str
+        Predictions that are wanted: ``"model"``, or one of what it is made of.
+    fill_bads : bool
+        Whether to fill bad channels.
+    random_state : int
+        Seed of the masks.
+
+    Returns
+    -------
+    found : dict of str to Raw | Epochs | Evoked
+        A copy for each of the names.
+    hidden : ndarray of bool, shape as the data
+        What was hidden.
+    """
+    recordings, predictor, out, source, picks = _open(inst, transformer)
+    recording = recordings[0]
+    good = ~np.isin(predictor.names, inst.info["bads"])
+    rows = list(_rows(out))
+    generator = torch.Generator().manual_seed(random_state)
+    tokens = [predictor.draw(masking, row.length, generator) for row in rows]
+    offset = _offsets(predictor, source, rows, tokens)
+    canonical: list[CanonicalRow] = []
+    silent = np.zeros(len(predictor.good), bool)
     pairs = list(zip(rows, tokens, strict=True))
     for row, token in ProgressBar(pairs, mesg="Reconstructing"):
         data = _read(source, row, predictor.good)
         flat, far = check_rows(data, recording, row.index)
         report_left_out(recording, flat, far, recordings.reported)
-        left_out = flat | far
-        if token is None:
-            new = predictor.back @ predictor.project(data, left_out)
-            away = np.zeros(new.shape, bool)
-            change = good[:, None] | away
-        else:
-            new = predictor.predict(data, token, left_out, offset)
-            change = away = predictor.spread(token, row.length) & good[:, None]
-        if fill_bads:
-            change = change | ~good[:, None]
+        silent |= flat | far
+        canonical.append(predictor.prepare(data, token, flat | far, offset))
+    config = transformer.config_
+    if isinstance(inst, BaseRaw):
+        rate = config.sfreq / recording.sfreq
+        starts = [round(row.start * rate) for row in rows]
+    else:  # rows that have nothing to do with each other
+        size = max(row.signal.shape[1] for row in canonical) + 2 * config.n_times
+        starts = [size * number for number in range(len(rows))]
+    signals = predictor.complete(canonical, starts, masking, names)
+    hidden = np.zeros(_data(out).shape, bool)
+    found = {name: out.copy() for name in names}
+    for number, (row, token) in enumerate(pairs):
+        away = predictor.spread(token, row.length) & good[:, None]
         at = row.place(out, picks)
+        hidden[at] = away[:, row.core]
         old = _read(source, row, predictor.names)
-        _data(out)[at] = np.where(change, new, old)[:, row.core]
-        if hidden is not None:
-            hidden[at] = away[:, row.core]
+        for name, copy in found.items():
+            new = predictor.finish(canonical[number], signals[name][number])
+            _data(copy)[at] = np.where(away, new, old)[:, row.core]
     if fill_bads:
-        out.info["bads"] = [x for x in inst.info["bads"] if x not in predictor.names]
-    return out if hidden is None else (out, hidden)
+        for copy in found.values():
+            fill_bad_channels(copy, copy, predictor, silent)
+    return found, hidden
 
 
 def _on_canonical(
     inst: Any, transformer: MEGFMTransformer, mask: Callable, random_state: int
 ) -> Reconstruction:
     """Predict hidden parts of a recording's windows on the canonical array."""
-    recording, data, n_valid = centred_windows(inst, transformer)
-    model, config = transformer.model_, transformer.config_
-    array = transformer.sensor_mapping_.array
+    windows = centred_windows(inst, transformer)
+    config = transformer.config_
     generator = torch.Generator().manual_seed(random_state)
-    region_pos = torch.from_numpy(np.array(array.region_pos))
-    hidden = draw_masks(mask, len(data), n_valid, config, region_pos, generator)
-    parts = []
-    device = next(model.parameters()).device
-    with torch.inference_mode():
-        for start in range(0, len(data), transformer.batch_size):
-            part = slice(start, start + transformer.batch_size)
-            batch = (x[part].to(device) for x in (data, hidden, n_valid))
-            parts.append(model.reconstruct(*batch).cpu())
-    mapping = transformer.sensor_mapping_.mapping(recording)
+    hidden, completed = complete_windows(windows, transformer, mask, generator)
+    mapping = transformer.sensor_mapping_.mapping(windows.recording)
     return Reconstruction(
-        original=data.numpy(),
-        reconstructed=torch.cat(parts).numpy(),
-        mask=sample_mask(hidden, n_valid, config).numpy(),
+        original=windows.data.numpy(),
+        reconstructed=completed.model.cpu().numpy(),
+        mask=sample_mask(hidden, windows.n_valid, config).numpy(),
         sfreq=config.sfreq,
         sensors=mapping.from_canonical.T,
         ch_names=mapping.all_ch_names,
+        weights=completed.weights,
     )
 
 

@@ -16,13 +16,25 @@ from numpy.typing import NDArray
 from ..estimators import MEGFMTransformer
 from ..inputs import as_recordings
 from ..models import (
+    BASELINE_REGULARIZATIONS,
     RandomMasking,
     SpaceBlockMasking,
     TimeBlockMasking,
-    masked_r2,
+    field_interpolation,
+    from_patches,
+    sample_mask,
+    to_patches,
+    valid_patches,
 )
+from ..models import time_interpolation as interpolate_patches
 from ..sensors.geometry import read_geometry
-from ._reconstruct import centred_windows, reconstruct
+from ._bad_channels import ORIGIN
+from ._reconstruct import (
+    CentredWindows,
+    centred_windows,
+    complete_windows,
+    predict_hidden,
+)
 
 #: The masks that results are reported for.
 MASKS = {
@@ -39,6 +51,10 @@ _DEFAULTS = {
     "sensors": {name: MASKS[name] for name in (_TIME, _SPACE)},
     "evoked": {_TIME: MASKS[_TIME]},
 }
+#: What is scored on the canonical array.
+COLUMNS = ("model", "network", "wiener", "field", "time")
+#: On sensors: the stacked prediction, and two of its parts.
+_ALONE = ("model", "network", "wiener")
 #: Where the first large responses have their peak, in s after the stimulus.
 _PEAKS = {
     "auditory": {"N100m": (0.07, 0.13)},
@@ -76,7 +92,7 @@ def score_reconstruction(
         the time (not for averages). Of windows that are shorter than a second, the
         same shares are hidden.
     n_draws : int | None
-        Masks drawn for each window on the canonical array, by default 10. On sensors
+        Masks drawn for each window on the canonical array, by default 3. On sensors
         and for averages there is one.
     peaks : dict of str to dict | None
         For averages: names of peaks of each state, and where to look for them (s); by
@@ -89,9 +105,18 @@ def score_reconstruction(
     Returns
     -------
     scores : DataFrame
-        On the canonical array: R² (1 is perfect, 0 as good as predicting nothing) of
-        ``model``, ``field`` and ``time`` for each mask, see
-        ``masking.masked_r2``.
+        On the canonical array: R² (1 is perfect, 0 as good as the mean over the
+        recording) for each mask of
+
+        - ``model``: network, field, covariance over sensors and Wiener interpolation,
+          stacked by weights from what is visible of the recording;
+        - ``network``: the pretrained network alone;
+        - ``wiener``: Wiener interpolation [1]_, the conditional mean of a Gaussian
+          process of 24 spatial components, with the covariance and autocovariances of
+          the visible part of the same recording;
+        - ``field``: the minimum-norm field of the sensors visible at the same time, at
+          the best of six regularisations, chosen with the hidden truth;
+        - ``time``: straight lines between visible samples.
 
         On sensors: a row for each ``mask``, ``state``, ``sensors`` (kind of coil) and
         ``method``: ``r2`` (0 is as good as each channel's mean over the recording),
@@ -116,7 +141,8 @@ def score_reconstruction(
 
     Notes
     -----
-    On sensors, methods beside the model are straight lines in ``time``;
+    On sensors, methods beside the model are ``network`` and ``wiener`` alone, as on
+    the canonical array, taken back to the sensors; straight lines in ``time``;
     :meth:`~mne.Evoked.interpolate_bads` with the hidden channels as bad ones, about a
     sphere at (0, 0, 4) cm; ``pca``, probabilistic PCA over channels and times of as
     many components as the model is wide (if there are twice as many rows), whose axes
@@ -127,8 +153,14 @@ def score_reconstruction(
     channel and time, of the predictions in those trials in which that was hidden: of
     no trial is any visible sample in it. ``same trials`` is the average of what was
     hidden in truth, which is what perfect predictions would give from so few trials;
-    ``time`` are straight lines between visible samples. A peak is where the sum of
+    ``time`` are straight lines between visible samples, and ``network`` and ``wiener``
+    as above. A peak is where the sum of
     squares over the sensors of a kind is largest, to the sample.
+
+    References
+    ----------
+    .. [1] Wiener (1949), "Extrapolation, interpolation, and smoothing of stationary
+       time series", MIT Press, chapters 3 and 4.
 
     Examples
     --------
@@ -145,13 +177,13 @@ def score_reconstruction(
     >>> epochs = cohort.epochs("auditory")[0]
     >>> transformer = MEGFMTransformer().fit(epochs)
     >>> score_reconstruction(epochs, transformer, n_draws=1).columns.tolist()
-    ['model', 'field', 'time']
+    ['model', 'network', 'wiener', 'field', 'time']
     >>> scores = score_reconstruction(epochs, transformer, on="sensors")
     >>> scores["method"].unique().tolist()
-    ['model', 'time', 'interpolate_bads', 'pca']
+    ['model', 'network', 'wiener', 'time', 'interpolate_bads', 'pca']
     >>> scores = score_reconstruction(epochs, transformer, on="evoked")
     >>> scores["method"].tolist()
-    ['model', 'time', 'same trials']
+    ['model', 'network', 'wiener', 'time', 'same trials']
     """
     _check_option("on", on, tuple(_DEFAULTS))
     for name, value, of in (
@@ -165,7 +197,7 @@ def score_reconstruction(
             )
     masks = dict(_DEFAULTS[on] if masks is None else masks)
     if on == "canonical":
-        n_draws = 10 if n_draws is None else n_draws
+        n_draws = 3 if n_draws is None else n_draws
         return _score_canonical(inst, transformer, masks, n_draws, random_state)
     if on == "sensors":
         return _score_sensors(inst, transformer, masks, random_state)
@@ -180,28 +212,57 @@ def _score_canonical(
     n_draws: int,
     random_state: int,
 ) -> pd.DataFrame:
-    """Compare predictions with interpolation over field and time, window by window."""
-    _, data, n_valid = centred_windows(inst, transformer)
-    region_pos = torch.from_numpy(
-        np.array(transformer.sensor_mapping_.array.region_pos)
-    )
-    rows = {
-        name: masked_r2(
-            transformer.model_,
-            data,
-            masking,
-            region_pos,
-            n_valid=n_valid,
-            n_draws=n_draws,
-            random_state=random_state,
-        )
-        for name, masking in ProgressBar(list(masks.items()), mesg="Masks")
-    }
+    """Compare predictions with interpolation over field and time."""
+    windows = centred_windows(inst, transformer)
+    rows = {}
+    for name, masking in ProgressBar(list(masks.items()), mesg="Masks"):
+        generator = torch.Generator().manual_seed(random_state)
+        left: dict[str | float, float] = {}
+        for _ in range(n_draws):
+            for key, value in _errors(windows, transformer, masking, generator).items():
+                left[key] = left.get(key, 0.0) + value
+        total = left.pop("total")
+        if not total:
+            raise ValueError(
+                f"Expected the mask {name!r} to hide some recorded signal, got none "
+                "hidden; raise its ratio, or give longer windows."
+            )
+        left["field"] = min(left.pop(value) for value in BASELINE_REGULARIZATIONS)
+        rows[name] = {column: 1.0 - left[column] / total for column in COLUMNS}
     return pd.DataFrame(rows).T.rename_axis("mask")
 
 
-#: Origin of the sphere for ``interpolate_bads``, in head coordinates (m).
-ORIGIN = (0.0, 0.0, 0.04)
+def _errors(
+    windows: CentredWindows,
+    transformer: MEGFMTransformer,
+    masking: Callable,
+    generator: torch.Generator,
+) -> dict[str | float, float]:
+    """Sum squared errors over what one draw hides, in units of the network's scale."""
+    config = transformer.config_
+    mask, completed = complete_windows(windows, transformer, masking, generator)
+    at = sample_mask(mask, windows.n_valid, config)
+    truth = windows.data / config.scale
+    hidden = mask | ~valid_patches(windows.n_valid, config)[:, None]
+    patches = to_patches(truth, config)
+    visible = torch.where(hidden[..., None, None], 0.0, patches)
+    kernel = transformer.model_.kernel.cpu()
+    guesses: dict[str | float, torch.Tensor] = {
+        value: field_interpolation(visible, hidden, kernel, value)
+        for value in BASELINE_REGULARIZATIONS
+    }
+    guesses["time"] = interpolate_patches(visible, hidden)
+    guesses = {key: from_patches(guess, config) for key, guess in guesses.items()}
+    guesses["total"] = torch.zeros_like(truth)
+    tesla = {"model": completed.model, **completed.parts}
+    for name in ("model", "network", "wiener"):
+        guesses[name] = tesla[name].cpu() / config.scale
+    return {
+        key: float((guess - truth)[at].double().square().sum())
+        for key, guess in guesses.items()
+    }
+
+
 _FOLDS = 5
 
 
@@ -305,8 +366,8 @@ def _score_sensors(
     centre = whole.mean((0, 2))[:, None]
     found = []
     for name, masking in ProgressBar(list(masks.items()), mesg="Masks"):
-        result, hidden = reconstruct(
-            inst, transformer, masking, random_state=random_state, return_mask=True
+        found_by, hidden = predict_hidden(
+            inst, transformer, masking, _ALONE, random_state=random_state
         )
         hidden = _cut(hidden, inst, recording.picks).astype(bool)
         if not hidden.any():
@@ -315,7 +376,11 @@ def _score_sensors(
                 "raise its ratio."
             )
         guesses = _guesses(whole, hidden, info, kinds, transformer.config_.d_model)
-        guesses = {"model": _rows(inst, result, recording.picks), **guesses}
+        ours = {
+            method: _rows(inst, result, recording.picks)
+            for method, result in found_by.items()
+        }
+        guesses = {**ours, **guesses}
         for state in dict.fromkeys(states):
             for kind in dict.fromkeys(kinds):
                 at = hidden & (states == state)[:, None, None]
@@ -404,12 +469,12 @@ def _score_evoked(
     kinds = np.array(geometry.kinds)[order]
     found = []
     for mask, masking in ProgressBar(list(masks.items()), mesg="Masks"):
-        result, hidden = reconstruct(
-            epochs, transformer, masking, random_state=random_state, return_mask=True
+        found_by, hidden = predict_hidden(
+            epochs, transformer, masking, _ALONE, random_state=random_state
         )
         hidden, whole = hidden[:, picks], epochs.get_data(picks)
         guesses = {
-            "model": result.get_data(picks),
+            **{method: result.get_data(picks) for method, result in found_by.items()},
             "time": time_interpolation(np.where(hidden, 0.0, whole), hidden),
             "same trials": whole,
         }

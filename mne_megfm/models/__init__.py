@@ -9,6 +9,7 @@ __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_config": ["BackboneConfig", "ModelConfig"],
+        "_completion": ["Completed", "PARTS", "complete_recording", "stacked_weights"],
         "_interpolation": ["field_interpolation", "time_interpolation"],
         "_lora": ["LowRankLinear", "add_adapters", "merge_adapters"],
         "_masked_transformer": ["MaskedSignalTransformer"],
@@ -29,6 +30,12 @@ __getattr__, __dir__, _ = lazy.attach(
             "fit_pooling",
         ],
         "_token_projection": ["fit_token_projection"],
+        "_wiener": [
+            "GaussianComponents",
+            "covariance_interpolation",
+            "fit_components",
+            "wiener_interpolation",
+        ],
         "backbone": [
             "Backbone",
             "BaseBackbone",
@@ -38,6 +45,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "freeze_encoder",
         ],
         "masking": [
+            "BASELINE_REGULARIZATIONS",
             "MixedMasking",
             "RandomMasking",
             "SpaceBlockMasking",

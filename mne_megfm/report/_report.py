@@ -577,9 +577,11 @@ def _reconstruction_section(
     if scores is not None:
         text = paragraphs(
             "Share of the hidden signal that is explained (R²; 1 is perfect, 0 as good "
-            "as predicting nothing): by the model, by interpolating the field from "
-            "visible sensors, at the best regularisation, and by straight lines in "
-            "time."
+            "as predicting nothing): by the model, which stacks network, field and "
+            "Wiener interpolation; by the network alone; by Wiener interpolation, "
+            "which knows the visible part of this recording and no other; by the field "
+            "of the visible sensors, at the best regularisation; and by straight lines "
+            "in time."
         )
         yield "Scores", text + table(scores.rename_axis("hidden"), digits=2)
     for name, result in results.items():

@@ -8,7 +8,12 @@ from sklearn.exceptions import NotFittedError
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.interpret import _reconstruct, reconstruct
-from mne_megfm.models import RandomMasking, SpaceBlockMasking, TimeBlockMasking
+from mne_megfm.models import (
+    RandomMasking,
+    SpaceBlockMasking,
+    TimeBlockMasking,
+    complete_recording,
+)
 from mne_megfm.sensors import canonical_array, compute_mapping
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
@@ -115,11 +120,29 @@ def test_prediction_is_the_models(transformer, epochs):
     mean = np.where(away, 0, data).sum((0, 2)) / (~away).sum((0, 2))
     canonical = mapping.to_canonical @ (data - mean[:, None])
     tokens = away[:, 0].reshape(3, 1, 10, 25).all(-1)
+    array = canonical_array()
+    generator = torch.Generator().manual_seed(0)
+    parts = [
+        TimeBlockMasking()(1, 10, torch.tensor(array.region_pos), generator)
+        for _ in range(3)
+    ]
+    # the first draw is what was hidden
+    np.testing.assert_array_equal(torch.cat(parts)[:, 0], tokens[:, 0])
+
+    def draw(generator):
+        parts = [
+            TimeBlockMasking()(1, 10, torch.tensor(array.region_pos), generator)
+            for _ in range(3)
+        ]
+        return torch.cat(parts)
+
     with torch.inference_mode():
-        predicted = transformer.model_.reconstruct(
+        predicted = complete_recording(
+            transformer.model_,
             torch.from_numpy(canonical.astype(np.float32)),
             torch.from_numpy(tokens.repeat(24, 1)),
-        ).numpy()
+            draw,
+        ).model.numpy()
     expected = (mapping.from_canonical @ predicted)[:, good] + mean[:, None]
     np.testing.assert_allclose(
         got.get_data(good)[away], expected[away], atol=1e-4 * data.std()

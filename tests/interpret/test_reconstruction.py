@@ -47,7 +47,8 @@ def test_scores(transformer, epochs):
     """One row a kind of mask, one column a way to predict, the same every time."""
     scores = score_reconstruction(epochs, transformer, n_draws=1)
     assert scores.index.tolist() == list(MASKS)
-    assert scores.columns.tolist() == ["model", "field", "time"]
+    columns = ["model", "network", "wiener", "field", "time"]
+    assert scores.columns.tolist() == columns
     assert (scores <= 1).all(axis=None)
     assert scores.equals(score_reconstruction(epochs, transformer, n_draws=1))
     other = score_reconstruction(epochs, transformer, n_draws=1, random_state=1)

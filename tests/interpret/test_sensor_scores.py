@@ -47,7 +47,9 @@ def test_scores_are_those_of_the_reconstruction(transformer, epochs):
     table = score_reconstruction(
         epochs, transformer, masks=masks, random_state=2, on="sensors"
     )
-    assert len(table) == 2 * 4
+    methods = ["model", "network", "wiener", "time", "interpolate_bads", "pca"]
+    assert len(table) == 2 * len(methods)
+    assert table["method"].unique().tolist() == methods
     got, hidden = reconstruct(
         epochs, transformer, masks["it"], random_state=2, return_mask=True
     )

@@ -173,7 +173,7 @@ def test_recording(cohort, monkeypatch):
     (html,) = [e.html for e in report._content if e.name == "Scores"]
     cells = re.findall(r"<td>(-?[\d.]+)</td>", html)
     np.testing.assert_allclose(
-        np.array(cells, float).reshape(3, 3), scores, atol=0.0051
+        np.array(cells, float).reshape(3, 5), scores, atol=0.0051
     )
 
 

