@@ -1,6 +1,6 @@
-"""Pack trained weights and the components of their bank into one file of a reader.
+"""Put trained weights and the components of their bank into a checkpoint.
 
-python tools/pack_people.py WEIGHTS.safetensors BANK.npz READER.safetensors
+python tools/pack_people.py WEIGHTS.safetensors BANK.npz CHECKPOINT_FOLDER
 """
 
 import json
@@ -8,19 +8,27 @@ import sys
 
 import numpy as np
 import torch
-from people import EncoderConfig, PersonReader, save_reader
 from safetensors import safe_open
 
+from mne_megfm.models import ParticipantPosterior, PosteriorConfig
+from mne_megfm.weights import POSTERIOR, load_checkpoint
+
 if __name__ == "__main__":
-    weights, bank, out = sys.argv[1:]
+    weights, bank, folder = sys.argv[1:]
     with safe_open(weights, "pt") as file:
-        config = EncoderConfig(**json.loads(file.metadata()["config"]))
+        about = json.loads(file.metadata()["config"])
         trained = {name: file.get_tensor(name) for name in file.keys()}
-    reader = PersonReader(config)
-    reader.encoder.load_state_dict(
-        {k: v.float() if v.is_floating_point() else v for k, v in trained.items()}
+    posterior = ParticipantPosterior(PosteriorConfig(**about))
+    # only pretraining rebuilds tokens
+    posterior.encoder.load_state_dict(
+        {
+            k: v.float() if v.is_floating_point() else v
+            for k, v in trained.items()
+            if not k.startswith("rebuild")
+        }
     )
     arrays = np.load(bank)
     for name in ("whiten", "place_gain", "places"):
-        getattr(reader, name).copy_(torch.from_numpy(arrays[name]))
-    save_reader(reader, out)
+        getattr(posterior, name).copy_(torch.from_numpy(arrays[name]))
+    seen = {"data": "simulated participants (tools/people)"}
+    POSTERIOR.save(folder, posterior, load_checkpoint(folder).kernel, seen)

@@ -2,8 +2,8 @@
 
     python tools/train_people.py BANK.npz OUT --device cuda --minutes 8.5
 
-It needs PyTorch, NumPy and safetensors, no network and no MNE. Weights and figures
-are written to OUT again and again.
+It needs PyTorch, NumPy, safetensors and lazy_loader, no network and no MNE. Weights and
+figures are written to OUT again and again.
 """
 
 import argparse
@@ -24,7 +24,7 @@ parser.add_argument("--minutes", type=float, default=8.5)
 parser.add_argument("--seconds", type=float)
 parser.add_argument("--start", help="weights to go on from")
 parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--package", default=str(Path(__file__).parent))
+parser.add_argument("--package", default=str(Path(__file__).parents[1]))
 for name, kind in (
     ("chunk", int),
     ("batch", int),
@@ -44,9 +44,10 @@ for name in ("d-model", "n-layers", "n-heads"):
 def main():
     """Train, as the command line says."""
     args = parser.parse_args()
-    sys.path.insert(0, args.package)
-    from people._encoder import EncoderConfig
+    sys.path[:0] = [args.package, str(Path(__file__).parent)]
     from people._training import Settings, train
+
+    from mne_megfm.models import PosteriorConfig
 
     given = {k: v for k, v in vars(args).items() if v is not None}
     sizes = {k: given[k] for k in ("d_model", "n_layers", "n_heads") if k in given}
@@ -63,7 +64,7 @@ def main():
     )
     settings = Settings(
         minutes=args.seconds / 60 if args.seconds else args.minutes,
-        encoder=EncoderConfig(**sizes),
+        encoder=PosteriorConfig(**sizes),
         **{k: given[k] for k in names if k in given},
     )
     args.out.mkdir(parents=True, exist_ok=True)
