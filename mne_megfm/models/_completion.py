@@ -7,12 +7,12 @@ compared with the truth.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 from torch import Tensor
 
 from ._interpolation import field_estimates
@@ -333,13 +333,28 @@ def stacked_weights(
     size = np.diag(gram.diagonal()[live])
     inner = gram[np.ix_(live, live)] + (ridge + 1e-9) * size
     target = product[live] + ridge * size @ prior[live]
-    factor = np.linalg.cholesky(inner)
-    rows, right = factor.T, np.linalg.solve(factor, target)
-    found, _ = nnls(rows, right)
-    if found.sum() > _LARGEST_SUM:
-        # the sum as one more equation, of so much weight that it holds
-        heavy = 1e3 * np.sqrt(np.trace(inner))
-        rows = np.vstack([rows, np.full((1, len(rows)), heavy)])
-        found, _ = nnls(rows, np.append(right, heavy * _LARGEST_SUM))
-    weights[live] = found
+    weights[live] = _bounded(inner, target)
     return weights
+
+
+def _bounded(gram: np.ndarray, product: np.ndarray) -> np.ndarray:
+    """Minimise ``w' gram w - 2 w' product`` over w >= 0 of a limited sum.
+
+    A few weights: the best of all sets of weights above 0, each solved exactly.
+    """
+    best, least = np.zeros(len(gram)), 0.0
+    for chosen in itertools.product((False, True), repeat=len(gram)):
+        at = np.flatnonzero(chosen)
+        if not len(at):
+            continue
+        inner = gram[np.ix_(at, at)]
+        found, ones = np.linalg.solve(
+            inner, np.stack([product[at], np.ones(len(at))], 1)
+        ).T
+        if found.sum() > _LARGEST_SUM:
+            found = found - ones * (found.sum() - _LARGEST_SUM) / ones.sum()
+        value = found @ inner @ found - 2 * found @ product[at]
+        if (found >= 0).all() and value < least:
+            best, least = np.zeros(len(gram)), value
+            best[at] = found
+    return best

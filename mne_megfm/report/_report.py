@@ -175,7 +175,7 @@ class MEGFMReport(mne.Report):
             Rotations of the surrogates that attention is tested against, see
             :func:`~mne_megfm.interpret.attention_test`.
         """
-        scores = score_reconstruction(recording, transformer, n_draws=3)
+        scores = score_reconstruction(recording, transformer, n_draws=1)
         results = {
             name: reconstruct(recording, transformer, masking, on="canonical")
             for name, masking in MASKS.items()

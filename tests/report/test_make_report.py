@@ -80,7 +80,7 @@ def full(cohort, comparison, tmp_path_factory):
     report.add_model(transformer, history=history)
     report.add_data(X, cohort.labels, names=["<b>sub-1</b>", *cohort.names[1:]])
     report.add_comparison(comparison)
-    scores = score_reconstruction(recording, transformer, n_draws=3)
+    scores = score_reconstruction(recording, transformer, n_draws=1)
     report.add_reconstruction({name: hidden}, scores)
     tested = attention_test(transformer, recording.average(), n_turns=8)
     report.add_attention(tested)
@@ -169,7 +169,7 @@ def test_recording(cohort, monkeypatch):
     titles = _titles(report)
     assert titles["Reconstruction"] == ["Scores", f"Hidden: {next(iter(few))}"]
     assert titles["Attention"] == ["How to read it", "Attention on the head"]
-    scores = score_reconstruction(epochs, transformer, n_draws=3)
+    scores = score_reconstruction(epochs, transformer, n_draws=1)
     (html,) = [e.html for e in report._content if e.name == "Scores"]
     cells = re.findall(r"<td>(-?[\d.]+)</td>", html)
     np.testing.assert_allclose(
