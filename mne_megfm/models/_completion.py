@@ -255,9 +255,11 @@ class _Recording:
         n_rounds = min(-(-_COMPARED // n), _MOST_ROUNDS)
         gram = np.zeros((len(PARTS), len(PARTS)))
         product, power = np.zeros(len(PARTS)), 0.0
+        # where whole moments are hidden, they are hidden as a whole for the weights, too
+        partly = bool((hidden.any(1) & ~hidden.all(1)).any())
         for _ in range(n_rounds):
             more = draw(generator)[self.index].to(hidden.device) & ~hidden
-            if more.sum() > _MOST_HIDDEN * (~hidden).sum():
+            if partly and more.sum() > _MOST_HIDDEN * (~hidden).sum():
                 share = torch.rand(more.shape, generator=generator).to(hidden.device)
                 more &= share < _HIDDEN
             more = self.spread(more) & ~hidden
@@ -271,8 +273,7 @@ class _Recording:
             product += (flat @ truth).cpu().numpy()
             power += float(truth @ truth)
         prior = np.array([_PRIOR[name] for name in PARTS])
-        partly = bool((hidden.any(1) & ~hidden.all(1)).any())
-        if not partly:  # whole moments are hidden: nothing at the same time is known
+        if not partly:  # nothing at the same time is known
             prior[1:3] = 0.0
             prior /= prior.sum()
         ridge = _RIDGE / n**0.5
