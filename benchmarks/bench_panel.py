@@ -217,7 +217,8 @@ def tangent(arrays: Arrays) -> np.ndarray:
     """Bring covariances to the tangent space of the mean of all people: no labels."""
     states = list(arrays)
     people = [dict(zip(states, rows, strict=True)) for rows in zip(*arrays.values())]  # noqa: B905
-    return CovarianceTangent().fit_described(people).transform_described(people)
+    fitted = FrozenStep(CovarianceTangent()).fit(people)
+    return FrozenStep.transform(fitted, people)
 
 
 def truth(values: pd.DataFrame) -> np.ndarray:

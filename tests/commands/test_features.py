@@ -193,7 +193,7 @@ def test_features_on_a_cluster(folder, tmp_path):
     result = run("features", table, "-o", alone, "--participants", "--overwrite")
     assert result.exit_code == 0
     pd.testing.assert_frame_equal(
-        pd.read_parquet(out_of_people), pd.read_parquet(alone)
+        pd.read_parquet(out_of_people), pd.read_parquet(alone), atol=1e-5
     )
 
 
