@@ -132,7 +132,7 @@ class Attribution:
         early = peaks.loc[peaks["time"] < 0, "time"]
         if self.score.unit == "participants":
             # features of a response are of all of it
-            return text + " Of participants, times and sensors are not told in detail."
+            return text + " Of participants, times and sensors are not resolved."
         if len(early):
             times = ", ".join(f"{time:.3f} s" for time in early)
             text += (
@@ -236,7 +236,7 @@ def attribute(
     Of participants, the pipeline is fitted on all others, for each permutation; the
     score is that of folds over all. Maps are multiplied by the correlation of held-out
     decisions with labels (0.001, if it is smaller), by which they differ from those of
-    permuted labels: weights fitted on those are as large, and predict nobody. They tell
+    permuted labels: weights fitted on those are as large, and predict no participant. They tell
     states apart, but not times and sensors in detail, since features of responses are
     read along axes of the whole array and half a second.
 
@@ -433,7 +433,7 @@ def _of_participant(
     n_features = parts.transformer._n_features_out
     weights = np.array([_weights(refits, fit.rest, n_features) for fit in fits])
     # a pipeline fitted on permuted labels has weights that are as large: unlike rows,
-    # one participant does not tell that they predict nobody
+    # one participant does not show that they predict no other
     agreement = np.maximum((refits.side * refits.decisions).mean(1), _LEAST)
     gains, axes = _directions(weights * (agreement / refits.scale)[:, None])
     found: dict[str, list] = {}

@@ -33,7 +33,7 @@ PARTS = ("network", "field", "covariance", "wiener")
 _MOST_WINDOWS, _RUN = 64, 8
 # visible tokens are hidden in so many windows and more, in so many rounds at most
 _COMPARED, _MOST_ROUNDS = 12, 8
-# of the visible tokens: where a mask drawn anew hides more of them, so many are hidden
+# of the visible tokens: where a mask drawn again hides more of them, so many are hidden
 _MOST_HIDDEN, _HIDDEN = 1 / 3, 1 / 5
 # weights that stacking is drawn towards, and how far in a single window
 _PRIOR = {"network": 0.15, "field": 0.1, "covariance": 0.35, "wiener": 0.4}
