@@ -236,9 +236,9 @@ def attribute(
     Of participants, the pipeline is fitted on all others, for each permutation; the
     score is that of folds over all. Maps are multiplied by the correlation of held-out
     decisions with labels (0.001, if it is smaller), by which they differ from those of
-    permuted labels: weights fitted on those are as large, and predict no participant. They tell
-    states apart, but not times and sensors in detail, since features of responses are
-    read along axes of the whole array and half a second.
+    permuted labels: weights fitted on those are as large, and predict no participant.
+    They tell states apart, but not times and sensors in detail, since features of
+    responses are read along axes of the whole array and half a second.
 
     Gradients take a pass through the network for each row and each direction of
     weights, of which there are about as many as rows: minutes for 50 epochs, and hours

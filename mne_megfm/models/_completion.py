@@ -255,7 +255,7 @@ class _Recording:
         n_rounds = min(-(-_COMPARED // n), _MOST_ROUNDS)
         gram = np.zeros((len(PARTS), len(PARTS)))
         product, power = np.zeros(len(PARTS)), 0.0
-        # where whole moments are hidden, they are hidden as a whole for the weights, too
+        # where whole moments are hidden, whole moments are hidden for the weights, too
         partly = bool((hidden.any(1) & ~hidden.all(1)).any())
         for _ in range(n_rounds):
             more = draw(generator)[self.index].to(hidden.device) & ~hidden
