@@ -8,7 +8,7 @@ import mne
 import numpy as np
 
 from mne_megfm.estimators import MEGFMTransformer
-from mne_megfm.interpret import score_reconstruction
+from mne_megfm.interpret import COLUMNS, score_reconstruction
 
 #: Of the masks that are reported; the stacking was chosen on others.
 SEEDS = (2, 3, 4)
@@ -96,10 +96,12 @@ def model_card(training: dict) -> str:
         for row in first["counts"]
     )
     versions = ", ".join(f"{name} {value}" for name, value in first["versions"].items())
-    columns = list(next(iter(next(iter(t["reconstruction"].values())).values())))
+    columns = list(COLUMNS)
     results = "\n".join(
         f"| {name} | {mask} | "
-        + " | ".join(f"{mean:.3f} ({sd:.3f})" for mean, sd in scores.values())
+        + " | ".join(
+            f"{mean:.3f} ({sd:.3f})" for mean, sd in (scores[c] for c in columns)
+        )
         + " |"
         for name, masks in t["reconstruction"].items()
         for mask, scores in masks.items()

@@ -18,7 +18,7 @@ from mne_megfm.commands import main
 from mne_megfm.pretraining import PretrainSettings, pretrain_store
 from mne_megfm.store import WindowStore
 from mne_megfm.weights import (
-    PARTICIPANT_ENCODER,
+    PARTICIPANT_PARTS,
     load_checkpoint,
     read_config,
     weights_path,
@@ -191,18 +191,21 @@ def test_participant_encoder_is_kept(done, small_store, settings, tmp_path):
     """
     bundled, start, out = weights_path("megfm-tiny"), tmp_path / "a", tmp_path / "b"
     shutil.copytree(done[0], start)
-    level, seen = PARTICIPANT_ENCODER.load(bundled, load_checkpoint(bundled).kernel)
-    PARTICIPANT_ENCODER.save(start, level, load_checkpoint(start).kernel, seen)
+    kernel = load_checkpoint(bundled).kernel
+    for part in PARTICIPANT_PARTS:
+        network, seen = part.load(bundled, kernel)
+        part.save(start, network, kernel, seen)
     changed = settings.change(weights=str(start), model={}, lr=1e-2)
     pretrain_store(small_store, out, changed)
-    name = "participant.safetensors"
-    assert (out / name).read_bytes() == (bundled / name).read_bytes()
+    for part in PARTICIPANT_PARTS:
+        kept, given = out / part.weights, bundled / part.weights
+        assert kept.read_bytes() == given.read_bytes()
     trained, before = load_checkpoint(out), load_checkpoint(start)
     assert not torch.equal(trained.token_axes, before.token_axes)
     kept = json.loads((out / "participant.json").read_text())
     assert kept["training"]["participants"] == 745
     card = (out / "README.md").read_text("utf-8")
-    assert "## Participant encoder" in card
+    assert "## Participant encoder" in card and "## Posterior encoder" in card
     assert "is that of a, unchanged" in card
     cohort = simulate_cohort(
         2, states=("auditory",), arrays=("ctf151",), n_epochs=4, random_state=0
@@ -215,7 +218,7 @@ def test_participant_encoder_is_kept(done, small_store, settings, tmp_path):
     np.testing.assert_array_equal(*rows)
     # weights that start from random ones have none, also where there was another
     pretrain_store(small_store, out, settings, overwrite=True)
-    assert not list(out.glob("participant*"))
+    assert not [*out.glob("participant*"), *out.glob("posterior*")]
     assert "Participant encoder" not in (out / "README.md").read_text("utf-8")
 
 
