@@ -291,6 +291,7 @@ class WeightsSeen(dict):
             parts.append(_data_set(rest))
         for key, name in (
             ("participant_encoder", "participant encoder"),
+            ("posterior", "posterior encoder"),
             ("fitted_on", "then"),
         ):
             if isinstance(own := rest.pop(key, None), dict):

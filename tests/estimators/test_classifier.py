@@ -39,10 +39,9 @@ def test_probe_is_frozen_features_and_a_linear_head(labelled):
     kept = classifier.transformer_.model_.state_dict()
     assert kept.keys() == loaded.keys()
     assert all(torch.equal(kept[name], loaded[name]) for name in loaded)
-    told = {
-        k: v for k, v in classifier.provenance_.items() if k != "participant_encoder"
-    }
-    assert told == read_config(weights_path("megfm-tiny"))["training"]
+    parts = {"participant_encoder", "posterior"}
+    of_windows = {k: v for k, v in classifier.provenance_.items() if k not in parts}
+    assert of_windows == read_config(weights_path("megfm-tiny"))["training"]
     # and the whole is what the parts say
     features = MEGFMTransformer().fit_transform(X)
     head = clone(classifier.head_).fit(features, y)
