@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -215,10 +216,10 @@ def describe_by_encoder(
     """
     check_events(sources, reading, n_jobs)
     by_name = group_by_participant(sources)
-    transformer = MEGFMTransformer(**params, sample="participant", aggregation="auto")
-    with use_log_level("WARNING"):
-        frozen = FrozenStep(transformer)
-    tasks = [(frozen, name, own, reading) for name, own in by_name.items()]
+    settings = tuple(sorted(params.items()))
+    _load.cache_clear()  # weights of this name may have changed
+    frozen = _load(settings)
+    tasks = [(settings, name, own, reading) for name, own in by_name.items()]
     results = run_each(_describe, tasks, n_jobs, "Participants")
     described = {
         name: result.extracted
@@ -320,11 +321,28 @@ def describe_one(
     return replace(rest, failures=failures + rest.failures)
 
 
+@lru_cache(maxsize=1)
+def _load(settings: tuple[tuple[str, Any], ...]) -> FrozenStep:
+    """Load the transformer, once in each process."""
+    transformer = MEGFMTransformer(
+        **dict(settings), sample="participant", aggregation="auto"
+    )
+    with use_log_level("WARNING"):
+        return FrozenStep(transformer)
+
+
 def _describe(
-    frozen: FrozenStep, name: str, sources: list[Source], reading: Reading
+    settings: tuple[tuple[str, Any], ...],
+    name: str,
+    sources: list[Source],
+    reading: Reading,
 ) -> Outcome:
-    """Describe in a worker, which need not send recordings back."""
-    return replace(describe_one(frozen, name, sources, reading), recordings=None)
+    """Describe in a worker, which need not send recordings back.
+
+    Nor are weights sent there: they are larger than messages of a cluster should be.
+    """
+    outcome = describe_one(_load(settings), name, sources, reading)
+    return replace(outcome, recordings=None)
 
 
 def _tell_what_lacks_stimuli(described: Mapping[str, ParticipantDescription]) -> None:

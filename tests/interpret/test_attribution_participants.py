@@ -240,6 +240,7 @@ def test_gradient_times_input_is_that_of_scaling(people, logistic):
         assert maps[state].data.sum() == pytest.approx(found, rel=0.02, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_integrated_gradients_add_up(people, logistic):
     """Contributions sum to what the decision loses without any average."""
     for person in people[:2]:

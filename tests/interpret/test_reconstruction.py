@@ -195,6 +195,7 @@ def test_misuse(transformer, epochs):
             function(wrong, transformer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["kit157-auditory_raw.fif", "vectorview306-audvis-prestim_raw.fif"],

@@ -158,6 +158,7 @@ def test_names_are_escaped(full):
         assert tag not in text.replace("\\u003c", "<")
 
 
+@pytest.mark.slow
 def test_recording(cohort, monkeypatch):
     """What is computed of a recording is what the functions give, in one call too."""
     epochs = cohort[0].recordings["auditory"]
