@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
@@ -47,6 +47,9 @@ from ._initialization import (
 from ._settings import Pretraining
 from .extraction import PooledRows, gather_windows
 from .frozen import Kept, digest_recordings, stamp
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _AXES_WINDOWS = 2000
 
@@ -637,6 +640,55 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
                 digest_recordings([recording]),
             )
             yield recording.index, features
+
+    @use_verbose
+    def estimate_parameters(self, X: Any, *, interval: float = 0.8) -> pd.DataFrame:
+        """Estimate parameters of physiology of participants, in their units.
+
+        The posterior of each parameter given all that was recorded, see the features
+        of the same names. The prior is that of the simulated participants of training:
+        what recordings say little of is near its mean, with a wide interval.
+
+        Parameters
+        ----------
+        X : Epochs | Raw | list of Epochs | list of dict
+            The participants, in tesla.
+        interval : float
+            Posterior probability of the interval.
+
+        Returns
+        -------
+        parameters : DataFrame, shape (n_participants * n_parameters, 5)
+            Columns ``median``, ``low`` and ``high`` in the unit of the column
+            ``unit``, and ``reliability``: the share of the prior's variance that the
+            recordings explain, from 0 to 1. Rows by ``participant``, the place in
+            ``X``, and ``parameter``.
+
+        Raises
+        ------
+        ValueError
+            If features are not parameters of participants.
+
+        Examples
+        --------
+        >>> from mne_megfm import MEGFMTransformer, simulate_cohort
+        >>> cohort = simulate_cohort(2, arrays=("opm64",), n_epochs=6, random_state=0)
+        >>> X = [dict(person.recordings) for person in cohort]
+        >>> table = MEGFMTransformer().fit(X).estimate_parameters(X)
+        >>> table.loc[(0, "alpha_frequency"), "unit"]
+        'Hz'
+        """
+        check_is_fitted(self, "model_")
+        aggregator = self.aggregator_
+        if self.sample_ != "participant" or not hasattr(aggregator, "tabulate"):
+            raise ValueError(
+                "Expected features of participants by aggregation='parameters' or "
+                f"'parameters+measures', got sample_={self.sample_!r} and "
+                f"{aggregator!r}; fit a list of participants with one of these."
+            )
+        recordings = self._recordings(X)
+        described = self._combine_states(self._read(recordings))
+        return aggregator.tabulate(described, interval)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Name the features.

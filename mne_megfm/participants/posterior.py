@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from statistics import NormalDist
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +42,9 @@ from .trials import (
     Windows,
     split_states,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SFREQ, N_TIMES, _PATCH = 250.0, 250, 25
 
@@ -455,6 +459,46 @@ class ParametersAggregator(Aggregator):
         if entry.measured is not None:
             parts.insert(0, mean_measures(entry.measured).numpy())
         return np.concatenate(parts).astype(np.float32)
+
+    def tabulate(
+        self, descriptions: Sequence[PosteriorDescription], interval: float
+    ) -> pd.DataFrame:
+        """Make a table of parameters in their units.
+
+        Parameters
+        ----------
+        descriptions : sequence of PosteriorDescription
+            The participants.
+        interval : float
+            Posterior probability of the interval.
+
+        Returns
+        -------
+        table : DataFrame
+            See ``MEGFMTransformer.estimate_parameters``.
+        """
+        import pandas as pd
+
+        if not 0.0 < interval < 1.0:
+            raise ValueError(
+                f"Expected interval between 0 and 1, got {interval!r}; give the "
+                "probability of the interval, for instance 0.8."
+            )
+        half = NormalDist().inv_cdf(0.5 + interval / 2)
+        rows, index = [], []
+        for number, entry in enumerate(descriptions):
+            spread = half * np.sqrt(entry.variance)
+            scores = np.stack([entry.mean, entry.mean - spread, entry.mean + spread])
+            known = np.clip(1.0 - entry.variance, 0.0, 1.0)
+            for place, parameter in enumerate(PARAMETERS):
+                values = parameter.value(torch.from_numpy(scores[:, place]))
+                rows.append([*values.tolist(), parameter.unit, float(known[place])])
+                index.append((number, parameter.name))
+        columns = ["median", "low", "high", "unit", "reliability"]
+        names = ["participant", "parameter"]
+        return pd.DataFrame(
+            rows, pd.MultiIndex.from_tuples(index, names=names), columns
+        )
 
     def _missing(self, known: Iterable[str]) -> Tensor:
         return torch.tensor([float(state not in known) for state in self.states])

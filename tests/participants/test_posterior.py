@@ -191,3 +191,45 @@ def test_copies_share_the_network():
     copied = copy.deepcopy(step)
     copied.states.append("auditory")
     assert step.states == ["rest"] and copied.posterior is step.posterior
+
+
+def test_parameters_in_their_units():
+    """Alpha frequency is that of the simulation, and its interval is narrow."""
+    cohort = simulate_cohort(
+        4, n_epochs=12, arrays=("neuromag306",), patients=0.0, random_state=4
+    )
+    X = [{state: one.epochs(state) for state in one.states} for one in cohort]
+    transformer = MEGFMTransformer().fit(X)
+    table = transformer.estimate_parameters(X)
+    assert table.index.names == ["participant", "parameter"]
+    assert len(table) == 4 * len(NAMES)
+    assert (table["low"] < table["median"]).all()
+    assert (table["median"] < table["high"]).all()
+    assert table["reliability"].between(0, 1).all()
+    alpha = table.xs("alpha_frequency", level="parameter")
+    truth = [one.truth["traits"]["alpha_frequency"] for one in cohort]
+    assert (alpha["unit"] == "Hz").all()
+    # 7.8 Hz, the slowest of them, is drawn to the prior's mean
+    assert_allclose(alpha["median"], truth, atol=1.4)
+    assert np.corrcoef(alpha["median"], truth)[0, 1] > 0.9
+    assert (alpha["high"] - alpha["low"] < 2.0).all()
+    wide = transformer.estimate_parameters(X, interval=0.99)
+    assert (wide["high"] > table["high"]).all()
+    # features are the same, in units of the prior's spread
+    place = transformer.get_feature_names_out().tolist().index("alpha_frequency")
+    prior = next(p for p in PARAMETERS if p.name == "alpha_frequency")
+    scores = transformer.transform(X)[:, place] / GAIN
+    assert_allclose(alpha["median"], prior.mean + prior.sd * scores, rtol=1e-5)
+
+
+def test_parameters_are_of_participants(people):
+    """Other features have no such table, nor is any interval one."""
+    epochs = MEGFMTransformer().fit(people[0]["auditory"])
+    with pytest.raises(ValueError, match="Expected features of participants"):
+        epochs.estimate_parameters(people[0]["auditory"])
+    measures = MEGFMTransformer(aggregation="measures").fit(people)
+    with pytest.raises(ValueError, match="aggregation='parameters'"):
+        measures.estimate_parameters(people)
+    fitted = MEGFMTransformer(aggregation="parameters").fit(people)
+    with pytest.raises(ValueError, match="interval between 0 and 1"):
+        fitted.estimate_parameters(people, interval=1.0)
