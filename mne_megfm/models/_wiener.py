@@ -303,10 +303,11 @@ def _conditional_mean(
     own = block.diagonal(dim1=2, dim2=3)
     alone = torch.einsum("npk,kpcd->nkcd", own, products)
     alone.diagonal(dim1=2, dim2=3).add_(1.0)
-    factor = torch.linalg.cholesky(alone)
+    # its inverse is applied to one vector at a time, which takes as long as reading it
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(alone)).float()
     u = _conjugate_gradients(
         lambda u: u + from_patches(block @ to_patches(u)),
-        lambda r: torch.cholesky_solve(r[..., None], factor)[..., 0],
+        lambda r: (inverse @ r[..., None].float())[..., 0].double(),
         from_patches(axes.T @ signal / noise),
     )
     filled = (axes @ to_patches(u)).unflatten(2, (-1, n_in_region)).transpose(1, 2)
