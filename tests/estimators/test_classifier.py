@@ -139,6 +139,7 @@ def test_head_of_ones_own(labelled):
     assert np.isfinite(cross_val_score(classifier, X, y, cv=2, scoring="roc_auc")).all()
 
 
+@pytest.mark.slow
 def test_scikit_learn_around_it(probe, labelled):
     X, y = labelled
     probe.fit(X, y)

@@ -106,6 +106,7 @@ def test_way_back_to_the_sensors(transformer, epochs):
         assert one.std() == pytest.approx(other.std(), rel=0.3), kind
 
 
+@pytest.mark.slow
 def test_views_and_seeds(transformer, epochs):
     """A view gives the same as its epochs; another seed hides something else."""
     masking = RandomMasking(0.5)
@@ -135,6 +136,7 @@ def test_hidden_signal_does_not_leak(transformer, epochs):
     )
 
 
+@pytest.mark.slow
 def test_short_epochs(epochs):
     """What was never recorded is neither hidden nor scored."""
     short = epochs.copy().crop(tmax=epochs.tmin + 0.499)

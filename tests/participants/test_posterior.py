@@ -170,6 +170,7 @@ def test_weights_go_with_a_checkpoint(people, fitted, tmp_path):
         MEGFMTransformer(path, aggregation="parameters").fit(people)
 
 
+@pytest.mark.slow
 def test_random_weights_are_seeded(people):
     """The control has the same names, and other values for each seed."""
     one, same, other = (
