@@ -7,6 +7,7 @@ early, MNE takes what is missing for zeros.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import re
 import shutil
@@ -324,6 +325,8 @@ def find_same_signals(paths: Sequence[Path]) -> dict[Path, Path]:
     for path in dict.fromkeys(paths):
         with _silent():
             found = _measure(path)
+            if found is None:
+                gc.collect()  # MNE leaves files open that it fails to read
         if found is not None:
             groups[found].append(path)
     first: dict[Path, Path] = {}
@@ -332,6 +335,8 @@ def find_same_signals(paths: Sequence[Path]) -> dict[Path, Path]:
         for path in group if len(group) > 1 else ():
             with _silent():
                 pieces = _read_pieces(path)
+                if pieces is None:
+                    gc.collect()
             if pieces is None:
                 continue
             for other, others in known:
