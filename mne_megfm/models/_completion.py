@@ -255,11 +255,9 @@ class _Recording:
         n_rounds = min(-(-_COMPARED // n), _MOST_ROUNDS)
         gram = np.zeros((len(PARTS), len(PARTS)))
         product, power = np.zeros(len(PARTS)), 0.0
-        # where whole moments are hidden, whole moments are hidden for the weights, too
-        partly = bool((hidden.any(1) & ~hidden.all(1)).any())
         for _ in range(n_rounds):
             more = draw(generator)[self.index].to(hidden.device) & ~hidden
-            if partly and more.sum() > _MOST_HIDDEN * (~hidden).sum():
+            if more.sum() > _MOST_HIDDEN * (~hidden).sum():
                 share = torch.rand(more.shape, generator=generator).to(hidden.device)
                 more &= share < _HIDDEN
             more = self.spread(more) & ~hidden
@@ -273,7 +271,8 @@ class _Recording:
             product += (flat @ truth).cpu().numpy()
             power += float(truth @ truth)
         prior = np.array([_PRIOR[name] for name in PARTS])
-        if not partly:  # nothing at the same time is known
+        partly = bool((hidden.any(1) & ~hidden.all(1)).any())
+        if not partly:  # whole moments are hidden: nothing at the same time is known
             prior[1:3] = 0.0
             prior /= prior.sum()
         ridge = _RIDGE / n**0.5
