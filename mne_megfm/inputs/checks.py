@@ -323,11 +323,6 @@ def check_rows(
             f"Expected real data in row {row}, got {data.dtype}; transform signals, "
             "not spectra."
         )
-    if data.shape[1] < 2:
-        raise ValueError(
-            f"Expected rows of two samples or more, got {data.shape[1]} in row {row}: "
-            "features are of rows without their mean; cut longer rows."
-        )
     highest, lowest = data.max(axis=1), data.min(axis=1)
     extent = highest - lowest
     if not np.all(np.isfinite(extent)):

@@ -499,6 +499,11 @@ class _Projections:
 
 def _canonical(maps: _Projections, piece: Piece, row: int) -> np.ndarray:
     """One row, checked, with its context, on the canonical array."""
+    if piece.own.shape[1] < 2:
+        raise ValueError(
+            f"Expected rows of two samples or more, got 1 in row {row}: features are "
+            "of rows without their mean; cut longer rows."
+        )
     matrix, order = maps.get(*check_rows(piece.own, maps.recording, row))
     signal = matrix @ piece.data[order]
     # The row itself has been checked; its context may belong to rows not asked for.
