@@ -333,5 +333,8 @@ def test_rows_of_one_sample(make_epochs, rows_of):
     """Without their mean nothing is left of them."""
     epochs = make_epochs().crop(0.0, 0.0)
     assert len(epochs.times) == 1
-    with pytest.raises(ValueError, match="two samples or more, got 1 in row 0"):
+    with (
+        pytest.warns(RuntimeWarning, match="far below the noise"),
+        pytest.raises(ValueError, match="two samples or more, got 1 in row 0"),
+    ):
         rows_of(epochs)
