@@ -114,7 +114,7 @@ def classify_cohort() -> dict[str, Any]:
             random_state=SEED,
         )
         importance = state_importance(
-            model, X, y, cv=cv, memory=cache, n_permutations=39, random_state=SEED
+            model, X, y, cv=cv, memory=cache, n_permutations=19, random_state=SEED
         )
         frozen = FrozenStep(model[0], cache)
         extracted = frozen.extract(X)
@@ -227,7 +227,7 @@ def look_inside(transformer: Any, X: list, y: Any, names: Any) -> dict[str, Any]
         y,
         "gradient_x_input",
         participant=patient,
-        n_permutations=39,
+        n_permutations=19,
         random_state=SEED,
     )
     click.echo(f"\nWhat the decision on {names[patient]} goes with: {found.in_words()}")
