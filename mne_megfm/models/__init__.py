@@ -8,9 +8,16 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
-        "_config": ["BackboneConfig", "ModelConfig"],
         "_completion": ["Completed", "PARTS", "complete_recording", "stacked_weights"],
-        "_interpolation": ["field_interpolation", "time_interpolation"],
+        "_config": ["BackboneConfig", "ModelConfig"],
+        "_interpolation": [
+            "GaussianComponents",
+            "covariance_interpolation",
+            "field_interpolation",
+            "fit_components",
+            "time_interpolation",
+            "wiener_interpolation",
+        ],
         "_lora": ["LowRankLinear", "add_adapters", "merge_adapters"],
         "_masked_transformer": ["MaskedSignalTransformer"],
         "_patches": [
@@ -30,12 +37,6 @@ __getattr__, __dir__, _ = lazy.attach(
             "fit_pooling",
         ],
         "_token_projection": ["fit_token_projection"],
-        "_wiener": [
-            "GaussianComponents",
-            "covariance_interpolation",
-            "fit_components",
-            "wiener_interpolation",
-        ],
         "backbone": [
             "Backbone",
             "BaseBackbone",

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._interpolation import field_estimates
-from ._masked_transformer import FILL_REGULARIZATIONS
-from ._patches import from_patches, sample_mask, to_patches, valid_patches
-from ._wiener import (
+from ._interpolation import (
     GaussianComponents,
     covariance_interpolation,
+    field_estimates,
     fit_components,
     wiener_interpolation,
 )
+from ._masked_transformer import FILL_REGULARIZATIONS
+from ._patches import from_patches, sample_mask, to_patches, valid_patches
 from .backbone import Reconstructor, check_reconstructs
 
 #: What is stacked.

@@ -11,8 +11,8 @@ from mne_megfm.models import (
     time_interpolation,
     to_patches,
 )
-from mne_megfm.models import _wiener as module
-from mne_megfm.models._wiener import (
+from mne_megfm.models import _interpolation as module
+from mne_megfm.models._interpolation import (
     GaussianComponents,
     fit_components,
     wiener_interpolation,
