@@ -20,13 +20,6 @@ __getattr__, __dir__, _ = lazy.attach(
         ],
         "_lora": ["LowRankLinear", "add_adapters", "merge_adapters"],
         "_masked_transformer": ["MaskedSignalTransformer"],
-        "_patches": [
-            "Scaled",
-            "from_patches",
-            "sample_mask",
-            "to_patches",
-            "valid_patches",
-        ],
         "_pooling": [
             "ProjectionPooling",
             "MeanPooling",
@@ -72,7 +65,15 @@ __getattr__, __dir__, _ = lazy.attach(
             "StateComponents",
             "StateWindows",
         ],
-        "windows": ["WindowArray", "WindowBatch"],
+        "windows": [
+            "Scaled",
+            "WindowArray",
+            "WindowBatch",
+            "from_patches",
+            "sample_mask",
+            "to_patches",
+            "valid_patches",
+        ],
     },
 )
 

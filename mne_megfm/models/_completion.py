@@ -23,8 +23,8 @@ from ._interpolation import (
     wiener_interpolation,
 )
 from ._masked_transformer import FILL_REGULARIZATIONS
-from ._patches import from_patches, sample_mask, to_patches, valid_patches
 from .backbone import Reconstructor, check_reconstructs
+from .windows import from_patches, sample_mask, to_patches, valid_patches
 
 #: What is stacked.
 PARTS = ("network", "field", "covariance", "wiener")

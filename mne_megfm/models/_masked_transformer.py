@@ -15,8 +15,8 @@ from ._interpolation import (
     time_interpolation,
     visible_folds,
 )
-from ._patches import to_patches
 from .backbone import BaseBackbone
+from .windows import to_patches
 
 
 class Attention(nn.Module):

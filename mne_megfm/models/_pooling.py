@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._patches import valid_patches
 from .backbone import Backbone
-from .windows import WindowArray
+from .windows import WindowArray, valid_patches
 
 #: Windows whose tokens a pooling is fitted to at most: 120 MB for the default sizes.
 FIT_WINDOWS = 1000

@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ._config import BackboneConfig
-from ._patches import valid_patches
 from .backbone import Backbone
 from .participant_transformer import STATES, state_kind
-from .windows import WindowArray
+from .windows import WindowArray, valid_patches
 
 # signals are known by so many axes of the lead fields, and steps of a patch
 _N_SPACE, _N_STEPS = 40, 5

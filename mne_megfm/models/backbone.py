@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ._config import BackboneConfig
-from ._patches import (
+from .windows import (
     Scaled,
     from_patches,
     sample_mask,

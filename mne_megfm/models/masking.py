@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from ._config import BackboneConfig
 from ._interpolation import field_interpolation, time_interpolation
-from ._patches import to_patches
 from .backbone import Reconstructor, check_reconstructs
+from .windows import to_patches
 
 
 def _check_ratio(mask_ratio: float) -> float:
