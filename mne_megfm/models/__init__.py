@@ -18,7 +18,6 @@ __getattr__, __dir__, _ = lazy.attach(
             "time_interpolation",
             "wiener_interpolation",
         ],
-        "_lora": ["LowRankLinear", "add_adapters", "merge_adapters"],
         "_masked_transformer": ["MaskedSignalTransformer"],
         "_pooling": [
             "ProjectionPooling",
@@ -33,10 +32,13 @@ __getattr__, __dir__, _ = lazy.attach(
         "backbone": [
             "Backbone",
             "BaseBackbone",
+            "LowRankLinear",
             "Reconstructor",
+            "add_adapters",
             "check_reconstructs",
             "encoder_parameters",
             "freeze_encoder",
+            "merge_adapters",
         ],
         "masking": [
             "BASELINE_REGULARIZATIONS",
