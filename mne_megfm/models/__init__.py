@@ -49,7 +49,6 @@ __getattr__, __dir__, _ = lazy.attach(
             "draw_masks",
             "masked_r2",
         ],
-        "participant_parameters": ["N_PARAMETERS", "PARAMETERS", "Parameter"],
         "participant_statistics": ["PersonStatistics", "Statistics"],
         "participant_transformer": [
             "BANDS",
@@ -61,6 +60,9 @@ __getattr__, __dir__, _ = lazy.attach(
             "state_kind",
         ],
         "posterior_encoder": [
+            "N_PARAMETERS",
+            "PARAMETERS",
+            "Parameter",
             "ParticipantPosterior",
             "PosteriorConfig",
             "PosteriorEncoder",

@@ -1,4 +1,4 @@
-"""Backbones: from canonical windows to tokens, and maybe back; what of them is trained."""
+"""Backbones: from canonical windows to tokens, and maybe back; which parts train."""
 
 from __future__ import annotations
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mne_megfm.models.participant_parameters import (
-    NAMES,
+from mne_megfm.models.posterior_encoder import (
+    PARAMETER_NAMES,
     PARAMETERS,
     draw_scores,
-    values,
+    parameter_values,
 )
 
 SFREQ = 250.0
@@ -139,7 +139,7 @@ def simulate(
     z = draw_scores(n, generator, device) if scores is None else scores.clone()
     if entries is None:
         entries = torch.randint(len(bank), (n,), generator=generator, device=device)
-    v = values(z)
+    v = parameter_values(z)
     gain, pos = bank.gain[entries].float(), bank.pos[entries]
     sources = _Sources(d, v, z, pos, gain)
     times, recent, run, valid = _timing(d, n)
@@ -246,7 +246,7 @@ class _Sources:
         """Correct the scores of places to those that the bank had."""
 
         def put(name, value):
-            ii = NAMES.index(name)
+            ii = PARAMETER_NAMES.index(name)
             score = (value - PARAMETERS[ii].mean) / PARAMETERS[ii].sd
             self.scores[:, ii] = score.clamp(-3, 3)
 

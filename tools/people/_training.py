@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mne_megfm.models.participant_parameters import N_PARAMETERS, NAMES
 from mne_megfm.models.participant_statistics import PersonStatistics, Statistics
 from mne_megfm.models.posterior_encoder import (
+    N_PARAMETERS,
+    PARAMETER_NAMES,
     Inputs,
     PosteriorConfig,
     PosteriorEncoder,
@@ -340,7 +341,7 @@ def train(
                 average,
                 dict(
                     history=history,
-                    r2=dict(zip(NAMES, complete["r2"].tolist(), strict=True)),
+                    r2=dict(zip(PARAMETER_NAMES, complete["r2"].tolist(), strict=True)),
                 ),
             )
     final = evaluate(average, whole)
@@ -350,7 +351,12 @@ def train(
         f"{some['r2'].mean():.4f} as they come"
     )
     for name, r2, inside in sorted(
-        zip(NAMES, final["r2"].tolist(), final["coverage"].tolist(), strict=True),
+        zip(
+            PARAMETER_NAMES,
+            final["r2"].tolist(),
+            final["coverage"].tolist(),
+            strict=True,
+        ),
         key=lambda x: -x[1],
     ):
         log(f"{name:26s} R2 {r2:6.3f}  80 % interval {inside:5.3f}")
@@ -358,8 +364,10 @@ def train(
         average,
         dict(
             history=history,
-            r2=dict(zip(NAMES, final["r2"].tolist(), strict=True)),
-            coverage=dict(zip(NAMES, final["coverage"].tolist(), strict=True)),
+            r2=dict(zip(PARAMETER_NAMES, final["r2"].tolist(), strict=True)),
+            coverage=dict(
+                zip(PARAMETER_NAMES, final["coverage"].tolist(), strict=True)
+            ),
         ),
     )
     if math.isnan(float(final["nll"])):

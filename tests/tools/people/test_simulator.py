@@ -16,9 +16,9 @@ from people._simulator import (
     tangents,
 )
 
-from mne_megfm.models.participant_parameters import (
+from mne_megfm.models.posterior_encoder import (
     N_PARAMETERS,
-    NAMES,
+    PARAMETER_NAMES,
     PARAMETERS,
     draw_scores,
 )
@@ -42,7 +42,7 @@ def bank():
 def _scores(**given):
     z = torch.zeros(4, N_PARAMETERS)
     for name, value in given.items():
-        z[:, NAMES.index(name)] = value
+        z[:, PARAMETER_NAMES.index(name)] = value
     return z
 
 
@@ -60,7 +60,7 @@ def test_same_seed_same_people(bank):
 
 def test_responses_grow_with_their_moment(bank):
     """Two people of the same seed differ by the responses alone, by exp(2 sd)."""
-    sd = PARAMETERS[NAMES.index("auditory_size")].sd
+    sd = PARAMETERS[PARAMETER_NAMES.index("auditory_size")].sd
     none = _people(bank, auditory_size=-60.0).data  # exp(-30): no response
     small = _people(bank, auditory_size=-1.0).data - none
     large = _people(bank, auditory_size=1.0).data - none
@@ -82,7 +82,7 @@ def test_latency_of_the_largest_response(bank):
         found = _people(bank, auditory_size=2.0, N100m_latency=score, **still).data
         size = (found - none)[:, :, N_REST : N_REST + N_TRIALS].mean(2)
         # along the response itself, so that other deflections do not matter
-        parameter = PARAMETERS[NAMES.index("N100m_latency")]
+        parameter = PARAMETERS[PARAMETER_NAMES.index("N100m_latency")]
         expected = parameter.mean + parameter.sd * score
         at = (size.square().sum(1).sqrt().argmax(1).numpy() - 50) / 250
         # other deflections, of any latency, may be larger in one of the four
@@ -96,7 +96,7 @@ def test_alpha_at_its_frequency(bank):
     power = torch.fft.rfft(large).abs().square().mean((1, 2))
     power = power - torch.fft.rfft(small).abs().square().mean((1, 2))
     peak = power[:, 3:40].argmax(1) + 3
-    frequency = PARAMETERS[NAMES.index("alpha_frequency")].mean
+    frequency = PARAMETERS[PARAMETER_NAMES.index("alpha_frequency")].mean
     assert (peak - frequency).abs().max() <= 1.0
 
 
