@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from mne_megfm.archive.epochs import cut_epochs
+from mne_megfm.archive.reading import cut_epochs
 from mne_megfm.archive.sources import list_recordings
 from mne_megfm.commands import main
 from mne_megfm.store import WindowStore
