@@ -30,9 +30,8 @@ from ..inputs import as_recordings, centre_windows, iter_windows
 from ..sensors import compute_mapping, describe_array, device_to_head
 from ..store import WindowStore
 from ..utils.tables import escape_formula
-from .epochs import check_events, cut_epochs
 from .files import is_fif
-from .reading import clean
+from .reading import check_events, clean, cut_epochs
 from .settings import Filters, Reading, SettingsError
 from .sources import Source, find_sources
 

@@ -1,24 +1,34 @@
-"""Recordings read, filtered and cut to epochs."""
+"""Recordings read, filtered and cut to epochs around events."""
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mne
 import numpy as np
+from joblib import Parallel, delayed
 from mne.io.constants import FIFF
-from mne.utils import use_log_level
+from mne.utils import logger, use_log_level, warn
+from numpy.typing import NDArray
 
 from ..sensors import device_to_head, is_maxwell_filtered
-from .epochs import cut_epochs, select_epochs
-from .settings import Filters, Reading
+from .settings import Filters, Reading, SettingsError
 from .sources import Source
 
 if TYPE_CHECKING:
     from mne.io import BaseRaw
 
+    from .settings import Reading
+    from .sources import Source
 
+# -- recordings ------------------------------------------------------------------------
 #: Centre of the expansion without a head shape, in head coordinates (m).
 HEAD_ORIGIN = (0.0, 0.0, 0.04)
 
@@ -152,3 +162,362 @@ def read_source(source: Source, reading: Reading) -> Any:
             inst, wanted, reading.tmin, reading.tmax, only_annotations=own
         )
     return select_epochs(inst, wanted)
+
+
+# -- epochs ----------------------------------------------------------------------------
+#: Samples of events, by name.
+Events = Mapping[str, NDArray[np.int64]]
+ALL = "*"
+# as mne.events_from_annotations has it
+_NO_EVENT = re.compile("bad|edge", re.IGNORECASE)
+#: Annotations and triggers so far apart (s), or one sample, are the same events.
+_SAME = 0.002
+
+#: Up to so many participants are counted one by one, more are summed up.
+_MOST_LINES = 20
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What a recording has of the events that were asked for.
+
+    Attributes
+    ----------
+    counts : dict
+        How many there are, by name.
+    missing : list of str
+        Which of those wanted there are not.
+    there : list of str
+        Names of all events of the recording.
+    """
+
+    counts: dict[str, int]
+    missing: list[str]
+    there: list[str]
+
+
+def check_events(
+    sources: list[Source], reading: Reading, n_jobs: int | None = 1
+) -> None:
+    """See that there are the states and events that are to be cut, and count them.
+
+    Parameters
+    ----------
+    sources : list of Source
+        The recordings.
+    reading : Reading
+        How recordings are read.
+    n_jobs : int | None
+        Recordings at a time.
+
+    Raises
+    ------
+    SettingsError
+        If there are no recordings of a state.
+    ValueError
+        If none of them has one of its events.
+    """
+    states = {source.task for source in sources if source.task}
+    unknown = sorted(set(reading.events) - states)
+    if unknown:
+        raise SettingsError(
+            f"Expected events of states that there are ({', '.join(sorted(states))}), "
+            f"got {', '.join(unknown)}; correct the state."
+        )
+    for state, wanted in reading.events.items():
+        own = [source for source in sources if source.task == state]
+        counted = Parallel(n_jobs=n_jobs)(
+            delayed(_count_events)(source, wanted) for source in own
+        )
+        _report_events(state, wanted, [s.participant for s in own], counted)
+
+
+def _count_events(source: Source, wanted: list[str]) -> _Counts | None:
+    """Count the events of a recording; None if it cannot be read, as is said later."""
+    with warnings.catch_warnings(), use_log_level("error"):
+        warnings.simplefilter("ignore")
+        try:
+            inst = source.read()
+            if isinstance(inst, list):
+                return None
+            own = source.has_events_table()
+            chosen, missing = choose_events(inst, wanted, only_annotations=own)
+            counts = {name: len(samples) for name, samples in chosen.items()}
+            return _Counts(counts, missing, event_names(inst))
+        except (OSError, RuntimeError, TypeError, ValueError):
+            return None
+
+
+def cut_epochs(
+    raw: BaseRaw,
+    wanted: Collection[str],
+    tmin: float,
+    tmax: float,
+    *,
+    only_annotations: bool = False,
+) -> mne.Epochs:
+    """Cut a recording around events.
+
+    Parameters
+    ----------
+    raw : Raw
+        The recording.
+    wanted : collection of str
+        Names of events, or parts of names between slashes; ``*`` for all.
+    tmin, tmax : float
+        Start and end of an epoch from its event, in s; the end is not part of it.
+    only_annotations : bool
+        Whether annotations are all events that there are, as with an events.tsv;
+        otherwise ``*`` is an error where a trigger channel has others.
+
+    Returns
+    -------
+    epochs : Epochs
+        The epochs, neither baseline-corrected nor read yet. Events at the same sample
+        are one epoch, whose name has the names of all of them.
+
+    Raises
+    ------
+    ValueError
+        If the recording has none of these events.
+    """
+    chosen, missing = choose_events(raw, wanted, only_annotations=only_annotations)
+    _say_missing(raw, chosen, missing)
+    rows = np.array(
+        [
+            (sample, 0, code)
+            for code, samples in enumerate(chosen.values(), 1)
+            for sample in samples
+        ]
+    )
+    with use_log_level("warning"):
+        return mne.Epochs(
+            raw,
+            rows[np.argsort(rows[:, 0], kind="stable")],
+            dict(zip(chosen, range(1, len(chosen) + 1), strict=True)),
+            tmin=tmin,
+            # up to the last sample before the next window would begin
+            tmax=tmax - 1 / raw.info["sfreq"],
+            baseline=None,
+            proj=False,
+            # one row of data is one trial, and keeps all that is known of it
+            event_repeated="merge",
+        )
+
+
+def select_epochs(epochs: mne.BaseEpochs, wanted: Collection[str]) -> mne.BaseEpochs:
+    """Take those of some epochs that were cut around events.
+
+    Parameters
+    ----------
+    epochs : Epochs
+        The epochs, whose times stay.
+    wanted : collection of str
+        Names of events, or parts of names between slashes; ``*`` for all.
+
+    Returns
+    -------
+    epochs : Epochs
+        Those of these events.
+
+    Raises
+    ------
+    ValueError
+        If there are none of these events.
+    """
+    chosen, missing = choose_events(epochs, wanted)
+    _say_missing(epochs, chosen, missing)
+    codes = [epochs.event_id[name] for name in chosen]
+    return epochs[np.flatnonzero(np.isin(epochs.events[:, 2], codes))]
+
+
+def _report_events(
+    state: str,
+    wanted: Collection[str],
+    participants: Sequence[str],
+    counted: Sequence[_Counts | None],
+) -> None:
+    """Say how many events each participant has, and who has fewer kinds than others.
+
+    Parameters
+    ----------
+    state : str
+        The state of the recordings.
+    wanted : collection of str
+        Events that were asked for.
+    participants : sequence of str
+        Whose the recordings are.
+    counted : sequence of _Counts | None
+        What each recording has; None where that is not known.
+
+    Raises
+    ------
+    ValueError
+        If an event that was asked for is in none of the recordings.
+    """
+    known = [counts for counts in counted if counts is not None]
+    there = list(dict.fromkeys(name for counts in known for name in counts.there))
+    nowhere = [name for name in wanted if all(name in c.missing for c in known)]
+    if known and nowhere:
+        raise ValueError(
+            f"Expected events of {state} that recordings have, got "
+            f"{', '.join(nowhere)}, which are in none of {len(known)}; "
+            f"{closest(nowhere, there)}, there are {listed(there)}."
+        )
+    by_name: dict[str, Counter[str]] = {}
+    for participant, counts in zip(participants, counted, strict=True):
+        if counts is not None:
+            by_name.setdefault(participant, Counter()).update(counts.counts)
+    kinds = sorted({name for counts in by_name.values() for name in counts})
+    if len(by_name) <= _MOST_LINES:
+        lines = [
+            f"  {participant}: {listed([f'{counts[kind]} {kind}' for kind in kinds])}"
+            for participant, counts in by_name.items()
+        ]
+    else:
+        lines = []
+        for kind in kinds:
+            numbers = [counts[kind] for counts in by_name.values() if counts[kind]]
+            lines.append(
+                f"  {kind}: {min(numbers)} to {max(numbers)} (median "
+                f"{np.median(numbers):g}) in {len(numbers)} of {len(by_name)} "
+                "participants"
+            )
+    logger.info("\n".join([f"Events of {state}:", *lines]))
+    for kind in kinds:
+        without = [name for name, counts in by_name.items() if not counts[kind]]
+        if without:
+            logger.warning(f"No {kind} in {state} of {', '.join(without)}.")
+
+
+def choose_events(
+    inst: BaseRaw | mne.BaseEpochs,
+    wanted: Collection[str],
+    *,
+    only_annotations: bool = False,
+) -> tuple[Events, list[str]]:
+    """Look up events by name: among annotations, and if not there among triggers.
+
+    Parameters
+    ----------
+    inst : Raw | Epochs
+        The recording; epochs have only the events that they were cut around.
+    wanted : collection of str
+        Names of events, or parts of names between slashes; ``*`` for all.
+    only_annotations : bool
+        Whether annotations are all events that there are.
+
+    Returns
+    -------
+    chosen : dict
+        Samples of the events that there are, by name.
+    missing : list of str
+        Which of those wanted there are not.
+
+    Raises
+    ------
+    ValueError
+        If ``*`` is wanted, and annotations and trigger channel differ.
+    """
+    groups = _event_groups(inst)
+    chosen: dict[str, NDArray[np.int64]] = {}
+    missing = []
+    for name in wanted:
+        if name == ALL:
+            found = _all_events(inst, groups, only_annotations)
+        else:
+            tags = set(name.split("/"))
+            matches = [
+                {n: at for n, at in events.items() if tags <= set(n.split("/"))}
+                for events in groups
+            ]
+            found = next(filter(None, matches), {})
+        if not found:
+            missing.append(name)
+        chosen |= {n: at for n, at in found.items() if n not in chosen}
+    return chosen, missing
+
+
+def event_names(inst: BaseRaw | mne.BaseEpochs) -> list[str]:
+    """List the names of all events of a recording."""
+    return list(dict.fromkeys(name for group in _event_groups(inst) for name in group))
+
+
+def listed(names: Collection[str], most: int = 12) -> str:
+    """Write down names of events, the first few of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(list(names)[:most])}{more}" if names else "no events"
+
+
+def closest(missing: Collection[str], there: Collection[str]) -> str:
+    """Advise to correct names, with those that come nearest."""
+    near = [n for name in missing for n in get_close_matches(name, there, 1)]
+    return f"correct the name ({', '.join(near)}?)" if near else "correct the name"
+
+
+def _say_missing(inst: Any, chosen: Events, missing: list[str]) -> None:
+    """Name events that a recording does not have; without any it is an error."""
+    if not missing:
+        return
+    files = inst.filenames if hasattr(inst, "filenames") else [inst.filename]
+    file = Path(files[0]).name if files[0] else "a recording"
+    there = event_names(inst)
+    message = (
+        f"{', '.join(missing)} in {file}, got {listed(there)}; "
+        f"{closest(missing, there)}, or leave out what it does not have."
+    )
+    if not chosen:
+        raise ValueError(f"Expected events {message}")
+    warn(f"Expected also events {message}", RuntimeWarning)
+
+
+def _event_groups(inst: BaseRaw | mne.BaseEpochs) -> list[Events]:
+    """Find events, those of annotations (as events.tsv becomes) before triggers."""
+    if isinstance(inst, mne.BaseEpochs):
+        names = {code: name for name, code in inst.event_id.items()}
+        return [_by_name(inst.events, names)]
+    groups: list[Events] = []
+    with use_log_level("warning"):
+        texts = [text for text in inst.annotations.description if not _is_mark(text)]
+        if texts:
+            codes = {text: code for code, text in enumerate(dict.fromkeys(texts), 1)}
+            events, codes = mne.events_from_annotations(inst, codes)
+            names = {code: name for name, code in codes.items()}
+            groups.append(_by_name(events, names))
+        if "stim" in inst:
+            events = mne.find_events(inst, shortest_event=1)
+            codes = np.unique(events[:, 2]).tolist()
+            groups.append(_by_name(events, {code: str(code) for code in codes}))
+    return [group for group in groups if group]
+
+
+def _is_mark(text: str) -> bool:
+    """Tell whether an annotation is of a bad span or of an edge, and no event."""
+    return _NO_EVENT.match(text) is not None
+
+
+def _by_name(events: NDArray[np.int64], names: Mapping[int, str]) -> Events:
+    found = {
+        name: np.unique(events[events[:, 2] == code, 0]) for code, name in names.items()
+    }
+    return {name: samples for name, samples in found.items() if len(samples)}
+
+
+def _all_events(inst: Any, groups: list[Events], only_annotations: bool) -> Events:
+    """Take all events, where it is clear which they are."""
+    if len(groups) < 2 or only_annotations:
+        return groups[0] if groups else {}
+    annotated, triggers = groups
+    samples = np.concatenate(list(annotated.values()))
+    apart = np.concatenate(list(triggers.values()))[:, None] - samples
+    tolerance = max(1, int(_SAME * inst.info["sfreq"]))
+    if np.abs(apart).min(axis=1).max() <= tolerance:
+        return annotated  # the same events, with names
+    annotated, triggers = (
+        listed([f"{name} ({len(at)})" for name, at in group.items()])
+        for group in groups
+    )
+    raise ValueError(
+        f"Expected names of events instead of {ALL}, since annotations ({annotated}) "
+        f"and the trigger channel ({triggers}) differ; name those to cut around."
+    )

@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from mne.utils import logger, use_log_level
 
-from ..archive.epochs import check_events
-from ..archive.reading import read_source
+from ..archive.reading import check_events, read_source
 from ..archive.settings import PLAIN, Reading
 from ..archive.sources import Source, list_recordings
 from ..estimators import MEGFMTransformer

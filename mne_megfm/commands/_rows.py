@@ -15,8 +15,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from mne.utils import ProgressBar, logger, use_log_level
 
-from ..archive.epochs import check_events
-from ..archive.reading import read_source
+from ..archive.reading import check_events, read_source
 from ..archive.settings import PLAIN, Reading
 from ..archive.sources import Source
 from ..estimators import MEGFMTransformer

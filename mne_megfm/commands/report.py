@@ -103,8 +103,7 @@ def command(
     """
     import matplotlib
 
-    from ..archive.epochs import check_events
-    from ..archive.reading import read_source
+    from ..archive.reading import check_events, read_source
     from ..archive.sources import list_recordings
     from ..estimators.frozen import FrozenStep
     from ..evaluation import default_pipelines
