@@ -8,8 +8,14 @@ __getattr__, __dir__, _ = lazy.attach(
         "aggregation": ["Aggregator", "MeanStdAggregator", "RowEncoder"],
         "features": ["MeasuresAggregator", "aggregate_with_evoked"],
         "posterior": ["ParametersAggregator", "aggregate_with_measures"],
-        "projection": ["fit_trial_inputs", "fit_untrained_inputs"],
-        "trials": ["PersonTrials", "collate", "limit_trials", "recent_stimuli"],
+        "trials": [
+            "PersonTrials",
+            "collate",
+            "fit_trial_inputs",
+            "fit_untrained_inputs",
+            "limit_trials",
+            "recent_stimuli",
+        ],
     },
 )
 

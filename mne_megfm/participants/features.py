@@ -25,7 +25,6 @@ from ..weights import (
     PARTICIPANT_ENCODER,
 )
 from .aggregation import Aggregator, RowEncoder
-from .projection import fit_untrained_inputs
 from .response_features import (
     BAND_MEASURES,
     RESPONSE_MEASURES,
@@ -40,6 +39,7 @@ from .trials import (
     TimedWindows,
     Timing,
     collate,
+    fit_untrained_inputs,
     gather_rows,
     join_parts,
     read_trials,
