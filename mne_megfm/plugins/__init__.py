@@ -15,8 +15,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
-        "_backbones": ["backbone_config", "make_backbone"],
-        "_braindecode": ["braindecode_models"],
+        "_networks": ["backbone_config", "braindecode_models", "make_backbone"],
         "_registry": ["KINDS", "available", "get", "name_of", "resolve", "register"],
     },
 )

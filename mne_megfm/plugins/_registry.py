@@ -177,8 +177,8 @@ KINDS = {
             "networks",
             "network",
             builtins={
-                "eegnet": "mne_megfm.plugins._braindecode:eegnet",
-                "shallow-fbcsp": "mne_megfm.plugins._braindecode:shallow_fbcsp_net",
+                "eegnet": "mne_megfm.plugins._networks:eegnet",
+                "shallow-fbcsp": "mne_megfm.plugins._networks:shallow_fbcsp_net",
             },
         ),
     )
