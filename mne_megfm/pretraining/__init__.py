@@ -5,12 +5,12 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
-        "_augmentation": ["NoiseAndCropping"],
         "_distributed": ["LostRankError"],
         "_from_store": ["pretrain_store"],
         "_objective": [
             "LogErrorLoss",
             "MaskedReconstruction",
+            "NoiseAndCropping",
             "Objective",
             "SignalSpectrumLoss",
             "log_error_objective",

@@ -25,9 +25,9 @@ from ..weights import (
     weights_path,
 )
 from ..weights.checkpoint import check_backbone
-from ._augmentation import NoiseAndCropping
 from ._checkpoint_writer import Product
 from ._distributed import LOCK, Ranks, hold, join_ranks, local_device, whole
+from ._objective import NoiseAndCropping
 from ._pretrain import plan_batches, pretrain
 from ._settings import PretrainSettings
 from .history import History
