@@ -6,7 +6,6 @@ __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_distributed": ["LostRankError"],
-        "_from_store": ["pretrain_store"],
         "_objective": [
             "LogErrorLoss",
             "MaskedReconstruction",
@@ -22,7 +21,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "participant_encoder_loss",
             "pretrain_participant_encoder",
         ],
-        "_pretrain": ["pretrain"],
+        "_pretrain": ["pretrain", "pretrain_store"],
         "_run": ["find_damage"],
         "_settings": ["PretrainSettings"],
         "_trainer": ["StoppedError"],
