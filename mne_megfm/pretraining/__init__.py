@@ -5,7 +5,6 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
-        "_distributed": ["LostRankError"],
         "_objective": [
             "LogErrorLoss",
             "MaskedReconstruction",
@@ -22,7 +21,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "pretrain_participant_encoder",
         ],
         "_pretrain": ["pretrain", "pretrain_store"],
-        "_run": ["find_damage"],
+        "_run": ["LostRankError", "find_damage"],
         "_settings": ["PretrainSettings"],
         "_trainer": ["StoppedError"],
         "history": ["History"],

@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from ..models import ParticipantTransformer, Trials
 from ..participants import PersonTrials, collate
-from ._distributed import Ranks, hold
-from ._run import FILE, Run
+from ._run import FILE, Ranks, Run, hold
 from ._settings import check_settings
 from ._trainer import warmup_cosine
 from .history import History

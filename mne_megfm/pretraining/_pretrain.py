@@ -38,9 +38,17 @@ from ..weights import (
 )
 from ..weights.checkpoint import check_backbone
 from ._checkpoint_writer import Product
-from ._distributed import (
+from ._objective import (
+    MaskedReconstruction,
+    NoiseAndCropping,
+    Objective,
+    resolve_objective,
+)
+from ._run import (
+    FILE,
     LOCK,
     Ranks,
+    Run,
     hold,
     join_ranks,
     local_device,
@@ -48,13 +56,6 @@ from ._distributed import (
     shard,
     whole,
 )
-from ._objective import (
-    MaskedReconstruction,
-    NoiseAndCropping,
-    Objective,
-    resolve_objective,
-)
-from ._run import FILE, Run
 from ._settings import PretrainSettings, check_settings
 from ._trainer import Batches, Step, Trainer, choose_windows, warmup_cosine
 from .history import History

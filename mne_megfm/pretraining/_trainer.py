@@ -29,15 +29,15 @@ from ..models import (
     draw_masks,
 )
 from ..store import ShardSampler, WindowStore
-from ._distributed import (
+from ._objective import Measured, Objective
+from ._run import (
     LostRankError,
     Ranks,
+    Run,
     is_lost_peer,
     is_parted,
     without_exchange,
 )
-from ._objective import Measured, Objective
-from ._run import Run
 from .history import History
 
 TRAINING, VALIDATION = 0, 1

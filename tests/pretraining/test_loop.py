@@ -21,7 +21,7 @@ from mne_megfm.pretraining import (
     SignalSpectrumLoss,
     StoppedError,
 )
-from mne_megfm.pretraining._distributed import Ranks
+from mne_megfm.pretraining._run import Ranks
 from mne_megfm.pretraining._trainer import Labels, Step, choose_windows, validate
 
 
