@@ -7,9 +7,8 @@ __getattr__, __dir__, _ = lazy.attach(
     submod_attrs={
         "_anatomy": ["Head", "lead_field"],
         "_arrays": ["ARRAYS", "make_array_info"],
-        "_cohort": ["Cohort", "simulate_cohort"],
+        "_cohort": ["Cohort", "simulate_cohort", "simulate_participant"],
         "_participant": ["MigraineEffects", "Participant"],
-        "_simulate": ["simulate_participant"],
     },
 )
 
