@@ -5,9 +5,8 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
-        "_anatomy": ["Head", "lead_field"],
-        "_arrays": ["ARRAYS", "make_array_info"],
         "_cohort": ["Cohort", "simulate_cohort", "simulate_participant"],
+        "_forward": ["ARRAYS", "Head", "lead_field", "make_array_info"],
         "_participant": ["MigraineEffects", "Participant"],
     },
 )

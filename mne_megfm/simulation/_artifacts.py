@@ -7,14 +7,6 @@ import numpy as np
 from scipy import fft
 from scipy.signal import lfilter
 
-from ._arrays import (
-    NOISE_DENSITY,
-    coil_average,
-    coil_kind,
-    magnetic_dipole,
-    sensor_scale,
-    uniform_and_gradients,
-)
 from ._brain import (
     bursts,
     filter_response,
@@ -22,6 +14,14 @@ from ._brain import (
     power_law,
     slow_rows,
     spectral_noise,
+)
+from ._forward import (
+    NOISE_DENSITY,
+    coil_average,
+    coil_kind,
+    magnetic_dipole,
+    sensor_scale,
+    uniform_and_gradients,
 )
 
 # Places relative to the head's centre, m: eyes, and muscles at temples and neck.

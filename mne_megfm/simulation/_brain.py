@@ -13,8 +13,7 @@ import mne
 import numpy as np
 from scipy import fft
 
-from ._anatomy import Head, tangential
-from ._arrays import sensor_scale
+from ._forward import Head, sensor_scale, tangential
 
 
 def spectral_noise(

@@ -15,10 +15,9 @@ from mne.transforms import Transform
 from mne.utils import logger, verbose
 from scipy import fft
 
-from ._anatomy import Cortex, lead_field, make_head
-from ._arrays import _check_name, make_array_info
 from ._artifacts import EYES, MUSCLES, Surroundings
 from ._brain import Brain, draw_sources, draw_trials, filter_rows, response_rows
+from ._forward import Cortex, _check_name, lead_field, make_array_info, make_head
 from ._participant import (
     LABELS,
     STATES,

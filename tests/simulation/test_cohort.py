@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mne_megfm.simulation import MigraineEffects, simulate_cohort, simulate_participant
-from mne_megfm.simulation._anatomy import Cortex
+from mne_megfm.simulation._forward import Cortex
 from mne_megfm.simulation._participant import LOG_TRAITS, TRAITS, draw_traits
 
 SMALL = dict(arrays="opm32", n_epochs=2, random_state=0)

@@ -12,15 +12,17 @@ import numpy as np
 
 from mne_megfm.sensors import canonical_array, compute_mapping
 from mne_megfm.sensors._array import _tangents
-from mne_megfm.simulation._anatomy import PLACES, lead_field, make_head
-from mne_megfm.simulation._arrays import (
+from mne_megfm.simulation._artifacts import EYES, MUSCLES
+from mne_megfm.simulation._forward import (
+    PLACES,
     coil_average,
+    lead_field,
     magnetic_dipole,
     make_array_info,
+    make_head,
     sensor_scale,
     uniform_and_gradients,
 )
-from mne_megfm.simulation._artifacts import EYES, MUSCLES
 
 #: Arrays and how often they are drawn.
 ARRAYS = {
