@@ -5,8 +5,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
-        "_sampler": ["ShardSampler"],
-        "_store": ["WindowStore"],
+        "_store": ["ShardSampler", "WindowStore"],
     },
 )
 
