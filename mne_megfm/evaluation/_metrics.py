@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from ..estimators import MEGFMClassifier
-from ..utils.scoring import find_scorer, scorer_name
+from ..utils.validation import find_scorer, scorer_name
 
 
 class Predictions(NamedTuple):

@@ -19,7 +19,7 @@ from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, chec
 from sklearn.pipeline import Pipeline
 
 from ..estimators.frozen import FrozenStep, is_frozen
-from ..utils.scoring import find_scorer, scorer_name
+from ..utils.validation import find_scorer, scorer_name
 from ._decisions import settle_target
 from ._occlusion import tested_in_words
 from ._refits import (

@@ -25,7 +25,7 @@ from sklearn.pipeline import Pipeline
 from ..estimators import MEGFMClassifier, MEGFMRegressor, MEGFMTransformer
 from ..estimators.frozen import FrozenStep
 from ..inputs import MEGSamples, as_recordings
-from ..utils.scoring import find_scorer, scorer_name
+from ..utils.validation import find_scorer, scorer_name
 from ._decisions import SplitPipeline, decide, settle_target
 
 # a tie by rounding is a tie

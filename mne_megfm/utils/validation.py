@@ -1,4 +1,4 @@
-"""Checks of labels, groups and weights, and the ``verbose`` parameter."""
+"""Checks of labels, groups, weights and scorers, and the ``verbose`` parameter."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from mne.utils import use_log_level
 from numpy.typing import NDArray
+from sklearn import metrics
 from sklearn.utils import column_or_1d
 
 
+# -- labels, groups, weights -----------------------------------------------------------
 def check_labels(y: Any, n_samples: int, sample: str) -> NDArray:
     """Check that there is one label a sample, and none missing."""
     given, y = y, column_or_1d(y, warn=True)
@@ -97,3 +99,81 @@ def use_verbose(method: Callable) -> Callable:
             return method(self, *args, **kwargs)
 
     return at_level
+
+
+# -- scorers ---------------------------------------------------------------------------
+#: Scores that are about one of two classes, and how they are made.
+_OF_POSITIVE: dict[str, tuple[Callable, dict[str, Any]]] = {
+    "precision": (metrics.precision_score, {}),
+    "recall": (metrics.recall_score, {}),
+    "f1": (metrics.f1_score, {}),
+    "jaccard": (metrics.jaccard_score, {}),
+    "average_precision": (
+        metrics.average_precision_score,
+        {"response_method": ("decision_function", "predict_proba")},
+    ),
+    "neg_brier_score": (
+        metrics.brier_score_loss,
+        {"response_method": "predict_proba", "greater_is_better": False},
+    ),
+}
+
+
+def find_scorer(scoring: str | Callable, positive: Any = None) -> Callable:
+    """Find a scorer of scikit-learn, of the positive class where it is about one.
+
+    By their names alone, scores such as ``"recall"`` take the positive class to be 1.
+
+    Parameters
+    ----------
+    scoring : str | callable
+        A name that scikit-learn knows, or a scorer, which stays as it is.
+    positive : object
+        The positive class; None unless there are two.
+
+    Returns
+    -------
+    scorer : callable
+        From an estimator, features and labels to a number.
+
+    Raises
+    ------
+    TypeError
+        If it is no name and cannot be called.
+    ValueError
+        If scikit-learn knows no such name.
+    """
+    if callable(scoring):
+        return scoring
+    if not isinstance(scoring, str):
+        raise TypeError(
+            f"Expected scoring as a name or a scorer, got {scoring!r}; use a name of "
+            "sklearn.metrics.get_scorer_names() or sklearn.metrics.make_scorer(...)."
+        )
+    if scoring not in metrics.get_scorer_names():
+        raise ValueError(
+            f"Expected scoring as a name that scikit-learn knows, got {scoring!r}; "
+            "see sklearn.metrics.get_scorer_names()."
+        )
+    if positive is None or scoring not in _OF_POSITIVE:
+        return metrics.get_scorer(scoring)
+    function, how = _OF_POSITIVE[scoring]
+    return metrics.make_scorer(function, pos_label=positive, **how)
+
+
+def scorer_name(scoring: str | Callable) -> str:
+    """Name a score, for tables.
+
+    Parameters
+    ----------
+    scoring : str | callable
+        What `find_scorer` takes.
+
+    Returns
+    -------
+    name : str
+        The name given, that of the function, or how the scorer was made.
+    """
+    if isinstance(scoring, str):
+        return scoring
+    return getattr(scoring, "__name__", None) or str(scoring)
