@@ -1,4 +1,4 @@
-"""A folder of windows, written recording by recording, and the order of reading them."""
+"""A folder of windows: written recording by recording, and the order of reading."""
 
 from __future__ import annotations
 
