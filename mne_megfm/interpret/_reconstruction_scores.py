@@ -28,8 +28,8 @@ from ..models import (
 )
 from ..models import time_interpolation as interpolate_patches
 from ..sensors.geometry import read_geometry
-from ._bad_channels import ORIGIN
 from ._reconstruct import (
+    ORIGIN,
     CentredWindows,
     centred_windows,
     complete_windows,
