@@ -5,9 +5,13 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
-        "_attention": ["ATTENTION_METHODS", "attention"],
+        "_attention": [
+            "ATTENTION_METHODS",
+            "AttentionTest",
+            "attention",
+            "attention_test",
+        ],
         "_attention_scores": ["AttentionScore", "score_attention"],
-        "_attention_test": ["AttentionTest", "attention_test"],
         "_attribution": ["Attribution", "attribute", "decision_map"],
         "_importance": ["Importance", "state_importance"],
         "_occlusion": ["BANDS", "Occlusion", "occlude"],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mne_megfm.interpret import _attention_test, attention_test
+from mne_megfm.interpret import attention_test
 from mne_megfm.simulation import make_array_info
 from mne_megfm.viz import plot_attention
 

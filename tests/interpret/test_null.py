@@ -17,7 +17,7 @@ from mne_megfm.interpret import (
     occlude,
     state_importance,
 )
-from mne_megfm.interpret._attention_test import surrogate
+from mne_megfm.interpret._attention import surrogate
 from mne_megfm.interpret._refits import (
     check_permutations,
     null_distributions,
