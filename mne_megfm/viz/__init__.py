@@ -5,8 +5,6 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
-        "_attention": ["plot_attention"],
-        "_attribution": ["plot_attribution", "plot_importance", "plot_occlusion"],
         "_comparison": [
             "plot_comparison",
             "plot_learning_curve",
@@ -14,6 +12,12 @@ __getattr__, __dir__, _ = lazy.attach(
             "plot_roc",
         ],
         "_embedding": ["EmbeddingDisplay", "plot_embedding"],
+        "_maps": [
+            "plot_attention",
+            "plot_attribution",
+            "plot_importance",
+            "plot_occlusion",
+        ],
         "_reconstruction": ["plot_reconstruction", "plot_training"],
     },
 )

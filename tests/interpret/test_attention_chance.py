@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mne_megfm.interpret import attention_test
+from mne_megfm.interpret import _attention, attention_test
 from mne_megfm.simulation import make_array_info
 from mne_megfm.viz import plot_attention
 
@@ -35,7 +35,7 @@ def attention_to_power(transformer, X, **reads):
 
 @pytest.fixture
 def looks_at_power(monkeypatch):
-    monkeypatch.setattr(_attention_test, "attention", attention_to_power)
+    monkeypatch.setattr(_attention, "attention", attention_to_power)
 
 
 def noise(rng, n_times=100):
