@@ -15,8 +15,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from ..models import BackboneConfig
+from ._initialization import FineTuning
 from ._predictor import BaseMEGFMPredictor
-from ._settings import FineTuning
 from .finetuning import ClassificationTask
 
 

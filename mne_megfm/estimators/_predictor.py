@@ -32,7 +32,7 @@ from ..utils.validation import (
     listed,
     use_verbose,
 )
-from ._settings import FineTuning
+from ._initialization import FineTuning
 from ._transformer import MEGFMTransformer
 from .finetuning import ClassificationTask, RegressionTask
 from .finetuning_modules import (

@@ -38,13 +38,13 @@ from ..plugins import get, resolve
 from ..utils.validation import use_verbose
 from ..weights import delete_participant_parts, save_checkpoint
 from ._initialization import (
+    Pretraining,
     find_device,
     random_fields,
     start_aggregator,
     start_model,
     start_pooling,
 )
-from ._settings import Pretraining
 from .extraction import PooledRows, gather_windows
 from .frozen import Kept, digest_recordings, stamp
 
