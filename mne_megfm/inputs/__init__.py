@@ -10,9 +10,8 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
-        "_recordings": ["Recording", "Recordings"],
         "_samples": ["MEGSamples"],
-        "reading": ["as_recordings"],
+        "reading": ["Recording", "Recordings", "as_recordings"],
         "windows": [
             "WindowBlock",
             "centre_windows",

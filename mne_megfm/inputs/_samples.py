@@ -10,9 +10,8 @@ import numpy as np
 from mne import pick_types
 from mne.utils import use_log_level
 
-from ._recordings import Recording
 from .checks import check_duration
-from .reading import collect, read_rows
+from .reading import Recording, collect, read_rows
 
 
 class MEGSamples:

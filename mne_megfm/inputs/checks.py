@@ -12,7 +12,7 @@ from mne import Info, pick_types
 from mne.utils import logger, warn
 
 if TYPE_CHECKING:
-    from ._recordings import Recording
+    from .reading import Recording
 
 
 #: A channel is left out if it is so many times as strong as its neighbours, ...

@@ -11,8 +11,7 @@ from mne import channel_type
 from mne.utils import warn
 from numpy.typing import NDArray
 
-from ._recordings import Recording, Recordings
-from .reading import read_rows
+from .reading import Recording, Recordings, read_rows
 
 # a group of channels is known by its steepest moment in each span of so many seconds
 _SPAN = 0.25

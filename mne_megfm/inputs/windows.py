@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from mne.utils import warn
 
-from ._recordings import Recording, Recordings
 from .checks import check_rows, report_left_out, tell_left_out
-from .reading import Piece, as_recordings, read_rows
+from .reading import Piece, Recording, Recordings, as_recordings, read_rows
 
 if TYPE_CHECKING:
     from ..models import ModelConfig
