@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.commands import main
-from mne_megfm.commands._classifier_file import TRUSTED
+from mne_megfm.commands.classify import TRUSTED
 from mne_megfm.estimators import LogisticHead
 from mne_megfm.weights import delete_participant_parts, weights_path
 

@@ -7,7 +7,7 @@ import skops.io
 from click.testing import CliRunner
 
 from mne_megfm.commands import main
-from mne_megfm.commands._classifier_file import TRUSTED, People, load
+from mne_megfm.commands.classify import TRUSTED, People, load
 
 N = 40
 
