@@ -19,6 +19,7 @@ from mne.utils import logger, use_log_level, warn
 from numpy.typing import NDArray
 
 from ..sensors import device_to_head, is_maxwell_filtered
+from ..sensors.geometry import ORIGIN
 from .settings import Filters, Reading, SettingsError
 from .sources import Source
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from .sources import Source
 
 # -- recordings ------------------------------------------------------------------------
-#: Centre of the expansion without a head shape, in head coordinates (m).
-HEAD_ORIGIN = (0.0, 0.0, 0.04)
 
 
 def clean(
@@ -78,7 +77,7 @@ def clean(
         in_head = device_to_head(info) is not None
         raw = mne.preprocessing.maxwell_filter(
             raw.load_data(),
-            origin="auto" if not in_head or _has_headshape(info) else HEAD_ORIGIN,
+            origin="auto" if not in_head or _has_headshape(info) else ORIGIN,
             coord_frame="head" if in_head else "meg",
             st_duration=filters.st_duration,
             ignore_ref=not raw.compensation_grade,

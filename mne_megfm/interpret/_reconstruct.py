@@ -29,7 +29,7 @@ from ..inputs import (
 )
 from ..inputs.checks import check_rows, report_left_out
 from ..models import Completed, complete_recording, draw_masks, sample_mask
-from ..sensors.geometry import read_geometry
+from ..sensors.geometry import ORIGIN, read_geometry
 from ._sensor_predictor import CanonicalRow, SensorPredictor
 
 
@@ -505,8 +505,6 @@ def _offsets(
 
 
 # -- bad channels ----------------------------------------------------------------------
-#: Origin of the sphere for ``interpolate_bads``, in head coordinates (m).
-ORIGIN = (0.0, 0.0, 0.04)
 # good channels are left out in so many rounds, so many at a time
 _ROUNDS, _SHARE = 3, 0.1
 # weight that the canonical array's is drawn towards, and how far

@@ -11,8 +11,8 @@ from mne.io.constants import FIFF
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-#: Centre of the sphere model and of the canonical shell in head coordinates (m).
-ORIGIN = (0.0, 0.0, 0.04)
+from .geometry import ORIGIN
+
 RADIUS = 0.12
 N_REGIONS = 24
 SENSORS_PER_REGION = 8

@@ -16,8 +16,8 @@ from mne.utils import _validate_type, logger, warn
 from mne.utils import verbose as _verbose
 from numpy.typing import NDArray
 
-from ._array import MAPPING_RADIUS, ORIGIN, canonical_array, dipole_shell, lead_field
-from .geometry import Geometry, active_projs, is_maxwell_filtered, read_geometry
+from ._array import MAPPING_RADIUS, canonical_array, dipole_shell, lead_field
+from .geometry import ORIGIN, Geometry, active_projs, is_maxwell_filtered, read_geometry
 
 #: Uniform fields and their gradients: what sources metres away leave near a head.
 ORDER = 2

@@ -17,8 +17,8 @@ from mne.utils import _validate_type, logger, warn
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from ._array import ORIGIN
-
+#: Centre of the sphere model and of the canonical shell in head coordinates (m).
+ORIGIN = (0.0, 0.0, 0.04)
 MIN_CHANNELS = 20
 FEW_CHANNELS = 30
 #: Nearest and farthest that a coil can be from the centre of a head (m).
