@@ -5,8 +5,13 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
-        "_array": ["CanonicalArray", "canonical_array", "canonical_kernel"],
-        "_mapping": ["SensorMapping", "compute_mapping"],
+        "_mapping": [
+            "CanonicalArray",
+            "SensorMapping",
+            "canonical_array",
+            "canonical_kernel",
+            "compute_mapping",
+        ],
         "geometry": ["describe_array", "device_to_head", "is_maxwell_filtered"],
     },
 )

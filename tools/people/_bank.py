@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from mne_megfm.sensors import canonical_array, compute_mapping
-from mne_megfm.sensors._array import _tangents
+from mne_megfm.sensors._mapping import _tangents
 from mne_megfm.simulation._artifacts import EYES, MUSCLES
 from mne_megfm.simulation._forward import (
     PLACES,
