@@ -22,6 +22,7 @@ from ..estimators.finetuning_modules import (
 from ..inputs import Recording, window_starts
 from ..models import ModelConfig
 from ..participants import PersonTrials, collate
+from ..participants.aggregation import StateAggregator
 from ..participants.trials import TimedWindows, Timing, Windows, split_states
 from ._decisions import OutputsOnly, SplitPipeline, affine_head, decide
 
@@ -278,7 +279,7 @@ class PersonNetwork(nn.Module):
         super().__init__()
         self.transformer = transformer = parts.transformer
         self.aggregator = aggregator = transformer.aggregator_
-        if not hasattr(aggregator, "differentiable_row"):
+        if not isinstance(aggregator, StateAggregator):
             raise ValueError(
                 "Expected participants described by a network or by measures, got "
                 f"{aggregator!r}, which has no gradients here; use "

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 from mne.utils import warn
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from ..inputs import Recordings
+from ..inputs import Recording, Recordings
 from ..inputs.windows import RowForm
 from ..models import Backbone, WindowArray
 from ..weights import load_aggregator
+from .trials import PersonTrials, TimedWindows, split_states
 
 STATISTICS = ("mean", "spread")
 
@@ -359,6 +360,113 @@ class Aggregator(nn.Module):
             for name in inspect.signature(type(self)).parameters
         )
         return f"{type(self).__name__}({args})"
+
+
+class StateAggregator(Aggregator):
+    """An aggregator that reads each state of a participant by itself, from signals.
+
+    A child writes ``read_state`` in place of ``read``. With ``gather``,
+    ``differentiable_row`` and ``trials_of`` derivatives reach the signals, for
+    maps of decisions.
+    """
+
+    pools_rows = False
+    own_files = True
+
+    def read(self, recordings: Recordings, encoder: RowEncoder) -> list[dict[str, Any]]:
+        """Read each element of a list, by itself and state by state.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The recordings.
+        encoder : RowEncoder
+            Says how they reach the canonical array.
+
+        Returns
+        -------
+        people : list of dict
+            For each element, from state to what `read_state` gives.
+        """
+        return [
+            {
+                state: self.read_state(state, parts, encoder)
+                for state, parts in split_states(group).items()
+            }
+            for group in recordings.split_elements()
+        ]
+
+    @abstractmethod
+    def read_state(
+        self, state: str, parts: list[Recording], encoder: RowEncoder
+    ) -> Any:
+        """Read one state.
+
+        Parameters
+        ----------
+        state : str
+            Its name.
+        parts : list of Recording
+            Its recordings.
+        encoder : RowEncoder
+            Says how they reach the canonical array.
+
+        Returns
+        -------
+        read : Any
+            What `fit` and `transform` need of it, without derivatives.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def gather(self, state: str, parts: Sequence[TimedWindows]) -> Any:
+        """Take one state from its windows, through which derivatives go.
+
+        Parameters
+        ----------
+        state : str
+            Its name.
+        parts : sequence of TimedWindows
+            All windows of its recordings.
+
+        Returns
+        -------
+        read : Any
+            As of `read_state`.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def differentiable_row(self, read: Mapping[str, Any]) -> Tensor:
+        """Make a row of features of one participant, through which derivatives go.
+
+        Parameters
+        ----------
+        read : dict
+            From state to what was read.
+
+        Returns
+        -------
+        row : Tensor, shape (n_features,)
+            The features.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def trials_of(self, one: Any) -> PersonTrials:
+        """Get what the participant encoder takes of one state.
+
+        Parameters
+        ----------
+        one : Any
+            What was read of the state.
+
+        Returns
+        -------
+        trials : PersonTrials
+            Its trials.
+        """
+        raise NotImplementedError
 
 
 # from state to the form of its rows and a vector

@@ -24,7 +24,7 @@ from ..models import (
 from ..weights import (
     PARTICIPANT_ENCODER,
 )
-from .aggregation import Aggregator, RowEncoder
+from .aggregation import RowEncoder, StateAggregator
 from .response_features import (
     BAND_MEASURES,
     RESPONSE_MEASURES,
@@ -330,7 +330,7 @@ def mean_measures(entry: ParticipantDescription) -> Tensor:
     return GAIN * torch.cat([torch.as_tensor(entry.bands), np.sqrt(2) * mean])
 
 
-class MeasuresAggregator(Aggregator):
+class MeasuresAggregator(StateAggregator):
     """Features of participants from what the participant encoder finds in each.
 
     Traits of a person show in all states: for each measure of the responses there is
@@ -359,8 +359,6 @@ class MeasuresAggregator(Aggregator):
         Mean average of each state over the training data, where those are appended.
     """
 
-    pools_rows = False
-    own_files = True
     frozen = ("encoder",)
 
     def __init__(self, evoked: bool = False) -> None:
@@ -447,31 +445,6 @@ class MeasuresAggregator(Aggregator):
         PARTICIPANT_ENCODER.save(directory, self.encoder, model.kernel, own)
 
     # -- participants -------------------------------------------------------
-    def read(
-        self, recordings: Recordings, encoder: RowEncoder
-    ) -> list[dict[str, StateTrials]]:
-        """Read the trials of each element of a list, by itself and state by state.
-
-        Parameters
-        ----------
-        recordings : Recordings
-            The recordings.
-        encoder : RowEncoder
-            Says how they reach the canonical array.
-
-        Returns
-        -------
-        people : list of dict
-            For each element, from state to its trials.
-        """
-        return [
-            {
-                state: self.read_state(state, parts, encoder)
-                for state, parts in split_states(group).items()
-            }
-            for group in recordings.split_elements()
-        ]
-
     def read_state(
         self, state: str, parts: list[Recording], encoder: RowEncoder
     ) -> StateTrials:

@@ -27,7 +27,7 @@ from ..models import (
     state_kind,
 )
 from ..weights import POSTERIOR
-from .aggregation import Aggregator, RowEncoder
+from .aggregation import RowEncoder, StateAggregator
 from .features import (
     MeasuresAggregator,
     ParticipantDescription,
@@ -101,7 +101,7 @@ class PosteriorDescription(Mapping):
         return len(self.states)
 
 
-class ParametersAggregator(Aggregator):
+class ParametersAggregator(StateAggregator):
     """Posterior means of parameters of a participant's physiology.
 
     A network that was trained on simulated participants, of whom every parameter is
@@ -137,8 +137,6 @@ class ParametersAggregator(Aggregator):
        inference. PNAS 117:30055-30062. doi:10.1073/pnas.1912789117
     """
 
-    pools_rows = False
-    own_files = True
     frozen = ("posterior", "hand_made")
 
     def __init__(self, measures: bool = False) -> None:
@@ -229,31 +227,6 @@ class ParametersAggregator(Aggregator):
             self.hand_made.save(directory, model, seen)
 
     # -- participants -------------------------------------------------------
-    def read(
-        self, recordings: Recordings, encoder: RowEncoder
-    ) -> list[dict[str, StateReading]]:
-        """Find components of the windows of each state of each element of a list.
-
-        Parameters
-        ----------
-        recordings : Recordings
-            The recordings.
-        encoder : RowEncoder
-            Says how they reach the canonical array.
-
-        Returns
-        -------
-        people : list of dict
-            For each element, from state to what was read.
-        """
-        return [
-            {
-                state: self.read_state(state, parts, encoder)
-                for state, parts in split_states(group).items()
-            }
-            for group in recordings.split_elements()
-        ]
-
     def read_state(
         self, state: str, parts: list[Recording], encoder: RowEncoder
     ) -> StateReading:
