@@ -152,18 +152,18 @@ def train(options: argparse.Namespace) -> None:
     paths = simulate_store(options.work, options.participants, options.n_jobs)
     config = ParticipantConfig()
     torch.manual_seed(RANDOM_STATE)
-    level = ParticipantTransformer(config)
+    encoder = ParticipantTransformer(config)
     kept = options.work / "inputs.safetensors"
     if kept.is_file():
-        level.inputs.load_state_dict(load_file(kept))
+        encoder.inputs.load_state_dict(load_file(kept))
     else:
-        level.inputs = find_inputs(paths[:N_FOR_AXES], config)
-        save_file(level.inputs.state_dict(), kept)
+        encoder.inputs = find_inputs(paths[:N_FOR_AXES], config)
+        save_file(encoder.inputs.state_dict(), kept)
     people = [
-        read_states(path, level.inputs) for path in ProgressBar(paths, mesg="Trials")
+        read_states(path, encoder.inputs) for path in ProgressBar(paths, mesg="Trials")
     ]
     history = pretrain_participant_encoder(
-        level,
+        encoder,
         [
             PersonTrials.join([state.trials for state in states.values()])
             for states in people
@@ -175,7 +175,7 @@ def train(options: argparse.Namespace) -> None:
         random_state=RANDOM_STATE,
         directory=options.work / "run",
     )
-    describe_population(level, people)
+    describe_population(encoder, people)
     path = weights_path(options.weights)
     training = {
         "data": "simulated recordings (mne_megfm.simulation.simulate_participant)",
@@ -193,7 +193,7 @@ def train(options: argparse.Namespace) -> None:
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, cpu",
         "torch": torch.__version__,
     }
-    PARTICIPANT_ENCODER.save(path, level, load_checkpoint(path).kernel, training)
+    PARTICIPANT_ENCODER.save(path, encoder, load_checkpoint(path).kernel, training)
     logger.info(f"Wrote the participant encoder to {path}")
 
 

@@ -330,8 +330,8 @@ class ParticipantTransformer(nn.Module):
     Examples
     --------
     >>> from mne_megfm.models import ParticipantConfig, ParticipantTransformer
-    >>> level = ParticipantTransformer(ParticipantConfig(d_model=32, n_layers=1))
-    >>> sum(p.numel() for p in level.parameters()) < 100_000
+    >>> encoder = ParticipantTransformer(ParticipantConfig(d_model=32, n_layers=1))
+    >>> sum(p.numel() for p in encoder.parameters()) < 100_000
     True
     """
 

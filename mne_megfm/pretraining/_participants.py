@@ -61,13 +61,13 @@ def hide_trials(
 
 
 def participant_encoder_loss(
-    level: ParticipantTransformer, trials: Trials, hidden: Tensor
+    encoder: ParticipantTransformer, trials: Trials, hidden: Tensor
 ) -> Tensor:
     """Compute how far hidden trials are from both predictions.
 
     Parameters
     ----------
-    level : ParticipantTransformer
+    encoder : ParticipantTransformer
         The model.
     trials : Trials
         Trials of n participants.
@@ -80,11 +80,11 @@ def participant_encoder_loss(
         Huber loss of responses, in units of each person's noise so that all count
         alike, plus squares of spectra; mean of both predictions.
     """
-    n_response = level.config.n_response
+    n_response = encoder.config.n_response
     target = trials.response / trials.noise[:, None, None]
     responds = (hidden & trials.responds).float()
     losses = []
-    for predicted in level(trials, hidden):
+    for predicted in encoder(trials, hidden):
         response = F.smooth_l1_loss(
             predicted[..., :n_response], target, reduction="none", beta=_HUBER
         ).mean(-1)
@@ -110,7 +110,7 @@ def _thinned(person: PersonTrials, rng: np.random.Generator) -> PersonTrials:
 
 
 def pretrain_participant_encoder(
-    level: ParticipantTransformer,
+    encoder: ParticipantTransformer,
     people: Sequence[PersonTrials],
     *,
     max_epochs: int = 15,
@@ -129,7 +129,7 @@ def pretrain_participant_encoder(
 
     Parameters
     ----------
-    level : ParticipantTransformer
+    encoder : ParticipantTransformer
         The model, trained in place; its inputs are fixed.
     people : sequence of PersonTrials
         Participants.
@@ -179,7 +179,7 @@ def pretrain_participant_encoder(
             f"{len(people)}; give more, or lower n_valid."
         )
     order = np.random.default_rng(random_state).permutation(len(people))
-    held_out = collate([people[i] for i in order[:n_valid]], level.inputs)
+    held_out = collate([people[i] for i in order[:n_valid]], encoder.inputs)
     train = [people[i] for i in order[n_valid:]]
     masks = [hide_trials(held_out, torch.Generator().manual_seed(i)) for i in range(3)]
     n_steps = max_epochs * steps_per_epoch
@@ -193,11 +193,11 @@ def pretrain_participant_encoder(
         "weight_decay": weight_decay,
         "n_valid": n_valid,
         "random_state": random_state,
-        "level": level.config.to_dict(),
+        "model": encoder.config.to_dict(),
     }
     directory = None if directory is None else Path(directory).expanduser()
     with hold(directory, Ranks(), torch.device("cpu")):
-        run = Run(level, lr, weight_decay, settings)
+        run = Run(encoder, lr, weight_decay, settings)
         if directory is not None and (directory / FILE).is_file():
             run.load(directory)
         history = run.history
@@ -205,15 +205,17 @@ def pretrain_participant_encoder(
             # an epoch's stream depends on its number alone, so that runs can resume
             rng = np.random.default_rng([random_state, epoch])
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-            level.train()
+            encoder.train()
             total = 0.0
             for _ in ProgressBar(range(steps_per_epoch), mesg=f"Epoch {epoch}"):
                 for group in run.optimizer.param_groups:
                     group["lr"] = lr * warmup_cosine(run.step, n_steps, n_warmup)
                 chosen = rng.integers(0, len(train), batch_size)
-                batch = collate([_thinned(train[i], rng) for i in chosen], level.inputs)
+                batch = collate(
+                    [_thinned(train[i], rng) for i in chosen], encoder.inputs
+                )
                 loss = participant_encoder_loss(
-                    level, batch, hide_trials(batch, generator)
+                    encoder, batch, hide_trials(batch, generator)
                 )
                 if not bool(torch.isfinite(loss)):
                     raise RuntimeError(
@@ -222,14 +224,14 @@ def pretrain_participant_encoder(
                     )
                 run.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(level.parameters(), 1.0)
+                torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
                 run.optimizer.step()
                 run.step += 1
                 total += float(loss.detach())
-            level.eval()
+            encoder.eval()
             with torch.inference_mode():
                 losses = [
-                    float(participant_encoder_loss(level, held_out, mask))
+                    float(participant_encoder_loss(encoder, held_out, mask))
                     for mask in masks
                 ]
             valid_loss = float(np.mean(losses))
@@ -248,6 +250,6 @@ def pretrain_participant_encoder(
             )
             if directory is not None:
                 run.write(directory, run.state())
-        level.load_state_dict(run.best)
-        level.eval()
+        encoder.load_state_dict(run.best)
+        encoder.eval()
         return history

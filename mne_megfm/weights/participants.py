@@ -1,4 +1,4 @@
-"""Weights of what describes participants, in the folder of a checkpoint."""
+"""Weights of the encoders of participants, in the folder of a checkpoint."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class ParticipantPart:
         content = to_bytes(state, metadata={"format": self.format})
         config = {
             "format": self.format,
-            "level": self.sizes(module),
+            "model": self.sizes(module),
             "kernel": kernel_hash(kernel),
             "sha256": hashlib.sha256(content).hexdigest(),
             "training": training or {},
@@ -155,19 +155,19 @@ class ParticipantPart:
         )
         try:
             config = parse_sealed_json(config_path.read_bytes())
-            kind, sizes = config["format"], config["level"]
+            kind, sizes = config["format"], config["model"]
             expected, fingerprint = config["sha256"], config["kernel"]
             with torch.random.fork_rng(devices=[]), torch.device("meta"):
                 self.make(sizes)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"Expected the description of a {self.name} in {config_path}, got "
+                f"Expected the configuration of a {self.name} in {config_path}, got "
                 f"something else ({error!r}); {again}"
             ) from error
         if kind != self.format or sha256(path) != expected:
             raise ValueError(
-                f"Expected the {self.name} of format {self.format!r} that "
-                f"{config_path} describes in {path}, got other contents; {again}"
+                f"Expected the {self.name} of format {self.format!r} that belongs to "
+                f"{config_path} in {path}, got other contents; {again}"
             )
         if fingerprint != kernel_hash(kernel):
             raise ValueError(

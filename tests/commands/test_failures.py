@@ -12,8 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer, evaluation, simulate_cohort
-from mne_megfm.commands import _participants as _level_rows
-from mne_megfm.commands import _rows, main
+from mne_megfm.commands import _participants, _rows, main
 from mne_megfm.commands._rows import Failure
 
 # MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of
@@ -170,7 +169,7 @@ def test_exceptions_of_any_kind(folder, tmp_path, monkeypatch, kind, more):
         return read(source, reading)
 
     monkeypatch.setattr(_rows, "read_source", fails)
-    monkeypatch.setattr(_level_rows, "read_source", fails)
+    monkeypatch.setattr(_participants, "read_source", fails)
     files = [folder / f"sub-{n}_task-auditory_epo.fif" for n in (3, 4)]
     out = tmp_path / "rows.csv"
     result = run("features", *files, "-o", out, *more)

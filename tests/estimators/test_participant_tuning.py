@@ -196,7 +196,7 @@ def test_regression_starts_from_the_probe(labelled, strategy):
     assert_allclose(regressor.predict(X), expected, rtol=1e-3)
 
 
-def test_a_tuned_level_is_not_saved_as_weights(fitted, tmp_path):
+def test_a_tuned_encoder_is_not_saved_as_weights(fitted, tmp_path):
     with pytest.raises(ValueError, match="keep the whole estimator"):
         fitted.save_pretrained(tmp_path / "mine")
     assert not list(tmp_path.iterdir())

@@ -42,7 +42,7 @@ def tuned(strategy, make=MEGFMClassifier, **params):
 
 
 @pytest.fixture(scope="module")
-def without_level(labelled, tmp_path_factory):
+def without_encoder(labelled, tmp_path_factory):
     """Weights that describe participants by means and spreads of rows."""
     transformer = MEGFMTransformer(
         None, config=SMALL, aggregation="mean_std", random_state=0
@@ -124,12 +124,12 @@ def test_save_and_use_frozen(learned, tmp_path):
         classifier.save_pretrained(path)
 
 
-def test_starts_from_the_probe(labelled, without_level):
+def test_starts_from_the_probe(labelled, without_encoder):
     """With a rate of nearly 0, the network is the linear head on frozen features."""
     X, y = labelled
-    classifier = tuned("finetune", lr=1e-12, n_epochs_per_state=8, **without_level).fit(
-        X, y
-    )
+    classifier = tuned(
+        "finetune", lr=1e-12, n_epochs_per_state=8, **without_encoder
+    ).fit(X, y)
     task = ClassificationTask(classifier.classes_, None, classifier.task_.seed)
     train, _ = task.split(y, np.arange(8), 0.2)
     features = classifier.transformer_.transform(X).astype(float)
@@ -151,9 +151,9 @@ def test_starts_from_the_probe(labelled, without_level):
     assert classifier.history_.index[0] == 0
 
 
-def test_keeps_the_start_where_training_makes_it_worse(labelled, without_level):
+def test_keeps_the_start_where_training_makes_it_worse(labelled, without_encoder):
     X, y = labelled
-    classifier = tuned("finetune", lr=10.0, patience=1, **without_level).fit(X, y)
+    classifier = tuned("finetune", lr=10.0, patience=1, **without_encoder).fit(X, y)
     assert classifier.history_["valid_loss"].idxmin() == 0
     assert len(classifier.history_) == 2
     before = classifier.transformer_.model_.state_dict()
@@ -272,10 +272,10 @@ def test_rates_fall_with_depth():
     assert rates["encoder.norm.*"] == 1e-3
 
 
-def test_network_describes_as_the_transformer(labelled, without_level):
+def test_network_and_transformer_agree(labelled, without_encoder):
     """Batches of drawn windows and streamed rows lead to the same outputs."""
     X, y = labelled
-    classifier = tuned("finetune", n_epochs_per_state=4, **without_level).fit(X, y)
+    classifier = tuned("finetune", n_epochs_per_state=4, **without_encoder).fit(X, y)
     transformer = classifier.transformer_
     recordings = transformer._recordings(X)
     sample, state = rows_of_samples(recordings, "participant", ["auditory", "rest"])

@@ -175,7 +175,7 @@ def test_network_of_other_heads(people, fitted, cohort):
     "strategy", ["probe", pytest.param("lora", marks=pytest.mark.slow)]
 )
 def test_network_of_the_classifier(people, cohort, strategy):
-    """Our own classifier is computed, also with a level that was tuned."""
+    """Our own classifier is computed, also with an encoder that was tuned."""
     finetuning = None if strategy == "probe" else FineTuning(max_epochs=2)
     classifier = MEGFMClassifier(
         strategy=strategy, finetuning=finetuning, random_state=0

@@ -147,10 +147,10 @@ def test_recordings_are_read_once(monkeypatch):
         6, states=("rest", "auditory"), arrays=("opm64",), n_epochs=3, random_state=0
     )
     X = [participant.recordings for participant in cohort]
-    read, level = [], importlib.import_module("mne_megfm.participants.features")
-    plain = level.read_trials
+    read, module = [], importlib.import_module("mne_megfm.participants.features")
+    plain = module.read_trials
     monkeypatch.setattr(
-        level, "read_trials", lambda *given: read.append(1) or plain(*given)
+        module, "read_trials", lambda *given: read.append(1) or plain(*given)
     )
     model = make_pipeline(MEGFMTransformer(), LogisticRegression())
     for method in ("permutation", "shapley"):

@@ -17,7 +17,7 @@ CONFIG = ParticipantConfig(n_response=6, n_spectral=4, d_model=32, n_layers=2)
 
 
 @pytest.fixture
-def level():
+def encoder():
     torch.manual_seed(0)
     return ParticipantTransformer(CONFIG).eval()
 
@@ -37,7 +37,7 @@ def some_trials(n=2, length=10, seed=0):
 
 
 @torch.no_grad()
-def test_hidden_trials_have_no_influence(level):
+def test_hidden_trials_have_no_influence(encoder):
     trials = some_trials()
     hidden = torch.zeros(2, 10, dtype=torch.bool)
     hidden[:, 3:7] = True
@@ -45,47 +45,47 @@ def test_hidden_trials_have_no_influence(level):
         response=torch.where(hidden[..., None], 1e3, trials.response),
         spectrum=torch.where(hidden[..., None], -50.0, trials.spectrum),
     )
-    for a, b in zip(level(trials, hidden), level(spoiled, hidden), strict=True):
+    for a, b in zip(encoder(trials, hidden), encoder(spoiled, hidden), strict=True):
         assert torch.equal(a, b)
     # but visible ones have
     other = trials._replace(response=trials.response + (~hidden[..., None]).float())
-    assert not torch.allclose(level(trials, hidden)[0], level(other, hidden)[0])
+    assert not torch.allclose(encoder(trials, hidden)[0], encoder(other, hidden)[0])
 
 
 @torch.no_grad()
-def test_padding_and_company_have_no_influence(level):
+def test_padding_and_company_have_no_influence(encoder):
     trials = some_trials()
     alone = Trials(*(value[:1, :6] for value in trials[:-1]), trials.noise[:1])
     seen = trials.seen.clone()
     seen[0, 6:] = False
     padded = trials._replace(seen=seen)
-    expected = level.encode(alone)
-    assert_allclose(level.encode(padded)[:1, :7], expected, atol=2e-6)
+    expected = encoder.encode(alone)
+    assert_allclose(encoder.encode(padded)[:1, :7], expected, atol=2e-6)
     none = torch.zeros(1, 6, dtype=torch.bool)
-    found = level(padded, torch.zeros(2, 10, dtype=torch.bool))
-    for a, b in zip(found, level(alone, none), strict=True):
+    found = encoder(padded, torch.zeros(2, 10, dtype=torch.bool))
+    for a, b in zip(found, encoder(alone, none), strict=True):
         assert_allclose(a[:1, :6], b, atol=2e-6)
 
 
 @torch.no_grad()
-def test_trials_are_told_by_their_position_not_their_place(level):
+def test_trials_are_told_by_their_position_not_their_place(encoder):
     trials = some_trials()
     order = torch.tensor(np.random.default_rng(0).permutation(10))
     mixed = Trials(*(value[:, order] for value in trials[:-1]), trials.noise)
-    expected = level.encode(trials)
-    assert_allclose(level.encode(mixed)[:, 0], expected[:, 0], atol=2e-6)
-    assert_allclose(level.encode(mixed)[:, 1:], expected[:, 1:][:, order], atol=2e-6)
+    expected = encoder.encode(trials)
+    assert_allclose(encoder.encode(mixed)[:, 0], expected[:, 0], atol=2e-6)
+    assert_allclose(encoder.encode(mixed)[:, 1:], expected[:, 1:][:, order], atol=2e-6)
     turned = trials._replace(position=1 - trials.position)
-    assert not torch.allclose(level.encode(turned)[:, 0], expected[:, 0], atol=1e-4)
+    assert not torch.allclose(encoder.encode(turned)[:, 0], expected[:, 0], atol=1e-4)
 
 
 @torch.no_grad()
-def test_unknown_times_are_taken(level):
+def test_unknown_times_are_taken(encoder):
     trials = some_trials()
     unknown = trials._replace(recent=torch.full_like(trials.recent, float("nan")))
-    tokens = level.encode(unknown)
+    tokens = encoder.encode(unknown)
     assert tokens.isfinite().all()
-    assert not torch.allclose(tokens, level.encode(trials), atol=1e-4)
+    assert not torch.allclose(tokens, encoder.encode(trials), atol=1e-4)
 
 
 def test_response_is_the_product_of_its_maps():

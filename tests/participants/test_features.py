@@ -268,15 +268,15 @@ def test_map_shows_where_and_when(fitted):
     assert_allclose(maps, np.log(size / 1e-15 + 0.1), rtol=1e-3, atol=1e-3)
 
 
-# -- which weights have a level -------------------------------------------------------
+# -- which weights have an encoder -----------------------------------------------------
 def test_statistics_can_be_asked_for(participants):
     transformer = MEGFMTransformer(aggregation="mean_std").fit(participants)
     assert transformer.participant_encoder_ is None
     assert columns(transformer, "auditory_spread_").any()
 
 
-def test_untrained_level(participants):
-    """Without weights there is a level that has seen nobody, whatever is passed."""
+def test_encoder_with_random_weights(participants):
+    """Without weights there is an encoder that has seen no participant."""
     one = MEGFMTransformer(None, aggregation="measures", random_state=0).fit(
         participants
     )
@@ -309,7 +309,7 @@ def test_untrained_level(participants):
         clone(started).set_params(aggregation="measures").fit(participants)
 
 
-def test_no_untrained_level_for_other_arrays(participants):
+def test_no_random_encoder_for_other_arrays(participants):
     """Of an array of other sizes, participants are described by statistics."""
     config = {"d_model": 32, "n_layers": 1, "patch_length": 20, "sfreq": 200.0}
     assert (
@@ -318,7 +318,7 @@ def test_no_untrained_level_for_other_arrays(participants):
     )
 
 
-def test_checkpoint_without_level(fitted, participants, tmp_path, caplog):
+def test_checkpoint_without_encoder(fitted, participants, tmp_path, caplog):
     """Older checkpoints give statistics, and say so."""
     path = fitted.save_pretrained(tmp_path / "mine")
     assert PARTICIPANT_ENCODER.load(path, fitted.model_.kernel) is not None
@@ -329,13 +329,13 @@ def test_checkpoint_without_level(fitted, participants, tmp_path, caplog):
     assert old.participant_encoder_ is None and columns(old, "auditory_spread_").any()
     with pytest.raises(ValueError, match="aggregation='auto'"):
         MEGFMTransformer(path, aggregation="measures").fit(participants)
-    # an overwritten checkpoint keeps no level of other weights
+    # an overwritten checkpoint keeps no encoder of other weights
     fitted.save_pretrained(path, overwrite=True)
     old.save_pretrained(path, overwrite=True)
     assert PARTICIPANT_ENCODER.load(path, fitted.model_.kernel) is None
 
 
-def test_saved_with_its_level(fitted, features, participants, tmp_path):
+def test_saved_with_its_encoder(fitted, features, participants, tmp_path):
     again = MEGFMTransformer(fitted.save_pretrained(tmp_path / "mine"))
     assert_array_equal(again.fit_transform(participants), features)
     assert again.provenance_ == fitted.provenance_

@@ -1,4 +1,4 @@
-"""Trials of a participant, the axes they are known by, and the level's training."""
+"""Trials of a participant, their projections, and the training of the encoder."""
 
 import numpy as np
 import pytest
@@ -153,15 +153,15 @@ def people_who_differ(n, seed=0):
 
 
 @pytest.fixture
-def level():
+def encoder():
     torch.manual_seed(0)
-    level = ParticipantTransformer(CONFIG)
-    level.inputs = TrialInputs(n_response=4, n_spectral=2)
-    return level
+    encoder = ParticipantTransformer(CONFIG)
+    encoder.inputs = TrialInputs(n_response=4, n_spectral=2)
+    return encoder
 
 
-def test_hiding(level):
-    trials = collate(people_who_differ(40), level.inputs)
+def test_hiding(encoder):
+    trials = collate(people_who_differ(40), encoder.inputs)
     hidden = hide_trials(trials, torch.Generator().manual_seed(0))
     assert ((trials.seen & ~hidden).sum(1) >= 1).all()
     assert 0.4 < hidden.float().mean() < 0.9
@@ -170,42 +170,42 @@ def test_hiding(level):
     assert not hide_trials(trials, torch.Generator(), ratio=0.0).any()
 
 
-def test_level_learns_who_is_who(level):
+def test_encoder_learns_who_is_who(encoder):
     """Both predictions come to beat the mean over people, for people not seen."""
     people = people_who_differ(80)
     with use_log_level("error"):
         history = pretrain_participant_encoder(
-            level, people, max_epochs=4, steps_per_epoch=40, n_valid=16, lr=3e-3
+            encoder, people, max_epochs=4, steps_per_epoch=40, n_valid=16, lr=3e-3
         )
     assert history.epoch == [1, 2, 3, 4]
-    trials = collate(people_who_differ(40, seed=1), level.inputs)
+    trials = collate(people_who_differ(40, seed=1), encoder.inputs)
     hidden = hide_trials(trials, torch.Generator().manual_seed(0), ratio=0.5)
     target = trials.response / trials.noise[:, None, None]
     with torch.inference_mode():
-        for predicted in level(trials, hidden):
+        for predicted in encoder(trials, hidden):
             rest = (predicted[..., :4] - target)[hidden].square().sum()
             plain = (target[hidden] - target[hidden].mean(0)).square().sum()
             assert 1 - rest / plain > 0.25
 
 
-def test_interrupted_training_ends_alike(level, tmp_path):
+def test_interrupted_training_ends_alike(encoder, tmp_path):
     people = people_who_differ(20)
-    start = {k: v.clone() for k, v in level.state_dict().items()}
+    start = {k: v.clone() for k, v in encoder.state_dict().items()}
     settings = {"steps_per_epoch": 3, "n_valid": 4, "max_epochs": 3, "batch_size": 4}
 
     def run(**more):
-        level.load_state_dict(start)
+        encoder.load_state_dict(start)
         with use_log_level("error"):
-            return pretrain_participant_encoder(level, people, **settings | more)
+            return pretrain_participant_encoder(encoder, people, **settings | more)
 
     whole = run()
-    expected = {k: v.clone() for k, v in level.state_dict().items()}
+    expected = {k: v.clone() for k, v in encoder.state_dict().items()}
 
     class Stop(Exception):
         pass
 
     count = 0
-    encode = level.encode
+    encode = encoder.encode
 
     def stopping(*args):
         nonlocal count
@@ -214,25 +214,25 @@ def test_interrupted_training_ends_alike(level, tmp_path):
             raise Stop
         return encode(*args)
 
-    level.encode = stopping
+    encoder.encode = stopping
     with pytest.raises(Stop):
         run(directory=tmp_path)
-    level.encode = encode
+    encoder.encode = encode
     again = run(directory=tmp_path)
     assert again == whole
-    for name, value in level.state_dict().items():
+    for name, value in encoder.state_dict().items():
         assert torch.equal(value, expected[name]), name
     with pytest.raises(ValueError, match="settings of the run"):
         run(directory=tmp_path, lr=0.5)
 
 
-def test_too_few_people(level):
+def test_too_few_people(encoder):
     with pytest.raises(ValueError, match="more than the 64"):
-        pretrain_participant_encoder(level, people_who_differ(5))
+        pretrain_participant_encoder(encoder, people_who_differ(5))
 
 
-def test_loss_of_a_perfect_guess_is_zero(level):
-    trials = collate(people_who_differ(3), level.inputs)
+def test_loss_of_a_perfect_guess_is_zero(encoder):
+    trials = collate(people_who_differ(3), encoder.inputs)
     hidden = torch.ones_like(trials.seen)
 
     class Knows(torch.nn.Module):

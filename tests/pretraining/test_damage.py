@@ -26,8 +26,10 @@ def checkpoint(make_model, tmp_path):
     """Return the folder of a small checkpoint with a participant encoder."""
     training = {"licence": "Ümlaut", "losses": [1e-05, 0.25], "name": None, "n": 4}
     path = save_checkpoint(tmp_path / "mine", make_model(), training=training)
-    level = ParticipantTransformer(ParticipantConfig(d_model=8, n_heads=1, n_layers=1))
-    return PARTICIPANT_ENCODER.save(path, level, KERNEL, training)
+    encoder = ParticipantTransformer(
+        ParticipantConfig(d_model=8, n_heads=1, n_layers=1)
+    )
+    return PARTICIPANT_ENCODER.save(path, encoder, KERNEL, training)
 
 
 def _silent(file, use, places=None):
@@ -161,15 +163,15 @@ def test_sizes_are_compared_before_memory_is_taken(checkpoint):
         load_checkpoint(folder), PARTICIPANT_ENCODER.load(folder, kernel)
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20,) * 2)
-        for name, part, cases, load in (
-            ("config.json", "model", {SIZES!r}, load_checkpoint),
-            ("participant.json", "level", {PARTICIPANT_SIZES!r},
+        for name, cases, load in (
+            ("config.json", {SIZES!r}, load_checkpoint),
+            ("participant.json", {PARTICIPANT_SIZES!r},
              lambda folder: PARTICIPANT_ENCODER.load(folder, kernel)),
         ):
             data = (folder / name).read_bytes()
             for changes in cases:
                 content = parse_sealed_json(data)
-                content[part].update(changes)
+                content["model"].update(changes)
                 (folder / name).write_bytes(sealed_json(content))
                 try:
                     load(folder)

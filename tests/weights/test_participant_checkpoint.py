@@ -18,16 +18,16 @@ KERNEL = torch.eye(192)
 @pytest.fixture
 def folder(tmp_path):
     torch.manual_seed(0)
-    level = ParticipantTransformer(ParticipantConfig(d_model=32, n_layers=1))
-    PARTICIPANT_ENCODER.save(tmp_path, level, KERNEL, {"participants": 3})
-    return tmp_path, level
+    encoder = ParticipantTransformer(ParticipantConfig(d_model=32, n_layers=1))
+    PARTICIPANT_ENCODER.save(tmp_path, encoder, KERNEL, {"participants": 3})
+    return tmp_path, encoder
 
 
 def test_comes_back_the_same(folder):
-    path, level = folder
+    path, encoder = folder
     again, training = PARTICIPANT_ENCODER.load(path, KERNEL + 1e-4)
     assert training == {"participants": 3} and not again.training
-    for name, value in level.state_dict().items():
+    for name, value in encoder.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
     assert {p.name for p in path.iterdir()} == {
         "participant.json",
@@ -72,10 +72,10 @@ def edit(**entries):
     [
         (spoil_byte, "other contents; the file is damaged"),
         (drop_weights, "both participant.safetensors and participant.json"),
-        (cut_json, "description of a participant encoder"),
-        (edit(level={"depth": 3}), "description of a participant encoder"),
+        (cut_json, "configuration of a participant encoder"),
+        (edit(model={"depth": 3}), "configuration of a participant encoder"),
         (edit(format="mne-megfm participant 7"), "format"),
-        (edit(level={"d_model": 64}), "only .* match"),
+        (edit(model={"d_model": 64}), "only .* match"),
         (edit(kernel="0" * 16), "one of another"),
     ],
 )

@@ -38,11 +38,11 @@ def tiny(monkeypatch, tmp_path):
 
 
 def test_command(tiny, tmp_path):
-    """One command puts a level beside window weights; run again, it is the same."""
-    level, training = tiny()
+    """One command puts an encoder beside window weights; run again, it is the same."""
+    encoder, training = tiny()
     assert training["participants"] == 4 and training["steps"] == 2
     assert len(training["valid_loss"]) == 2
-    assert level.measures_map[1:].abs().sum() > 0 and (level.bands_scale != 1).all()
+    assert encoder.measures_map[1:].abs().sum() > 0 and (encoder.bands_scale != 1).all()
     files = sorted(p.name for p in (tmp_path / "work").iterdir())
     assert files[:4] == [f"{simulated.FIRST + i:05d}.npz" for i in range(4)]
 
@@ -53,7 +53,7 @@ def test_command(tiny, tmp_path):
     assert (np.diff(stored[f"{state}_times"]) >= 1.0).all()  # in their order
 
     again, _ = tiny()
-    for name, value in level.state_dict().items():
+    for name, value in encoder.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
 
 
