@@ -34,7 +34,7 @@ from ..weights import (
     delete_participant_parts,
     save_checkpoint,
 )
-from ..weights.participants import ParticipantPart
+from ..weights.checkpoint import ParticipantPart
 from ._settings import NOT_STATED, PretrainSettings
 from .history import History, write_curves, write_tensorboard
 

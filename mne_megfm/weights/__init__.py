@@ -13,17 +13,15 @@ __getattr__, __dir__, _ = lazy.attach(
             "weights_path",
         ],
         "checkpoint": [
+            "PARTICIPANT_ENCODER",
+            "PARTICIPANT_PARTS",
+            "POSTERIOR",
+            "delete_participant_parts",
             "load_aggregator",
             "load_checkpoint",
             "load_pooling",
             "read_config",
             "save_checkpoint",
-        ],
-        "participants": [
-            "PARTICIPANT_ENCODER",
-            "PARTICIPANT_PARTS",
-            "POSTERIOR",
-            "delete_participant_parts",
         ],
     },
 )

@@ -79,7 +79,7 @@ def test_every_bit_of_the_configuration(checkpoint):
 def test_every_bit_of_the_participant_configuration(checkpoint, monkeypatch):
     # the weights themselves are looked at in the next test
     monkeypatch.setattr(
-        "mne_megfm.weights.participants.ParticipantTransformer.load_state_dict",
+        "mne_megfm.weights.checkpoint.ParticipantTransformer.load_state_dict",
         lambda *args, **kwargs: None,
     )
     file = checkpoint / "participant.json"
