@@ -1,4 +1,4 @@
-"""Checkpoints: folders with weights of the window encoder, and of those of participants."""
+"""Checkpoints: folders with weights of the window encoder and of participants."""
 
 from __future__ import annotations
 
