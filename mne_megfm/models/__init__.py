@@ -9,7 +9,6 @@ __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_completion": ["Completed", "PARTS", "complete_recording", "stacked_weights"],
-        "_config": ["BackboneConfig", "ModelConfig"],
         "_interpolation": [
             "GaussianComponents",
             "covariance_interpolation",
@@ -18,7 +17,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "time_interpolation",
             "wiener_interpolation",
         ],
-        "_masked_transformer": ["MaskedSignalTransformer"],
+        "_masked_transformer": ["MaskedSignalTransformer", "ModelConfig"],
         "_pooling": [
             "ProjectionPooling",
             "MeanPooling",
@@ -31,6 +30,7 @@ __getattr__, __dir__, _ = lazy.attach(
         "_token_projection": ["fit_token_projection"],
         "backbone": [
             "Backbone",
+            "BackboneConfig",
             "BaseBackbone",
             "LowRankLinear",
             "Reconstructor",

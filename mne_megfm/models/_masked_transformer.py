@@ -1,12 +1,13 @@
-"""The transformer that is pretrained by masked-signal reconstruction."""
+"""The transformer that is pretrained by masked-signal reconstruction; its sizes."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._config import ModelConfig
 from ._interpolation import (
     N_SCOPES,
     field_estimates,
@@ -15,8 +16,92 @@ from ._interpolation import (
     time_interpolation,
     visible_folds,
 )
-from .backbone import BaseBackbone
+from .backbone import BackboneConfig, BaseBackbone, check_numbers
 from .windows import to_patches
+
+_TRANSFORMER_LIMITS = {
+    "n_layers": (1, 256),
+    "n_heads": (1, 1024),
+    "mlp_ratio": (1e-3, 64.0),
+    "n_decoder_layers": (0, 256),
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig(BackboneConfig):
+    """Shape and scale of a masked-signal transformer.
+
+    Parameters
+    ----------
+    n_sensors : int
+        Virtual sensors of the canonical array.
+    n_regions : int
+        Regions that the sensors form; each has ``n_sensors // n_regions``
+        consecutive sensors, and every token is one region during one patch.
+    sfreq : float
+        Sampling rate of the windows in Hz.
+    patch_length : int
+        Samples in a patch.
+    n_patches : int
+        Patches in a window.
+    d_model : int
+        Width of a token.
+    scale : float
+        Field in tesla that becomes 1 at the network's input.
+    max_rms : float
+        Windows whose root mean square exceeds this (in units of ``scale``) are
+        shrunk to it, so that drifts and artefacts stay within what was trained.
+    n_components : int
+        Axes of the tokens of each region, kept with the weights for compact pooling.
+    n_layers : int
+        Encoder layers.
+    n_heads : int
+        Attention heads in every layer.
+    mlp_ratio : float
+        Hidden width of the feed-forward part as a multiple of ``d_model``.
+    n_decoder_layers : int
+        Decoder layers, used for reconstruction alone.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or they do not fit together.
+
+    Examples
+    --------
+    >>> from mne_megfm.models import ModelConfig
+    >>> config = ModelConfig(d_model=32, n_layers=1)
+    >>> config.n_times, config.sensors_per_region
+    (250, 8)
+    """
+
+    n_layers: int = 4
+    n_heads: int = 4
+    mlp_ratio: float = 3.0
+    n_decoder_layers: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, _TRANSFORMER_LIMITS)
+        if self.d_model % self.n_heads:
+            raise ValueError(
+                f"Expected d_model to be a multiple of n_heads, got {self.d_model} and "
+                f"{self.n_heads}; change one of them."
+            )
+        if int(self.d_model * self.mlp_ratio) < 1:
+            raise ValueError(
+                f"Expected mlp_ratio * d_model of at least 1, got {self.mlp_ratio} * "
+                f"{self.d_model}; raise mlp_ratio."
+            )
+
+    @property
+    def n_feature_layers(self) -> int:
+        """Encoder layers before the tokens that features are made of.
+
+        The first half of them, rounded up: later layers serve what is hidden, and
+        tell less of what is there.
+        """
+        return (self.n_layers + 1) // 2
 
 
 class Attention(nn.Module):

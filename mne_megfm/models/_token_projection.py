@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._config import BackboneConfig
-from .backbone import Backbone
+from .backbone import Backbone, BackboneConfig
 from .participant_transformer import STATES, state_kind
 from .windows import WindowArray, valid_patches
 

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._config import BackboneConfig
 from ._interpolation import field_interpolation, time_interpolation
-from .backbone import Reconstructor, check_reconstructs
+from .backbone import BackboneConfig, Reconstructor, check_reconstructs
 from .windows import to_patches
 
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ._config import check_numbers
 from ._masked_transformer import Block, initialize
+from .backbone import check_numbers
 
 #: Edges in Hz, both included, of the bands of a window's spectrum.
 BANDS = (

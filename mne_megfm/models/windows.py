@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..utils.splits import split_groups
-from ._config import BackboneConfig
 from ._interpolation import field_interpolation
+
+if TYPE_CHECKING:
+    from .backbone import BackboneConfig
 
 
 # -- patches ---------------------------------------------------------------------------
