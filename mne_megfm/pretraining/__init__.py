@@ -5,6 +5,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
+        "_checkpoint_writer": ["draw_curves"],
         "_objective": [
             "LogErrorLoss",
             "MaskedReconstruction",
@@ -21,10 +22,9 @@ __getattr__, __dir__, _ = lazy.attach(
             "pretrain_participant_encoder",
         ],
         "_pretrain": ["pretrain", "pretrain_store"],
-        "_run": ["LostRankError", "find_damage"],
+        "_run": ["History", "LostRankError", "find_damage"],
         "_settings": ["PretrainSettings"],
         "_trainer": ["StoppedError"],
-        "history": ["History"],
     },
 )
 

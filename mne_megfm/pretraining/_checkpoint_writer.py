@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import platform
@@ -29,17 +30,19 @@ from ..models import (
 from ..plugins import make_backbone, name_of
 from ..sensors import canonical_array
 from ..store import WindowStore
+from ..utils.files import write_whole
 from ..weights import (
     PARTICIPANT_PARTS,
     delete_participant_parts,
     save_checkpoint,
 )
 from ..weights.checkpoint import ParticipantPart
+from ._run import History
 from ._settings import NOT_STATED, PretrainSettings
-from .history import History, write_curves, write_tensorboard
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 
 def describe_run(
@@ -253,6 +256,45 @@ def _table(columns: list[str], rows: list[dict]) -> str:
     lines = [columns, ["---"] * len(columns)]
     lines += [[str(row[column]) for column in columns] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def draw_curves(history: History, losses: Axes, shares: Axes) -> None:
+    """Draw losses, and explained shares, against epochs."""
+    losses.plot(history.epoch, history.train_loss, label="training")
+    losses.plot(history.epoch, history.valid_loss, label="held-out participants")
+    losses.axvline(history.best_epoch, color="0.7", lw=1, zorder=0)
+    losses.set(xlabel="epoch", ylabel="loss")
+    losses.legend(frameon=False)
+    for name, values in history.r2.items():
+        shares.plot(history.epoch, values, label=name)
+    shares.set(xlabel="epoch", ylabel="R² of hidden signal, held out")
+    if history.r2:
+        shares.legend(frameon=False)
+
+
+def write_curves(history: History, directory: Path) -> None:
+    """Write ``history.csv`` and ``curves.png``."""
+    from matplotlib.figure import Figure  # not pyplot: no window, no global state
+
+    history.to_csv(directory / "history.csv")
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    draw_curves(history, *figure.subplots(1, 2))
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=120)
+    write_whole(directory / "curves.png", out.getvalue())
+
+
+def write_tensorboard(history: History, directory: Path) -> None:
+    """Write the last epoch as TensorBoard events, where TensorBoard is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        logger.debug("No TensorBoard: losses are in history.csv and curves.png alone.")
+        return
+    with SummaryWriter(directory) as writer:
+        for name, values in history.columns.items():
+            if name != "epoch":
+                writer.add_scalar(name, values[-1], history.epoch[-1])
 
 
 #: Windows for the axes of compact pooling: after an epoch, and in the end.

@@ -15,10 +15,9 @@ from torch.nn import functional as F
 
 from ..models import ParticipantTransformer, Trials
 from ..participants import PersonTrials, collate
-from ._run import FILE, Ranks, Run, hold
+from ._run import FILE, History, Ranks, Run, hold
 from ._settings import check_settings
 from ._trainer import warmup_cosine
-from .history import History
 
 # share of people of whom a whole state is hidden, and of states left out altogether
 _WHOLE_STATE, _LEFT_OUT = 0.2, 0.15

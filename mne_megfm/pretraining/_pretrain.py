@@ -47,6 +47,7 @@ from ._objective import (
 from ._run import (
     FILE,
     LOCK,
+    History,
     Ranks,
     Run,
     hold,
@@ -58,7 +59,6 @@ from ._run import (
 )
 from ._settings import PretrainSettings, check_settings
 from ._trainer import Batches, Step, Trainer, choose_windows, warmup_cosine
-from .history import History
 
 
 # -- a model on windows ----------------------------------------------------------------

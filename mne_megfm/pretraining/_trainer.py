@@ -31,6 +31,7 @@ from ..models import (
 from ..store import ShardSampler, WindowStore
 from ._objective import Measured, Objective
 from ._run import (
+    History,
     LostRankError,
     Ranks,
     Run,
@@ -38,7 +39,6 @@ from ._run import (
     is_parted,
     without_exchange,
 )
-from .history import History
 
 TRAINING, VALIDATION = 0, 1
 

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..interpret import Reconstruction
-from ..pretraining import History
-from ..pretraining.history import draw_curves
+from ..pretraining import History, draw_curves
 from ..sensors import canonical_array
 from ._style import COLORS, PALE, bare, finish, open_axes
 
