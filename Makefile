@@ -27,7 +27,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check
-SETUP = setup.cfg pyproject.toml constraints.txt mne_megfm/_version.py
+SETUP = setup.cfg pyproject.toml constraints.txt mne_megfm/__init__.py
 ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST = $(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --dist worksteal \
 	--cov --cov-report=term $(PYTEST_ARGS)

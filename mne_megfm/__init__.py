@@ -6,6 +6,7 @@ The public names are loaded on first use (they stand in ``__init__.pyi``), so th
 
 import lazy_loader as lazy
 
-from ._version import __version__  # noqa: F401  (the stub lists it among __all__)
+#: Everything else reads the version here, also setup.cfg, which does not import it.
+__version__ = "0.1.0.dev0"
 
 __getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -4,7 +4,6 @@ __all__ = [
     "MEGFMRegressor",
     "MEGFMTransformer",
     "MEGSamples",
-    "__version__",
     "archive",
     "estimators",
     "evaluation",
@@ -42,7 +41,6 @@ from . import (
     weights,
 )
 from ._sys_info import sys_info
-from ._version import __version__
 from .estimators import (
     CanonicalSensors,
     MEGFMClassifier,
@@ -52,3 +50,5 @@ from .estimators import (
 from .inputs import MEGSamples
 from .report import make_report
 from .simulation import simulate_cohort
+
+__version__: str

@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from typing import TextIO
 
-from ._version import __version__
+from . import __version__
 
 _WIDTH = 21
 

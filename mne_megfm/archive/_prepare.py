@@ -25,7 +25,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from mne.utils import ProgressBar, logger, use_log_level, verbose
 
-from .._version import __version__
+from .. import __version__
 from ..inputs import as_recordings, centre_windows, iter_windows
 from ..sensors import compute_mapping, describe_array, device_to_head
 from ..store import WindowStore

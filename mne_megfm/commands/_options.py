@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from .._version import __version__
+from .. import __version__
 from ..archive.settings import PLAIN, Reading, SettingsError
 
 #: Name and summary of every command; the summaries serve ``--help`` without imports.

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 
-from .._version import __version__
+from .. import __version__
 from ..inputs import Recording, as_recordings
 from ..inputs.reading import read_rows
 

@@ -16,7 +16,7 @@ import torch
 from mne.utils import logger
 from torch import Tensor, nn
 
-from .._version import __version__
+from .. import __version__
 from ..models import (
     Backbone,
     RandomMasking,
