@@ -397,7 +397,7 @@ def _participants() -> tuple[dict[str, mne.BaseEpochs], ...]:
         )
 
 
-def _describing(aggregator: Any, weights: Any = None) -> MEGFMTransformer:
+def _transformer_with(aggregator: Any, weights: Any = None) -> MEGFMTransformer:
     config = {"d_model": 32, "n_layers": 1} if weights is None else None
     return MEGFMTransformer(
         weights,
@@ -413,7 +413,7 @@ def check_one_row_a_participant(aggregator: Any) -> None:
     """Check that each participant has one finite row, and each feature a name."""
     X = list(_participants())
     with mne.utils.use_log_level("error"):
-        transformer = _describing(aggregator).fit(X)
+        transformer = _transformer_with(aggregator).fit(X)
         features = transformer.transform(X)
     names = transformer.get_feature_names_out()
     _expect(
@@ -432,11 +432,11 @@ def check_one_row_a_participant(aggregator: Any) -> None:
     )
 
 
-def check_participants_are_described_alone(aggregator: Any) -> None:
+def check_rows_do_not_depend_on_others(aggregator: Any) -> None:
     """Check that the row of a participant does not depend on the others."""
     X = list(_participants())
     with mne.utils.use_log_level("error"):
-        transformer = _describing(aggregator).fit(X[:2])
+        transformer = _transformer_with(aggregator).fit(X[:2])
         together, alone = transformer.transform(X[:2]), transformer.transform(X[1:2])
     np.testing.assert_allclose(together[1:], alone, rtol=1e-3, atol=1e-5)
 
@@ -444,21 +444,21 @@ def check_participants_are_described_alone(aggregator: Any) -> None:
 def check_unknown_states_are_refused(aggregator: Any) -> None:
     """Check that a state that the training data lack is an error."""
     X = list(_participants())
-    transformer = _describing(aggregator).fit([{"rest": x["rest"]} for x in X])
+    transformer = _transformer_with(aggregator).fit([{"rest": x["rest"]} for x in X])
     try:
         transformer.transform(X[:1])
     except ValueError:
         return
     raise AssertionError(
         "Expected a ValueError for a state that fit() has not seen, got features; "
-        "call self.check_states(descriptions) in transform()."
+        "call self.check_states(extracted) in transform()."
     )
 
 
 def check_folds_are_apart(aggregator: Any) -> None:
     """Check that fitting for one fold leaves what was fitted for another."""
     X = list(_participants())
-    frozen = FrozenStep(_describing(aggregator))
+    frozen = FrozenStep(_transformer_with(aggregator))
     with mne.utils.use_log_level("error"):
         extracted = frozen.extract(X)
         one = frozen.fit(extracted[:2])
@@ -476,13 +476,13 @@ def check_weights_are_saved(aggregator: Any) -> None:
     """Check that the weights of an aggregator come back from a checkpoint."""
     X = list(_participants())
     with tempfile.TemporaryDirectory() as folder, mne.utils.use_log_level("error"):
-        fitted = _describing(aggregator).fit(X)
+        fitted = _transformer_with(aggregator).fit(X)
         path = fitted.save_pretrained(folder + "/saved")
         names = inspect.signature(type(aggregator)).parameters
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             again = type(aggregator)(**{n: getattr(aggregator, n) for n in names})
-        found = _describing(again, path).fit(X).transform(X)
+        found = _transformer_with(again, path).fit(X).transform(X)
         expected = fitted.transform(X)
     _expect(
         np.allclose(found, expected, rtol=1e-5, atol=1e-6),
@@ -619,7 +619,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], None], ...]] = {
     ),
     "aggregators": (
         check_one_row_a_participant,
-        check_participants_are_described_alone,
+        check_rows_do_not_depend_on_others,
         check_unknown_states_are_refused,
         check_folds_are_apart,
         check_weights_are_saved,

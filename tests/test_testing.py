@@ -203,20 +203,20 @@ class Medians(Aggregator):
                 of_person.setdefault(str(recordings.states[number]), []).append(values)
         return [{state: np.median(v, 0) for state, v in one.items()} for one in rows]
 
-    def fit(self, descriptions):
-        self.states = sorted({state for one in descriptions for state in one})
+    def fit(self, extracted):
+        self.states = sorted({state for one in extracted for state in one})
         self.fill = {
-            state: np.mean([one[state] for one in descriptions if state in one], 0)
+            state: np.mean([one[state] for one in extracted if state in one], 0)
             for state in self.states
         }
         return self
 
-    def transform(self, descriptions):
-        self.check_states(descriptions)
+    def transform(self, extracted):
+        self.check_states(extracted)
         return float(self.weight) * np.stack(
             [
                 np.concatenate([one.get(s, self.fill[s]) for s in self.states])
-                for one in descriptions
+                for one in extracted
             ]
         )
 
@@ -237,13 +237,13 @@ class Together(Medians):
 
 
 class Accepts(Medians):
-    def check_states(self, descriptions):
+    def check_states(self, extracted):
         pass
 
 
 class Shares(Medians):
-    def fit(self, descriptions):
-        before, fitted = Medians.fill, super().fit(descriptions)
+    def fit(self, extracted):
+        before, fitted = Medians.fill, super().fit(extracted)
         before.clear()
         before.update(fitted.fill)
         fitted.fill = before
@@ -251,8 +251,8 @@ class Shares(Medians):
 
 
 class Missing(Medians):
-    def fit(self, descriptions):
-        super().fit(descriptions)
+    def fit(self, extracted):
+        super().fit(extracted)
         self.fill = {state: np.nan * mean for state, mean in self.fill.items()}
         return self
 
@@ -262,7 +262,7 @@ class Missing(Medians):
     [
         (Medians, None),
         (Plain, "check_weights_are_saved"),
-        (Together, "check_participants_are_described_alone"),
+        (Together, "check_rows_do_not_depend_on_others"),
         (Accepts, "check_unknown_states_are_refused"),
         (Shares, "check_folds_are_apart"),
         (Missing, "check_one_row_a_participant"),

@@ -25,7 +25,7 @@ from train_windows import RANDOM_STATE, STATES
 
 from mne_megfm.models import ParticipantConfig, ParticipantTransformer, TrialInputs
 from mne_megfm.participants import PersonTrials, fit_trial_inputs, recent_stimuli
-from mne_megfm.participants.features import describe_population
+from mne_megfm.participants.features import measure_population
 from mne_megfm.participants.trials import Part, StateTrials, join_parts
 from mne_megfm.pretraining import pretrain_participant_encoder
 from mne_megfm.weights import (
@@ -175,7 +175,7 @@ def train(options: argparse.Namespace) -> None:
         random_state=RANDOM_STATE,
         directory=options.work / "run",
     )
-    describe_population(encoder, people)
+    measure_population(encoder, people)
     path = weights_path(options.weights)
     training = {
         "data": "simulated recordings (mne_megfm.simulation.simulate_participant)",

@@ -21,7 +21,7 @@ from ..estimators import MEGFMTransformer
 from ..estimators.frozen import FrozenStep
 from ..inputs import MEGSamples
 from ..models import STATES, state_kind
-from ..participants.features import ParticipantDescription
+from ..participants.features import ParticipantMeasures
 from ..utils.tables import KEYS, SUFFIXES, read_features, read_names
 from ..weights import PARTICIPANT_ENCODER, weights_path
 from ._rows import (
@@ -34,8 +34,8 @@ from ._rows import (
 _MEAN, _SPREAD, _MISSING = "_mean_", "_spread_", "_missing"
 
 
-def describe_participants(frame: pd.DataFrame) -> pd.DataFrame:
-    """Describe each participant by mean and spread of its rows, state by state.
+def summarise_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Summarise each participant by mean and spread of its rows, state by state.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def describe_participants(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    described : DataFrame
+    summary : DataFrame
         One row a participant, by name; NaN where a state is missing.
 
     Raises
@@ -72,35 +72,35 @@ def describe_participants(frame: pd.DataFrame) -> pd.DataFrame:
     return wide.sort_index(axis=1)
 
 
-def find_missing(described: pd.DataFrame) -> list[list[str]]:
+def find_missing(frame: pd.DataFrame) -> list[list[str]]:
     """Find which states each participant lacks, as far as columns tell.
 
     Parameters
     ----------
-    described : DataFrame
+    frame : DataFrame
         One row a participant, with columns ``<state>_missing`` or those of
-        `describe_participants`.
+        `summarise_rows`.
 
     Returns
     -------
     missing : list of list of str
         States by participant; none of a table of other features.
     """
-    marks = [name for name in described if name.endswith(_MISSING)]
-    lacks = {name.removesuffix(_MISSING): described[name] > 0 for name in marks}
+    marks = [name for name in frame if name.endswith(_MISSING)]
+    lacks = {name.removesuffix(_MISSING): frame[name] > 0 for name in marks}
     if not marks:
-        states = {name.partition(_MEAN)[0] for name in described if _MEAN in name}
+        states = {name.partition(_MEAN)[0] for name in frame if _MEAN in name}
         for state in sorted(states):
-            own = [name for name in described if name.startswith(state + _MEAN)]
-            lacks[state] = described[own].isna().all(axis=1)
+            own = [name for name in frame if name.startswith(state + _MEAN)]
+            lacks[state] = frame[own].isna().all(axis=1)
     return [
         [state for state, lack in lacks.items() if lack.iloc[n]]
-        for n in range(len(described))
+        for n in range(len(frame))
     ]
 
 
 def is_of_rows(columns: list[str]) -> bool:
-    """Tell whether columns are those of `describe_participants`."""
+    """Tell whether columns are those of `summarise_rows`."""
     means = {name for name in columns if _MEAN in name}
     pairs = {name.replace(_MEAN, _SPREAD, 1) for name in means}
     return bool(means) and means | pairs == set(columns)
@@ -110,19 +110,19 @@ _MAP = "_response_region"
 
 
 @dataclass(frozen=True)
-class DescribedParticipants:
-    """Participants that the participant encoder described, each by itself.
+class ExtractedParticipants:
+    """What the transformer extracted of participants, each by itself.
 
     Attributes
     ----------
     transformer : MEGFMTransformer
-        Who described them; its weights are frozen.
-    descriptions : dict of ParticipantDescription
-        What was said, by name.
+        The transformer; its weights are frozen.
+    extracted : dict of ParticipantMeasures
+        What was extracted, by name.
     """
 
     transformer: MEGFMTransformer
-    descriptions: dict[str, ParticipantDescription]
+    extracted: dict[str, ParticipantMeasures]
 
     def to_rows(self, states: Mapping[str, bool] | None = None) -> pd.DataFrame:
         """Make a row of features of each participant.
@@ -143,13 +143,13 @@ class DescribedParticipants:
         ValueError
             If a participant has another state.
         """
-        names, descriptions = zip(*self.descriptions.items(), strict=True)
+        names, extracted = zip(*self.extracted.items(), strict=True)
         aggregator = copy.copy(self.transformer.aggregator_)
         if states is None:
-            aggregator.fit(descriptions)
+            aggregator.fit(extracted)
         else:
             aggregator.know(states)
-        features = aggregator.transform(descriptions)
+        features = aggregator.transform(extracted)
         index = pd.Index(names, name="participant")
         return pd.DataFrame(features, index, aggregator.names())
 
@@ -159,9 +159,9 @@ def has_participant_encoder(weights: str) -> bool:
     if (weights_path(weights) / PARTICIPANT_ENCODER.weights).is_file():
         return True
     logger.warning(
-        f"Weights {weights} have no participant encoder: participants are described by "
-        "mean and spread of their rows, state by state. `mne-megfm pretrain --weights` "
-        "keeps the encoder of the weights it goes on from."
+        f"Weights {weights} have no participant encoder: features of "
+        "participants are mean and spread of their rows, state by state. `mne-megfm "
+        "pretrain --weights` keeps the encoder of the weights it goes on from."
     )
     return False
 
@@ -176,18 +176,18 @@ def find_states(columns: Iterable[str]) -> dict[str, bool]:
     }
 
 
-def describe_by_encoder(
+def extract_by_encoder(
     sources: list[Source],
     params: dict[str, Any],
     n_jobs: int | None = 1,
     reading: Reading = PLAIN,
     strict: bool = False,
-) -> DescribedParticipants:
-    """Describe the participants of recordings by the participant encoder.
+) -> ExtractedParticipants:
+    """Extract features of the participants of recordings by the encoder.
 
     Participants are shared out by joblib. Several recordings of a state belong
-    together. Recordings that fail are named and left out, their participants are
-    described by the others.
+    together. Recordings that fail are named and left out; the others of their
+    participants are used.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def describe_by_encoder(
 
     Returns
     -------
-    described : DescribedParticipants
+    extracted : ExtractedParticipants
         The participants, in the order in which recordings first name them.
 
     Raises
@@ -219,16 +219,16 @@ def describe_by_encoder(
     _load.cache_clear()  # weights of this name may have changed
     frozen = _load(settings)
     tasks = [(settings, name, own, reading) for name, own in by_name.items()]
-    results = run_each(_describe, tasks, n_jobs, "Participants")
-    described = {
+    results = run_each(_extract_in_worker, tasks, n_jobs, "Participants")
+    extracted = {
         name: result.extracted
         for name, result in zip(by_name, results, strict=True)
         if result.extracted is not None
     }
     failures = [failure for result in results for failure in result.failures]
-    report_failures(failures, len(described), strict)
-    _tell_what_lacks_stimuli(described)
-    return DescribedParticipants(frozen.step, described)
+    report_failures(failures, len(extracted), strict)
+    _tell_what_lacks_stimuli(extracted)
+    return ExtractedParticipants(frozen.step, extracted)
 
 
 def group_by_participant(sources: list[Source]) -> dict[str, list[Source]]:
@@ -282,7 +282,7 @@ class Outcome:
 def describe_one(
     frozen: FrozenStep, name: str, sources: list[Source], reading: Reading
 ) -> Outcome:
-    """Describe a participant by the recordings that can be used.
+    """Extract features of a participant from the recordings that can be used.
 
     Parameters
     ----------
@@ -330,13 +330,13 @@ def _load(settings: tuple[tuple[str, Any], ...]) -> FrozenStep:
         return FrozenStep(transformer)
 
 
-def _describe(
+def _extract_in_worker(
     settings: tuple[tuple[str, Any], ...],
     name: str,
     sources: list[Source],
     reading: Reading,
 ) -> Outcome:
-    """Describe in a worker, which need not send recordings back.
+    """Extract in a worker, which need not send recordings back.
 
     Nor are weights sent there: they are larger than messages of a cluster should be.
     """
@@ -344,10 +344,10 @@ def _describe(
     return replace(outcome, recordings=None)
 
 
-def _tell_what_lacks_stimuli(described: Mapping[str, ParticipantDescription]) -> None:
+def _tell_what_lacks_stimuli(extracted: Mapping[str, ParticipantMeasures]) -> None:
     """Say which recordings give no responses, though their state has stimuli."""
     without: dict[str, list[str]] = {}
-    for name, entry in described.items():
+    for name, entry in extracted.items():
         for state, measures in entry.items():
             if measures is None and STATES[state_kind(state)] != "rest":
                 without.setdefault(state, []).append(name)
@@ -358,7 +358,7 @@ def _tell_what_lacks_stimuli(described: Mapping[str, ParticipantDescription]) ->
         )
 
 
-#: What participants are described by: one row each, as it is; or statistics of rows.
+#: What rows of participants are: features each, as they are; or statistics of rows.
 PARTICIPANTS, ROWS = "participants", "rows"
 DEFAULT_WEIGHTS = "megfm-tiny"
 _WORDS = {
@@ -380,7 +380,7 @@ class Described:
     frame : DataFrame
         Features by name of the participant.
     kind : {"participants", "rows"}
-        What they are described by.
+        What their rows are.
     source : str
         Where that comes from, in words.
     weights : str
@@ -396,10 +396,10 @@ class Described:
     reading: Reading
 
     def summary(self) -> str:
-        """Say by what participants are described."""
+        """Say what the features are."""
         return (
-            f"{len(self.frame)} participants are described by {_WORDS[self.kind]}: "
-            f"{self.source}, weights {self.weights}."
+            f"Features of {len(self.frame)} participants: {_WORDS[self.kind]} "
+            f"({self.source}; weights {self.weights})."
         )
 
 
@@ -410,7 +410,7 @@ def describe(
     n_jobs: int = 1,
     strict: bool = False,
 ) -> Described:
-    """Describe participants, from a table of features or from recordings.
+    """Get features of participants, from a table or from recordings.
 
     Parameters
     ----------
@@ -427,28 +427,28 @@ def describe(
 
     Returns
     -------
-    described : Described
+    extracted : Described
         The participants.
     """
     table = _read_features(data)
     if table is not None:
-        return _describe_table(table, weights)
+        return _from_table(table, weights)
     weights = weights or DEFAULT_WEIGHTS
     sources = list_recordings([data], reading.states)
-    frame, kind = describe_sources(
+    frame, kind = extract_participants(
         sources, {"weights": weights}, n_jobs, reading, strict
     )
     return Described(frame, kind, _FROM_RECORDINGS[kind], weights, reading)
 
 
-def describe_sources(
+def extract_participants(
     sources: list[Source],
     params: dict[str, Any],
     n_jobs: int,
     reading: Reading,
     strict: bool,
 ) -> tuple[pd.DataFrame, str]:
-    """Describe the participants of recordings, a row each.
+    """Extract features of the participants of recordings, a row each.
 
     By the participant encoder where one comes with the weights, else, and that is
     said, by mean and spread of rows.
@@ -471,13 +471,13 @@ def describe_sources(
     frame : DataFrame
         Features by name of the participant.
     kind : {"participants", "rows"}
-        What they are described by.
+        What the rows are.
     """
     if has_participant_encoder(params["weights"]):
-        described = describe_by_encoder(sources, params, n_jobs, reading, strict)
-        return described.to_rows(), PARTICIPANTS
+        extracted = extract_by_encoder(sources, params, n_jobs, reading, strict)
+        return extracted.to_rows(), PARTICIPANTS
     rows = extract_rows(sources, params, n_jobs, reading, strict)
-    return describe_participants(rows), ROWS
+    return summarise_rows(rows), ROWS
 
 
 def describe_as(
@@ -487,7 +487,7 @@ def describe_as(
     n_jobs: int = 1,
     strict: bool = False,
 ) -> pd.DataFrame:
-    """Describe participants as a classifier knows them.
+    """Get the features of participants that a classifier was fitted on.
 
     Parameters
     ----------
@@ -515,10 +515,10 @@ def describe_as(
     kind, weights, columns = content["kind"], content["weights"], content["columns"]
     table = _read_features(data)
     if table is not None:
-        given = _describe_table(table, table.attrs.get("weights", weights))
+        given = _from_table(table, table.attrs.get("weights", weights))
         if (given.kind, given.weights) != (kind, weights):
             raise ValueError(
-                f"Expected participants described by {_WORDS[kind]} (weights "
+                f"Expected participants with {_WORDS[kind]} (weights "
                 f"{weights}), as the classifier was fitted on, got "
                 f"{_WORDS[given.kind]} (weights {given.weights}) in {data}; "
                 + _advice(kind)
@@ -529,7 +529,7 @@ def describe_as(
     params = {"weights": weights}
     if kind == ROWS:
         rows = extract_rows(sources, params, n_jobs, reading, strict)
-        return _match(describe_participants(rows), columns, data)
+        return _match(summarise_rows(rows), columns, data)
     states = find_states(columns)
     if not states:
         raise ValueError(
@@ -537,8 +537,8 @@ def describe_as(
             f"features such as {columns[0]}, which are not those of the participant "
             f"encoder, got recordings ({data}); make the same table of them."
         )
-    described = describe_by_encoder(sources, params, n_jobs, reading, strict)
-    return _same(described.to_rows(states), columns)
+    extracted = extract_by_encoder(sources, params, n_jobs, reading, strict)
+    return _same(extracted.to_rows(states), columns)
 
 
 def _read_features(data: Path) -> pd.DataFrame | None:
@@ -550,7 +550,7 @@ def _read_features(data: Path) -> pd.DataFrame | None:
     return None if lists_files else read_features(data)
 
 
-def _describe_table(table: pd.DataFrame, weights: str | None) -> Described:
+def _from_table(table: pd.DataFrame, weights: str | None) -> Described:
     own = table.attrs.get("weights")
     if own and weights and own != weights:
         raise ValueError(
@@ -569,7 +569,7 @@ def _describe_table(table: pd.DataFrame, weights: str | None) -> Described:
             )
         kind = ROWS if is_of_rows(frame.columns.tolist()) else PARTICIPANTS
         return Described(frame, kind, "as in the table", weights, reading)
-    frame = describe_participants(table)
+    frame = summarise_rows(table)
     return Described(frame, ROWS, "from the table", weights, reading)
 
 

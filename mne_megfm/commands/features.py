@@ -81,8 +81,8 @@ def command(
     recordings have responses where --events cuts them. With weights that have no
     participant encoder it is mean and spread of the rows, state by state.
 
-    Recordings that cannot be read are named and left out; participants are described
-    by the others. In CSV and TSV, names that a spreadsheet would take for formulas have
+    Recordings that cannot be read are named and left out; features of participants are
+    of the others. In CSV and TSV, names that a spreadsheet would take for formulas have
     an apostrophe in front, which is taken away when mne-megfm reads them.
     """
     from mne.utils import logger
@@ -90,7 +90,7 @@ def command(
     from ..archive.sources import list_recordings
     from ..utils.tables import KEYS, SUFFIXES, write_table
     from ._options import check_target
-    from ._participants import describe_sources
+    from ._participants import extract_participants
     from ._rows import extract_rows
 
     check_target(out, overwrite, SUFFIXES)
@@ -105,8 +105,8 @@ def command(
         if dask is not None:
             jobs = _use_dask(dask, stack)
         if participants:
-            described, _ = describe_sources(sources, params, jobs, reading, strict)
-            frame = described.reset_index()
+            frame, _ = extract_participants(sources, params, jobs, reading, strict)
+            frame = frame.reset_index()
         else:
             params["pooling"] = pooling or "projection"
             frame = extract_rows(sources, params, jobs, reading, strict)

@@ -42,7 +42,7 @@ from .finetuning_modules import (
     rows_of_samples,
 )
 from .frozen import Kept, digest_recordings, stamp
-from .novelty import Novelty, describe_signals
+from .novelty import Novelty, signal_features
 
 # parameters that are those of the transformer under the same names
 _OF_TRANSFORMER = (
@@ -212,19 +212,19 @@ class BaseMEGFMPredictor(BaseEstimator):
         return make_pipeline(self._make_transformer(seed), self._make_head(seed))
 
     def _signals(self, recordings: Recordings) -> NDArray[np.float64]:
-        """Describe signals in plain numbers, for novelty."""
+        """Summarise signals in plain numbers, for novelty."""
         states = self.transformer_.states_ if self.sample_ == "participant" else [""]
         rows = rows_of_samples(recordings, self.sample_, states)
 
-        def describe() -> NDArray[np.float64]:
-            return describe_signals(recordings, *rows, len(states), self.transformer_)
+        def compute() -> NDArray[np.float64]:
+            return signal_features(recordings, *rows, len(states), self.transformer_)
 
         if self.memory is None:
-            return describe()
+            return compute()
         mark = "signals " + stamp(self.transformer_)
         where = rows[0].tolist(), rows[1].tolist(), len(states)
         content = joblib.hash((digest_recordings(recordings), where))
-        return Kept(self.memory)(describe, mark, content)
+        return Kept(self.memory)(compute, mark, content)
 
     def _fit_head(
         self,

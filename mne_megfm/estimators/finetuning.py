@@ -479,12 +479,12 @@ def _start_windows(
     network.eval()
     with torch.inference_mode():
         device = network.encoder.token_mean.device
-        described = [
-            network.describe(batch.to(device)).cpu()
+        features = [
+            network.extract(batch.to(device)).cpu()
             for batch in _batches(everybody, batch_size)
         ]
     network.start_head(
-        torch.cat(described).double().numpy(), lambda X: _start(task, data, X)
+        torch.cat(features).double().numpy(), lambda X: _start(task, data, X)
     )
     return _Parts(network, draws, held_out, batch_size)
 

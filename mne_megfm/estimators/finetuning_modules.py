@@ -103,9 +103,9 @@ class TunedNetwork(nn.Module):
         self.spread = spread
         self.head: nn.Linear | None = None
 
-    # -- windows to descriptions --------------------------------------------
-    def describe(self, batch: Batch) -> Tensor:
-        """Describe each sample; NaN where it lacks a state."""
+    # -- windows to features ------------------------------------------------
+    def extract(self, batch: Batch) -> Tensor:
+        """Extract features of each sample; NaN where it lacks a state."""
         config = self.encoder.config
         tokens = self.encoder.encode(batch.windows, batch.n_valid).float()
         recorded = valid_patches(batch.n_valid, config)
@@ -128,7 +128,7 @@ class TunedNetwork(nn.Module):
         return self.summarize(pooled, len(batch))
 
     def summarize(self, pooled: list[tuple], n_samples: int) -> Tensor:
-        """Describe samples by the pooled rows of each state.
+        """Summarize the pooled rows of each state of each sample.
 
         ``pooled`` has, for each state, the features of its rows (or None without
         rows) and the sample that each row is of.
@@ -141,13 +141,13 @@ class TunedNetwork(nn.Module):
             count = torch.bincount(sample, minlength=n_samples)[:, None]
             zeros = values.new_zeros(n_samples, values.shape[1])
             mean = zeros.index_add(0, sample, values) / count.clamp(min=1)
-            described = [mean]
+            features = [mean]
             if self.spread:
                 square = (values - mean[sample]).square()
                 variance = zeros.index_add(0, sample, square)
                 variance = variance / (count - 1).clamp(min=1)
-                described.append((variance + _EPS).sqrt())
-            out.append(torch.cat(described, 1).where(count > 0, torch.nan))
+                features.append((variance + _EPS).sqrt())
+            out.append(torch.cat(features, 1).where(count > 0, torch.nan))
         return torch.cat(out, 1)
 
     def widths(self) -> list[int]:
@@ -159,24 +159,24 @@ class TunedNetwork(nn.Module):
             for n in self.n_patches
         ]
 
-    # -- descriptions to outputs --------------------------------------------
+    # -- features to outputs ------------------------------------------------
     def start_head(
         self,
-        described: NDArray[np.float64],
+        features: NDArray[np.float64],
         fit: Callable[[NDArray], tuple[NDArray, NDArray]],
     ) -> None:
         """Begin with the linear head that suits the encoder as it is.
 
         Parameters
         ----------
-        described : ndarray, shape (n_samples, n_features)
-            Descriptions of the training samples.
+        features : ndarray, shape (n_samples, n_features)
+            Features of the training samples.
         fit : callable
             Fits a linear head to complete features; gives coefficients of shape
             (n_outputs, n_features) and intercepts.
         """
         first = np.cumsum([0, *self.widths()])[:-1]
-        scale, centre = np.nanstd(described, axis=0), np.nanmean(described, axis=0)
+        scale, centre = np.nanstd(features, axis=0), np.nanmean(features, axis=0)
         scale[scale <= 1e-6 * np.abs(centre)] = 1.0
         # rows get a norm near 1, so that a step of the optimizer moves outputs alike
         # whatever the number of features
@@ -185,7 +185,7 @@ class TunedNetwork(nn.Module):
         for name, values in buffers.items():
             self.register_buffer(name, self._tensor(values))
         self.first = first.tolist()
-        coef, intercept = fit(self.complete(self._tensor(described)).cpu().numpy())
+        coef, intercept = fit(self.complete(self._tensor(features)).cpu().numpy())
         self.head = nn.Linear(coef.shape[1], len(coef), device=self.centre.device)
         with torch.no_grad():
             self.head.weight.copy_(self._tensor(coef))
@@ -194,15 +194,15 @@ class TunedNetwork(nn.Module):
     def _tensor(self, values: NDArray | float) -> Tensor:
         return torch.as_tensor(values).to(self.encoder.token_mean)
 
-    def complete(self, described: Tensor) -> Tensor:
-        """Scale descriptions, fill in what is missing, and mark it."""
-        lacking = torch.isnan(described[:, self.first])
-        scaled = torch.nan_to_num((described - self.centre) / self.scale, nan=0.0)
+    def complete(self, features: Tensor) -> Tensor:
+        """Scale features, fill in what is missing, and mark it."""
+        lacking = torch.isnan(features[:, self.first])
+        scaled = torch.nan_to_num((features - self.centre) / self.scale, nan=0.0)
         return torch.cat([scaled, lacking * self.mark], 1)
 
     def forward(self, batch: Batch) -> Tensor:
         """Compute the outputs for each sample, shape (n_samples, n_outputs)."""
-        return self.head(self.complete(self.describe(batch)))
+        return self.head(self.complete(self.extract(batch)))
 
 
 def _join(
@@ -287,8 +287,8 @@ def _output(network: TunedNetwork, rows: list[list[Tensor]]) -> NDArray[np.float
         else (None, nowhere)
         for of_state in rows
     ]
-    described = network.summarize(pooled, 1)
-    return network.head(network.complete(described))[0].cpu().numpy()
+    features = network.summarize(pooled, 1)
+    return network.head(network.complete(features))[0].cpu().numpy()
 
 
 class RowStore:
@@ -534,8 +534,8 @@ class ParticipantNetwork(nn.Module):
     def forward(self, batch: ParticipantBatch) -> Tensor:
         """Compute the outputs for each participant, shape (n, n_outputs)."""
         token = self.encoder.encode(batch.trials)[:, 0]
-        described = [batch.features, (token - self.centre) / self.scale]
-        return self.head(torch.cat(described, 1))
+        features = [batch.features, (token - self.centre) / self.scale]
+        return self.head(torch.cat(features, 1))
 
 
 class ParticipantDraws(Dataset):

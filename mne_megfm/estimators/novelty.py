@@ -22,14 +22,14 @@ N_NUMBERS = len(_EDGES) + 1
 _N_ROWS = 16
 
 
-def describe_signals(
+def signal_features(
     recordings: Recordings,
     sample: NDArray[np.int_],
     state: NDArray[np.int_],
     n_states: int,
     transformer: MEGFMTransformer,
 ) -> NDArray[np.float64]:
-    """Describe the canonical signals of each sample, state by state.
+    """Summarise the canonical signals of each sample, state by state.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def describe_signals(
 def _numbers(
     windows: NDArray[np.float32], n_regions: int, sfreq: float
 ) -> NDArray[np.float64]:
-    """Describe windows in tesla, shape (n, n_sensors, n_times)."""
+    """Summarise windows in tesla, shape (n, n_sensors, n_times)."""
     windows = windows / np.float32(1e-12)  # squares of tesla underflow
     windows = windows - windows.mean(axis=2, keepdims=True)
     power = np.mean(windows**2, axis=(1, 2), dtype=np.float64)

@@ -108,7 +108,7 @@ def decision_map(
     ValueError
         If the method is unknown or does not fit the pipeline or the recording; if
         there is more than one participant, or one without a state with stimuli, or
-        participants are not described by the participant encoder.
+        features of participants are not from the participant encoder.
 
     See Also
     --------

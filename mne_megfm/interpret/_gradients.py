@@ -179,11 +179,11 @@ class RowNetwork(nn.Module):
             state=torch.zeros_like(number),
             n_samples=n,
         )
-        return self.network.describe(batch) @ self.weights + self.bias
+        return self.network.extract(batch) @ self.weights + self.bias
 
 
 def own_info(recording: Recording, sfreq: float) -> mne.Info:
-    """Describe the good channels of a recording at the model's rate."""
+    """Make the info of the good channels of a recording at the model's rate."""
     info = mne.pick_info(recording.inst.info, recording.picks, verbose="error")
     with info._unlock():
         info["sfreq"] = sfreq
@@ -281,7 +281,7 @@ class PersonNetwork(nn.Module):
         self.aggregator = aggregator = transformer.aggregator_
         if not isinstance(aggregator, StateAggregator):
             raise ValueError(
-                "Expected participants described by a network or by measures, got "
+                "Expected features of participants from a network or measures, got "
                 f"{aggregator!r}, which has no gradients here; use "
                 "mne_megfm.interpret.occlude, or aggregation='measures'."
             )

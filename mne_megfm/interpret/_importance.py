@@ -182,7 +182,7 @@ def state_importance(
         ``score - base``, groups that tell the same share, and a group that is not used
         has 0.
 
-    Recordings are read once, state by state. From that, participants are described once
+    Recordings are read once, state by state. From that, features are extracted once
     for each coalition of states (6 times more with three states), and with
     ``"permutation"`` once for each state and each other participant whose recordings
     they are given, which takes some 30 ms each.

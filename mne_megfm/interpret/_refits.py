@@ -338,7 +338,7 @@ def permute_labels(
 class Refits:
     """A pipeline, fitted on folds with true and with permuted labels.
 
-    Weights of the network are frozen, so that samples are described once; what
+    Weights of the network are frozen, so that features are extracted once; what
     follows is fitted for each fold and permutation. Folds are drawn again for each
     permutation by the same rule, as the labels were given.
 
@@ -398,7 +398,7 @@ class Refits:
         n_permutations = check_permutations(n_permutations, alpha)
         self.pipeline = _as_pipeline(pipeline)
         self.classifier = is_classifier(self.pipeline)
-        self.samples = _describe_samples(self.pipeline, X)
+        self.samples = _make_samples(self.pipeline, X)
         y = np.asarray(y)
         n = self.samples.n
         for name, values in (("y", y), ("groups", groups)):
@@ -490,11 +490,11 @@ class Refits:
             Held-out decision less that on the changed sample, in standard deviations
             of decisions.
         """
-        described = self.samples.describe(changed)
+        extracted = self.samples.extract(changed)
         out = np.empty(self.decisions.shape)
         for run, fits in enumerate(self.fits):
             for fit in fits:
-                after = self.decide(fit, fit.transform(described, fit.test))
+                after = self.decide(fit, fit.transform(extracted, fit.test))
                 out[run, fit.test] = self.whole[run, fit.test] - after
         return out / self.scale[:, None]
 
@@ -508,7 +508,7 @@ class _Fit:
     test : ndarray of int
         Held-out samples.
     transform : callable
-        From descriptions of all samples, and a choice of them, to features.
+        From what was extracted of all samples, and a choice of them, to features.
     rest : estimator
         The fitted rest of the pipeline.
     held_out : Any
@@ -583,7 +583,7 @@ def _as_pipeline(pipeline: Any) -> Any:
 
 
 # -- samples ---------------------------------------------------------------------
-def _describe_samples(pipeline: Any, X: Any) -> Any:
+def _make_samples(pipeline: Any, X: Any) -> Any:
     first = pipeline[0] if isinstance(pipeline, Pipeline) else None
     if not isinstance(first, MEGFMTransformer):
         return _Objects(X)
@@ -602,9 +602,9 @@ class _Rows:
         self.n, self.unit = recordings.n_rows, "epochs"
         if len(recordings) and recordings[0].kind == "raw":
             self.unit = "windows"
-        self.features = self.describe(X)
+        self.features = self.extract(X)
 
-    def describe(self, X: Any) -> NDArray:
+    def extract(self, X: Any) -> NDArray:
         return np.asarray(self.transformer.transform(X))
 
     def fit(self, pipeline: Any, train: Any, test: Any, labels: NDArray) -> _Fit:
@@ -625,10 +625,10 @@ class _People:
         self.frozen = frozen
         if isinstance(frozen.step, MEGFMTransformer):
             self.transformer = frozen.step
-        self.features = self.describe(X)
+        self.features = self.extract(X)
         self.n = len(self.features)
 
-    def describe(self, X: list) -> list:
+    def extract(self, X: list) -> list:
         return self.frozen.extract(X)
 
     def fit(self, pipeline: Any, train: Any, test: Any, labels: NDArray) -> _Fit:
@@ -637,8 +637,8 @@ class _People:
         values = np.asarray(self.frozen.transform(own, chosen))
         rest = clone(pipeline[1:]).fit(values, labels[train])
 
-        def transform(described: list, at: NDArray[np.int_]) -> NDArray:
-            return np.asarray(self.frozen.transform(own, [described[i] for i in at]))
+        def transform(extracted: list, at: NDArray[np.int_]) -> NDArray:
+            return np.asarray(self.frozen.transform(own, [extracted[i] for i in at]))
 
         return _Fit(test, transform, rest, transform(self.features, test))
 
@@ -649,7 +649,7 @@ class _People:
 
 
 class _Objects:
-    """Samples as MNE objects, for pipelines that describe them in another way."""
+    """Samples as MNE objects, for pipelines that extract features in another way."""
 
     def __init__(self, X: Any) -> None:
         self.is_list = isinstance(X, list | tuple)
@@ -665,7 +665,7 @@ class _Objects:
             )
         self.features = X
 
-    def describe(self, X: Any) -> Any:
+    def extract(self, X: Any) -> Any:
         return X
 
     def fit(self, pipeline: Any, train: Any, test: Any, labels: NDArray) -> _Fit:

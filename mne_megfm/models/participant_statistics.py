@@ -276,7 +276,7 @@ class PersonStatistics:
         return torch.cat([white.permute(0, 2, 1, 3).flatten(2), raw, size], 2)
 
     def _trials(self, rest, average, root, weight, valid, times):
-        """Describe trials by the person's own spatial filters, and their course."""
+        """Summarise trials by the person's own spatial filters, and their course."""
         n, _, n_trials, _ = rest.shape
         white = root @ self._baseline(average)
         after = white[..., ONSET : ONSET + 140]
@@ -445,7 +445,7 @@ def _average(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _courses(measures: Tensor, order: Tensor, recent: Tensor, weight: Tensor) -> Tensor:
-    """Describe measures of trials: mean, spread, decline, effect of recent stimuli.
+    """Summarise measures of trials: mean, spread, decline, effect of recent stimuli.
 
     Parameters
     ----------
@@ -483,7 +483,7 @@ def _weighted(values: Tensor, weight: Tensor, part: slice | None = None) -> Tens
 
 
 def _envelopes(energy: Tensor, weight: Tensor, seen: Tensor) -> Tensor:
-    """Describe the course of power, by place and frequency, (n, 40, 16 * 7)."""
+    """Summarise the course of power, by place and frequency, (n, 40, 16 * 7)."""
     n, n_places, n_windows, n_f, n_t = energy.shape
     count = seen.sum(1).clamp(min=1)
 

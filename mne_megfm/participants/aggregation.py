@@ -79,7 +79,7 @@ class Aggregator(nn.Module):
     A child writes ``read``, ``fit``, ``transform`` and ``names``, and ``describe``
     where the states of a participant do not stay apart. ``read`` and ``describe`` see
     one participant at a time and learn nothing, so that cross-validation calls them
-    once for all folds. ``fit`` learns from what is described of the training
+    once for all folds. ``fit`` learns from what is extracted of the training
     participants, in a copy for each fold.
 
     Parameters and buffers that a child registers are weights: they are saved in the
@@ -119,19 +119,19 @@ class Aggregator(nn.Module):
     ...                 of_person[state] = np.maximum(before, values)
     ...         return read
     ...
-    ...     def fit(self, descriptions):
-    ...         self.states = sorted({s for one in descriptions for s in one})
-    ...         known = [[d[s] for d in descriptions if s in d] for s in self.states]
+    ...     def fit(self, extracted):
+    ...         self.states = sorted({s for one in extracted for s in one})
+    ...         known = [[d[s] for d in extracted if s in d] for s in self.states]
     ...         self.means = [np.mean(values, 0) for values in known]
     ...         return self
     ...
-    ...     def transform(self, descriptions):
-    ...         self.check_states(descriptions)
+    ...     def transform(self, extracted):
+    ...         self.check_states(extracted)
     ...         means = dict(zip(self.states, self.means))
     ...         return np.stack(
     ...             [
     ...                 np.concatenate([d.get(s, means[s]) for s in self.states])
-    ...                 for d in descriptions
+    ...                 for d in extracted
     ...             ]
     ...         )
     ...
@@ -259,18 +259,18 @@ class Aggregator(nn.Module):
 
         Returns
         -------
-        descriptions : list of dict
+        extracted : list of dict
             One a participant, with its states as keys.
         """
         return list(read)
 
     @abstractmethod
-    def fit(self, descriptions: Sequence[Mapping[str, Any]]) -> Aggregator:
+    def fit(self, extracted: Sequence[Mapping[str, Any]]) -> Aggregator:
         """Learn which states there are, and what else training participants tell.
 
         Parameters
         ----------
-        descriptions : sequence of dict
+        extracted : sequence of dict
             What `describe` gave of the training participants.
 
         Returns
@@ -281,14 +281,12 @@ class Aggregator(nn.Module):
         raise NotImplementedError
 
     @abstractmethod
-    def transform(
-        self, descriptions: Sequence[Mapping[str, Any]]
-    ) -> NDArray[np.float32]:
+    def transform(self, extracted: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
         """Make a row of features of each participant.
 
         Parameters
         ----------
-        descriptions : sequence of dict
+        extracted : sequence of dict
             What `describe` gave.
 
         Returns
@@ -314,12 +312,12 @@ class Aggregator(nn.Module):
         """
         raise NotImplementedError
 
-    def check_states(self, descriptions: Iterable[Iterable[str]]) -> None:
+    def check_states(self, extracted: Iterable[Iterable[str]]) -> None:
         """Refuse states that the training data do not have.
 
         Parameters
         ----------
-        descriptions : iterable of dict | iterable of list of str
+        extracted : iterable of dict | iterable of list of str
             Participants, with their states as keys.
 
         Raises
@@ -327,7 +325,7 @@ class Aggregator(nn.Module):
         ValueError
             If a state is not known.
         """
-        unknown = sorted({s for one in descriptions for s in one} - set(self.states))
+        unknown = sorted({s for one in extracted for s in one} - set(self.states))
         if unknown:
             raise ValueError(
                 f"Expected the states of the training data {self.states}, got also "
@@ -335,21 +333,21 @@ class Aggregator(nn.Module):
             )
 
     def warn_of_missing(
-        self, descriptions: Sequence[Mapping[str, Any]], instead: str
+        self, extracted: Sequence[Mapping[str, Any]], instead: str
     ) -> None:
         """Warn of states that participants lack.
 
         Parameters
         ----------
-        descriptions : sequence of dict
+        extracted : sequence of dict
             Participants, with their states as keys.
         instead : str
             What they are filled with.
         """
-        n_missing = sum(s not in one for one in descriptions for s in self.states)
+        n_missing = sum(s not in one for one in extracted for s in self.states)
         if n_missing:
             warn(
-                f"{n_missing} recordings are missing (of {len(descriptions)} "
+                f"{n_missing} recordings are missing (of {len(extracted)} "
                 f"participants in {len(self.states)} states); they are filled with "
                 f"{instead} and marked in the *_missing features."
             )
@@ -470,7 +468,7 @@ class StateAggregator(Aggregator):
 
 
 # from state to the form of its rows and a vector
-Description = dict[str, tuple[RowForm, NDArray[np.float32]]]
+RowStatistics = dict[str, tuple[RowForm, NDArray[np.float32]]]
 
 
 class MeanStdAggregator(Aggregator):
@@ -487,7 +485,7 @@ class MeanStdAggregator(Aggregator):
     forms : dict
         Length and start of the rows of each state.
     fill : dict
-        Mean description of each state over participants of the training data.
+        Mean vector of each state over participants of the training data.
     """
 
     def __init__(self) -> None:
@@ -496,7 +494,7 @@ class MeanStdAggregator(Aggregator):
         self.forms: dict[str, RowForm] = {}
         self.fill: dict[str, NDArray[np.float32]] = {}
 
-    def read(self, recordings: Recordings, encoder: RowEncoder) -> list[Description]:
+    def read(self, recordings: Recordings, encoder: RowEncoder) -> list[RowStatistics]:
         """Find mean and standard deviation of each state of each element.
 
         Parameters
@@ -546,12 +544,12 @@ class MeanStdAggregator(Aggregator):
             for entries in sums
         ]
 
-    def fit(self, descriptions: Sequence[Description]) -> MeanStdAggregator:
+    def fit(self, extracted: Sequence[RowStatistics]) -> MeanStdAggregator:
         """Learn states, lengths and what fills a missing state.
 
         Parameters
         ----------
-        descriptions : sequence of dict
+        extracted : sequence of dict
             What `read` gave for the training participants.
 
         Returns
@@ -559,22 +557,22 @@ class MeanStdAggregator(Aggregator):
         self : MeanStdAggregator
             The fitted aggregator.
         """
-        self.states = sorted({state for entry in descriptions for state in entry})
+        self.states = sorted({state for entry in extracted for state in entry})
         self.forms, self.fill = {}, {}
         for state in self.states:
-            known = [entry[state] for entry in descriptions if state in entry]
+            known = [entry[state] for entry in extracted if state in entry]
             self.forms[state] = known[0][0]
             for form, _ in known:
                 self.forms[state].check(form, f"state {state!r}")
             self.fill[state] = np.mean([vector for _, vector in known], axis=0)
         return self
 
-    def transform(self, descriptions: Sequence[Description]) -> NDArray[np.float32]:
-        """Make a row of features of each description.
+    def transform(self, extracted: Sequence[RowStatistics]) -> NDArray[np.float32]:
+        """Make a row of features of each participant.
 
         Parameters
         ----------
-        descriptions : sequence of dict
+        extracted : sequence of dict
             What `read` gave.
 
         Returns
@@ -588,10 +586,10 @@ class MeanStdAggregator(Aggregator):
             If a state is not known from the training data, or its rows are of
             another length.
         """
-        self.check_states(descriptions)
-        self.warn_of_missing(descriptions, "the mean of the training participants")
+        self.check_states(extracted)
+        self.warn_of_missing(extracted, "the mean of the training participants")
         out = []
-        for entry in descriptions:
+        for entry in extracted:
             row = []
             for state in self.states:
                 known = state in entry

@@ -60,7 +60,7 @@ _RIDGE = 30.0
 
 
 @dataclass
-class ParticipantDescription(Mapping):
+class ParticipantMeasures(Mapping):
     """What the participant encoder finds in one participant; a mapping by state.
 
     All are arrays, or tensors where derivatives are asked for.
@@ -94,7 +94,7 @@ class ParticipantDescription(Mapping):
     counts: dict[str, int]
     evoked: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
-    def to_numpy(self) -> ParticipantDescription:
+    def to_numpy(self) -> ParticipantMeasures:
         """Give the same as arrays of float32."""
         plain = {"counts": self.counts}
         for name, value in vars(self).items():
@@ -105,7 +105,7 @@ class ParticipantDescription(Mapping):
                     state: None if one is None else one.numpy()
                     for state, one in value.items()
                 }
-        return ParticipantDescription(**plain)
+        return ParticipantMeasures(**plain)
 
     def __getitem__(self, state: str) -> NDArray[np.float32] | None:
         return self.states[state]
@@ -136,7 +136,7 @@ def _expected(encoder: ParticipantTransformer, token: Tensor, noise: Tensor) -> 
     return predicted.unflatten(0, (n, len(at))).mean(1)
 
 
-def _raw_description(
+def _raw_measures(
     encoder: ParticipantTransformer, states: Mapping[str, StateTrials]
 ) -> tuple[Tensor, Tensor, dict[str, Tensor | None], Tensor]:
     """Token, measures of spectrum and responses as they are, expected responses."""
@@ -180,12 +180,12 @@ def map_responses(encoder: ParticipantTransformer, response: ArrayLike) -> Tenso
     return (size + _MAP_FLOOR).log()
 
 
-def describe_person(
+def measure_person(
     encoder: ParticipantTransformer,
     states: Mapping[str, StateTrials],
     evoked: bool = False,
-) -> ParticipantDescription:
-    """Describe one participant.
+) -> ParticipantMeasures:
+    """Measure one participant.
 
     Parameters
     ----------
@@ -198,11 +198,11 @@ def describe_person(
 
     Returns
     -------
-    description : ParticipantDescription
+    measures : ParticipantMeasures
         In units of the spread over participants of pretraining, as tensors, from which
         derivatives lead back to the trials.
     """
-    token, bands, measures, expected = _raw_description(encoder, states)
+    token, bands, measures, expected = _raw_measures(encoder, states)
     maps = {}
     for name, state in states.items():
         if state.components is not None:
@@ -213,7 +213,7 @@ def describe_person(
     def standard(values: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         return ((values - mean) / scale).clamp(-_FURTHEST, _FURTHEST).float()
 
-    return ParticipantDescription(
+    return ParticipantMeasures(
         bands=standard(bands, encoder.bands_mean, encoder.bands_scale),
         inferred=encoder.measures_map @ (token - encoder.token_mean),
         inferred_maps=map_responses(encoder, expected),
@@ -237,7 +237,7 @@ def describe_person(
     )
 
 
-def describe_population(
+def measure_population(
     encoder: ParticipantTransformer, people: Sequence[Mapping[str, StateTrials]]
 ) -> None:
     """Find how participants of pretraining differ, and keep it in the encoder.
@@ -250,7 +250,7 @@ def describe_population(
         Trials of each participant by state.
     """
     with torch.no_grad():
-        raw = [_raw_description(encoder, states) for states in people]
+        raw = [_raw_measures(encoder, states) for states in people]
     tokens = torch.stack([token for token, *_ in raw]).double()
     mean = tokens.mean(0)
     around = tokens - mean
@@ -299,7 +299,7 @@ DIFFERENCE = 0.2
 MAP_GAIN = 0.055
 
 
-def _shrunk_measures(entry: ParticipantDescription, state: str) -> Tensor:
+def _shrunk_measures(entry: ParticipantMeasures, state: str) -> Tensor:
     """Shrink the measures of a state towards the prediction."""
     predicted = torch.as_tensor(entry.inferred[state_kind(state)])
     measured = entry.states.get(state)
@@ -309,12 +309,12 @@ def _shrunk_measures(entry: ParticipantDescription, state: str) -> Tensor:
     return (n * torch.as_tensor(measured) + WORTH * predicted) / (n + WORTH)
 
 
-def mean_measures(entry: ParticipantDescription) -> Tensor:
+def mean_measures(entry: ParticipantMeasures) -> Tensor:
     """Give measures of the spectrum, and of the responses as means over states.
 
     Parameters
     ----------
-    entry : ParticipantDescription
+    entry : ParticipantMeasures
         The participant, as arrays or tensors.
 
     Returns
@@ -504,7 +504,7 @@ class MeasuresAggregator(StateAggregator):
         row : Tensor, shape (n_features,)
             The features.
         """
-        return self.row(describe_person(self.encoder, read, self.evoked))
+        return self.row(measure_person(self.encoder, read, self.evoked))
 
     def trials_of(self, one: StateTrials) -> PersonTrials:
         """Get what the participant encoder takes of one state."""
@@ -540,8 +540,8 @@ class MeasuresAggregator(StateAggregator):
 
     def describe(
         self, read: Sequence[Mapping[str, StateTrials]]
-    ) -> list[ParticipantDescription]:
-        """Describe participants from their trials, each by itself.
+    ) -> list[ParticipantMeasures]:
+        """Measure participants by their trials, each by itself.
 
         Parameters
         ----------
@@ -550,16 +550,16 @@ class MeasuresAggregator(StateAggregator):
 
         Returns
         -------
-        descriptions : list of ParticipantDescription
+        extracted : list of ParticipantMeasures
             One a participant.
         """
         with torch.inference_mode():
             return [
-                describe_person(self.encoder, states, self.evoked).to_numpy()
+                measure_person(self.encoder, states, self.evoked).to_numpy()
                 for states in read
             ]
 
-    def fit(self, descriptions: Sequence[ParticipantDescription]) -> MeasuresAggregator:
+    def fit(self, extracted: Sequence[ParticipantMeasures]) -> MeasuresAggregator:
         """Learn which states there are.
 
         Nothing else depends on the training data, but for what fills a missing
@@ -567,7 +567,7 @@ class MeasuresAggregator(StateAggregator):
 
         Parameters
         ----------
-        descriptions : sequence of ParticipantDescription
+        extracted : sequence of ParticipantMeasures
             The training participants.
 
         Returns
@@ -575,18 +575,16 @@ class MeasuresAggregator(StateAggregator):
         self : MeasuresAggregator
             The fitted step.
         """
-        found = {state for entry in descriptions for state in entry}
+        found = {state for entry in extracted for state in entry}
         self.know(
             {
-                state: any(e.states.get(state) is not None for e in descriptions)
+                state: any(e.states.get(state) is not None for e in extracted)
                 for state in found
             }
         )
-        kept = {state for entry in descriptions for state in entry.evoked}
+        kept = {state for entry in extracted for state in entry.evoked}
         self.averages = {
-            state: np.mean(
-                [e.evoked[state] for e in descriptions if state in e.evoked], 0
-            )
+            state: np.mean([e.evoked[state] for e in extracted if state in e.evoked], 0)
             for state in sorted(kept)
         }
         return self
@@ -609,13 +607,13 @@ class MeasuresAggregator(StateAggregator):
         return self
 
     def transform(
-        self, descriptions: Sequence[ParticipantDescription]
+        self, extracted: Sequence[ParticipantMeasures]
     ) -> NDArray[np.float32]:
-        """Make a row of features of each description.
+        """Make a row of features of each participant.
 
         Parameters
         ----------
-        descriptions : sequence of ParticipantDescription
+        extracted : sequence of ParticipantMeasures
             The participants.
 
         Returns
@@ -628,24 +626,24 @@ class MeasuresAggregator(StateAggregator):
         ValueError
             If a state is not known from the training data.
         """
-        self.check_states(descriptions)
+        self.check_states(extracted)
         self.warn_of_missing(
-            descriptions, "what the participant encoder expects from the other states,"
+            extracted, "what the participant encoder expects from the other states,"
         )
-        return np.stack([self.row(entry).numpy() for entry in descriptions])
+        return np.stack([self.row(entry).numpy() for entry in extracted])
 
-    def row(self, entry: ParticipantDescription) -> Tensor:
-        """Make a row of features of one description.
+    def row(self, entry: ParticipantMeasures) -> Tensor:
+        """Make a row of features of one participant.
 
         Parameters
         ----------
-        entry : ParticipantDescription
+        entry : ParticipantMeasures
             The participant, as arrays or tensors.
 
         Returns
         -------
         row : Tensor, shape (n_features,)
-            The features; derivatives lead back to a description of tensors.
+            The features; derivatives lead back to measures that are tensors.
         """
         parts = [GAIN * torch.as_tensor(entry.bands)]
         if self.responding:

@@ -30,9 +30,9 @@ from ..weights import POSTERIOR
 from .aggregation import RowEncoder, StateAggregator
 from .features import (
     MeasuresAggregator,
-    ParticipantDescription,
-    describe_person,
+    ParticipantMeasures,
     mean_measures,
+    measure_person,
 )
 from .response_features import BAND_MEASURES, RESPONSE_MEASURES
 from .trials import (
@@ -73,7 +73,7 @@ class StateReading(NamedTuple):
 
 
 @dataclass
-class PosteriorDescription(Mapping):
+class InferredParameters(Mapping):
     """Posterior of the parameters of one participant; a mapping by state.
 
     Parameters
@@ -82,14 +82,14 @@ class PosteriorDescription(Mapping):
         In units of the standard deviation of the prior.
     states : dict of str | None
         Kind of each recorded state; None where events are missing.
-    measured : ParticipantDescription | None
+    measured : ParticipantMeasures | None
         What hand-made measures are made of, where they are asked for.
     """
 
     mean: NDArray[np.float32]
     variance: NDArray[np.float32]
     states: dict[str, str | None]
-    measured: ParticipantDescription | None
+    measured: ParticipantMeasures | None
 
     def __getitem__(self, state: str) -> str | None:
         return self.states[state]
@@ -311,7 +311,7 @@ class ParametersAggregator(StateAggregator):
         parts = [GAIN * mean, self._missing(read)]
         if self.hand_made is not None:
             trials = {name: one.trials for name, one in read.items()}
-            entry = describe_person(self.encoder, trials)
+            entry = measure_person(self.encoder, trials)
             parts.insert(0, mean_measures(entry))
         return torch.cat(parts)
 
@@ -321,7 +321,7 @@ class ParametersAggregator(StateAggregator):
 
     def describe(
         self, read: Sequence[Mapping[str, StateReading]]
-    ) -> list[PosteriorDescription]:
+    ) -> list[InferredParameters]:
         """Infer the parameters of each participant, by itself.
 
         Parameters
@@ -331,12 +331,12 @@ class ParametersAggregator(StateAggregator):
 
         Returns
         -------
-        descriptions : list of PosteriorDescription
+        extracted : list of InferredParameters
             One a participant.
         """
         return [self._infer(states) for states in read]
 
-    def _infer(self, states: Mapping[str, StateReading]) -> PosteriorDescription:
+    def _infer(self, states: Mapping[str, StateReading]) -> InferredParameters:
         with torch.inference_mode():
             mean, variance = self.posterior.infer(_by_kind(states))
         measured = None
@@ -347,14 +347,14 @@ class ParametersAggregator(StateAggregator):
             name: None if one.kind == "rest" != STATES[state_kind(name)] else one.kind
             for name, one in states.items()
         }
-        return PosteriorDescription(mean.numpy(), variance.numpy(), kinds, measured)
+        return InferredParameters(mean.numpy(), variance.numpy(), kinds, measured)
 
-    def fit(self, descriptions: Sequence[PosteriorDescription]) -> ParametersAggregator:
+    def fit(self, extracted: Sequence[InferredParameters]) -> ParametersAggregator:
         """Learn which states there are, and nothing else.
 
         Parameters
         ----------
-        descriptions : sequence of PosteriorDescription
+        extracted : sequence of InferredParameters
             The training participants.
 
         Returns
@@ -362,7 +362,7 @@ class ParametersAggregator(StateAggregator):
         self : ParametersAggregator
             The fitted aggregator.
         """
-        self.states = sorted({state for entry in descriptions for state in entry})
+        self.states = sorted({state for entry in extracted for state in entry})
         return self
 
     def fit_unread(self, recordings: Recordings, encoder: RowEncoder) -> bool:
@@ -400,14 +400,12 @@ class ParametersAggregator(StateAggregator):
         self.states = sorted(states)
         return self
 
-    def transform(
-        self, descriptions: Sequence[PosteriorDescription]
-    ) -> NDArray[np.float32]:
+    def transform(self, extracted: Sequence[InferredParameters]) -> NDArray[np.float32]:
         """Give the measures, if asked for, the posterior means and what is missing.
 
         Parameters
         ----------
-        descriptions : sequence of PosteriorDescription
+        extracted : sequence of InferredParameters
             The participants.
 
         Returns
@@ -420,11 +418,11 @@ class ParametersAggregator(StateAggregator):
         ValueError
             If a state is not known from the training data.
         """
-        self.check_states(descriptions)
-        self.warn_of_missing(descriptions, "what the other states say")
-        return np.stack([self._row(entry) for entry in descriptions])
+        self.check_states(extracted)
+        self.warn_of_missing(extracted, "what the other states say")
+        return np.stack([self._row(entry) for entry in extracted])
 
-    def _row(self, entry: PosteriorDescription) -> NDArray[np.float32]:
+    def _row(self, entry: InferredParameters) -> NDArray[np.float32]:
         parts = [
             GAIN * entry.mean,
             [float(state not in entry) for state in self.states],
@@ -434,13 +432,13 @@ class ParametersAggregator(StateAggregator):
         return np.concatenate(parts).astype(np.float32)
 
     def tabulate(
-        self, descriptions: Sequence[PosteriorDescription], interval: float
+        self, extracted: Sequence[InferredParameters], interval: float
     ) -> pd.DataFrame:
         """Make a table of parameters in their units.
 
         Parameters
         ----------
-        descriptions : sequence of PosteriorDescription
+        extracted : sequence of InferredParameters
             The participants.
         interval : float
             Posterior probability of the interval.
@@ -459,7 +457,7 @@ class ParametersAggregator(StateAggregator):
             )
         half = NormalDist().inv_cdf(0.5 + interval / 2)
         rows, index = [], []
-        for number, entry in enumerate(descriptions):
+        for number, entry in enumerate(extracted):
             spread = half * np.sqrt(entry.variance)
             scores = np.stack([entry.mean, entry.mean - spread, entry.mean + spread])
             known = np.clip(1.0 - entry.variance, 0.0, 1.0)

@@ -86,7 +86,7 @@ def broken(folder, tmp_path):
 
 
 def _expected(folder):
-    """Describe everybody as plain Python does, sub-1 by the one state."""
+    """Extract features of everybody as plain Python does, sub-1 by the one state."""
     X = {}
     for file in sorted(folder.glob("sub-*.fif")):
         name, task = file.name.split("_")[:2]
@@ -123,7 +123,7 @@ def test_rows(broken, folder, tmp_path, jobs):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_participants(broken, folder, tmp_path, jobs):
-    """Who has one recording that can be read is described by that, in all columns."""
+    """Who has one recording that can be read has features of that, in all columns."""
     out = tmp_path / "people.parquet"
     args = ["features", *sorted(broken.glob("*.fif")), "--participants", "-o", out]
     result = run(*args, "--jobs", jobs)
@@ -215,7 +215,7 @@ def test_classify(broken, tmp_path):
     assert not out.exists()
     result = run(*args, "-o", out)
     # two of a class are too few for the head, which is known after all were read
-    assert "5 participants are described" in result.output
+    assert "Features of 5 participants" in result.output
     assert result.output.count("Failed: ") == 3
 
 

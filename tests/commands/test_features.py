@@ -16,7 +16,7 @@ from mne_megfm.archive.files import read_recording
 from mne_megfm.archive.settings import PLAIN, Reading
 from mne_megfm.archive.sources import list_recordings
 from mne_megfm.commands import main
-from mne_megfm.commands._participants import describe, describe_participants
+from mne_megfm.commands._participants import describe, summarise_rows
 from mne_megfm.commands._rows import extract_rows
 from mne_megfm.estimators import LogisticHead
 from mne_megfm.simulation import make_array_info
@@ -242,7 +242,7 @@ def _fit(cohort, *more):
 def test_description_of_participants(cohort):
     """Mean and spread of a participant's rows, by state, as NumPy has them."""
     frame = pd.read_csv(cohort / "features.csv", dtype={"participant": str})
-    described = describe_participants(frame)
+    described = summarise_rows(frame)
     assert described.shape == (24, 12)
     chosen = frame[(frame["participant"] == "07") & (frame["state"] == "rest")]
     row = described.loc["07"]
@@ -266,7 +266,7 @@ def test_classify(cohort):
     got = pd.read_csv(out, dtype={"participant": str}).set_index("participant")
 
     frame = pd.read_csv(cohort / "features.csv", dtype={"participant": str})
-    described = describe_participants(frame)
+    described = summarise_rows(frame)
     y = np.where(described.index.astype(int) % 2 == 1, "migraine", "control")
     pipeline = make_pipeline(
         SimpleImputer(keep_empty_features=True), LogisticHead(random_state=0)

@@ -1,4 +1,4 @@
-"""Tests of participants described by the participant encoder, from the shell."""
+"""Tests of features by the participant encoder, from the shell."""
 
 import shutil
 
@@ -105,7 +105,7 @@ def classifiers(people, tables):
     with pytest.warns(RuntimeWarning, match="1 recordings are missing"):
         result = run("classify", "fit", path / "all.csv", *labels, "-o", by_recordings)
     assert result.exit_code == 0, result.output
-    assert f"{N} participants are described by one row" in result.output
+    assert f"Features of {N} participants: one row" in result.output
     assert "the participant encoder, from recordings" in result.output
     result = run("classify", "fit", tables[1], *labels, "-o", by_table)
     assert result.exit_code == 0, result.output
@@ -299,7 +299,7 @@ def test_data_of_another_kind(people, tables, classifiers, tmp_path):
 
 
 def test_weights_without_encoder(people, tmp_path):
-    """Features and classify describe people by the same means, and say so."""
+    """Features and classify take the same means of people, and say so."""
     weights = tmp_path / "weights"
     shutil.copytree(weights_path("megfm-tiny"), weights)
     delete_participant_parts(weights)
@@ -310,7 +310,7 @@ def test_weights_without_encoder(people, tmp_path):
     args, rows = [path / "few.csv", "--weights", weights], tmp_path / "rows.csv"
     result = run("features", *args, "--participants", "-o", rows, "--quiet")
     assert result.exit_code == 0, result.output
-    assert "have no participant encoder: participants are described" in result.output
+    assert "have no participant encoder: features of participants" in result.output
     epochs = mne.read_epochs(next(path.glob("sub-03_task-auditory_run-1*")))
     tokens = MEGFMTransformer(weights, sample="epoch").fit_transform(epochs)
     got = read(rows).loc["03"]
@@ -325,8 +325,8 @@ def test_weights_without_encoder(people, tmp_path):
     out = tmp_path / "model.skops"
     result = run("classify", "fit", *args, *labels, "-o", out)
     assert result.exit_code == 0, result.output
-    assert "have no participant encoder: participants are described" in result.output
-    assert "described by mean and spread of rows" in result.output
+    assert "have no participant encoder: features of participants" in result.output
+    assert "mean and spread of rows" in result.output
     # so that both predict from recordings, and from the table
     predictions = []
     for data in (path / "few.csv", rows):

@@ -184,7 +184,7 @@ def test_goes_on_from_weights(done, small_store, settings, tmp_path):
 
 
 def test_participant_encoder_is_kept(done, small_store, settings, tmp_path):
-    """The encoder of the weights goes with the new ones, and describes people alike.
+    """The encoder of the weights goes with the new ones, and gives the same features.
 
     It reads signals on the canonical array alone, so that features of participants
     are those of the weights it came with, whatever the network has become.

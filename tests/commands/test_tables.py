@@ -63,7 +63,7 @@ def test_words_for_missing_are_names(folder):
     """Whatever a participant is called, nobody vanishes."""
     result = fit(folder)
     assert result.exit_code == 0, result.output
-    assert f"{len(NAMES)} participants are described" in result.output
+    assert f"Features of {len(NAMES)} participants" in result.output
     assert "No label" not in result.output
     _, got = predict(folder)
     assert got["participant"].tolist() == NAMES

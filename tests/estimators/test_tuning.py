@@ -43,7 +43,7 @@ def tuned(strategy, make=MEGFMClassifier, **params):
 
 @pytest.fixture(scope="module")
 def without_encoder(labelled, tmp_path_factory):
-    """Weights that describe participants by means and spreads of rows."""
+    """Weights whose features of participants are means and spreads of rows."""
     transformer = MEGFMTransformer(
         None, config=SMALL, aggregation="mean_std", random_state=0
     )

@@ -231,7 +231,7 @@ def test_what_states_share_weighs_more(participants):
     same = MEGFMTransformer(aggregation="measures").fit(X)
     found = same.transform(X)
     names = same.get_feature_names_out().tolist()
-    descriptions = FrozenStep(MEGFMTransformer(aggregation="measures")).extract(X)
+    extracted = FrozenStep(MEGFMTransformer(aggregation="measures")).extract(X)
     for name in RESPONSE_MEASURES:
         index = RESPONSE_MEASURES.index(name)
         by_state = np.array(
@@ -240,7 +240,7 @@ def test_what_states_share_weighs_more(participants):
                     (8 * d[state][index] + 10 * d.inferred[kind][index]) / 18
                     for state, kind in (("auditory", 1), ("tones", 3))
                 ]
-                for d in descriptions
+                for d in extracted
             ]
         )
         shared = found[:, names.index(f"responses_{name}")]
@@ -310,7 +310,7 @@ def test_encoder_with_random_weights(participants):
 
 
 def test_no_random_encoder_for_other_arrays(participants):
-    """Of an array of other sizes, participants are described by statistics."""
+    """Of an array of other sizes, features of participants are statistics."""
     config = {"d_model": 32, "n_layers": 1, "patch_length": 20, "sfreq": 200.0}
     assert (
         MEGFMTransformer(None, config=config).fit(participants).participant_encoder_

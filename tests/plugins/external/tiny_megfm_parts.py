@@ -102,19 +102,19 @@ class MedianAggregator(Aggregator):
                 of_person.setdefault(str(recordings.states[number]), []).append(values)
         return [{state: np.median(v, 0) for state, v in one.items()} for one in rows]
 
-    def fit(self, descriptions):
-        self.states = sorted({state for one in descriptions for state in one})
+    def fit(self, extracted):
+        self.states = sorted({state for one in extracted for state in one})
         self.fill = {
-            state: np.mean([one[state] for one in descriptions if state in one], 0)
+            state: np.mean([one[state] for one in extracted if state in one], 0)
             for state in self.states
         }
         return self
 
-    def transform(self, descriptions):
-        self.check_states(descriptions)
+    def transform(self, extracted):
+        self.check_states(extracted)
         rows = [
             np.concatenate([one.get(state, self.fill[state]) for state in self.states])
-            for one in descriptions
+            for one in extracted
         ]
         return np.float32(self.weight) * np.stack(rows).astype(np.float32)
 
