@@ -169,7 +169,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         head: str | BaseEstimator = "logistic",
         sample: str = "auto",
         pooling: str | Callable = "projection",
-        sensor_mapping: str | Callable = "canonical",
+        sensor_mapping: str | Callable = "auto",
         backbone: str | None = None,
         config: dict | BackboneConfig | None = None,
         duration: float = 1.0,

@@ -92,7 +92,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         head: str | BaseEstimator = "ridge",
         sample: str = "auto",
         pooling: str | Callable = "projection",
-        sensor_mapping: str | Callable = "canonical",
+        sensor_mapping: str | Callable = "auto",
         backbone: str | None = None,
         config: dict | BackboneConfig | None = None,
         duration: float = 1.0,
@@ -186,6 +186,16 @@ class BaseMEGFMPredictor(BaseEstimator):
 
     def _make_transformer(self, seed: int) -> MEGFMTransformer:
         params = {name: getattr(self, name) for name in _OF_TRANSFORMER}
+        if self.strategy != "probe":
+            # the network that is trained sees signals once
+            if self.sensor_mapping == "auto":
+                params["sensor_mapping"] = "canonical"
+            elif str(self.sensor_mapping).endswith(SUFFIX):
+                raise ValueError(
+                    "Expected signals that are not whitened for strategy="
+                    f"{self.strategy!r}, got sensor_mapping={self.sensor_mapping!r}; "
+                    "use 'canonical', or strategy='probe'."
+                )
         transformer = MEGFMTransformer(**params, random_state=seed)
         # scikit-learn's setting for tables is for what users get, not for what is here
         return transformer.set_output(transform="default")

@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ from ._initialization import (
 )
 from .extraction import PooledRows, gather_windows
 from .frozen import Kept, digest_recordings, stamp
+from .whitening import SUFFIX, fit_whitening
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +77,7 @@ class BaseMEGFM(BaseEstimator):
             # a wrong name is an error also where nothing uses it
             if part is not None:
                 (get if isinstance(part, str) else resolve)(kind, part)
-        self.sensor_mapping_ = resolve("sensor_mappings", self.sensor_mapping)
+        self.sensor_mapping_, self._whitens = self._resolve_mapping()
         device = find_device(self.device)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         model, training = start_model(
@@ -90,6 +92,7 @@ class BaseMEGFM(BaseEstimator):
             fields = random_fields(self.sensor_mapping_, model.config, seed)
             fit_token_projection(model, fields, len(fields), random_state=seed)
             training = {"random_weights": {"random_state": seed}}
+        self.whitening_ = None
         self.aggregator_, seen = start_aggregator(
             self.aggregation, self.weights, model, fields, self.pretraining, seed
         )
@@ -102,6 +105,16 @@ class BaseMEGFM(BaseEstimator):
         if self.weights is None and self.aggregator_.own_files:
             seen = {"participant_encoder": training}
         self.provenance_ = training | seen
+
+    def _resolve_mapping(self) -> tuple[Callable, bool]:
+        """Make the mapping; tell whether features of epochs are whitened, too."""
+        mapping = self.sensor_mapping
+        if not isinstance(mapping, str):
+            return resolve("sensor_mappings", mapping), False
+        if mapping == "auto":
+            mapping = "canonical" + SUFFIX
+        name = mapping.removesuffix(SUFFIX)
+        return resolve("sensor_mappings", name), name != mapping
 
     def _warn_unused(self, sample: str) -> None:
         """Name parameters that were set and have no effect."""
@@ -117,6 +130,11 @@ class BaseMEGFM(BaseEstimator):
             for reason, names in idle.items()
             if (changed := [n for n in names if self._differs(n, defaults[n].default)])
         ]
+        if sample == "participant" and self._whitens and self.sensor_mapping != "auto":
+            found.append(
+                f"sensor_mapping={self.sensor_mapping!r} with participants, whose "
+                "signals are not whitened here"
+            )
         if found:
             warn(f"Parameters that are set have no effect: {'; '.join(found)}.")
 
@@ -342,7 +360,11 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         How `fit` pretrains on ``X``, see :class:`~mne_megfm.estimators.Pretraining`;
         None leaves the weights as they are.
     sensor_mapping : str | callable
-        How recordings reach the model's array: ``"canonical"`` or an instance.
+        How recordings reach the model's array: ``"canonical"``, an instance, or
+        ``"canonical+whitened"``, by which rows that are epochs have features twice: as
+        they are, and whitened in space by the background, whose covariance `fit` takes
+        from the training rows (before time 0 if they begin 50 ms before it, otherwise
+        over all samples). ``"auto"`` is the last, and ``"canonical"`` for participants.
     backbone : str | None
         Name of the network. None takes that of the weights, or with ``weights=None``
         ``"masked-transformer"``. Weights of another network than the one named are an
@@ -374,6 +396,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         The network, in evaluation mode.
     config_ : BackboneConfig
         Its sizes.
+    whitening_ : WhitenedSensorMapping | None
+        The mapping and the whitener of the background; None if nothing is whitened.
     aggregator_ : Aggregator
         What describes participants.
     participant_encoder_ : ParticipantTransformer | None
@@ -440,7 +464,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> MEGFMTransformer().fit_transform(epochs).shape
-    (4, 3840)
+    (4, 7680)
     """
 
     _parameter_constraints: dict = {
@@ -469,7 +493,7 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         pooling: str | Callable = "projection",
         aggregation: str | Aggregator = "auto",
         pretraining: Pretraining | None = None,
-        sensor_mapping: str | Callable = "canonical",
+        sensor_mapping: str | Callable = "auto",
         backbone: str | None = None,
         config: dict | BackboneConfig | None = None,
         duration: float = 1.0,
@@ -544,6 +568,10 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         self._form = check_forms(recordings, self.config_)
         self.n_patches_ = self._form.n_patches
         self._look_at(recordings)
+        if self._whitens:
+            self.whitening_ = fit_whitening(
+                recordings, self.sensor_mapping_, self.config_, self.batch_size
+            )
         return None
 
     def _look_at(self, recordings: Recordings) -> None:
@@ -617,22 +645,26 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
                 "sample='participant' to get a row an element."
             )
         check_forms(recordings, self.config_, self._form)
-        out: NDArray[np.float32] | None = None
-        for rows, pooled in self._row_features(recordings):
-            if out is None:
-                out = np.empty((recordings.n_rows, pooled.shape[1]), np.float32)
-            out[rows] = pooled
-        return out
+        looks = [self._rows()]
+        if self.whitening_ is not None:
+            looks.append(replace(looks[0], sensor_mapping=self.whitening_))
+        n_features = self._n_features_out // len(looks)
+        out = np.empty((recordings.n_rows, len(looks), n_features), np.float32)
+        for number, look in enumerate(looks):
+            for rows, pooled in self._row_features(recordings, look):
+                out[rows, number] = pooled
+        return out.reshape(recordings.n_rows, -1)
 
     def _row_features(
-        self, recordings: Recordings
+        self, recordings: Recordings, rows: PooledRows
     ) -> Iterator[tuple[NDArray[np.int_], NDArray[np.float32]]]:
         """Give numbers and features of rows: those of each recording, with memory."""
-        rows = self._rows()
         if self.memory is None:
             yield from rows.features(recordings)
             return
         keep, mark = Kept(self.memory), stamp(self)
+        if rows.sensor_mapping is self.whitening_:
+            mark += joblib.hash(self.whitening_.whitener)
         for recording in recordings:
             features = keep(
                 lambda one=recording: _in_order(rows.features(one.alone())),
@@ -710,7 +742,10 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
         rows = self._rows()
         if self.sample_ == "participant":
             return np.array(self.aggregator_.names(rows), dtype=object)
-        return np.array(rows.names(self.n_patches_), dtype=object)
+        names = rows.names(self.n_patches_)
+        if self.whitening_ is not None:
+            names = names + [f"whitened_{name}" for name in names]
+        return np.array(names, dtype=object)
 
     @property
     def _n_features_out(self) -> int:

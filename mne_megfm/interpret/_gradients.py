@@ -132,6 +132,10 @@ class RowNetwork(nn.Module):
         device = transformer.model_.token_mean.device
         self.weights = torch.as_tensor(weights, dtype=torch.float32, device=device)
         self.bias = bias
+        self.whitener: Tensor | None = None
+        if transformer.whitening_ is not None:
+            whitener = transformer.whitening_.whitener
+            self.whitener = torch.from_numpy(whitener).to(self.weights)
         self.row: Row | None = None
         self.matrix: Tensor | None = None
 
@@ -161,14 +165,22 @@ class RowNetwork(nn.Module):
             As the pipeline has them.
         """
         canonical = self.matrix @ signals
+        features = self._features(canonical)
+        if self.whitener is not None:
+            whitened = self._features(self.whitener @ canonical)
+            features = torch.cat([features, whitened], 1)
+        return features @ self.weights + self.bias
+
+    def _features(self, canonical: Tensor) -> Tensor:
+        """Extract the features of rows on the canonical array."""
         canonical = canonical - canonical.mean(-1, keepdim=True)  # as rows are centred
         config, row = self.config, self.row
+        n, device = len(canonical), canonical.device
         windows = []
         for start, n_valid in zip(row.starts, row.n_valid, strict=True):
             first = start * config.patch_length
             window = canonical[..., first : first + n_valid]
             windows.append(nn.functional.pad(window, (0, config.n_times - n_valid)))
-        n, device = len(signals), signals.device
         number = torch.arange(n, device=device)
         batch = Batch(
             windows=torch.stack(windows, 1).flatten(0, 1),
@@ -179,7 +191,7 @@ class RowNetwork(nn.Module):
             state=torch.zeros_like(number),
             n_samples=n,
         )
-        return self.network.extract(batch) @ self.weights + self.bias
+        return self.network.extract(batch)
 
 
 def own_info(recording: Recording, sfreq: float) -> mne.Info:
