@@ -46,9 +46,11 @@ def clean(
     Raises
     ------
     ValueError
-        If there are no MEG channels, or Maxwell filtering is needed and not asked for.
+        If there are no MEG channels, Maxwell filtering is needed and not asked for, or
+        an edge of a filter is not below half of the sampling rate.
     """
     info = raw.info
+    _check_edges(raw, filters)
     meg = mne.pick_types(info, meg=True, ref_meg=False, exclude=())
     if len(meg) == 0:
         types = ", ".join(sorted(set(info.get_channel_types())))
@@ -80,14 +82,28 @@ def clean(
     # what the recording went through already is not to be done again
     if highpass is not None and raw.info["highpass"] >= highpass:
         highpass = None
-    if lowpass is not None and min(raw.info["lowpass"], half) <= lowpass:
+    if lowpass is not None and raw.info["lowpass"] <= lowpass:
         lowpass = None
-    if filters.notch is not None and filters.notch < half:
+    if filters.notch is not None:
         harmonics = np.arange(filters.notch, half, filters.notch)
         raw.load_data().notch_filter(harmonics, good)
     if highpass is not None or lowpass is not None:
         raw.load_data().filter(highpass, lowpass, good)
     return raw
+
+
+def _check_edges(raw: BaseRaw, filters: Filters) -> None:
+    """Refuse filters that would do nothing, as MNE does."""
+    half = raw.info["sfreq"] / 2
+    for name in ("highpass", "lowpass", "notch"):
+        value = getattr(filters, name)
+        if value is not None and value >= half:
+            file = Path(raw.filenames[0]).name if raw.filenames[0] else "a recording"
+            raise ValueError(
+                f"Expected {name} below half of the sampling rate of {file}, which is "
+                f"{half:g} Hz, got {value:g} Hz; choose a lower one, leave it out, or "
+                "read this recording by itself."
+            )
 
 
 def check_unfiltered(inst: Any, filters: Filters) -> None:
