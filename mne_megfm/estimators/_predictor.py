@@ -32,6 +32,7 @@ from ..utils.validation import (
     listed,
     use_verbose,
 )
+from ._heads import LogisticHead, count_groups
 from ._settings import FineTuning
 from ._transformer import MEGFMTransformer
 from .finetuning import ClassificationTask, RegressionTask
@@ -168,6 +169,8 @@ class BaseMEGFMPredictor(BaseEstimator):
         y = self._check_targets(check_labels(y, n_samples, sample))
         weight = check_weights(sample_weight, n_samples, sample)
         groups = check_groups(groups, n_samples, sample)
+        if isinstance(head, LogisticHead):
+            count_groups(y, groups)  # it would fail when features are there
         if whole:
             warn_of_copies(find_copies(recordings, groups), range(n_samples))
         features = transformer.fit_transform(recordings)
