@@ -475,7 +475,7 @@ def _key(info: mne.Info, picks: NDArray[np.intp], good: NDArray[np.bool_]) -> st
                 for comp in info["comps"]
             ],
             [
-                (int(record["in_order"]), np.asarray(record.get("components", ()), int))
+                (int(record["in_order"]), np.asarray(record["components"], int))
                 for record in _separations(info)
             ],
         )

@@ -279,18 +279,6 @@ def test_active_shielding(neuromag, tmp_path, n_records):
     )
 
 
-def test_separation_that_lists_no_components(neuromag):
-    """Its order is enough: nothing of the mapping is read from the list."""
-    raw = mne.io.RawArray(np.zeros((306, 100)), neuromag)
-    clean = mne.preprocessing.maxwell_filter(raw, origin=(0, 0, 0.04)).info
-    truth = compute_mapping(clean)
-    with clean._unlock():
-        del clean["proc_history"][0]["max_info"]["sss_info"]["components"]
-    mapping = compute_mapping(clean)
-    assert mapping.rank == truth.rank
-    np.testing.assert_array_equal(mapping.to_canonical, truth.to_canonical)
-
-
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_active_shielding_and_separation(neuromag, tmp_path, where):
     """An empty record beside that of a separation (MaxFilter 3) changes nothing."""
