@@ -242,8 +242,8 @@ def attribute(
     classified, the map of that state was the largest and nothing was marked with 39
     permutations; with 99, p was 0.05 in that state and 0.06 in the other. So sizes of
     maps hint at states, and marks alone do not tell them apart. Times and sensors are
-    not told in detail, since features of responses are read along axes of the whole
-    array and half a second.
+    not resolved, since features of responses are read along axes of the whole array
+    and half a second.
 
     Gradients take a pass through the network for each row and each direction of
     weights, of which there are about as many as rows: minutes for 50 epochs, and hours
