@@ -259,7 +259,10 @@ def _run(
     else:
         WindowStore.create(path)
     parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    results = parallel(delayed(prepare_recording)(s, params, path) for s in sources)
+    held = _contents_held(path)
+    results = parallel(
+        delayed(prepare_recording)(source, params, path, held) for source in sources
+    )
     outcomes = []
     with _open_log(path) as (file, write):
         logger.info(f"Preparing {len(sources)} recordings; their outcomes: {file}")
@@ -348,7 +351,21 @@ def _check(outcomes: list[dict[str, Any]], strict: bool) -> None:
         )
 
 
-def prepare_recording(source: Source, params: Parameters, path: Path) -> dict[str, Any]:
+def _contents_held(path: Path) -> dict[str, tuple[str, str]]:
+    """Find name and participant of each recording in a store, by its files' hash."""
+    table = WindowStore.open(path).table
+    if "sha256" not in table:
+        return {}
+    names = zip(table["name"], table["participant"], strict=True)
+    return dict(zip(table["sha256"], names, strict=True))
+
+
+def prepare_recording(
+    source: Source,
+    params: Parameters,
+    path: Path,
+    held: Mapping[str, tuple[str, str]],
+) -> dict[str, Any]:
     """Bring a recording to the store, and tell how it went.
 
     Parameters
@@ -359,6 +376,8 @@ def prepare_recording(source: Source, params: Parameters, path: Path) -> dict[st
         How to prepare it.
     path : Path
         The store.
+    held : dict
+        Name and participant of what was in the store before, by the hash of its files.
 
     Returns
     -------
@@ -382,7 +401,7 @@ def prepare_recording(source: Source, params: Parameters, path: Path) -> dict[st
     with warnings.catch_warnings(record=True) as caught, use_log_level("warning"):
         warnings.simplefilter("always")
         try:
-            outcome |= _prepare(source, params, path)
+            outcome |= _prepare(source, params, path, held)
         except Exception as error:  # one bad recording takes no other down
             outcome |= {
                 "outcome": FAILED,
@@ -395,7 +414,12 @@ def prepare_recording(source: Source, params: Parameters, path: Path) -> dict[st
     return outcome
 
 
-def _prepare(source: Source, params: Parameters, path: Path) -> dict[str, Any]:
+def _prepare(
+    source: Source,
+    params: Parameters,
+    path: Path,
+    held: Mapping[str, tuple[str, str]],
+) -> dict[str, Any]:
     store = WindowStore(path, "a")
     settings = params.of_state(source.task)
     files = _files(source.path)
@@ -424,9 +448,25 @@ def _prepare(source: Source, params: Parameters, path: Path) -> dict[str, Any]:
         )
     if is_fif(source.path):
         files = [Path(file) for file in raw.filenames]  # all parts of it
+    content = _hash(files)
+    if content in held:  # under another name, as by a table and by BIDS
+        name, participant = held[content]
+        notes = store.notes(name)
+        for what, old, new in (
+            ("parameters", notes["provenance"]["parameters"], settings),
+            ("state", notes["state"], source.task),
+            ("participant", participant, source.participant),
+        ):
+            if old != new:
+                raise ValueError(
+                    f"Expected a recording once in a store, got the files of {name!r}, "
+                    f"which is there, with another {what}: {new} instead of {old}; "
+                    "correct it, or use another store."
+                )
+        return {"outcome": THERE, "reason": f"the files of {name}"}
     facts = {
         "file": source.relative,
-        "sha256": _hash(files),
+        "sha256": content,
         "bytes": size,
         "recorded_sfreq": raw.info["sfreq"],
         "recorded_seconds": raw.n_times / raw.info["sfreq"],

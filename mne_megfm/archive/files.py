@@ -311,6 +311,12 @@ def find_same_signals(paths: Sequence[Path]) -> dict[Path, Path]:
     single, short) or in another format. Only headers are read, and three pieces of
     recordings of which kind, rate, length and number of channels are the same.
 
+    Copies that were cropped, resampled or filtered, or that lack channels, are not
+    found here: dates and head positions do not tell them from other people where data
+    are anonymised and moved to one position. Of recordings in memory,
+    `mne_megfm.evaluation.compare` and the estimators also find cropped ones, but not
+    those that were resampled or filtered.
+
     Parameters
     ----------
     paths : sequence of Path

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -55,9 +57,11 @@ def clean(
     Raises
     ------
     ValueError
-        If there are no MEG channels, or Maxwell filtering is needed and not asked for.
+        If there are no MEG channels, Maxwell filtering is needed and not asked for, or
+        an edge of a filter is not below half of the sampling rate.
     """
     info = raw.info
+    _check_edges(raw, filters)
     meg = mne.pick_types(info, meg=True, ref_meg=False, exclude=())
     if len(meg) == 0:
         types = ", ".join(sorted(set(info.get_channel_types())))
@@ -89,14 +93,28 @@ def clean(
     # what the recording went through already is not to be done again
     if highpass is not None and raw.info["highpass"] >= highpass:
         highpass = None
-    if lowpass is not None and min(raw.info["lowpass"], half) <= lowpass:
+    if lowpass is not None and raw.info["lowpass"] <= lowpass:
         lowpass = None
-    if filters.notch is not None and filters.notch < half:
+    if filters.notch is not None:
         harmonics = np.arange(filters.notch, half, filters.notch)
         raw.load_data().notch_filter(harmonics, good)
     if highpass is not None or lowpass is not None:
         raw.load_data().filter(highpass, lowpass, good)
     return raw
+
+
+def _check_edges(raw: BaseRaw, filters: Filters) -> None:
+    """Refuse filters that would do nothing, as MNE does."""
+    half = raw.info["sfreq"] / 2
+    for name in ("highpass", "lowpass", "notch"):
+        value = getattr(filters, name)
+        if value is not None and value >= half:
+            file = Path(raw.filenames[0]).name if raw.filenames[0] else "a recording"
+            raise ValueError(
+                f"Expected {name} below half of the sampling rate of {file}, which is "
+                f"{half:g} Hz, got {value:g} Hz; choose a lower one, leave it out, or "
+                "read this recording by itself."
+            )
 
 
 def check_unfiltered(inst: Any, filters: Filters) -> None:
@@ -169,6 +187,8 @@ Events = Mapping[str, NDArray[np.int64]]
 ALL = "*"
 # as mne.events_from_annotations has it
 _NO_EVENT = re.compile("bad|edge", re.IGNORECASE)
+# how MNE writes characters beyond Latin-1 to FIF files; it does not turn them back
+_REFERENCE = re.compile("&#([0-9]{1,7});")
 #: Annotations and triggers so far apart (s), or one sample, are the same events.
 _SAME = 0.002
 
@@ -425,9 +445,9 @@ def choose_events(
         if name == ALL:
             found = _all_events(inst, groups, only_annotations)
         else:
-            tags = set(name.split("/"))
+            tags = _tags(name)
             matches = [
-                {n: at for n, at in events.items() if tags <= set(n.split("/"))}
+                {n: at for n, at in events.items() if tags <= _tags(n)}
                 for events in groups
             ]
             found = next(filter(None, matches), {})
@@ -479,15 +499,34 @@ def _event_groups(inst: BaseRaw | mne.BaseEpochs) -> list[Events]:
     with use_log_level("warning"):
         texts = [text for text in inst.annotations.description if not _is_mark(text)]
         if texts:
-            codes = {text: code for code, text in enumerate(dict.fromkeys(texts), 1)}
-            events, codes = mne.events_from_annotations(inst, codes)
-            names = {code: name for name, code in codes.items()}
+            names = dict(enumerate(dict.fromkeys(map(_as_typed, texts)), 1))
+            code_of = {name: code for code, name in names.items()}
+            codes = {text: code_of[_as_typed(text)] for text in texts}
+            events, _ = mne.events_from_annotations(inst, codes)
             groups.append(_by_name(events, names))
         if "stim" in inst:
             events = mne.find_events(inst, shortest_event=1)
             codes = np.unique(events[:, 2]).tolist()
             groups.append(_by_name(events, {code: str(code) for code in codes}))
     return [group for group in groups if group]
+
+
+def _tags(name: str) -> set[str]:
+    """Give the parts of a name between slashes."""
+    return {_as_typed(part) for part in name.split("/")}
+
+
+def _as_typed(text: str) -> str:
+    """Give the name of an annotation as one would type it, however it was saved."""
+    text = _REFERENCE.sub(_character, text)
+    # some systems write accents as characters of their own
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _character(found: re.Match[str]) -> str:
+    code = int(found[1])
+    # only those that MNE writes so: others are the user's own text
+    return chr(code) if 0xFF < code <= sys.maxunicode else found[0]
 
 
 def _is_mark(text: str) -> bool:

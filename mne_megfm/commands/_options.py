@@ -6,6 +6,7 @@ A command is the object ``command`` of the module of its name, made with
 
 from __future__ import annotations
 
+import csv
 import functools
 import importlib
 import sys
@@ -171,11 +172,18 @@ def check_folder(folder: Path) -> None:
 def parse_groups(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, list[str]]:
-    """Read ``NAME=ONE,OTHER``, given any number of times."""
+    """Read ``NAME=ONE,OTHER``, any number of times; quoted where a comma is inside."""
     groups: dict[str, list[str]] = {}
     for value in values:
         name, _, members = value.partition("=")
-        listed = [member.strip() for member in members.split(",") if member.strip()]
+        try:
+            (row,) = csv.reader([members], skipinitialspace=True, strict=True)
+        except (csv.Error, ValueError) as error:  # an open quote, more than a line
+            raise click.BadParameter(
+                f"Expected {param.metavar} with names between commas, or in double "
+                f"quotes, got {value!r} ({error}); close the quotes."
+            ) from error
+        listed = [member.strip() for member in row if member.strip()]
         if not (name.strip() and listed):
             raise click.BadParameter(f"Expected {param.metavar}, got {value!r}.")
         groups.setdefault(name.strip(), []).extend(listed)
@@ -224,6 +232,8 @@ def reading_options(function: Callable) -> Callable:
             "annotations (events.tsv), parts of such names between slashes, else "
             "numbers of the trigger channel; * for all, of annotations alone if there "
             "is an events.tsv. Annotations that begin with BAD or EDGE are no events. "
+            "A name with a comma stands in double quotes, as in "
+            "'faces=\"left, up\",right'. "
             "Of recordings that are epochs already, these are taken. Without, "
             "continuous recordings have no responses.",
         ),

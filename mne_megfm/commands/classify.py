@@ -134,6 +134,12 @@ def fit(
     if regression and positive is not None:
         raise click.UsageError("Expected --positive without --regression, got both.")
     table = read_labels(labels, label, ("label",) if regression else USUAL)
+    all_labels = [value for value in table.values.values() if value is not None]
+    if (
+        all_labels and not regression
+    ):  # what cannot be is said before recordings are read
+        _check_classes(np.array(all_labels, dtype=str), folds, table.column)
+        find_label(positive, all_labels)
     told = describe(data, weights, reading, jobs, strict)
     click.echo(told.summary())
     known = table.of(told.frame.index).dropna()

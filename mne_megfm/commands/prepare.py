@@ -38,7 +38,8 @@ from ._options import Command, filter_options, parse_groups, run_as_module
     help="Cut the windows of a state around these events instead of one after the "
     "other: names of annotations (events.tsv), parts of such names between slashes, "
     "else numbers of the trigger channel; * for all, of annotations alone if there is "
-    "an events.tsv. Annotations that begin with BAD or EDGE are no events.",
+    "an events.tsv. Annotations that begin with BAD or EDGE are no events. A name with "
+    "a comma stands in double quotes, as in 'faces=\"left, up\",right'.",
 )
 @click.option(
     "--tmin",

@@ -85,6 +85,19 @@ _SCALINGS = ("common", "each")
 _CLEARLY = 0.02
 
 
+def count_groups(y: NDArray, groups: NDArray) -> list[int]:
+    """Count the groups of each class, of which the inner folds need two."""
+    classes = np.unique(y).tolist()
+    counts = [len(np.unique(groups[y == label])) for label in classes]
+    if min(counts) < 2:
+        raise ValueError(
+            "Expected at least 2 participants of each class, to choose the "
+            f"regularisation, got {min(counts)} of {classes[int(np.argmin(counts))]!r};"
+            " add participants or join classes."
+        )
+    return counts
+
+
 def balance(
     codes: NDArray[np.int_],
     y: NDArray,
@@ -284,14 +297,7 @@ class LogisticHead(ClassifierMixin, _LinearHead):
                 "Expected at least 2 classes in y, got one class: "
                 f"{self.classes_.tolist()[0]!r}; give samples of each."
             )
-        counts = [len(np.unique(groups[codes == code])) for code in range(n_classes)]
-        if min(counts) < 2:
-            few = self.classes_.tolist()[int(np.argmin(counts))]
-            raise ValueError(
-                "Expected at least 2 participants of each class, to choose the "
-                f"regularisation, got {min(counts)} of {few!r}; add participants or "
-                "join classes."
-            )
+        counts = count_groups(self.classes_[codes], groups)
         splitter = StratifiedGroupKFold(
             min(_N_FOLDS, *counts), shuffle=True, random_state=self.random_state
         )

@@ -32,7 +32,12 @@ from ..utils.validation import (
     listed,
     use_verbose,
 )
+<<<<<<< HEAD
 from ._initialization import FineTuning
+=======
+from ._heads import LogisticHead, count_groups
+from ._settings import FineTuning
+>>>>>>> w-faults
 from ._transformer import MEGFMTransformer
 from .finetuning import ClassificationTask, RegressionTask
 from .finetuning_modules import (
@@ -168,6 +173,8 @@ class BaseMEGFMPredictor(BaseEstimator):
         y = self._check_targets(check_labels(y, n_samples, sample))
         weight = check_weights(sample_weight, n_samples, sample)
         groups = check_groups(groups, n_samples, sample)
+        if isinstance(head, LogisticHead):
+            count_groups(y, groups)  # it would fail when features are there
         if whole:
             warn_of_copies(find_copies(recordings, groups), range(n_samples))
         features = transformer.fit_transform(recordings)

@@ -14,7 +14,7 @@ from mne.utils import verbose
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
-from ..utils.validation import check_groups, find_missing, listed
+from ..utils.validation import as_labels, check_groups, find_missing, listed
 from ._chance import (
     FOR_A_RANGE,
     check_count,
@@ -313,7 +313,8 @@ def _as_samples(X: Any, y: Any, groups: Any, names: Any) -> Samples:
                 f"{listed(missing)}; leave these participants out."
             )
     numbers = None if groups is None else check_groups(groups, n, "participant")
-    y, names = (np.array(np.asarray(values).tolist()) for values in (y, names))
+    y = np.array(as_labels(y).tolist())
+    names = np.array(np.asarray(names).tolist())
     if groups is None and len(np.unique(names)) < n:
         raise ValueError(
             "Expected one row for each participant, got names that are there twice; "

@@ -15,6 +15,7 @@ from sklearn.metrics import (
     mean_absolute_error,
     roc_auc_score,
 )
+from sklearn.utils.multiclass import type_of_target
 
 from ..estimators import MEGFMClassifier
 from ..utils.validation import find_scorer, scorer_name
@@ -333,9 +334,15 @@ def order_classes(
     Raises
     ------
     ValueError
-        If there is no such class, or there are not two; if the estimators differ.
+        If labels are numbers that are not whole, there is no such class, or there are
+        not two; if the estimators differ.
     """
     classes = np.unique(y)
+    if type_of_target(y) == "continuous":
+        raise ValueError(
+            f"Expected labels of classes for a classifier, got numbers such as "
+            f"{classes[0]:g}; for numbers to predict, take regressors."
+        )
     if positive is None:
         named = {
             last.positive: None

@@ -17,7 +17,7 @@ from sklearn.frozen import FrozenEstimator
 from ..inputs import MEGSamples, as_recordings
 from ..inputs.duplicates import find_copies, warn_of_copies
 from ..inputs.reading import raw_windows
-from ..utils.validation import check_groups, find_missing
+from ..utils.validation import as_labels, check_groups, find_missing, shape_of
 
 
 @dataclass
@@ -124,17 +124,20 @@ def gather(
     for name, values in columns.items():
         if values is None and name != "y":
             continue
-        if np.ndim(values) != 1 or len(values) != len(X):
+        shape = shape_of(name, values, "participant")
+        if shape != (len(X),):
             raise ValueError(
                 f"Expected {name} with one value a participant ({len(X)}), got shape "
-                f"{np.shape(values)}; give one for each, in the order of X."
+                f"{shape}; give one for each, in the order of X."
             )
         if name != "y":
             _check_complete(name, values)
         # NumPy would turn a NaN beside strings into a string
-        columns[name] = pd.Series(values).to_numpy()
+        columns[name] = (
+            as_labels(values) if name == "y" else pd.Series(values).to_numpy()
+        )
     y, groups, sites, names = columns.values()
-    _check_labels(y)
+    _check_finite(y)
     if names is None:
         names = np.arange(len(X)) if groups is None else groups
     elif len(np.unique(names)) < len(names):
@@ -182,16 +185,10 @@ def gather(
     return samples
 
 
-def _check_labels(y: NDArray) -> None:
-    """See that they are names or finite numbers, or missing."""
-    for value in y:
-        if isinstance(value, Real) and np.isinf(value):
-            raise ValueError("Expected finite numbers in y, got infinity; correct y.")
-        if not isinstance(value, Real | str | np.bool_) and not pd.isna(value):
-            raise ValueError(
-                f"Expected names or numbers in y, got {value!r}; turn labels into "
-                "text, and dates into numbers."
-            )
+def _check_finite(y: NDArray) -> None:
+    """See that numbers are finite, or missing."""
+    if any(isinstance(value, Real) and np.isinf(value) for value in y):
+        raise ValueError("Expected finite numbers in y, got infinity; correct y.")
 
 
 def _check_complete(name: str, values: Any) -> None:
@@ -252,6 +249,7 @@ def _part_epochs(epochs: mne.BaseEpochs, y: Any, groups: Any, sites: Any) -> tup
     for name in ("groups", "sites"):
         if name in table:
             _check_complete(name, table[name])
+    table["y"] = as_labels(y)
     table = pd.DataFrame({n: pd.Series(v).to_numpy() for n, v in table.items()})
     X, rows = [], []
     for name, part in table.groupby("groups", sort=False):

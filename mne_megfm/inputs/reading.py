@@ -82,7 +82,9 @@ class Recording:
         """Times of the events of epochs, in s, shape (n_rows,); None for other rows.
 
         MNE counts ``events`` in samples of the rate at which epochs were cut, also
-        after `mne.Epochs.resample` and `mne.Epochs.decimate`.
+        after `mne.Epochs.resample` and `mne.Epochs.decimate`. Where epochs cut at
+        different rates were joined, MNE keeps the first rate alone and warns: those
+        times are wrong, and nothing tells.
         """
         if self.kind != "epochs":
             return None

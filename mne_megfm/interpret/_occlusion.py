@@ -10,7 +10,7 @@ import mne
 import numpy as np
 import pandas as pd
 from mne.io import BaseRaw
-from mne.utils import ProgressBar, _check_option, verbose
+from mne.utils import ProgressBar, _check_option, verbose, warn
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
@@ -167,7 +167,7 @@ def occlude(
         predicts.
     bands : dict of str to tuple | None
         Bands in Hz, for ``over="bands"``; None for delta (from 1 Hz) to gamma (to
-        80 Hz).
+        80 Hz), as far as the sampling rate has them.
     cv : int | splitter | None
         Folds that hold each sample out once; None takes 5, shuffled, stratified for
         classifiers.
@@ -193,8 +193,9 @@ def occlude(
     TypeError
         If ``X`` is neither Epochs nor a list of participants.
     ValueError
-        If there is nothing to take away, or too few epochs to exchange, weights are not
-        frozen, or there are too few permutations for ``alpha``.
+        If there is nothing to take away, such as a band above half of the sampling
+        rate, or too few epochs to exchange, weights are not frozen, or there are too
+        few permutations for ``alpha``.
 
     See Also
     --------
@@ -244,7 +245,8 @@ def occlude(
     ['delta', 'theta', 'alpha', 'beta', 'gamma']
     """
     _check_option("over", over, _OVER)
-    bands = BANDS if bands is None else bands
+    if over == "bands":
+        bands = _bands_there(bands, as_recordings(X, **takes_windows(pipeline)))
     if isinstance(X, list | tuple):
         changes = _of_participants(X, over, bands, takes_windows(pipeline))
     else:
@@ -356,7 +358,7 @@ def _parts(
     info: mne.Info,
     times: NDArray[np.float64],
     over: str,
-    bands: Mapping[str, tuple[float, float]],
+    bands: Mapping[str, tuple[float, float]] | None,
 ) -> Iterator[tuple[Any, Change]]:
     """Name parts, with what exchanges them."""
     if over == "bands":
@@ -385,6 +387,33 @@ def time_blocks(times: NDArray[np.float64]) -> list[NDArray[np.int_]]:
     return np.array_split(np.arange(len(times)), n_blocks)
 
 
+def _bands_there(
+    bands: Mapping[str, tuple[float, float]] | None, recordings: Any
+) -> dict[str, tuple[float, float]]:
+    """Refuse bands that a recording has nothing of; leave out usual ones."""
+    given = BANDS if bands is None else bands
+    there = dict(given)
+    for recording in recordings:
+        sfreq, n_times = recording.sfreq, len(recording.inst.times)
+        freqs = np.fft.rfftfreq(n_times, 1 / sfreq)
+        for name, (low, high) in given.items():
+            if name not in there or ((freqs >= low) & (freqs < high)).any():
+                continue
+            facts = (
+                f"{name} ({low:g} to {high:g} Hz) for a recording at {sfreq:g} Hz with "
+                f"{n_times} samples, which has nothing of it"
+            )
+            if bands is not None:
+                raise ValueError(
+                    "Expected bands below half of the sampling rate that hold a "
+                    f"frequency of the spectrum, got {facts}; change the band, or take "
+                    "longer epochs."
+                )
+            warn(f"Left out: {facts}.")
+            del there[name]
+    return there
+
+
 def _band(
     data: NDArray[np.float64], band: tuple[float, float], sfreq: float
 ) -> NDArray[np.float64]:
@@ -405,7 +434,10 @@ def sensor_regions(info: mne.Info, ch_names: list[str]) -> NDArray[np.int_]:
 
 # -- participants: parts left out ------------------------------------------
 def _of_participants(
-    X: list, over: str, bands: Mapping[str, tuple[float, float]], settings: dict
+    X: list,
+    over: str,
+    bands: Mapping[str, tuple[float, float]] | None,
+    settings: dict,
 ) -> list[tuple[Any, Callable[[], list]]]:
     """Name parts, with what gives all participants without them."""
     recordings = as_recordings(X, **settings)

@@ -16,8 +16,9 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
@@ -190,6 +191,9 @@ SECONDS, _AT_A_TIME = 30.0, 4
 #: An import in this process that takes longer than so many seconds is named.
 SAY_AFTER = 5.0
 
+#: Message, category and module of filters that are of the warnings of all packages.
+_ALL = {(None, Warning, None), (None, UserWarning, None)}
+
 _CODE = """
 import json, os, sys
 from importlib.metadata import EntryPoint
@@ -199,7 +203,11 @@ try:
     part = EntryPoint(*task["entry"]).load()
     reason = "" if callable(part) else f"TypeError: {part!r} cannot be called"
 except BaseException as error:
-    reason = f"{type(error).__name__}: {error}"
+    reason = type(error).__name__
+    try:
+        reason = f"{reason}: {error}"
+    except BaseException:  # some cannot even be written out
+        pass
 with open(task["result"], "w", encoding="utf-8") as file:
     json.dump(reason, file)
 os._exit(0)  # whatever threads it has started
@@ -261,9 +269,22 @@ def _reason(child: subprocess.Popen, result: Path, end: float) -> str:
     except subprocess.TimeoutExpired:
         return f"its import took more than {SECONDS:g} s"
     try:
-        return json.loads(result.read_text("utf-8"))
+        return _in_a_line(json.loads(result.read_text("utf-8")))
     except (OSError, ValueError):
         return f"its import ended the process (exit code {code})"
+
+
+def _describe(error: BaseException) -> str:
+    """Say what an exception is; some cannot even be written out."""
+    try:
+        return _in_a_line(f"{type(error).__name__}: {error}")
+    except BaseException:
+        return type(error).__name__
+
+
+def _in_a_line(text: str, most: int = 500) -> str:
+    text = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _end(child: subprocess.Popen) -> None:
@@ -320,6 +341,61 @@ def watched_interrupts() -> Iterator[Callable[[], bool]]:
             signal.signal(signal.SIGINT, before)
 
 
+def _filters_of_all() -> list[tuple]:
+    """List the filters of warnings that are not of one package alone."""
+    return [f for f in warnings.filters if f[1:4] in _ALL]
+
+
+@contextmanager
+def kept_state(who: str) -> Iterator[None]:
+    """Put back what an import may change for all of the process, and say so.
+
+    Parameters
+    ----------
+    who : str
+        The plug-in, for the message.
+    """
+    folder, limit = os.getcwd(), sys.getrecursionlimit()
+    streams = {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
+    threads, filters = set(threading.enumerate()), _filters_of_all()
+    changed = []
+    stack = ExitStack()
+    stack.enter_context(warnings.catch_warnings())
+    try:
+        yield
+    finally:
+        # filters for messages or modules of their own are what packages may have
+        if _filters_of_all() != filters:
+            stack.close()
+            changed.append("the filters of warnings")
+        try:
+            moved = os.getcwd() != folder
+        except OSError:  # to a folder that it has deleted
+            moved = True
+        if moved:
+            os.chdir(folder)
+            changed.append("the working directory")
+        if sys.getrecursionlimit() != limit:
+            sys.setrecursionlimit(limit)
+            changed.append("the limit of recursion")
+        for name, stream in streams.items():
+            if getattr(sys, name) is not stream:
+                setattr(sys, name, stream)
+                changed.append(f"sys.{name}")
+        if changed:
+            warn(
+                f"The import of {who} changed {', '.join(changed)}, for all of the "
+                "process; this was put back."
+            )
+        new = [t for t in threading.enumerate() if t not in threads and not t.daemon]
+        if new:
+            names = ", ".join(thread.name for thread in new)
+            warn(
+                f"The import of {who} started {names}, without whose end the process "
+                "does not end."
+            )
+
+
 class Registry:
     """The parts of one kind, each loaded on first use.
 
@@ -348,9 +424,10 @@ class Registry:
     def available(self) -> tuple[str, ...]:
         """List the names that can be used."""
         # A name that is listed has to work, so the external ones are tried
+        entries = self._external()
         known = {*self._loaded, *self._failures, *self._tried}
-        new = [name for name in self._external() if name not in known]
-        reasons = probe([self._external()[name] for name in new])
+        new = [name for name in entries if name not in known]
+        reasons = probe([entries[name] for name in new])
         for name, reason in zip(new, reasons, strict=True):
             if reason:
                 self._fail(name, reason, ImportError(reason))
@@ -405,7 +482,9 @@ class Registry:
                 return name
         for name, entry in self._external().items():
             # of others, nothing is imported
-            if entry.attr == cls.__qualname__ and self._try(name) is cls:
+            if name in self._failures or entry.attr != cls.__qualname__:
+                continue
+            if self._try(name) is cls:
                 return name
         raise ValueError(
             f"Expected {self.kind.one} that is known by a name, one of "
@@ -457,7 +536,8 @@ class Registry:
         )
         with watched_interrupts() as interrupted, say_later(text):
             try:
-                part = self._load(entry)
+                with kept_state(f"{name!r} of {_origin(entry)}"):
+                    part = self._load(entry)
                 if not callable(part):
                     raise TypeError(f"{part!r} cannot be called")
                 return part
@@ -466,7 +546,7 @@ class Registry:
                 if isinstance(exc, KeyboardInterrupt) and interrupted():
                     raise
                 self._loaded.pop(name, None)
-                self._fail(name, f"{type(exc).__name__}: {exc}", exc)
+                self._fail(name, _describe(exc), exc)
         return None
 
     def _fail(self, name: str, reason: str, cause: BaseException) -> None:
@@ -492,6 +572,10 @@ class Registry:
                         f"({entry.value}) is left out, since {_origin(taken)} has one "
                         f"of that name ({taken.value})."
                     )
+            for name, entry in self._found.items():
+                if not entry.pattern.match(entry.value):
+                    reason = f"its entry point {entry.value!r} is not module:object"
+                    self._fail(name, reason, ValueError(reason))
         return self._found
 
     def _unknown(self, name: str) -> str:

@@ -4,28 +4,112 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from mne.utils import use_log_level
 from numpy.typing import NDArray
+from pandas.api.extensions import ExtensionDtype
 from sklearn import metrics
 from sklearn.utils import column_or_1d
 
 
 # -- labels, groups, weights -----------------------------------------------------------
 def check_labels(y: Any, n_samples: int, sample: str) -> NDArray:
-    """Check that there is one label a sample, and none missing."""
-    given, y = y, column_or_1d(y, warn=True)
+    """Check that there is one label a sample, all of one type, and none missing."""
+    y = _as_row(y, sample)
     _check_length("y", y, n_samples, sample)
-    missing = find_missing(given)
+    missing = find_missing(y)
     if len(missing):
         raise ValueError(
             f"Expected a label for each {sample}, got none (NaN) for "
             f"{listed(missing)}; leave these out of X and y."
         )
-    return y
+    return column_or_1d(as_labels(y))
+
+
+def _as_row(y: Any, sample: str) -> Any:
+    """Give labels one dimension, as scikit-learn does for a column."""
+    n_dims = len(shape_of("y", y, sample))
+    if n_dims == 1:
+        return y
+    if n_dims == 2 and isinstance(y, list | tuple):
+        y = np.array(y, dtype=object)
+    return column_or_1d(y, warn=True)
+
+
+def shape_of(name: str, values: Any, sample: str) -> tuple[int, ...]:
+    """Give the shape of one value a sample, or of several; not of uneven lists."""
+    try:
+        return np.shape(values)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected {name} with one value a {sample}, got lists of different "
+            "lengths; give one for each, in the order of X."
+        ) from error
+
+
+def as_labels(y: Any) -> NDArray:
+    """Give labels the type that they have one by one, whatever holds them.
+
+    NumPy would make text of 1 beside "a", and 1.0 of 1 beside a missing one; objects
+    and types of pandas hide what scikit-learn needs to know.
+
+    Parameters
+    ----------
+    y : array-like, shape (n_samples,)
+        Names, numbers or truth values, some of which may be missing.
+
+    Returns
+    -------
+    labels : ndarray, shape (n_samples,)
+        The same. With missing ones among them, of objects, unless they are NaN in an
+        array of numbers.
+
+    Raises
+    ------
+    ValueError
+        If some are names and others numbers, or one is neither.
+    """
+    if not isinstance(y, list | tuple):
+        is_of_pandas = isinstance(getattr(y, "dtype", None), ExtensionDtype)
+        y = pd.Series(y) if is_of_pandas else np.asarray(y)
+        if y.dtype.kind in "biufU" and not is_of_pandas:
+            return y
+        y = y.tolist() if y.dtype.kind in "bifuO" else list(y)
+    first_of: dict[str, Any] = {}
+    for value in y:
+        if not _is_missing(value):
+            first_of.setdefault(_kind(value), value)
+    if len(first_of) > 1:
+        one, other, *_ = first_of.values()
+        raise ValueError(
+            f"Expected labels of one type, got {one!r} beside {other!r}; turn all of "
+            "them into text, or all into numbers."
+        )
+    labels = np.array(y, dtype=object)
+    complete = not len(find_missing(labels))
+    return np.array(y) if complete and "names" not in first_of else labels
+
+
+def _kind(label: Any) -> str:
+    if isinstance(label, str):
+        return "names"
+    if isinstance(label, bool | np.bool_):
+        return "truth values"
+    if isinstance(label, Real):
+        return "numbers"
+    raise ValueError(
+        f"Expected names or numbers in y, got {label!r}; turn labels into text, and "
+        "dates into numbers."
+    )
+
+
+def _is_missing(label: Any) -> bool:
+    missing = pd.isna(label)
+    return isinstance(missing, bool | np.bool_) and bool(missing)
 
 
 def check_weights(

@@ -9,6 +9,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer
+from mne_megfm.archive.reading import clean
+from mne_megfm.archive.settings import Filters
 from mne_megfm.commands import main
 from mne_megfm.estimators import LogisticHead
 from mne_megfm.store import WindowStore
@@ -84,6 +86,42 @@ def test_participants_with_active_shielding(shielded, tmp_path):
     truth = transformer.fit_transform([{"rest": [separated]}])
     assert frame.columns.tolist() == transformer.get_feature_names_out().tolist()
     np.testing.assert_allclose(frame, truth, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["highpass", "lowpass", "notch"])
+@pytest.mark.parametrize("value", [50.0, 60.0, 400.0])
+def test_filters_above_half_of_the_rate(name, value):
+    """What MNE refuses is refused, as is a high-pass that would leave nothing."""
+    raw = simulate(20.0, sfreq=100.0)
+    if (name, value) != ("highpass", 50.0):
+        with pytest.raises(ValueError):
+            if name == "notch":
+                raw.copy().notch_filter(value)
+            else:
+                edges = (value, None) if name == "highpass" else (None, value)
+                raw.copy().filter(*edges)
+    with pytest.raises(ValueError, match=f"Expected {name} below half .*{value:g} Hz"):
+        clean(raw, Filters(**{name: value}))
+    assert clean(raw, Filters(**{name: 40.0})) is raw
+
+
+def test_slow_recordings_among_others(tmp_path):
+    """A filter above half of the rate fails one recording, by name, and no other."""
+    simulate(4.0, sfreq=100.0).save(tmp_path / "slow_raw.fif")
+    simulate(4.0, sfreq=1000.0, seed=1).save(tmp_path / "fast_raw.fif")
+    table = tmp_path / "files.csv"
+    rows = ["slow_raw.fif,p,rest", "fast_raw.fif,q,rest"]
+    table.write_text("\n".join(["file,participant,state", *rows]) + "\n")
+    options = ["--lowpass", 60, *FROM_ZERO]
+    said = "lowpass below half of the sampling rate of slow_raw.fif, which is 50 Hz"
+    assert said in prepare(table, tmp_path / "store", *options)
+    assert sorted(read_log(tmp_path / "store").outcome) == ["failed", "written"]
+    for more in ([], ["--participants"]):
+        out = tmp_path / f"{len(more)}.csv"
+        result = run("features", table, "-o", out, *options, *more)
+        assert result.exit_code == 0, result.output
+        assert said in result.output
+        assert set(pd.read_csv(out).participant) == {"q"}
 
 
 @pytest.fixture(scope="module")

@@ -140,6 +140,30 @@ def test_order_of_work_does_not_matter(bids, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_by_bids_and_by_a_table(tmp_path):
+    """A recording in two files, given by BIDS and then by name, is stored once."""
+    root, path = tmp_path / "bids", tmp_path / "store"
+    first = write_bids(simulate(4.0), root, "01", "rest")
+    raw = simulate(60.0)
+    first.unlink()
+    raw.save(first, split_size="2MB", split_naming="bids", buffer_size_sec=1.0)
+    parts = sorted(first.parent.glob("*.fif"))
+    assert len(parts) > 1
+    prepare(root, path, "--highpass", 0)
+    table = tmp_path / "files.csv"
+    for whose, task, code in (
+        ("sub-01", "rest", 0),
+        ("anna", "rest", 1),
+        ("sub-01", "tones", 1),
+    ):
+        rows = [f"{part},{whose},{task}" for part in parts]
+        table.write_text("\n".join(["file,participant,state", *rows]))
+        output = prepare(table, path, "--highpass", 0, code=code)
+        assert ("got the files of 'sub-01_task-rest'" in output) == bool(code)
+        assert len(WindowStore.open(path)) == 60
+    prepare(root, path, "--highpass", 0)
+
+
 def test_killed_and_continued(tmp_path):
     """Killed with all its processes, and run again, it makes the same store."""
     root, path = tmp_path / "bids", tmp_path / "store"

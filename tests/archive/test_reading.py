@@ -143,6 +143,47 @@ def test_events_at_one_sample():
     assert len(epochs["left"]) == 1
 
 
+@pytest.mark.parametrize(
+    "name, typed",
+    [
+        ("face, left", '"face, left"'),
+        ("a:b", "a:b"),
+        ('"so"', '"""so"""'),
+        ("面", "面"),
+        ("x\uff1ay", "x\uff1ay"),  # a full-width colon
+        ("e\u0301tude", "\u00e9tude"),  # an accent as a character of its own
+        ("für", "fu\u0308r"),
+        (" lead", "lead"),
+        ("a=b", "a=b"),
+        ("&#65;", "&#65;"),  # text that MNE writes as it is
+    ],
+)
+def test_names_are_found_as_typed(tmp_path, name, typed):
+    """Annotations in a FIF file are found by what one types, in every command."""
+    raw = simulate(20.0)
+    names = [name, "other", name, "other", name]
+    raw.set_annotations(mne.Annotations([2, 5, 8, 11, 14], 0.0, names))
+    raw.save(tmp_path / "sub-01_task-see_raw.fif")
+    file = str(tmp_path / "sub-01_task-see_raw.fif")
+    out = str(tmp_path / "x.csv")
+    args = ["features", file, "-o", out, "--events", f"see={typed},other"]
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == 0, result.output
+    assert len(pd.read_csv(out)) == 5
+    (tmp_path / "files.csv").write_text(
+        "file,participant,state\nsub-01_task-see_raw.fif,p,see\n"
+    )
+    args = ["--highpass", 0, "--events", f"see={typed}"]
+    prepare(tmp_path / "files.csv", tmp_path / "store", *args)
+    assert len(WindowStore.open(tmp_path / "store")) == 3
+
+
+def test_open_quotes_are_refused(tmp_path):
+    """Quotes that nothing closes are a wrong call, not another name."""
+    output = prepare(tmp_path, tmp_path / "store", "--events", 'a="b,c', code=2)
+    assert "close the quotes" in output
+
+
 def test_names_that_are_missing(tmp_path):
     """What no recording has is an error, what one of them lacks is said."""
     for number, names in ((1, ["standard", "deviant"]), (2, ["standard"] * 2)):

@@ -58,6 +58,16 @@ def _write_labels(path, labels, column="group", names=NAMES):
     (path / "labels.tsv").write_text("\n".join(lines) + "\n")
 
 
+@pytest.mark.parametrize("labels", [["a"] * 20, ["a"] * 18 + ["b"] * 2])
+def test_labels_are_looked_at_before_recordings(folder, labels, monkeypatch):
+    """What no fold can be made of is said before anything is described."""
+    _write_labels(folder, labels)
+    monkeypatch.setattr("mne_megfm.commands._participants.describe", None)
+    result = fit(folder, "--label", "group")
+    assert result.exit_code == 1
+    assert "at least 3 participants of each of two labels" in result.output
+
+
 # -- text -----------------------------------------------------------------------------
 def test_words_for_missing_are_names(folder):
     """Whatever a participant is called, nobody vanishes."""
@@ -167,7 +177,7 @@ def test_names_with_and_without_sub(folder):
 
 def test_who_has_no_label(folder):
     """All of other names are an error that shows names of both."""
-    _write_labels(folder, ["a"] * 20, names=[f"x{n}" for n in range(20)])
+    _write_labels(folder, ["a", "b"] * 10, names=[f"x{n}" for n in range(20)])
     result = fit(folder)
     assert result.exit_code == 1
     assert "Expected labels of 'NA', 'None', 'null', ..." in result.output

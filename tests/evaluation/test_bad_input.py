@@ -39,6 +39,11 @@ def y():
             {"y": pd.to_datetime(["2026-01-01", "2026-01-02"] * 4)},
             "names or numbers in y.*dates into numbers",
         ),
+        ({"y": [1, "a"] * 4}, "labels of one type, got 1 beside 'a'"),
+        ({"y": np.array([True, "a"] * 4, dtype=object)}, "labels of one type"),
+        ({"y": np.array([0.5, 1.5] * 4)}, "labels of classes for a classifier"),
+        ({"y": [["a"], ["a", "b"]] * 4}, "y with .*lists of different lengths"),
+        ({"y": np.eye(8, 2)}, r"one value a participant \(8\), got shape \(8, 2\)"),
         ({"groups": ["anna"] * 9}, "groups with one value a participant"),
         ({"groups": [None, *"abcdefg"]}, "groups without missing values, got 1"),
         ({"sites": ["here"] * 8, "cv": None}, "two sites or groups at least, got 1"),
@@ -49,7 +54,8 @@ def y():
         ({"y": ["control"] * 4 + ["migraine"] * 4, "cv": KFold(2)}, "without"),
     ],
 )
-def test_errors(X, y, call, change, message):
+def test_errors(X, y, call, change, message, monkeypatch):
+    monkeypatch.setattr(BandPower, "_describe_state", None)  # said before the work
     settings = {"X": X, "y": y, "pipelines": PIPELINES, "cv": StratifiedKFold(2)}
     with pytest.raises(ValueError, match=message):
         call(**{**settings, **change})
@@ -101,6 +107,21 @@ def test_what_is_left_out_is_listed(X, y):
     ]
     assert set(result.predictions["participant"]) == {0, 1, 4, 5, 6, 7}
     np.testing.assert_array_equal(result.values(), expected.values())
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [1, 2, None, 2, 1, 2, 1, 2],
+        pd.array([1, 2, None, 2, 1, 2, 1, 2], dtype="Int64"),
+        pd.Categorical([1, 2, None, 2, 1, 2, 1, 2], categories=[3, 2, 1]),
+    ],
+)
+def test_codes_stay_codes(X, labels):
+    """A missing label makes no decimals of the others."""
+    result = compare(X, labels, PIPELINES, cv=StratifiedKFold(3), n_permutations=0)
+    assert result.labels == {"1": 3, "2": 4}
+    assert result.excluded["name"].to_list() == ["2"]
 
 
 def test_numbers_that_are_missing(X):

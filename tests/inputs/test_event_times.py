@@ -54,6 +54,22 @@ def test_times_are_those_of_the_recording(epochs, tmp_path, change):
     np.testing.assert_allclose(recording.event_times, ONSETS)
 
 
+@pytest.mark.filterwarnings("ignore:The events passed to the Epochs constructor")
+def test_joined_after_different_decimation(epochs):
+    """Cut at one rate, times stay; of several rates MNE keeps one, and warns."""
+    one, other = epochs.copy()[:2], epochs.copy()[2:]
+    slow = mne.EpochsArray(
+        other.get_data()[..., ::2], mne.create_info(epochs.ch_names, 500.0, "mag"),
+        np.c_[other.events[:, 0] // 2, other.events[:, 1:]], other.tmin,
+    )  # fmt: skip
+    one.resample(250.0)
+    settings = {"add_offset": False, "on_mismatch": "ignore"}
+    same = mne.concatenate_epochs([one, other.resample(250.0)], **settings)
+    np.testing.assert_allclose(as_recordings(same)[0].event_times, ONSETS)
+    with pytest.warns(RuntimeWarning, match="raw sampling rate of the"):
+        mne.concatenate_epochs([one, slow.resample(250.0)], **settings)
+
+
 def test_decim_when_cutting(epochs):
     info = epochs.info
     raw = mne.io.RawArray(1e-13 * np.ones((4, 6000)), info, verbose="error")

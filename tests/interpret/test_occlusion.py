@@ -105,6 +105,22 @@ def test_bands(epochs):
     assert again["part"].unique().tolist() == ["mine"]
 
 
+def test_bands_that_are_not_there(epochs, participants):
+    """What has no frequency of the recording is refused; usual bands are left out."""
+    model = Power(10.0)
+    match = "high .60 to 80 Hz. for a recording at 100"
+    for X in (epochs, participants[0]):
+        with pytest.raises(ValueError, match=match):
+            occlude(model, X, "bands", bands={"high": (60.0, 80.0)})
+    with pytest.raises(ValueError, match="narrow .* with 100 samples"):
+        occlude(model, epochs, "bands", bands={"narrow": (9.2, 9.8)})
+    slow = epochs.copy().resample(50.0)
+    with pytest.warns(RuntimeWarning, match="Left out: gamma") as caught:
+        lost = occlude(model, slow, "bands")
+    assert len(caught) == 1
+    assert set(lost["part"]) == {"delta", "theta", "alpha", "beta"}
+
+
 def test_times_and_regions(epochs):
     """Parts are blocks of 100 ms from the first sample, and regions of sensors."""
     times = occlude(Power(10.0), epochs, "times")

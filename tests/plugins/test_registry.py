@@ -127,6 +127,17 @@ HARMFUL = {
     "spins": ("while True: pass", "took more than 6 s"),
     "asks": ("input()", "EOFError"),
     "no callable": ("Part = 3", "TypeError: 3 cannot be called"),
+    "says nothing": (
+        "class E(Exception):\n    def __str__(self): raise SystemExit\nraise E",
+        "used: E",
+    ),
+    "recursion": ("def f(): f()\nf()", "RecursionError"),
+    "lone surrogate": ("raise ValueError('\\udcff')", r"ValueError: .udcff"),
+    "many lines": ("raise ValueError('a\\n\\nb')", "ValueError: a b"),
+    "warns as error": (
+        "import warnings\nwarnings.simplefilter('error')\nwarnings.warn('old')",
+        "UserWarning: old",
+    ),
 }
 
 
@@ -148,7 +159,14 @@ def test_harmful(install, maskings, monkeypatch, code, reason):
         registry.get("harmful")
 
 
-@pytest.mark.parametrize("name", ["exits", "interrupts", "ends a generator"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("exits", "interrupts", "ends a generator", "base exception", "says nothing"),
+        *("recursion", "lone surrogate", "many lines", "warns as error"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The import of 'harmful'")
 def test_harmful_by_name(install, maskings, name):
     """Asked for by its name, such an import is an error as any other."""
     code, reason = HARMFUL[name]
@@ -156,6 +174,70 @@ def test_harmful_by_name(install, maskings, name):
     with pytest.warns(RuntimeWarning, match=reason):
         with pytest.raises(ValueError, match=f"is installed, but .*{reason}"):
             maskings().get("harmful")
+
+
+@pytest.mark.parametrize(
+    "code, what, state",
+    [
+        ("import os\nos.chdir(os.path.sep)", "the working directory", os.getcwd),
+        (
+            "import sys\nsys.setrecursionlimit(5000)",
+            "the limit of recursion",
+            sys.getrecursionlimit,
+        ),
+        ("import sys\nsys.stdout = None", "sys.stdout", lambda: sys.stdout),
+        (
+            "import warnings\nwarnings.simplefilter('ignore')",
+            "the filters of warnings",
+            lambda: list(warnings.filters),
+        ),
+    ],
+)
+def test_what_is_of_all_the_process_stays(install, maskings, code, what, state):
+    """An import that changes it is named, and its part works."""
+    install("rude-masks", "rude", code + "\n" + PART)
+    with pytest.warns(RuntimeWarning, match=f"'rude' of rude-masks changed {what}"):
+        before = state()
+        part = maskings().resolve("rude")
+        assert state() == before
+    assert part() == 0.5
+
+
+def test_what_packages_may_do(install, maskings):
+    """Filters of warnings of their own, prints and threads that end are no matter."""
+    code = "import threading, warnings\nprint('hello')\n"
+    code += "warnings.filterwarnings('ignore', module='nothing_of_this_name')\n"
+    code += "thread = threading.Thread(target=print)\nthread.start()\nthread.join()\n"
+    install("polite-masks", "polite", code + PART)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert maskings().resolve("polite")() == 0.5
+        assert any("nothing_of" in str(f[3]) for f in warnings.filters)
+
+
+def test_threads_that_stay_are_named(install, maskings):
+    """The process would wait for them at its end without a word."""
+    code = "import threading\nstop = threading.Event()\n"
+    code += "threading.Thread(target=stop.wait, args=(60,), name='mine').start()\n"
+    module = install("busy-masks", "busy", code + PART)
+    with pytest.warns(RuntimeWarning, match="of busy-masks started mine, without"):
+        maskings().resolve("busy")
+    sys.modules[module].stop.set()
+
+
+@pytest.mark.parametrize("value", ["not a module!", "x:", "x:a:b", ":Part", "a b:c"])
+def test_entry_points_that_are_none(install, maskings, tmp_path, value):
+    """What does not say module and object is named, and in nobody's way."""
+    install("odd-masks", "odd", PART)
+    info = tmp_path / "odd_masks-1.0.dist-info"
+    (info / "entry_points.txt").write_text(f"[mne_megfm.maskings]\nodd = {value}\n")
+    registry = maskings()
+    with pytest.warns(RuntimeWarning, match="'odd' of odd-masks .*not module:object"):
+        assert "odd" not in registry.available()
+    with pytest.raises(ValueError, match="is installed, but .*not module:object"):
+        registry.get("odd")
+    with pytest.raises(ValueError, match="got one of the class builtins.object"):
+        registry.name_of(object())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
