@@ -109,7 +109,7 @@ def classifiers(people, tables):
     assert "the participant encoder, from recordings" in result.output
     result = run("classify", "fit", tables[1], *labels, "-o", by_table)
     assert result.exit_code == 0, result.output
-    assert "one row of features each: as in the table" in result.output
+    assert "one row of features each (as in the table" in result.output
     return by_recordings, by_table
 
 
