@@ -32,12 +32,8 @@ from ..utils.validation import (
     listed,
     use_verbose,
 )
-<<<<<<< HEAD
-from ._initialization import FineTuning
-=======
 from ._heads import LogisticHead, count_groups
-from ._settings import FineTuning
->>>>>>> w-faults
+from ._initialization import FineTuning
 from ._transformer import MEGFMTransformer
 from .finetuning import ClassificationTask, RegressionTask
 from .finetuning_modules import (

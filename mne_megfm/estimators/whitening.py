@@ -23,7 +23,7 @@ _AMPLITUDE = 2e-13
 
 
 class WhitenedSensorMapping:
-    """A sensor mapping followed by a whitener in space.
+    r"""A sensor mapping followed by a whitener in space.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ class WhitenedSensorMapping:
 
     Notes
     -----
-    With eigenvectors :math:`U` and eigenvalues :math:`\\lambda` of the covariance, the
-    whitener is :math:`U (\\lambda + 0.01 \\bar\\lambda)^{-1/2} U^T`, equation 2 of [1]_
+    With eigenvectors :math:`U` and eigenvalues :math:`\lambda` of the covariance, the
+    whitener is :math:`U (\lambda + 0.01 \bar\lambda)^{-1/2} U^T`, equation 2 of [1]_
     with a ridge. It is symmetric, so that a whitened sensor stays where it was.
 
     References
