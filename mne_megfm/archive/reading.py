@@ -28,8 +28,6 @@ from .sources import Source
 if TYPE_CHECKING:
     from mne.io import BaseRaw
 
-    from .settings import Reading
-    from .sources import Source
 
 # -- recordings ------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ from .finetuning_modules import (
 )
 from .frozen import Kept, digest_recordings, stamp
 from .novelty import Novelty, signal_features
+from .whitening import SUFFIX
 
 # parameters that are those of the transformer under the same names
 _OF_TRANSFORMER = (
