@@ -36,6 +36,8 @@ from ._baselines import (
     HabituationFeatures,
     TrialSignals,
 )
+from ._kernels import KernelSum
+from ._random_weights import with_random_weights
 
 Participant = dict[str, NDArray[np.floating]]
 
@@ -453,9 +455,10 @@ def default_pipelines(
     ['model features', 'random weights']
     """
     head = LogisticHead(random_state=random_state) if head is None else head
+    model = MEGFMTransformer(weights)
     features = {
-        "model features": MEGFMTransformer(weights),
-        "random weights": MEGFMTransformer(None, random_state=random_state),
+        "model features": model,
+        "random weights": with_random_weights(model, random_state),
         "original signals, evoked": EvokedFeatures("evoked"),
         "original signals, early-middle-late": EvokedFeatures("thirds"),
         "original signals, epochs": EvokedFeatures("epochs"),
@@ -465,6 +468,8 @@ def default_pipelines(
             [("bands", BandPower()), ("dynamics", HabituationFeatures())]
         ),
         "covariance tangent space": CovarianceTangent(),
+        "sum of three kernels": KernelSum(),
+        "hand-made measures": MEGFMTransformer(aggregation="measures"),
     }
     if sensors:
         features["original signals, evoked, own sensors"] = EvokedFeatures(

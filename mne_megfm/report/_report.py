@@ -611,7 +611,8 @@ def _attention_section(maps: Mapping[str, AttentionTest | mne.Evoked]) -> Items:
 
 
 def _comparison_section(result: Comparison) -> Items:
-    """Show pipelines beside each other, with statistics."""
+    """Show gates, then pipelines beside each other, with statistics."""
+    yield from _gates_section(result)
     yield (
         "Results",
         paragraphs(result._header() + ".")
@@ -627,6 +628,57 @@ def _comparison_section(result: Comparison) -> Items:
     yield "Folds and differences", viz.plot_comparison(result, show=False)
     if _has_two_classes(result):
         yield "ROC curves", viz.plot_roc(result, show=False)
+
+
+def _gates_section(result: Comparison) -> Items:
+    """Show which of the four gates are passed, and what else features tell."""
+    model = result.settings.get("model")
+    gates = result.gates()
+    if model is None:
+        yield "Gates", paragraphs(*result._gate_lines())
+    else:
+        shown = gates[["result", "reason"]].rename(columns={"reason": "why"})
+        yield (
+            "Gates",
+            paragraphs(
+                f"Has pretraining helped? Four claims about {model}, by "
+                f"{result.label()}, {result.n_participants} participants. A claim is "
+                "passed if it was shown; one that was not passed may be wrong, or there "
+                "are too few participants to tell. What was not tested does not count "
+                "as passed."
+            )
+            + table(shown),
+        )
+    if result._has_confounds():
+        yield (
+            "What else can be read from the features",
+            paragraphs(
+                "Features that tell the array or the site can pass for features of a "
+                "disorder, where groups were recorded on different ones. Balanced "
+                "accuracy with 95 % intervals, by the same classifiers, cross-validated "
+                "over participants; of persons the share that is found again in the "
+                "other half of the recordings. It should be near chance, unless groups "
+                "are spread evenly over arrays and sites."
+            )
+            + table(_confounds(result)),
+        )
+
+
+def _confounds(result: Comparison) -> pd.DataFrame:
+    """Give what features tell beside the labels, one column a target."""
+    columns = {}
+    for target, rows in result.confounds.groupby("target", sort=False):
+        known = rows[rows["value"].notna()].set_index("pipeline")
+        if not len(known):
+            columns[target] = {"chance": rows["note"].iloc[0]}
+            continue
+        columns[target] = {"chance": f"{known['chance'].iloc[0]:.2f}"} | {
+            name: f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+            for name, row in known.iterrows()
+        }
+    found = pd.DataFrame(columns)
+    order = ["chance", *(name for name in result.pipelines if name in found.index)]
+    return found.loc[order].rename_axis("features of")
 
 
 def _curve_section(curve: LearningCurve) -> Items:
