@@ -642,10 +642,10 @@ def _gates_section(result: Comparison) -> Items:
             "Gates",
             paragraphs(
                 f"Has pretraining helped? Four claims about {model}, by "
-                f"{result.label()}, {result.n_participants} participants. A claim is "
-                "passed if it was shown; one that was not passed may be wrong, or there "
-                "are too few participants to tell. What was not tested does not count "
-                "as passed."
+                f"{result.label()}, {result.n_participants} participants. Passed: it "
+                "was shown. Not passed: it was not shown; it may be wrong, or there "
+                "are too few participants to tell. Not tested: nothing was computed, "
+                "or it is not known, which does not count as passed."
             )
             + table(shown),
         )
@@ -654,11 +654,11 @@ def _gates_section(result: Comparison) -> Items:
             "What else can be read from the features",
             paragraphs(
                 "Features that tell the array or the site can pass for features of a "
-                "disorder, where groups were recorded on different ones. Balanced "
-                "accuracy with 95 % intervals, by the same classifiers, cross-validated "
-                "over participants; of persons the share that is found again in the "
-                "other half of the recordings. It should be near chance, unless groups "
-                "are spread evenly over arrays and sites."
+                "disorder, where groups were recorded on different ones. Of array and "
+                "site: balanced accuracy with 95 % intervals, by the same classifiers, "
+                "cross-validated over participants; near chance is good. Of person: "
+                "share of participants who are found again in the other half of their "
+                "recordings; high is good, as features then belong to people."
             )
             + table(_confounds(result)),
         )
