@@ -448,6 +448,25 @@ def default_pipelines(
     ValueError
         If there is no such network, or networks are asked for beside a regressor.
 
+    Notes
+    -----
+    ``"random weights"`` is the model with random weights in a network of the same
+    sizes, and describes participants in the same way.
+
+    ``"sum of three kernels"`` has averages in 48 spatial components from 0 to 600 ms,
+    log spectra by region in 21 bands from 2 to 100 Hz, and trial dynamics. Each is
+    scaled to the same mean squared norm over training participants, so that a linear
+    classifier adds up three kernels of the same trace [1]_. Without events there are
+    spectra alone.
+
+    ``"hand-made measures"`` is ``MEGFMTransformer(aggregation="measures")`` with the
+    bundled weights: amplitudes, habituation and spectra, with maps of the responses.
+
+    References
+    ----------
+    .. [1] Gönen M, Alpaydın E (2011). Multiple kernel learning algorithms. J Mach
+       Learn Res 12:2211-2268, section 3.1 (the unweighted sum).
+
     Examples
     --------
     >>> from mne_megfm.evaluation import default_pipelines
