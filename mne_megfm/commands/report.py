@@ -67,6 +67,11 @@ _QUICK = {"folds": 3, "repeats": 1, "permutations": 0, "random_weights": 0}
     help="Draws of random weights that the model is compared with; 2 or more.",
 )
 @click.option(
+    "--halves",
+    is_flag=True,
+    help="Find each participant again in the other half of the recordings; takes long.",
+)
+@click.option(
     "--quick",
     is_flag=True,
     help="A first look: three pipelines, 3 folds once, no permuted labels and random "
@@ -92,6 +97,7 @@ def command(
     repeats: int,
     permutations: int,
     random_weights: int,
+    halves: bool,
     quick: bool,
     seed: int,
     title: str,
@@ -178,6 +184,7 @@ def command(
             {n: pipelines[n] for n in _QUICK_PIPELINES} if quick else pipelines,
             cache,
             **settings,
+            halves=halves,
             seed=seed,
             jobs=jobs,
         )
@@ -223,6 +230,7 @@ def _compare(
     repeats: int,
     permutations: int,
     random_weights: int,
+    halves: bool,
     seed: int,
     jobs: int,
 ) -> dict[str, Any]:
@@ -243,6 +251,7 @@ def _compare(
         cv=cv,
         n_permutations=permutations,
         n_random_weights=random_weights,
+        halves=halves,
         n_jobs=jobs,
         memory=memory,
         random_state=seed,

@@ -398,7 +398,11 @@ class Comparison:
             return ["Gates: not tested, since there is no pretrained pipeline."]
         gates = self.gates()
         passed = (gates["result"] == PASSED).sum()
-        head = f"Gates of {model}, by {self.label()}: {passed} of {len(gates)} passed."
+        mean = self.values()[model].mean()
+        head = (
+            f"Gates of {model}, by {self.label()} ({mean:.3f}): {passed} of "
+            f"{len(gates)} passed."
+        )
         return [head] + [
             f"  {name}: {gate['result'].upper()}. {gate['reason']}."
             for name, gate in gates.iterrows()

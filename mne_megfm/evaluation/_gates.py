@@ -172,7 +172,8 @@ def random_weights(gains: NDArray[np.floating], design: Design) -> Gate:
         return not_tested(
             f"it takes two draws of random weights, got {n}"
             if n
-            else "nothing was computed with random weights"
+            else "nothing was computed with random weights, which takes a frozen model "
+            "and n_random_weights of 2 or more"
         )
     mean, error, freedom = mean_and_error(gains.mean(0), design.ratio, design.n_repeats)
     by_seed = np.nanmean(gains, axis=1)
@@ -236,13 +237,13 @@ def permuted_labels(
     return Gate(NOT_PASSED, f"{words}: {cannot}", gain, low, high)
 
 
-def no_overlap(before: Mapping[str, Any], fitted_before: Sequence[str]) -> Gate:
+def no_overlap(before: Mapping[str, Any] | None, fitted_before: Sequence[str]) -> Gate:
     """Say whether weights may have seen the participants, by what is known of them.
 
     Parameters
     ----------
-    before : dict
-        What the weights had seen before the comparison.
+    before : dict | None
+        What the weights had seen before the comparison; None if that is not known.
     fitted_before : list of str
         What the pipeline holds that was fitted before the comparison.
 
@@ -258,6 +259,8 @@ def no_overlap(before: Mapping[str, Any], fitted_before: Sequence[str]) -> Gate:
             f"not known: {', '.join(fitted_before)} fitted before the comparison, "
             "perhaps on these participants"
         )
+    if before is None:
+        return not_tested("not known: the weights do not say what they had seen")
     unknown = list(dict.fromkeys(_not_simulated(before)))
     if unknown:
         return not_tested(
@@ -271,12 +274,16 @@ def no_overlap(before: Mapping[str, Any], fitted_before: Sequence[str]) -> Gate:
 
 def _not_simulated(seen: Mapping[str, Any]) -> Iterator[str]:
     """Name what weights had seen that may be people."""
+    if "random_weights" in seen:
+        return
     own = {key: value for key, value in seen.items() if not isinstance(value, Mapping)}
     for key, value in seen.items():
         if key == "fitted_on":
             yield "the recordings of an earlier fit"
         elif key == "fine_tuned_on_labels":
             yield "recordings and labels of an earlier fit"
+        elif key in _NETWORKS and not value:
+            yield f"data without a name ({key.replace('_', ' ')})"
         elif isinstance(value, Mapping) and (key in _NETWORKS or not own):
             yield from _not_simulated(value)
     if own and not str(own.get("data", "")).startswith("simulated"):

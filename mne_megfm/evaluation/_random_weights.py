@@ -120,25 +120,38 @@ def key_of(pipeline: BaseEstimator) -> str:
     return joblib.hash((type(pipeline), pipeline.get_params(deep=True)))
 
 
-# entries of a provenance that `fit` makes, and does so in each fold
-_OF_FIT = ("random_weights", "fitted_on", "fine_tuned_on_labels")
+# entries of a provenance that `fit` makes, of what it trains on in each fold
+_OF_FIT = ("fitted_on", "fine_tuned_on_labels")
 
 
-def seen_before(pipeline: BaseEstimator, seen: Mapping[str, Any]) -> dict[str, Any]:
+def seen_before(
+    pipeline: BaseEstimator, seen: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
     """Say what weights had seen before the comparison, without what folds trained.
 
     Parameters
     ----------
     pipeline : estimator
         The pipeline, not fitted.
-    seen : dict
+    seen : dict | None
         What its weights had seen after a fold, as `provenance` gives.
+
+    Returns
+    -------
+    before : dict | None
+        Empty if they were random; None if it is not known.
     """
+    if seen is None:
+        return None
     before = _without_fit(seen)
     for part in networks(pipeline):
-        if part.weights is not None:  # which may come from an earlier fit
-            training = read_config(weights_path(part.weights))["training"]
-            before |= {key: training[key] for key in _OF_FIT[1:] if key in training}
+        if part.weights is None:
+            continue
+        training = read_config(weights_path(part.weights))["training"]
+        if not training:
+            return None
+        # which may come from an earlier fit
+        before |= {key: training[key] for key in _OF_FIT if key in training}
     return before
 
 

@@ -633,23 +633,24 @@ def _comparison_section(result: Comparison) -> Items:
 def _gates_section(result: Comparison) -> Items:
     """Show which of the four gates are passed, and what else features tell."""
     model = result.settings.get("model")
-    gates = result.gates()
     if model is None:
         yield "Gates", paragraphs(*result._gate_lines())
     else:
-        shown = gates[["result", "reason"]].rename(columns={"reason": "why"})
+        shown = result.gates()[["result", "reason"]].rename(columns={"reason": "why"})
         yield (
             "Gates",
             paragraphs(
-                f"Has pretraining helped? Four claims about {model}, by "
-                f"{result.label()}, {result.n_participants} participants. Passed: it "
-                "was shown. Not passed: it was not shown; it may be wrong, or there "
-                "are too few participants to tell. Not tested: nothing was computed, "
-                "or it is not known, which does not count as passed."
+                f"Has pretraining helped? Four claims about {model}, whose "
+                f"{result.label()} is {result.values()[model].mean():.3f}, of "
+                f"{result.n_participants} participants. Passed: it was shown. Not "
+                "passed: it was not shown; it may be wrong, or there are too few "
+                "participants to tell. Not tested: nothing was computed, or it is not "
+                "known, which does not count as passed."
             )
             + table(shown),
         )
     if result._has_confounds():
+        values, notes = _confounds(result)
         yield (
             "What else can be read from the features",
             paragraphs(
@@ -660,17 +661,21 @@ def _gates_section(result: Comparison) -> Items:
                 "share of participants who are found again in the other half of their "
                 "recordings; high is good, as features then belong to people."
             )
-            + table(_confounds(result)),
+            + table(values)
+            + paragraphs(*notes),
         )
 
 
-def _confounds(result: Comparison) -> pd.DataFrame:
-    """Give what features tell beside the labels, one column a target."""
-    columns = {}
+def _confounds(result: Comparison) -> tuple[pd.DataFrame, list[str]]:
+    """Give what features tell beside the labels, one column a target, and notes."""
+    columns, notes = {}, []
     for target, rows in result.confounds.groupby("target", sort=False):
+        for note, alike in rows.groupby("note", sort=False):
+            untested = alike["value"].isna().all() and alike["pipeline"].any()
+            whose = f" by {', '.join(alike['pipeline'])}" if untested else ""
+            notes.append(f"{target.capitalize()}{whose}: {note}.")
         known = rows[rows["value"].notna()].set_index("pipeline")
         if not len(known):
-            columns[target] = {"chance": rows["note"].iloc[0]}
             continue
         columns[target] = {"chance": f"{known['chance'].iloc[0]:.2f}"} | {
             name: f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
@@ -678,7 +683,7 @@ def _confounds(result: Comparison) -> pd.DataFrame:
         }
     found = pd.DataFrame(columns)
     order = ["chance", *(name for name in result.pipelines if name in found.index)]
-    return found.loc[order].rename_axis("features of")
+    return found.loc[order].rename_axis("features of"), notes
 
 
 def _curve_section(curve: LearningCurve) -> Items:

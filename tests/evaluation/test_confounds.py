@@ -14,9 +14,14 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer
+from mne_megfm.estimators import Pretraining
 from mne_megfm.evaluation import BandPower, HabituationFeatures, compare
 from mne_megfm.evaluation._confounds import _halves, find_again
-from mne_megfm.evaluation._random_weights import is_pretrained, with_random_weights
+from mne_megfm.evaluation._random_weights import (
+    is_pretrained,
+    seen_before,
+    with_random_weights,
+)
 
 
 def linear(step):
@@ -98,7 +103,8 @@ def test_labels_of_the_model_are_permuted_often_enough(result):
 
 def test_printed_in_plain_words(result):
     text = repr(result)
-    assert "Gates of model, by Brier score: " in text
+    mean = result.values()["model"].mean()
+    assert f"Gates of model, by Brier score ({mean:.3f}): " in text
     for name, gate in result.gates().iterrows():
         assert f"{name}: {gate['result'].upper()}. " in text
     assert "array (balanced accuracy, chance 0.50): bands" in text
@@ -194,6 +200,9 @@ def test_random_weights_in_the_same_network(tmp_path):
     assert control.pooling == "mean"
     control._load_frozen()
     own._load_frozen()
+    # nothing says what the weights had seen but that they were random
+    assert seen_before(linear(own), own.provenance_) == own.provenance_
+    assert seen_before(linear(own), None) is None
     assert control.config_ == own.config_
     assert repr(control.aggregator_) == repr(own.aggregator_)
 
@@ -203,3 +212,20 @@ def test_hand_made_measures_are_no_model():
     assert not is_pretrained(linear(MEGFMTransformer(aggregation="measures")))
     assert not is_pretrained(linear(MEGFMTransformer(None)))
     assert not is_pretrained(linear(BandPower()))
+
+
+def test_what_folds_train_was_not_seen_before(tmp_path):
+    """`fit` in folds leaves no mark; in the checkpoint that it starts from it does."""
+    inside = linear(MEGFMTransformer(None, pretraining=Pretraining()))
+    assert seen_before(inside, {"fitted_on": {"rows": 9}}) == {}
+    seen = {"data": "simulated", "fine_tuned_on_labels": {"strategy": "lora"}}
+    assert seen_before(linear(MEGFMTransformer()), seen) == {"data": "simulated"}
+    saved = MEGFMTransformer()
+    saved._load_frozen()
+    saved.provenance_ = {"fitted_on": {"rows": 9}}
+    path = saved.save_pretrained(tmp_path / "fitted")
+    again = linear(MEGFMTransformer(path))
+    assert seen_before(again, {"fitted_on": {"rows": 9}}) == {"fitted_on": {"rows": 9}}
+    saved.provenance_ = {}
+    path = saved.save_pretrained(tmp_path / "nothing")
+    assert seen_before(linear(MEGFMTransformer(path)), {}) is None

@@ -136,6 +136,9 @@ SIMULATED = {"data": "simulated recordings", "participants": 9, "stages": [{}]}
         ),
         ({"a 1": SIMULATED, "b 2": {"name": "other"}}, "not tested", "other"),
         ({"a 1": SIMULATED, "b 2": SIMULATED}, "passed", "simulated"),
+        ({"a": SIMULATED, "b": {"random_weights": {}}}, "passed", "simulated"),
+        (SIMULATED | {"participant_encoder": {}}, "not tested", "without a name"),
+        (None, "not tested", "do not say"),
     ],
 )
 def test_what_is_not_known_is_not_passed(seen, result, named):
