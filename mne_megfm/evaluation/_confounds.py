@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_classifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -200,10 +202,12 @@ def _run_or_say(task: Task) -> Any:
     """Fit and measure, or say why that cannot be done with these classes.
 
     Classifiers may be set for the labels that they were made for, as by weights of
-    their classes.
+    their classes, or by how many iterations they need.
     """
     try:
-        return run(task)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return run(task)
     except ValueError as error:
         return f"the classifier does not take these classes ({error})"
 
