@@ -193,8 +193,9 @@ def command(
     report.add_data(X, y, names=names)
     report.add_recording(excerpt(read_source(first, reading)), transformer)
     if "comparison" in found:
-        click.echo("\n".join(found["comparison"]._gate_lines()))
-        report.add_comparison(found["comparison"])
+        result = found["comparison"]
+        click.echo("\n".join([*result._gate_lines(), *result._confound_lines()]))
+        report.add_comparison(result)
     if len(X) > 2:
         report.add_participants_map(frozen.transform(transformer, extracted))
     if "importance" in found:

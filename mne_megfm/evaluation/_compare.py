@@ -288,7 +288,7 @@ def compare(
             "baselines": [
                 name
                 for name, pipeline in chosen.items()
-                if is_baseline(pipeline) and name != model
+                if is_baseline(pipeline, provenance[name])
             ],
             "fitted_before": {
                 name: found

@@ -335,16 +335,20 @@ class Comparison:
         design = self._design()
         values = self.values(metric)
         sign = 1.0 if greater_is_better(metric) else -1.0
-        own = sign * values[model]
-        gains = {n: own - sign * values[n] for n in self.settings["baselines"]}
+        # differences that are rounding alone are none
+        rounding = 1e-9 * values.abs().max(axis=None)
+
+        def gain(other: pd.Series) -> NDArray[np.float64]:
+            found = sign * (values[model] - other)
+            return found.mask(found.abs() <= rounding, 0.0).to_numpy()
+
+        gains = {name: gain(values[name]) for name in self.settings["baselines"]}
         table = self.random_weights
-        drawn = np.empty((0, len(own)))
+        drawn = np.empty((0, len(values)))
         if len(table):
             table = table[table["metric"] == metric]
-            by_seed = table.pivot(
-                index=["repeat", "fold"], columns="seed", values="value"
-            )
-            drawn = own.to_numpy() - sign * by_seed.loc[own.index].to_numpy().T
+            by_seed = table.set_index(["repeat", "fold"]).groupby("seed")["value"]
+            drawn = np.stack([gain(of_seed) for _, of_seed in by_seed])
         permuted = self._part(self.permutations, model, metric)
         return {
             BASELINE: strongest_baseline(gains, design),

@@ -3,7 +3,8 @@
 Each gate is a claim that fails unless it is shown: nothing passes that was not
 computed. Rates at which the first two pass where there is nothing to show, in
 simulations (ridge discriminant on ten normal features of which some differ between the
-classes, 4 x 5 stratified folds, 200 cohorts; nominal: 0.025):
+classes, or on their random projections in place of random weights; 4 x 5 stratified
+folds, 200 cohorts; nominal: 0.025):
 
 ===========================================  =====  =====
 participants                                    24    100
@@ -68,7 +69,7 @@ def not_tested(reason: str) -> Gate:
 def judge_gain(gain: float, low: float, high: float, words: str, few: bool) -> Gate:
     """Pass a gate if the whole interval of the gain is above 0."""
     if np.isnan(low):
-        why = f"{words}; there is no interval, as folds do not differ"
+        why = f"{words}; there is no interval, as folds do not differ or are too few"
         return Gate(NOT_PASSED, why, gain, low, high)
     words += f" (95 % interval {low:+.3f} to {high:+.3f})"
     if low > 0.0:

@@ -50,9 +50,17 @@ def is_pretrained(pipeline: BaseEstimator) -> bool:
     )
 
 
-def is_baseline(pipeline: BaseEstimator) -> bool:
-    """Find whether features are hand-made, or of a network that folds alone train."""
-    return is_hand_made(pipeline) or not networks(pipeline)
+def is_baseline(pipeline: BaseEstimator, seen: Mapping[str, Any] | None) -> bool:
+    """Find whether features are hand-made, or of a network that folds alone train.
+
+    Parameters
+    ----------
+    pipeline : estimator
+        The pipeline.
+    seen : dict | None
+        What its weights had seen; None without weights that tell.
+    """
+    return is_hand_made(pipeline) or (seen is None and not networks(pipeline))
 
 
 def with_random_weights(transformer: MEGFMTransformer, seed: int) -> MEGFMTransformer:

@@ -172,7 +172,7 @@ def share_passed(kind, n, n_sim):
             X = rng.standard_normal((n, 10))
             X[:, :4] += 0.7 * y[:, None]
             found = [
-                scores(X @ rng.standard_normal((10, 3)), y, folds) for _ in range(4)
+                scores(X @ rng.standard_normal((10, 1)), y, folds) for _ in range(4)
             ]
             gate = random_weights(found[0] - np.array(found[1:]), design)
         else:  # the model, a baseline that is as good, and one as good or useless
@@ -189,10 +189,19 @@ def share_passed(kind, n, n_sim):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", [24, 100])
-@pytest.mark.parametrize("kind", ["equal", "weak", "random"])
+@pytest.mark.parametrize(
+    ("kind", "n"),
+    [
+        ("equal", 24),
+        ("equal", 100),
+        ("weak", 24),
+        ("weak", 100),
+        ("random", 24),
+        ("random", 1000),  # where draws differ more than participants do
+    ],
+)
 def test_gates_hold_their_level(kind, n):
     """Passed in 2.5 % of cohorts at most, plus three standard errors."""
-    n_sim = 60
+    n_sim = 40
     allowed = 0.025 + 3 * np.sqrt(0.025 * 0.975 / n_sim)
     assert share_passed(kind, n, n_sim) <= allowed
