@@ -47,7 +47,6 @@ from panel import (
     simulate_panel_person,
 )
 from safetensors.numpy import load_file, save_file
-from scipy.signal import welch
 
 from mne_megfm import MEGFMTransformer
 from mne_megfm.estimators.frozen import FrozenStep
@@ -56,12 +55,12 @@ from mne_megfm.evaluation import (
     CovarianceTangent,
     EvokedFeatures,
     HabituationFeatures,
+    KernelSum,
     shared_trials,
     trials_by_state,
 )
 from mne_megfm.inputs import as_recordings
 from mne_megfm.models import PARAMETERS
-from mne_megfm.sensors import canonical_kernel
 
 CHUNK = 10
 RESPONSES = ("auditory", "somatosensory")
@@ -110,12 +109,6 @@ def described(person, step):
     return dict(sorted(FrozenStep(step).read([person])[0].items()))
 
 
-@cache
-def leading_fields(rank):
-    """Find the spatial patterns that sources in the head can make best."""
-    return np.linalg.eigh(canonical_kernel())[1][:, : -rank - 1 : -1].T
-
-
 def canonical(person):
     """Map the recordings to the canonical array at 250 Hz, in pT."""
     trials = trials_by_state(as_recordings([person], duration=1.0))[0]
@@ -123,22 +116,13 @@ def canonical(person):
 
 
 def kernels(person):
-    """Averages in 48 spatial components from 0 to 600 ms, and spectra by region.
-
-    Spectra are in steps of 1 Hz from 2 to 100 Hz.
-    """
-    signals = canonical(person)
-    found = {}
-    for state, rows in signals.items():
-        at, power = welch(rows, 250.0, nperseg=250)
-        power = power.mean(0).reshape(24, 8, -1).mean(1)[:, (at >= 2) & (at <= 100)]
-        found[f"spectra_{state}"] = np.log(power).ravel()
-    for state in RESPONSES:
-        zero = -int(np.round(person[state].tmin * 250))
-        average = leading_fields(48) @ signals[state].mean(0)
-        average -= average[:, :zero].mean(1, keepdims=True)
-        found[f"averages_{state}"] = average[:, zero : zero + 150].ravel()
-    return found
+    """Describe averages, spectra and trial dynamics, as the baseline of `compare`."""
+    (parts,) = FrozenStep(KernelSum()).read([person])
+    return {
+        f"{part}_{state}": values
+        for part, by_state in parts.items()
+        for state, values in sorted(by_state.items())
+    }
 
 
 def mne_features(person):
@@ -186,7 +170,7 @@ def find_makers() -> dict[str, Callable]:
         "bands": partial(described, step=BandPower()),
         "covariance": partial(described, step=CovarianceTangent()),
         "dynamics": partial(described, step=HabituationFeatures()),
-        "kernels": kernels,
+        "kernel_sum": kernels,
         "matched": lambda p: {"features": np.array(list(matched_measures(p).values()))},
     }
     for seed in RANDOM_SEEDS:
@@ -202,15 +186,6 @@ def find_makers() -> dict[str, Callable]:
 def joined(arrays: Arrays, prefix: str = "") -> np.ndarray:
     """Put arrays whose names begin alike side by side."""
     return np.hstack([x for name, x in arrays.items() if name.startswith(prefix)])
-
-
-def coarse_spectra(arrays: Arrays) -> np.ndarray:
-    """Average log spectra in 21 bands whose widths grow with frequency."""
-    spectra = joined(arrays, "spectra")
-    spectra = spectra.reshape(len(spectra), -1, 99)
-    edges = np.unique(np.geomspace(2, 101, 25).round().astype(int)) - 2
-    parts = [spectra[..., a:b].mean(-1) for a, b in zip(edges[:-1], edges[1:])]  # noqa: B905
-    return np.stack(parts, -1).reshape(len(spectra), -1)
 
 
 def tangent(arrays: Arrays) -> np.ndarray:
@@ -280,8 +255,8 @@ def find_rows() -> dict[str, list[Row]]:
         "covariance tangent space": [Row(("covariance",), tangent)],
         "sum of three kernels": [
             Row(
-                ("kernels", "dynamics"),
-                lambda k, d: [joined(k, "averages"), coarse_spectra(k), joined(d)],
+                ("kernel_sum",),
+                lambda k: [joined(k, p) for p in ("averages", "spectra", "dynamics")],
             )
         ],
     }

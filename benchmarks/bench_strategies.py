@@ -69,7 +69,8 @@ def main():
     tables = []
     for name, pipeline in pipelines.items():
         started = time.perf_counter()
-        result = compare(X, cohort.labels, {name: pipeline}, cv=cv, n_permutations=0)
+        none = {"n_permutations": 0, "n_random_weights": 0}
+        result = compare(X, cohort.labels, {name: pipeline}, cv=cv, **none)
         tables.append(result.folds)
         values = result.values()[name]
         print(

@@ -54,9 +54,19 @@ result = compare(
     cv=RepeatedStratifiedKFold(n_splits=4, n_repeats=2, random_state=SEED),
     reference="original signals, evoked",
     n_permutations=3,
+    n_random_weights=2,
     random_state=SEED,
 )
 result
+
+# %%
+# Has pretraining helped? Each gate is a claim that has to be shown. With so few people
+# most cannot be.
+result.gates()
+
+# %%
+# How well the array can be read from the same features, beside chance.
+result.confounds
 
 # %%
 # Everything that is left out is listed, with the reason.

@@ -131,6 +131,9 @@ def classify_cohort() -> dict[str, Any]:
             f"{name:28s}{auc[name].mean():8.2f} ({auc[name].std():.2f})"
             f"{accuracy[name].mean():14.2f} ({accuracy[name].std():.2f})"
         )
+    click.echo()
+    for line in (*result._gate_lines(), *result._confound_lines()):
+        click.echo(line)
     return {
         "X": X,
         "y": y,

@@ -17,7 +17,7 @@ _TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _EXCERPT = 60.0
 #: What --quick compares, and how, where no option says otherwise.
 _QUICK_PIPELINES = ("model features", "band power", "original signals, evoked")
-_QUICK = {"folds": 3, "repeats": 1, "permutations": 0}
+_QUICK = {"folds": 3, "repeats": 1, "permutations": 0, "random_weights": 0}
 
 
 @click.command(
@@ -60,10 +60,22 @@ _QUICK = {"folds": 3, "repeats": 1, "permutations": 0}
 @click.option("--repeats", default=4, show_default=True, type=click.IntRange(1))
 @click.option("--permutations", default=10, show_default=True, type=click.IntRange(0))
 @click.option(
+    "--random-weights",
+    default=3,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Draws of random weights that the model is compared with; 2 or more.",
+)
+@click.option(
+    "--halves",
+    is_flag=True,
+    help="Find each participant again in the other half of the recordings; takes long.",
+)
+@click.option(
     "--quick",
     is_flag=True,
-    help="A first look: three pipelines, 3 folds once, no permuted labels, unless "
-    "other options say otherwise. Not for results.",
+    help="A first look: three pipelines, 3 folds once, no permuted labels and random "
+    "weights, unless other options say otherwise. Not for results.",
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option("--title", default="mne-megfm", show_default=True)
@@ -84,6 +96,8 @@ def command(
     folds: int,
     repeats: int,
     permutations: int,
+    random_weights: int,
+    halves: bool,
     quick: bool,
     seed: int,
     title: str,
@@ -146,7 +160,12 @@ def command(
     y, found = None, {}
     if table is not None:
         y = [float("nan") if one is None else one for one in table.of(names)]
-        settings = {"folds": folds, "repeats": repeats, "permutations": permutations}
+        settings = {
+            "folds": folds,
+            "repeats": repeats,
+            "permutations": permutations,
+            "random_weights": random_weights,
+        }
         if quick:
             settings |= {
                 name: value
@@ -164,6 +183,7 @@ def command(
             {n: pipelines[n] for n in _QUICK_PIPELINES} if quick else pipelines,
             cache,
             **settings,
+            halves=halves,
             seed=seed,
             jobs=jobs,
         )
@@ -172,7 +192,9 @@ def command(
     report.add_data(X, y, names=names)
     report.add_recording(excerpt(read_source(first, reading)), transformer)
     if "comparison" in found:
-        report.add_comparison(found["comparison"])
+        result = found["comparison"]
+        click.echo("\n".join([*result._gate_lines(), *result._confound_lines()]))
+        report.add_comparison(result)
     if len(X) > 2:
         report.add_participants_map(frozen.transform(transformer, extracted))
     if "importance" in found:
@@ -207,6 +229,8 @@ def _compare(
     folds: int,
     repeats: int,
     permutations: int,
+    random_weights: int,
+    halves: bool,
     seed: int,
     jobs: int,
 ) -> dict[str, Any]:
@@ -226,6 +250,8 @@ def _compare(
         positive=positive,
         cv=cv,
         n_permutations=permutations,
+        n_random_weights=random_weights,
+        halves=halves,
         n_jobs=jobs,
         memory=memory,
         random_state=seed,

@@ -17,6 +17,7 @@ __getattr__, __dir__, _ = lazy.attach(
         "_cross_validate": ["ParticipantScores", "cross_validate_participants"],
         "_folds": ["ParticipantSplit"],
         "_intervals": ["corrected_interval", "corrected_t_test"],
+        "_kernels": ["KernelSum"],
         "_learning_curve": ["LearningCurve", "learning_curve"],
         "_participant_features": ["shared_trials", "trials_by_state"],
         "_pipelines": ["NetworkClassifier", "default_pipelines"],

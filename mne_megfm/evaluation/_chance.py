@@ -19,7 +19,7 @@ from ._samples import Samples
 #: With fewer participants of a class, a result above chance is called preliminary.
 FEW = 20
 #: With fewer permutations, no p-value is below 0.05.
-_ENOUGH = 19
+ENOUGH = 19
 #: With fewer permutations, their range holds less than 95 % of others.
 FOR_A_RANGE = 39
 #: Metrics of which there is a range by chance without permutations.
@@ -174,7 +174,7 @@ def judge(
         return f"{cannot}: the interval contains {chance:.3g} (chance)"
     if sign * low < sign * chance:
         return f"worse than chance ({chance:.3g})"
-    if n_permutations >= _ENOUGH and p > 0.05:
+    if n_permutations >= ENOUGH and p > 0.05:
         return f"{cannot}: permuted labels do as well (p = {p:.2g})"
     if few:
         return (
@@ -252,12 +252,12 @@ def null_in_words(metric: str, n_permutations: int) -> str:
     return f"The range by chance holds 95 % and is by {by}."
 
 
-def check_count(n_permutations: int) -> None:
-    """See that a number of permutations is one."""
-    if not isinstance(n_permutations, Integral) or n_permutations < 0:
+def check_count(number: Any, name: str = "n_permutations") -> None:
+    """See that a number of times is one."""
+    if not isinstance(number, Integral) or number < 0:
         raise ValueError(
-            f"Expected n_permutations as a whole number from 0, got "
-            f"{n_permutations!r}; choose 0 for none."
+            f"Expected {name} as a whole number from 0, got {number!r}; choose 0 for "
+            "none."
         )
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 from mne.utils import use_log_level, verbose, warn
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.multiclass import type_of_target
 
 from ..estimators import MEGFMClassifier, MEGFMRegressor, RidgeHead
-from ._chance import check_count, permute_labels
+from ._chance import ENOUGH, check_count, permute_labels
 from ._comparison import Comparison
+from ._confounds import find_confounds
 from ._folds import (
     Fold,
     choose_cv,
@@ -24,8 +26,16 @@ from ._folds import (
 )
 from ._metrics import Scoring, find_metrics, order_classes
 from ._pipelines import default_pipelines
+from ._random_weights import (
+    is_baseline,
+    is_pretrained,
+    key_of,
+    random_controls,
+    seen_before,
+)
 from ._running import (
     FrozenFeatures,
+    Task,
     count_participants,
     fold_table,
     frozen_step,
@@ -56,6 +66,8 @@ def compare(
     positive: Any = None,
     reference: str | None = None,
     n_permutations: int = 10,
+    n_random_weights: int = 3,
+    halves: bool = False,
     n_jobs: int | None = None,
     memory: str | joblib.Memory | None = None,
     random_state: int = 0,
@@ -108,7 +120,18 @@ def compare(
         found. To spare time this is done on the first repeat of the folds alone (5 of
         the 20 folds by default), and set beside the first repeat of the true labels.
         With the default of 10 a p-value cannot be below 1/11: it shows leaks, and is
-        no test of a result. Pass 199 or more for that.
+        no test of a result. Pass 199 or more for that. Of the model, the first
+        pretrained pipeline, they are permuted 19 times at least, unless this is 0: its
+        gate takes a p-value of 0.05.
+    n_random_weights : int
+        How often the model is compared with itself with random weights, with seeds from
+        ``random_state`` on: the second gate takes two or more. Each costs an extraction
+        of features, and none where the model is not a frozen transformer with something
+        after it, since it would be trained again.
+    halves : bool
+        Whether to look for each participant among the first halves of all recordings by
+        the features of the second, see ``confounds`` of the result. It costs as much as
+        a second extraction of all features.
     n_jobs : int | None
         Processes, as joblib has it; with :func:`joblib.parallel_config` also on a
         cluster.
@@ -124,7 +147,8 @@ def compare(
     Returns
     -------
     comparison : Comparison
-        Results of folds, predictions, a summary with tests, and what was left out.
+        Results of folds, predictions, a summary with tests, the four gates, what
+        features tell beside the labels, and what was left out.
 
     Raises
     ------
@@ -185,10 +209,15 @@ def compare(
     classes = choose_classes(samples, positive, pipelines, classify)
     metrics = find_metrics(scoring, classes)
     check_count(n_permutations)
+    check_count(n_random_weights, "n_random_weights")
     cv = choose_cv(cv, samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)
     exclude_rare_states(samples, folds)
-    frozen = extract(samples, chosen, n_jobs, memory)
+    model = next((name for name, p in chosen.items() if is_pretrained(p)), None)
+    seeds = [random_state + number for number in range(n_random_weights)]
+    controls = {} if model is None else dict(random_controls(chosen[model], seeds))
+    every = [*chosen.values(), *controls.values()]
+    frozen = extract(samples, every, n_jobs, memory)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)
     if reference is None:
@@ -199,44 +228,68 @@ def compare(
             f"are {list(chosen)}."
         )
 
-    def tasks(y: NDArray, folds: list[Fold]) -> list:
+    def tasks(
+        pipelines: Mapping[Any, BaseEstimator], y: NDArray, folds: list[Fold]
+    ) -> list[Task]:
         return [
             make_task(name, pipeline, frozen, samples, y, part, metrics, classes)
-            for name, pipeline in chosen.items()
+            for name, pipeline in pipelines.items()
             for part in by_repeat(folds)
         ]
 
-    work = tasks(samples.y, folds)
+    work = tasks(chosen, samples.y, folds)
+    # a control that is compared as a pipeline of its own is not fitted again
+    known = {key_of(pipeline): name for name, pipeline in chosen.items()}
+    same = {seed: known.get(key_of(control)) for seed, control in controls.items()}
+    others = {seed: controls[seed] for seed in controls if same[seed] is None}
+    random = tasks(others, samples.y, folds)
     permuted = []
     states = find_states(samples)
-    for number in range(n_permutations):
+    n_model = max(n_permutations, ENOUGH) if n_permutations and model else 0
+    for number in range(max(n_permutations, n_model)):
         rng = np.random.default_rng([random_state, number])
-        permuted += tasks(*permute_labels(samples, states, cv, classify, rng))
+        shown = chosen if number < n_permutations else {model: chosen[model]}
+        permuted += tasks(shown, *permute_labels(samples, states, cv, classify, rng))
+    everything = [*work, *random, *permuted]
     results = parallel(
-        (joblib.delayed(run)(task) for task in work + permuted),
-        len(work) + len(permuted),
+        (joblib.delayed(run)(task) for task in everything),
+        len(everything),
         n_jobs,
         "Fitting",
     )
-    n = len(work)
+    n, m = len(work), len(work) + len(random)
+    by_fold = fold_table(work, results[:n], samples)
+    provenance = {
+        task.name: found[0].seen for task, found in zip(work, results[:n], strict=True)
+    }
     return Comparison(
-        folds=fold_table(work, results[:n], samples),
+        folds=by_fold,
         predictions=prediction_table(work, results[:n], samples),
-        permutations=permutation_table(permuted, results[n:], len(chosen)),
+        permutations=permutation_table(permuted, results[m:]),
         excluded=samples.excluded_table(),
-        provenance={
-            task.name: found[0].seen
-            for task, found in zip(work, results[:n], strict=True)
-        },
+        provenance=provenance,
         metrics=list(metrics),
         reference=reference,
         labels=count_participants(samples.names, samples.y, classes),
         classes=None if classes is None else classes.tolist(),
         trivial=trivial_table(samples.y, folds, classes),
+        random_weights=random_table(
+            by_fold, same, fold_table(random, results[n:m], samples)
+        ),
+        confounds=find_confounds(samples, chosen, frozen, halves, n_jobs, random_state),
         settings={
             "cv": f"{len(cv)} given folds" if isinstance(cv, list) else str(cv),
             "n_folds": len(folds),
             "random_state": random_state,
+            "model": model,
+            "seen_before": (
+                None if model is None else seen_before(chosen[model], provenance[model])
+            ),
+            "baselines": [
+                name
+                for name, pipeline in chosen.items()
+                if is_baseline(pipeline, provenance[name])
+            ],
             "fitted_before": {
                 name: found
                 for name, pipeline in chosen.items()
@@ -244,6 +297,32 @@ def compare(
             },
         },
     )
+
+
+def random_table(
+    by_fold: pd.DataFrame, same: Mapping[int, str | None], others: pd.DataFrame
+) -> pd.DataFrame:
+    """Put the results of random weights together, a row a seed, fold and metric.
+
+    Parameters
+    ----------
+    by_fold : DataFrame
+        Results of the pipelines that are compared.
+    same : dict
+        From seed to the name of a pipeline among these that is the same, or None.
+    others : DataFrame
+        Results of the rest, with seeds as names.
+    """
+    parts = [
+        by_fold[by_fold["pipeline"] == name].assign(pipeline=seed)
+        for seed, name in same.items()
+        if name is not None
+    ]
+    columns = ["pipeline", "repeat", "fold", "metric", "value"]
+    parts += [others] if len(others) else []
+    table = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
+    table = table[columns].rename(columns={"pipeline": "seed"})
+    return table.reset_index(drop=True)
 
 
 def choose_classes(
@@ -265,12 +344,12 @@ def choose_classes(
 
 def extract(
     samples: Samples,
-    pipelines: Mapping[str, BaseEstimator],
+    pipelines: Iterable[BaseEstimator],
     n_jobs: int | None,
     memory: str | joblib.Memory | None,
 ) -> FrozenFeatures:
     """Extract from all participants by the frozen steps of all pipelines, once."""
-    steps = map(frozen_step, pipelines.values())
+    steps = map(frozen_step, pipelines)
     with use_log_level("error"):
         frozen = FrozenFeatures([step for step in steps if step is not None], memory)
     if frozen.leaves:

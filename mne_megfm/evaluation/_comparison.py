@@ -10,9 +10,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._chance import judge, listed_counts, null_in_words, null_summary
+from ._chance import FEW, judge, listed_counts, null_in_words, null_summary
+from ._gates import (
+    BASELINE,
+    NOT_TESTED,
+    OVERLAP,
+    PASSED,
+    PERMUTED,
+    RANDOM,
+    Design,
+    Gate,
+    no_overlap,
+    not_tested,
+    permuted_labels,
+    random_weights,
+    strongest_baseline,
+)
 from ._intervals import corrected_interval, corrected_t_test, mean_and_interval
-from ._metrics import is_defined, label_of, metrics_of
+from ._metrics import greater_is_better, is_defined, label_of, metrics_of
 from ._samples import WeightsSeen
 
 _NOTE = (
@@ -58,9 +73,21 @@ class Comparison:
     trivial : dict
         From metric to what is reached without looking at features: the mean of the
         training participants, or the share of each class among them, for everybody.
+    random_weights : DataFrame
+        Results of the model, the first pretrained pipeline, with random weights:
+        ``seed``, ``repeat``, ``fold``, ``metric`` and ``value``.
+    confounds : DataFrame
+        What the features of each pipeline tell beside the labels, one row a ``target``
+        and ``pipeline``. ``"array"`` (and ``"site"``, if sites are given): balanced
+        accuracy (``value``) with a 95 % interval from ``low`` to ``high`` and its
+        ``chance`` level, of the same classifier cross-validated over ``n``
+        participants. ``"person"``: share of second halves of recordings, the nearest
+        first half to which is of the same participant, with ``halves=True``. ``note``
+        says of what it is, or why it was not tested.
     settings : dict
-        Number of folds, cross-validation and seed, and what pipelines hold that was
-        fitted before.
+        Number of folds, cross-validation and seed, what pipelines hold that was fitted
+        before, and which pipeline is the ``model`` and which are ``baselines`` for
+        `gates`.
 
     See Also
     --------
@@ -77,6 +104,8 @@ class Comparison:
     labels: dict[str, int]
     classes: list | None
     trivial: dict[str, float]
+    random_weights: pd.DataFrame = field(default_factory=pd.DataFrame)
+    confounds: pd.DataFrame = field(default_factory=pd.DataFrame)
     settings: dict = field(default_factory=dict)
 
     @property
@@ -182,8 +211,7 @@ class Comparison:
         """
         metric = self._metric(metric)
         values = self.values(metric)
-        ratio = float((self.folds["n_test"] / self.folds["n_train"]).mean())
-        n_repeats = values.index.get_level_values("repeat").nunique()
+        ratio, n_repeats, _ = self._design()
         # differences that are rounding alone are none
         rounding = 1e-9 * values.abs().max(axis=None)
         rows = {}
@@ -233,18 +261,178 @@ class Comparison:
             )  # fmt: skip
         return pd.Series(found, dtype=object).rename_axis("pipeline")
 
+    def gates(self, metric: str | None = None) -> pd.DataFrame:
+        """Say what a result must pass before pretraining is said to have helped.
+
+        The four gates are of the model, which is the first pretrained pipeline:
+
+        - better than the strongest baseline, of hand-made features and of networks that
+          the training folds alone train;
+        - better than the same pipeline with random weights;
+        - better than permuted labels;
+        - no overlap of the participants with those of pretraining.
+
+        Parameters
+        ----------
+        metric : str | None
+            Which metric; None for the first.
+
+        Returns
+        -------
+        gates : DataFrame
+            One row a gate. ``result``: ``"passed"``, ``"not passed"`` or ``"not
+            tested"``; ``gain``: by how much the model is better (of errors, how much
+            smaller), with a 95 % interval from ``low`` to ``high``; ``participants``:
+            how many it is of; ``reason``. A gate that was not computed is not tested:
+            none is passed by default.
+
+        Raises
+        ------
+        ValueError
+            If the metric is not known.
+
+        Notes
+        -----
+        *Strongest baseline.* None is picked: to be better than the strongest is to be
+        better than each, and each is tested at the full level by the corrected
+        resampled t-test (an intersection-union test [1]_). Where the model is no better
+        than one baseline, the gate is passed in 2.5 % of cohorts at most, whatever the
+        number of baselines. Hand-made measures of this package
+        (``aggregation="measures"``) are among them.
+
+        *Random weights.* The variance of the corrected resampled t-test and that among
+        the draws of weights are added.
+
+        *Permuted labels.* Passed if the p-value is 0.05 at most, and the interval of
+        the mean does not hold what is reached without looking at features.
+
+        *Overlap.* Passed if the weights saw simulated recordings alone, or training
+        folds alone. Otherwise it is not known: checkpoints do not name participants.
+
+        All four look at one cohort. Gates of several models are several tests.
+
+        References
+        ----------
+        .. [1] Berger RL (1982). Multiparameter hypothesis testing and acceptance
+           sampling. Technometrics 24:295-300. doi:10.1080/00401706.1982.10487790
+        """
+        metric = self._metric(metric)
+        model = self.settings.get("model")
+        if model is None:
+            why = not_tested("there is no pretrained pipeline")
+            found = dict.fromkeys((BASELINE, RANDOM, PERMUTED, OVERLAP), why)
+        else:
+            found = self._find_gates(metric, model)
+        rows = {
+            name: gate._asdict()
+            | {"participants": 0 if gate.result == NOT_TESTED else self.n_participants}
+            for name, gate in found.items()
+        }
+        columns = ["result", "gain", "low", "high", "participants", "reason"]
+        return pd.DataFrame(rows).T[columns].infer_objects().rename_axis("gate")
+
+    def _find_gates(self, metric: str, model: str) -> dict[str, Gate]:
+        design = self._design()
+        values = self.values(metric)
+        sign = 1.0 if greater_is_better(metric) else -1.0
+        # differences that are rounding alone are none
+        rounding = 1e-9 * values.abs().max(axis=None)
+
+        def gain(other: pd.Series) -> NDArray[np.float64]:
+            found = sign * (values[model] - other)
+            return found.mask(found.abs() <= rounding, 0.0).to_numpy()
+
+        gains = {name: gain(values[name]) for name in self.settings["baselines"]}
+        table = self.random_weights
+        drawn = np.empty((0, len(values)))
+        if len(table):
+            table = table[table["metric"] == metric]
+            by_seed = table.set_index(["repeat", "fold"]).groupby("seed")["value"]
+            drawn = np.stack([gain(of_seed) for _, of_seed in by_seed])
+        permuted = self._part(self.permutations, model, metric)
+        return {
+            BASELINE: strongest_baseline(gains, design),
+            RANDOM: random_weights(drawn, design),
+            PERMUTED: permuted_labels(
+                self.summary(metric).loc[model],
+                metric,
+                self.trivial.get(metric, np.nan),
+                len(permuted),
+                design.few,
+            ),
+            OVERLAP: no_overlap(
+                self.settings["seen_before"],
+                self.settings.get("fitted_before", {}).get(model, []),
+            ),
+        }
+
+    def _design(self) -> Design:
+        """Say how folds are made, for intervals of differences."""
+        ratio = float((self.folds["n_test"] / self.folds["n_train"]).mean())
+        return Design(
+            ratio, self.folds["repeat"].nunique(), min(self.labels.values()) < FEW
+        )
+
     @staticmethod
     def _part(table: pd.DataFrame, name: str, metric: str | None = None) -> Any:
         table = table[table["pipeline"] == name]
         return table if metric is None else table[table["metric"] == metric]
 
     def __repr__(self) -> str:
-        return "\n".join([self._header(), self._main().to_string(), *self._notes()])
+        return "\n".join(
+            [
+                self._header(),
+                self._main().to_string(),
+                *self._gate_lines(),
+                *self._confound_lines(),
+                *self._notes(),
+            ]
+        )
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self._notes())
+        lines = [*self._gate_lines(), *self._confound_lines(), *self._notes()]
+        notes = "".join(f"<p>{escape(line.strip())}</p>" for line in lines)
         table = self._main().to_html(float_format="{:.3f}".format)
         return f"<p><b>{escape(self._header())}</b></p>{table}{notes}"
+
+    def _gate_lines(self) -> list[str]:
+        """Give the gates, a line each."""
+        model = self.settings.get("model")
+        if model is None:
+            return ["Gates: not tested, since there is no pretrained pipeline."]
+        gates = self.gates()
+        passed = (gates["result"] == PASSED).sum()
+        mean = self.values()[model].mean()
+        head = (
+            f"Gates of {model}, by {self.label()} ({mean:.3f}): {passed} of "
+            f"{len(gates)} passed."
+        )
+        return [head] + [
+            f"  {name}: {gate['result'].upper()}. {gate['reason']}."
+            for name, gate in gates.iterrows()
+        ]
+
+    def _confound_lines(self) -> list[str]:
+        """Give what features tell beside the labels, a line for each target."""
+        if not self._has_confounds():
+            return []
+        lines = ["What else can be read from the features:"]
+        for target, rows in self.confounds.groupby("target", sort=False):
+            known = rows[rows["value"].notna()]
+            if not len(known):
+                lines.append(f"  {target}: {rows['note'].iloc[0]}.")
+                continue
+            measure = "share found again" if target == "person" else "balanced accuracy"
+            values = ", ".join(
+                f"{row.pipeline} {row.value:.2f}" for row in known.itertuples()
+            )
+            chance = known["chance"].iloc[0]
+            lines.append(f"  {target} ({measure}, chance {chance:.2f}): {values}.")
+        return lines
+
+    def _has_confounds(self) -> bool:
+        """Find whether there was anything to read beside the labels."""
+        return len(self.confounds) > 0 and self.confounds["value"].notna().any()
 
     def _header(self) -> str:
         text = (
@@ -267,14 +455,15 @@ class Comparison:
     def _notes(self, *, with_weights: bool = True) -> list[str]:
         notes = [self._judged(), f"Reference: {self.reference}. {_NOTE}"]
         if len(self.permutations):
-            n = self.permutations["permutation"].nunique()
+            n, more = self._n_permutations()
             n_folds = (self.values().index.get_level_values("repeat") == 0).sum()
             notes.append(
-                f"Permuted labels: {n} times, on the first repeat alone ({n_folds} of "
-                f"{self.settings['n_folds']} folds); p_permuted = (1 + k) / (1 + {n}), "
-                f"where k are no worse, is {1 / (n + 1):.2g} at least."
+                f"Permuted labels: {n} times{more}, on the first repeat alone "
+                f"({n_folds} of {self.settings['n_folds']} folds); p_permuted = "
+                f"(1 + k) / (1 + {n}), where k are no worse, is {1 / (n + 1):.2g} at "
+                "least."
             )
-        n = self.permutations["permutation"].nunique()
+        n, _ = self._n_permutations()
         notes.append(null_in_words(self.metrics[0], n))
         notes += self._undefined()
         for name, found in self.settings.get("fitted_before", {}).items():
@@ -292,6 +481,14 @@ class Comparison:
             if seen and with_weights:
                 notes.append(f"Weights of {name} had seen: {seen!r}")
         return notes
+
+    def _n_permutations(self) -> tuple[int, str]:
+        """Count permutations; of the model there may be more, for its gate."""
+        counts = self.permutations.groupby("pipeline")["permutation"].nunique()
+        fewest = 0 if counts.empty else int(counts.min())
+        more = counts[counts > fewest]
+        listed = ", ".join(f"{name} {n} times" for name, n in more.items())
+        return fewest, f" ({listed})" if listed else ""
 
     def _seen_table(self) -> pd.DataFrame:
         """List what weights had seen, those of pipelines that share them once."""

@@ -260,7 +260,7 @@ def cross_validate_participants(
     found = parallel(calls, len(work), n_jobs, "Fitting")
     by_fold = fold_table(work[:1], found[:1], samples)
     predictions = prediction_table(work[:1], found[:1], samples)
-    permutations = permutation_table(work[1:], found[1:], 1)
+    permutations = permutation_table(work[1:], found[1:])
     trivial = trivial_table(samples.y, folds, classes)
     rows = {}
     for name in metrics:

@@ -102,7 +102,7 @@ def corrected_interval(
     >>> high
     1.0
     """
-    mean, error, freedom = _mean_and_error(values, ratio, n_repeats)
+    mean, error, freedom = mean_and_error(values, ratio, n_repeats)
     if np.isnan(error):
         return mean, np.nan, np.nan
     half = stats.t.ppf(0.5 + level / 2.0, freedom) * error
@@ -147,14 +147,14 @@ def corrected_t_test(
     >>> round(t, 3), round(p, 3)
     (1.732, 0.182)
     """
-    mean, error, freedom = _mean_and_error(differences, ratio, n_repeats)
+    mean, error, freedom = mean_and_error(differences, ratio, n_repeats)
     if np.isnan(error):
         return np.nan, np.nan
     t = mean / error
     return float(t), float(2.0 * stats.t.sf(abs(t), freedom))
 
 
-def _mean_and_error(
+def mean_and_error(
     values: NDArray[np.floating], ratio: float, n_repeats: int
 ) -> tuple[float, float, float]:
     """Give mean, standard error and degrees of freedom; NaN without variance."""

@@ -259,7 +259,7 @@ def learning_curve(
         size: _subsets(folds, size, samples, classify, random_state) for size in sizes
     }
     exclude_rare_states(samples, itertools.chain(*subsets.values()))
-    frozen = extract(samples, chosen, n_jobs, memory)
+    frozen = extract(samples, chosen.values(), n_jobs, memory)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)
     work = [

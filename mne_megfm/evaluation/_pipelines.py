@@ -36,6 +36,8 @@ from ._baselines import (
     HabituationFeatures,
     TrialSignals,
 )
+from ._kernels import KernelSum
+from ._random_weights import with_random_weights
 
 Participant = dict[str, NDArray[np.floating]]
 
@@ -446,6 +448,25 @@ def default_pipelines(
     ValueError
         If there is no such network, or networks are asked for beside a regressor.
 
+    Notes
+    -----
+    ``"random weights"`` is the model with random weights in a network of the same
+    sizes, and describes participants in the same way.
+
+    ``"sum of three kernels"`` has averages in 48 spatial components from 0 to 600 ms,
+    log spectra by region in 21 bands from 2 to 100 Hz, and trial dynamics. Each is
+    scaled to the same mean squared norm over training participants, so that a linear
+    classifier adds up three kernels of the same trace [1]_. Without events there are
+    spectra alone.
+
+    ``"hand-made measures"`` is ``MEGFMTransformer(aggregation="measures")`` with the
+    bundled weights: amplitudes, habituation and spectra, with maps of the responses.
+
+    References
+    ----------
+    .. [1] Gönen M, Alpaydın E (2011). Multiple kernel learning algorithms. J Mach
+       Learn Res 12:2211-2268, section 3.1 (the unweighted sum).
+
     Examples
     --------
     >>> from mne_megfm.evaluation import default_pipelines
@@ -453,9 +474,10 @@ def default_pipelines(
     ['model features', 'random weights']
     """
     head = LogisticHead(random_state=random_state) if head is None else head
+    model = MEGFMTransformer(weights)
     features = {
-        "model features": MEGFMTransformer(weights),
-        "random weights": MEGFMTransformer(None, random_state=random_state),
+        "model features": model,
+        "random weights": with_random_weights(model, random_state),
         "original signals, evoked": EvokedFeatures("evoked"),
         "original signals, early-middle-late": EvokedFeatures("thirds"),
         "original signals, epochs": EvokedFeatures("epochs"),
@@ -465,6 +487,8 @@ def default_pipelines(
             [("bands", BandPower()), ("dynamics", HabituationFeatures())]
         ),
         "covariance tangent space": CovarianceTangent(),
+        "sum of three kernels": KernelSum(),
+        "hand-made measures": MEGFMTransformer(aggregation="measures"),
     }
     if sensors:
         features["original signals, evoked, own sensors"] = EvokedFeatures(

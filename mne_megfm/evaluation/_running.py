@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -97,6 +98,16 @@ class FrozenFeatures:
         part = FrozenFeatures(())
         part.leaves = {key: self.leaves[key] for key in keys}
         part.table = {key: self.table[key] for key in keys}
+        return part
+
+    def of_participants(self, numbers: NDArray[np.int_]) -> FrozenFeatures:
+        """Restrict to some participants, in the order given."""
+        part = FrozenFeatures(())
+        part.leaves = self.leaves
+        part.table = {
+            key: [rows[number] for number in numbers]
+            for key, rows in self.table.items()
+        }
         return part
 
     def is_empty(self, step: BaseEstimator) -> bool:
@@ -307,19 +318,24 @@ def prediction_table(
 
 
 def permutation_table(
-    tasks: Sequence[Task], results: Sequence[list[FoldResult]], n_pipelines: int
+    tasks: Sequence[Task], results: Sequence[list[FoldResult]]
 ) -> pd.DataFrame:
-    """One row a pipeline, permutation and metric, averaged over folds."""
-    rows = [
-        {
-            "pipeline": task.name,
-            "permutation": number // n_pipelines,
-            "metric": metric,
-            "value": _mean([result.values[metric] for result in found]),
-        }
-        for number, (task, found) in enumerate(zip(tasks, results, strict=True))
-        for metric in task.metrics
-    ]
+    """One row a pipeline, permutation and metric, averaged over folds.
+
+    Tasks of a pipeline are in the order of permutations.
+    """
+    rows, counts = [], Counter()
+    for task, found in zip(tasks, results, strict=True):
+        for metric in task.metrics:
+            rows.append(
+                {
+                    "pipeline": task.name,
+                    "permutation": counts[task.name],
+                    "metric": metric,
+                    "value": _mean([result.values[metric] for result in found]),
+                }
+            )
+        counts[task.name] += 1
     return pd.DataFrame(rows, columns=["pipeline", "permutation", "metric", "value"])
 
 

@@ -611,7 +611,8 @@ def _attention_section(maps: Mapping[str, AttentionTest | mne.Evoked]) -> Items:
 
 
 def _comparison_section(result: Comparison) -> Items:
-    """Show pipelines beside each other, with statistics."""
+    """Show gates, then pipelines beside each other, with statistics."""
+    yield from _gates_section(result)
     yield (
         "Results",
         paragraphs(result._header() + ".")
@@ -627,6 +628,62 @@ def _comparison_section(result: Comparison) -> Items:
     yield "Folds and differences", viz.plot_comparison(result, show=False)
     if _has_two_classes(result):
         yield "ROC curves", viz.plot_roc(result, show=False)
+
+
+def _gates_section(result: Comparison) -> Items:
+    """Show which of the four gates are passed, and what else features tell."""
+    model = result.settings.get("model")
+    if model is None:
+        yield "Gates", paragraphs(*result._gate_lines())
+    else:
+        shown = result.gates()[["result", "reason"]].rename(columns={"reason": "why"})
+        yield (
+            "Gates",
+            paragraphs(
+                f"Has pretraining helped? Four claims about {model}, whose "
+                f"{result.label()} is {result.values()[model].mean():.3f}, of "
+                f"{result.n_participants} participants. Passed: it was shown. Not "
+                "passed: it was not shown; it may be wrong, or there are too few "
+                "participants to tell. Not tested: nothing was computed, or it is not "
+                "known, which does not count as passed."
+            )
+            + table(shown),
+        )
+    if result._has_confounds():
+        values, notes = _confounds(result)
+        yield (
+            "What else can be read from the features",
+            paragraphs(
+                "Features that tell the array or the site can pass for features of a "
+                "disorder, where groups were recorded on different ones. Of array and "
+                "site: balanced accuracy with 95 % intervals, by the same classifiers, "
+                "cross-validated over participants; near chance is good. Of person: "
+                "share of participants who are found again in the other half of their "
+                "recordings; high is good, as features then belong to people."
+            )
+            + table(values)
+            + paragraphs(*notes),
+        )
+
+
+def _confounds(result: Comparison) -> tuple[pd.DataFrame, list[str]]:
+    """Give what features tell beside the labels, one column a target, and notes."""
+    columns, notes = {}, []
+    for target, rows in result.confounds.groupby("target", sort=False):
+        for note, alike in rows.groupby("note", sort=False):
+            untested = alike["value"].isna().all() and alike["pipeline"].any()
+            whose = f" by {', '.join(alike['pipeline'])}" if untested else ""
+            notes.append(f"{target.capitalize()}{whose}: {note}.")
+        known = rows[rows["value"].notna()].set_index("pipeline")
+        if not len(known):
+            continue
+        columns[target] = {"chance": f"{known['chance'].iloc[0]:.2f}"} | {
+            name: f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+            for name, row in known.iterrows()
+        }
+    found = pd.DataFrame(columns)
+    order = ["chance", *(name for name in result.pipelines if name in found.index)]
+    return found.loc[order].rename_axis("features of"), notes
 
 
 def _curve_section(curve: LearningCurve) -> Items:

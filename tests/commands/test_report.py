@@ -61,8 +61,12 @@ def test_report(folder, tmp_path, monkeypatch):
     args = [first, again, *others, "-o", out, "--title", "Nine people"]
     labels = ["--labels", folder / "participants.tsv", "--label", "group"]
     settings = ["--folds", 2, "--repeats", 1, "--permutations", 0, "--seed", 4]
+    settings += ["--random-weights", 0]
     result = run(*args, *labels, *settings)
     assert result.exit_code == 0, result.output
+    assert "Gates of model features, by ROC AUC" in result.output
+    assert "better than random weights: NOT TESTED. nothing was" in result.output
+    assert "no overlap with pretraining: PASSED. " in result.output
     assert f"Wrote {out}. Not for diagnosis." in result.output
     assert asked == {"weights": "megfm-tiny", "random_state": 4}
     text = out.read_text("utf-8")

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from mne_megfm.evaluation import BandPower, HabituationFeatures, compare, learning_curve
 
 PIPELINES = {"bands": make_pipeline(BandPower(), LogisticRegression(max_iter=1000))}
-QUICK = {"cv": StratifiedKFold(2), "n_permutations": 0}
+QUICK = {"cv": StratifiedKFold(2), "n_permutations": 0, "n_random_weights": 0}
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from mne_megfm.estimators.frozen import FrozenStep, stamp
 from mne_megfm.evaluation import BandPower, HabituationFeatures, compare, learning_curve
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_heads": 2}
-QUICK = {"cv": StratifiedKFold(2), "n_permutations": 0}
+QUICK = {"cv": StratifiedKFold(2), "n_permutations": 0, "n_random_weights": 0}
 
 
 class Counting(BandPower):

@@ -12,7 +12,7 @@ from mne_megfm import MEGFMClassifier, MEGFMTransformer
 from mne_megfm.estimators import FineTuning
 from mne_megfm.evaluation import BandPower, compare
 
-QUICK = {"cv": StratifiedKFold(2), "n_permutations": 0}
+QUICK = {"cv": StratifiedKFold(2), "n_permutations": 0, "n_random_weights": 0}
 
 
 def linear(step):

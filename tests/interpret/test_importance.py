@@ -182,7 +182,8 @@ def test_memory_of_a_comparison(tmp_path, monkeypatch, groups):
     model = make_pipeline(MEGFMTransformer(), LogisticRegression())
     settings = {"groups": groups, "cv": 2}
     expected = state_importance(model, X, y, **settings)
-    compare(X, y, {"a": model}, cv=2, n_permutations=0, memory=tmp_path)
+    none = {"n_permutations": 0, "n_random_weights": 0}
+    compare(X, y, {"a": model}, cv=2, memory=tmp_path, **none)
     with monkeypatch.context() as context:
         context.setattr(MEGFMTransformer, "_read", None)
         found = state_importance(model, X, y, memory=tmp_path, **settings)

@@ -1,5 +1,6 @@
 """The report: what is in it, that it is one file, and how it is written."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -121,6 +122,39 @@ def test_sections_in_order(full):
     assert titles["Calibration"][-1] == "Reliability"
     figures = "".join(report.html).count("<img")
     assert figures == 1 + 1 + 2 + 2 + 1 + 1
+
+
+def test_gates(comparison):
+    """Four claims with results and reasons, and what else the features tell."""
+    confounds = pd.DataFrame(
+        [
+            ("array", "<good>", 0.75, 0.5, 0.9, 0.5, 32, "16 small, 16 large"),
+            ("person", "", *[np.nan] * 4, 0, "not tested: pass halves=True"),
+        ],
+        columns="target pipeline value low high chance n note".split(),
+    )
+    own = {"model": "<good>", "baselines": ["poor"], "seen_before": {"name": "mine"}}
+    judged = dataclasses.replace(
+        comparison, settings=comparison.settings | own, confounds=confounds
+    )
+    report = MEGFMReport()
+    report.add_comparison(judged)
+    assert _titles(report)["Comparison"][:2] == [
+        "Gates",
+        "What else can be read from the features",
+    ]
+    gates, others = [
+        element.html for element in report._content if element.section == "Comparison"
+    ][:2]
+    assert gates.count("not tested") == 3
+    assert "not known: pretrained on mine" in gates
+    assert "compared with poor, the only one" in gates
+    assert "<td class=word>0.75 (0.50 to 0.90)</td>" in others
+    assert "Person: not tested: pass halves=True." in others
+    report = MEGFMReport()
+    report.add_comparison(comparison)
+    assert "no pretrained pipeline" in "".join(report.html)
+    assert "What else" not in "".join(report.html)
 
 
 def test_file_loads_nothing(full):
