@@ -150,6 +150,7 @@ def shielded_people(tmp_path_factory):
     return folder / "files.csv", folder / "labels.csv", people
 
 
+@pytest.mark.slow
 def test_classify_with_active_shielding(shielded_people, tmp_path):
     """fit and predict are of separated signals; predict knows so from fit."""
     files, labels, people = shielded_people
@@ -170,6 +171,7 @@ def test_classify_with_active_shielding(shielded_people, tmp_path):
     np.testing.assert_allclose(found, fit.predict_proba(X)[:, 1], atol=0.01)
 
 
+@pytest.mark.slow
 def test_report_with_active_shielding(shielded_people, tmp_path):
     """The report reconstructs the separated signals of the first participant."""
     files, _, people = shielded_people

@@ -167,6 +167,7 @@ def test_rows_of_the_same_times(cut, tmp_path):
     assert not frame.isna().any(axis=None)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_features_on_a_cluster(folder, tmp_path):
     """The workers of a dask cluster, in processes of their own, compute the same."""
@@ -358,6 +359,7 @@ def test_classifier_that_may_run_code(cohort):
 
 
 # -- demo -----------------------------------------------------------------------------
+@pytest.mark.slow
 def test_demo(folder, tmp_path):
     """The tour of a recording prints its scores and draws it."""
     out = tmp_path / "out"
@@ -365,7 +367,7 @@ def test_demo(folder, tmp_path):
     args = ["demo", "--skip-cohort", "--data", recording, "--out", out]
     result = run(*args)
     assert result.exit_code == 0, result.output
-    assert "3 rows of 3840 features" in result.output
+    assert "3 rows of 7680 features" in result.output
     assert len(list(out.glob("*.png"))) == 3
     assert "pass --overwrite" in run(*args).output
 

@@ -55,6 +55,7 @@ def _caught(function):
         return error
 
 
+@pytest.mark.slow
 def test_processes(start, small_store, settings_file, tmp_path):
     """So it is between processes; after kill -9 the folder is free."""
     out = tmp_path / "out"

@@ -298,6 +298,7 @@ def test_data_of_another_kind(people, tables, classifiers, tmp_path):
     assert "got a table of weights others" in result.output
 
 
+@pytest.mark.slow
 def test_weights_without_encoder(people, tmp_path):
     """Features and classify take the same means of people, and say so."""
     weights = tmp_path / "weights"

@@ -117,6 +117,7 @@ def test_interrupted_within_an_epoch(begin, straight, tmp_path, number):
         assert torch.equal(array, two[name]), name
 
 
+@pytest.mark.slow
 def test_lost_process(begin, straight, tmp_path):
     """When one of two processes is killed, the other saves, says so, and all end."""
     out = tmp_path / "out"

@@ -127,6 +127,7 @@ def test_missing_states_degrade_gracefully(probe, labelled):
     assert np.isfinite(probe.decision_function(X)).all()
 
 
+@pytest.mark.slow
 def test_head_of_ones_own(labelled):
     X, y = labelled
     forest = RandomForestClassifier(5, random_state=0)

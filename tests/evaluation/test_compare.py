@@ -167,6 +167,7 @@ def test_equal_to_scikit_learn(participants, cohort):
             assert_allclose(found, values, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*recordings are missing")
 def test_probe_extracts_once(participants, cohort, monkeypatch):
     """A frozen encoder and its head are parted, and give the same."""

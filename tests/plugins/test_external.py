@@ -190,6 +190,7 @@ def test_grid_search(external, epochs):
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
+@pytest.mark.slow
 def test_aggregator(external, tmp_path):
     """An aggregator is chosen by name; its weights come back from the checkpoint."""
     cohort = simulate_cohort(

@@ -67,6 +67,7 @@ def _equal(model, other):
     return all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_learns_what_interpolation_cannot(train, store, region_pos):
     """Rhythms of two sources are predicted through 300 ms without any sensor."""
     masking = TimeBlockMasking(0.3)

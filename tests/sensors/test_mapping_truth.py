@@ -67,6 +67,7 @@ def test_real_geometries(name, data_dir, physics, rng):
     _check(mne.io.read_info(data_dir / name), physics, rng)
 
 
+@pytest.mark.slow
 def test_systems_agree(physics, rng):
     """A source gives one canonical signal, whichever system sees it."""
     infos = [

@@ -198,6 +198,7 @@ def scores(data_dir, folder):
     return score
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_beats_interpolation_on_real_recordings(scores, name, mask):
