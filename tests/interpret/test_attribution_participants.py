@@ -417,7 +417,7 @@ def test_errors(people, logistic, fitted, cohort):
     pooled = make_pipeline(
         MEGFMTransformer(aggregation="mean_std"), LogisticRegression()
     ).fit(people, cohort.labels)
-    with pytest.raises(ValueError, match="by a network or by measures"):
+    with pytest.raises(ValueError, match="from a network or measures"):
         decision_map(pooled, people[0], "gradient")
     # those for rows of one recording are what they were
     with pytest.raises(TypeError):
