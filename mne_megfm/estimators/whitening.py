@@ -83,8 +83,8 @@ def fit_whitening(
     """Estimate the background of rows, and whiten by it.
 
     The background is what there is before the stimulus, if rows begin at least 50 ms
-    before it; otherwise all that is in the rows. Recordings count by their number of
-    rows, and not by their amplitude.
+    before it; otherwise all that is in the rows. All samples count the same, as in
+    :func:`mne.compute_covariance`, however the rows are divided into recordings.
 
     Parameters
     ----------
@@ -120,10 +120,8 @@ def fit_whitening(
     """
     n_sensors = config.n_sensors
     total = np.zeros((n_sensors, n_sensors))
-    amplitude = 0.0
+    n_samples = 0
     for recording in recordings:
-        own = np.zeros((n_sensors, n_sensors))
-        n_samples = 0
         before = int(-recording.tmin * config.sfreq)  # whole samples before time 0
         if recording.kind == "raw" or before < _LEAST_BASELINE * config.sfreq:
             before = None
@@ -138,12 +136,8 @@ def fit_whitening(
                 if end > 1:
                     part = window[:, :end].astype(np.float64) * 1e12
                     part -= part.mean(axis=1, keepdims=True)
-                    own += part @ part.T
+                    total += part @ part.T
                     n_samples += end - 1
-        if not own.any():  # zeros before the stimulus
-            own = np.eye(n_sensors)
-        own /= max(n_samples, 1)
-        weight = len(recording.rows) / recordings.n_rows
-        amplitude += weight * np.trace(own)
-        total += weight * own / np.trace(own)
-    return WhitenedSensorMapping(sensor_mapping, 1e-24 * amplitude * total)
+    if not total.any():  # zeros before the stimulus
+        total = np.eye(n_sensors)
+    return WhitenedSensorMapping(sensor_mapping, 1e-24 * total / max(n_samples, 1))

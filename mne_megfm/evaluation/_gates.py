@@ -105,7 +105,7 @@ def strongest_baseline(
 
     Notes
     -----
-    Nobody is picked: to be better than the strongest is to be better than each. The
+    No baseline is picked: better than the strongest is better than each. The
     test is an intersection-union test [1]_: each baseline is tested at the full level
     by the corrected resampled t-test, and only if all these tests say "better" is the
     gate passed. If one baseline is as good as the pipeline, its test alone passes in

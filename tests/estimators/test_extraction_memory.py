@@ -35,18 +35,21 @@ def encoded(monkeypatch):
 
 
 def test_same_epochs_are_encoded_once(epochs, encoded, tmp_path):
-    """Predictions of all kinds share what was encoded, and are those without memory."""
+    """Predictions of all kinds share what was encoded, and are those without memory.
+
+    Each epoch is encoded twice: as it is, and whitened.
+    """
     y = np.arange(12) % 2
     params = {"weights": None, "config": SMALL, "random_state": 0}
     plain = MEGFMClassifier(**params).fit(epochs[:8], y[:8])
     kept = MEGFMClassifier(**params, memory=tmp_path).fit(epochs[:8], y[:8])
     del encoded[:]
     found = kept.predict_proba(epochs[8:])
-    assert sum(encoded) == 4
+    assert sum(encoded) == 2 * 4
     kept.predict(epochs[8:])
     kept.score(epochs[8:], y[8:])
     kept.novelty_p_values(epochs[8:])
-    assert sum(encoded) == 4
+    assert sum(encoded) == 2 * 4
     assert_allclose(found, plain.predict_proba(epochs[8:]), rtol=1e-5)
     # fit draws projections from random fields
     transformer = MEGFMTransformer(**params, memory=tmp_path).fit(epochs)
@@ -57,11 +60,11 @@ def test_same_epochs_are_encoded_once(epochs, encoded, tmp_path):
     changed = epochs.copy()
     changed._data[8:] *= 2
     assert not np.allclose(kept.transformer_.transform(changed[8:]), again)
-    assert sum(encoded) == 4
+    assert sum(encoded) == 2 * 4
     transformer.set_params(random_state=1).fit(epochs)
     del encoded[:]
     assert not np.allclose(transformer.transform(epochs[8:]), again)
-    assert sum(encoded) == 4
+    assert sum(encoded) == 2 * 4
 
 
 def test_same_participants_are_read_once(participants, monkeypatch, tmp_path):

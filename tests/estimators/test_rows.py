@@ -46,7 +46,7 @@ def test_long_epochs_keep_their_time(small, epochs):
     )
     other = small.transform(mne.EpochsArray(late + noise, epochs.info))
     assert small.n_patches_ == 30
-    by_time = features.reshape(24, 20, 16)
+    by_time = features.reshape(2, 24, 20, 16)[0]  # not whitened
     assert by_time[:, :5].std() != pytest.approx(by_time[:, -5:].std(), rel=0.05)
     assert not np.allclose(features, other)
 
@@ -55,7 +55,7 @@ def test_short_epochs_do_not_see_their_padding(small, epochs):
     short = epochs.copy().crop(tmax=epochs.times[149], include_tmax=True)
     features = small.fit(short).transform(short)
     assert small.n_patches_ == 10
-    by_time = features.reshape(len(short), 24, 10, 16)
+    by_time = features.reshape(len(short), 2 * 24, 10, 16)
     assert (by_time[:, :, 6:] == 0).all() and (by_time[:, :, :6] != 0).any()
 
 
@@ -91,7 +91,8 @@ def test_participants(small, participants, tmp_path):
     assert small.states_ == ["auditory", "rest"]
     assert_array_equal(small.fit_transform(participants), features)
     # means and spreads are those of the rows
-    same = MEGFMTransformer(weights=small.save_pretrained(tmp_path))
+    where = small.save_pretrained(tmp_path)
+    same = MEGFMTransformer(weights=where, sensor_mapping="canonical")
     rows = same.fit_transform(participants[1]["rest"])
     chosen = np.char.startswith(names.astype(str), "rest_mean")
     assert_allclose(features[1, chosen], rows.mean(0), rtol=1e-4, atol=1e-5)

@@ -106,7 +106,7 @@ def test_from_store_to_features(external, store, epochs, tmp_path, objective):
         str(tmp_path / "run"), pooling=external.MixturePooling(3), sample="epoch"
     )
     features = transformer.fit_transform(epochs)
-    assert features.shape == (12, 3 * 20)
+    assert features.shape == (12, 2 * 3 * 20)
     torch.testing.assert_close(transformer.pooling_.gate, pooling.gate)
     # saved again, it is the same
     transformer.save_pretrained(tmp_path / "again")
