@@ -231,7 +231,7 @@ class Plain(Medians):
 
 
 class Together(Medians):
-    def describe(self, read):
+    def combine(self, read):
         mean = np.mean([one["rest"] for one in read], 0)
         return [one | {"rest": one["rest"] - mean} for one in read]
 

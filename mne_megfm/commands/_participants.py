@@ -279,7 +279,7 @@ class Outcome:
     failures: list[Failure]
 
 
-def describe_one(
+def extract_one(
     frozen: FrozenStep, name: str, sources: list[Source], reading: Reading
 ) -> Outcome:
     """Extract features of a participant from the recordings that can be used.
@@ -309,14 +309,14 @@ def describe_one(
     if len(sources) == 1:
         return Outcome([], None, None, [failure])
     # data are read late, and what fails does not say which recording it was
-    each = [describe_one(frozen, name, [source], reading) for source in sources]
+    each = [extract_one(frozen, name, [source], reading) for source in sources]
     good = [source for outcome in each for source in outcome.sources]
     failures = [failure for outcome in each for failure in outcome.failures]
     if not failures:  # each by itself can be used, but not together
         return Outcome([], None, None, [failure])
     if not good:
         return Outcome([], None, None, failures)
-    rest = describe_one(frozen, name, good, reading)
+    rest = extract_one(frozen, name, good, reading)
     return replace(rest, failures=failures + rest.failures)
 
 
@@ -340,7 +340,7 @@ def _extract_in_worker(
 
     Nor are weights sent there: they are larger than messages of a cluster should be.
     """
-    outcome = describe_one(_load(settings), name, sources, reading)
+    outcome = extract_one(_load(settings), name, sources, reading)
     return replace(outcome, recordings=None)
 
 
@@ -372,7 +372,7 @@ _FROM_RECORDINGS = {
 
 
 @dataclass(frozen=True)
-class Described:
+class Participants:
     """Participants, a row each.
 
     Attributes
@@ -403,13 +403,13 @@ class Described:
         )
 
 
-def describe(
+def get_features(
     data: Path,
     weights: str | None,
     reading: Reading,
     n_jobs: int = 1,
     strict: bool = False,
-) -> Described:
+) -> Participants:
     """Get features of participants, from a table or from recordings.
 
     Parameters
@@ -427,7 +427,7 @@ def describe(
 
     Returns
     -------
-    extracted : Described
+    extracted : Participants
         The participants.
     """
     table = _read_features(data)
@@ -438,7 +438,7 @@ def describe(
     frame, kind = extract_participants(
         sources, {"weights": weights}, n_jobs, reading, strict
     )
-    return Described(frame, kind, _FROM_RECORDINGS[kind], weights, reading)
+    return Participants(frame, kind, _FROM_RECORDINGS[kind], weights, reading)
 
 
 def extract_participants(
@@ -480,7 +480,7 @@ def extract_participants(
     return summarise_rows(rows), ROWS
 
 
-def describe_as(
+def features_as(
     data: Path,
     content: dict[str, Any],
     reading: Reading,
@@ -550,7 +550,7 @@ def _read_features(data: Path) -> pd.DataFrame | None:
     return None if lists_files else read_features(data)
 
 
-def _from_table(table: pd.DataFrame, weights: str | None) -> Described:
+def _from_table(table: pd.DataFrame, weights: str | None) -> Participants:
     own = table.attrs.get("weights")
     if own and weights and own != weights:
         raise ValueError(
@@ -568,9 +568,9 @@ def _from_table(table: pd.DataFrame, weights: str | None) -> Described:
                 "make the table with `mne-megfm features --participants`."
             )
         kind = ROWS if is_of_rows(frame.columns.tolist()) else PARTICIPANTS
-        return Described(frame, kind, "as in the table", weights, reading)
+        return Participants(frame, kind, "as in the table", weights, reading)
     frame = summarise_rows(table)
-    return Described(frame, ROWS, "from the table", weights, reading)
+    return Participants(frame, ROWS, "from the table", weights, reading)
 
 
 def _advice(kind: str) -> str:

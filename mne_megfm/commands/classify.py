@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
-    from ._participants import Described
+    from ._participants import Participants
 
 
 #: Digits of probabilities and typicality; more would be noise.
@@ -38,11 +38,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 def command() -> None:
     """Fit a classifier of participants, or use one.
 
-    Of recordings, a participant is described by the participant encoder, as `mne-megfm
-    features --participants` does, whose tables serve as well. Of a table of epochs or
-    windows, and with weights that have no such encoder, it is described by mean and
-    spread of the rows, state by state; states that it lacks are then filled with the
-    mean of the training data.
+    Of recordings, features of participants are those of `mne-megfm features
+    --participants`, whose tables serve as well. Of a table of epochs or windows, and
+    with weights that have no participant encoder, they are mean and spread of the rows,
+    state by state; states that it lacks are then filled with the mean of the training
+    data.
 
     Recordings that cannot be read are named and left out. In tables, names and labels
     are text as it stands there; missing is an empty cell or n/a, nothing else. In CSV
@@ -116,7 +116,7 @@ def fit(
 
     DATA is a table of `mne-megfm features`, or recordings as that command takes them,
     with the bundled or other --weights. Saved is a file of skops, which holds no code;
-    it says by what participants are described. Of the participants it keeps
+    it says what the features of participants are. Of the participants it keeps
     fingerprints (salted hashes) of their names, by which predict finds who was in
     training.
     """
@@ -128,7 +128,7 @@ def fit(
     from ..evaluation import cross_validate_participants
     from ._labels import USUAL, as_numbers, find_label, read_labels
     from ._options import check_target
-    from ._participants import describe
+    from ._participants import get_features
 
     check_target(out, overwrite, (".skops",))
     if regression and positive is not None:
@@ -140,11 +140,11 @@ def fit(
     ):  # what cannot be is said before recordings are read
         _check_classes(np.array(all_labels, dtype=str), folds, table.column)
         find_label(positive, all_labels)
-    told = describe(data, weights, reading, jobs, strict)
-    click.echo(told.summary())
-    known = table.of(told.frame.index).dropna()
-    described = told.frame.loc[known.index]
-    X = described.to_numpy()
+    given = get_features(data, weights, reading, jobs, strict)
+    click.echo(given.summary())
+    known = table.of(given.frame.index).dropna()
+    known_rows = given.frame.loc[known.index]
+    X = known_rows.to_numpy()
     fill = SimpleImputer(keep_empty_features=True)
     if regression:
         y = as_numbers(known, table.column)
@@ -158,7 +158,7 @@ def fit(
         pipeline,
         X,
         y,
-        names=described.index,
+        names=known_rows.index,
         cv=folds,
         n_repeats=repeats,
         positive=None if regression else find_label(positive, y),
@@ -168,7 +168,7 @@ def fit(
         verbose=True,
     )
     click.echo(scores)
-    _keep(told, described, table.column, pipeline.fit(X, y), seed, out)
+    _keep(given, known_rows, table.column, pipeline.fit(X, y), seed, out)
 
 
 def _check_classes(y: np.ndarray, folds: int, column: str) -> None:
@@ -192,8 +192,8 @@ def _check_classes(y: np.ndarray, folds: int, column: str) -> None:
 
 
 def _keep(
-    told: Described,
-    described: pd.DataFrame,
+    given: Participants,
+    known_rows: pd.DataFrame,
     column: str,
     pipeline: Pipeline,
     seed: int,
@@ -205,15 +205,15 @@ def _keep(
 
     from ..estimators.novelty import Novelty
 
-    typicality = Novelty(seed).fit([described.to_numpy()], np.arange(len(described)))
+    typicality = Novelty(seed).fit([known_rows.to_numpy()], np.arange(len(known_rows)))
     content = {
-        "columns": described.columns.tolist(),
-        "kind": told.kind,
-        "weights": told.weights,
-        "reading": asdict(told.reading),
+        "columns": known_rows.columns.tolist(),
+        "kind": given.kind,
+        "weights": given.weights,
+        "reading": asdict(given.reading),
         "regression": is_regressor(pipeline),
         "label": column,
-        "people": People.of(described.index).to_dict(),
+        "people": People.of(known_rows.index).to_dict(),
         "typicality": typicality,
         "pipeline": pipeline,
     }
@@ -255,12 +255,12 @@ def predict(
     """
     from ..utils.tables import SUFFIXES, write_table
     from ._options import check_target
-    from ._participants import describe_as
+    from ._participants import features_as
 
     check_target(out, overwrite, SUFFIXES)
     content = load(classifier)
     reading = reading_as_before(reading, content["reading"])
-    X = describe_as(data, content, reading, jobs, strict)
+    X = features_as(data, content, reading, jobs, strict)
     frame = _predictions(content, X)
     write_table(frame, out)
     click.echo(f"Wrote {len(frame)} predictions to {out}. Not for diagnosis.")

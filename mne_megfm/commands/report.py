@@ -126,7 +126,7 @@ def command(
     from ._labels import find_label, read_labels
     from ._options import check_target
     from ._participants import (
-        describe_one,
+        extract_one,
         group_by_participant,
         has_participant_encoder,
     )
@@ -145,7 +145,7 @@ def command(
     frozen = FrozenStep(pipelines["model features"][0], cache)
     by_name = group_by_participant(sources)
     tasks = [(frozen, name, own, reading) for name, own in by_name.items()]
-    outcomes = run_each(describe_one, tasks, 1, "Participants")
+    outcomes = run_each(extract_one, tasks, 1, "Participants")
     good = {
         name: outcome
         for name, outcome in zip(by_name, outcomes, strict=True)

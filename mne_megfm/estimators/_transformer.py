@@ -120,7 +120,7 @@ class BaseMEGFM(BaseEstimator):
         """Name parameters that were set and have no effect."""
         pools = sample == "epoch" or self.aggregator_.pools_rows
         idle = {
-            "participants described by the participant encoder, which reads signals "
+            "features by the participant encoder, which reads signals "
             "(aggregation='mean_std' pools tokens)": () if pools else ("pooling",),
             "a row an epoch": () if sample == "participant" else ("aggregation",),
         }
@@ -204,7 +204,7 @@ class BaseMEGFM(BaseEstimator):
 
     @property
     def participant_encoder_(self) -> ParticipantTransformer | None:
-        """The participant encoder; None if participants are described without one."""
+        """The participant encoder; None if features need none."""
         return getattr(self.aggregator_, "encoder", None)
 
     def save_pretrained(
@@ -259,7 +259,7 @@ class BaseMEGFM(BaseEstimator):
         return state
 
 
-class DescribesParticipants:
+class AggregatesParticipants:
     """The part of a transformer that makes one row of each participant."""
 
     def _read(self, recordings: Recordings) -> list[dict[str, Any]]:
@@ -278,11 +278,11 @@ class DescribesParticipants:
         ]
 
     def _combine_states(self, read: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """Describe participants from what `_read` gave, of any states together."""
-        return self.aggregator_.describe(read)
+        """Put together what `_read` gave, of any states together."""
+        return self.aggregator_.combine(read)
 
-    def _fit_participants(self, descriptions: list[Mapping[str, Any]]) -> None:
-        self.aggregator_.fit(descriptions)
+    def _fit_participants(self, extracted: list[Mapping[str, Any]]) -> None:
+        self.aggregator_.fit(extracted)
         self._keep_fitted()
 
     def _keep_fitted(self) -> None:
@@ -310,7 +310,7 @@ class DescribesParticipants:
 
     def _fit_extracted(
         self, extracted: list[Mapping[str, Any]], y: Any = None
-    ) -> DescribesParticipants:
+    ) -> AggregatesParticipants:
         # the step that this is a copy of shares it
         self.aggregator_ = copy.deepcopy(self.aggregator_)
         self._fit_participants(extracted)
@@ -322,7 +322,7 @@ class DescribesParticipants:
         return self.aggregator_.transform(extracted)
 
 
-class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
+class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
     """Features of MEG recordings from a masked-signal transformer.
 
     Recordings of any MEG system are mapped to a canonical array of virtual
@@ -399,16 +399,16 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
     whitening_ : WhitenedSensorMapping | None
         The mapping and the whitener of the background; None if nothing is whitened.
     aggregator_ : Aggregator
-        What describes participants.
+        What makes features of participants.
     participant_encoder_ : ParticipantTransformer | None
-        The participant encoder; None if participants are described without one.
+        The participant encoder; None if features need none.
     sample_ : {"epoch", "participant"}
         What a row is.
     n_patches_ : int | dict
         Patches in a row; by state for ``aggregation="mean_std"``; empty for the
         participant encoder, which takes rows of any length.
     states_ : list of str
-        States that participants were described by, sorted; for participants only.
+        States of the training participants, sorted; for participants only.
     history_ : History | None
         Losses of pretraining in `fit`.
     provenance_ : dict
@@ -719,8 +719,8 @@ class MEGFMTransformer(TransformerMixin, DescribesParticipants, BaseMEGFM):
                 f"{aggregator!r}; fit a list of participants with one of these."
             )
         recordings = self._recordings(X)
-        described = self._combine_states(self._read(recordings))
-        return aggregator.tabulate(described, interval)
+        extracted = self._combine_states(self._read(recordings))
+        return aggregator.tabulate(extracted, interval)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Name the features.

@@ -76,8 +76,8 @@ class RowEncoder(Protocol):
 class Aggregator(nn.Module):
     """From all that was recorded of a participant to one row of features.
 
-    A child writes ``read``, ``fit``, ``transform`` and ``names``, and ``describe``
-    where the states of a participant do not stay apart. ``read`` and ``describe`` see
+    A child writes ``read``, ``fit``, ``transform`` and ``names``, and ``combine``
+    where the states of a participant do not stay apart. ``read`` and ``combine`` see
     one participant at a time and learn nothing, so that cross-validation calls them
     once for all folds. ``fit`` learns from what is extracted of the training
     participants, in a copy for each fold.
@@ -245,11 +245,11 @@ class Aggregator(nn.Module):
         -------
         enough : bool
             Whether it is fitted as `fit` would leave it. False: it needs what `read`
-            and `describe` give.
+            and `combine` give.
         """
         return False
 
-    def describe(self, read: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    def combine(self, read: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Put together what was read of any states of each participant.
 
         Parameters
@@ -271,7 +271,7 @@ class Aggregator(nn.Module):
         Parameters
         ----------
         extracted : sequence of dict
-            What `describe` gave of the training participants.
+            What `combine` gave of the training participants.
 
         Returns
         -------
@@ -287,7 +287,7 @@ class Aggregator(nn.Module):
         Parameters
         ----------
         extracted : sequence of dict
-            What `describe` gave.
+            What `combine` gave.
 
         Returns
         -------

@@ -538,7 +538,7 @@ class MeasuresAggregator(StateAggregator):
         self.know(states)
         return True
 
-    def describe(
+    def combine(
         self, read: Sequence[Mapping[str, StateTrials]]
     ) -> list[ParticipantMeasures]:
         """Measure participants by their trials, each by itself.

@@ -319,7 +319,7 @@ class ParametersAggregator(StateAggregator):
         """Get what the participant encoder takes of one state."""
         return one.trials.trials
 
-    def describe(
+    def combine(
         self, read: Sequence[Mapping[str, StateReading]]
     ) -> list[InferredParameters]:
         """Infer the parameters of each participant, by itself.
@@ -342,7 +342,7 @@ class ParametersAggregator(StateAggregator):
         measured = None
         if self.hand_made is not None:
             trials = {name: one.trials for name, one in states.items()}
-            (measured,) = self.hand_made.describe([trials])
+            (measured,) = self.hand_made.combine([trials])
         kinds = {
             name: None if one.kind == "rest" != STATES[state_kind(name)] else one.kind
             for name, one in states.items()

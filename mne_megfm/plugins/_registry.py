@@ -154,7 +154,7 @@ KINDS = {
         Kind(
             "aggregators",
             "aggregator",
-            methods=("read", "describe", "fit", "transform", "names", "state_dict"),
+            methods=("read", "combine", "fit", "transform", "names", "state_dict"),
             builtins={
                 "measures": "mne_megfm.participants:MeasuresAggregator",
                 "measures+evoked": "mne_megfm.participants:aggregate_with_evoked",

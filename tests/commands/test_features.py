@@ -16,7 +16,7 @@ from mne_megfm.archive.files import read_recording
 from mne_megfm.archive.settings import PLAIN, Reading
 from mne_megfm.archive.sources import list_recordings
 from mne_megfm.commands import main
-from mne_megfm.commands._participants import describe, summarise_rows
+from mne_megfm.commands._participants import get_features, summarise_rows
 from mne_megfm.commands._rows import extract_rows
 from mne_megfm.estimators import LogisticHead
 from mne_megfm.simulation import make_array_info
@@ -386,5 +386,5 @@ def test_filters_in_a_table(tmp_path):
     assert result.exit_code == 0, result.output
     reading = Reading(**given, tmin=-0.1)
     assert Reading(**read_features(out).attrs["reading"]) == reading
-    described = describe(out, None, PLAIN)
+    described = get_features(out, None, PLAIN)
     assert (described.reading, described.weights) == (reading, "megfm-tiny")

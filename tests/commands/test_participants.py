@@ -292,7 +292,7 @@ def test_data_of_another_kind(people, tables, classifiers, tmp_path):
     labels = ["--labels", people[0] / "labels.csv", "--label", "group"]
     result = run(
         *["classify", "fit", tmp_path / "others.parquet", *labels],
-        *["--weights", "megfm-tiny", "-o", tmp_path / "x.skops"],
+        *["--weights", "megfm-tiny", "--folds", 2, "-o", tmp_path / "x.skops"],
     )
     assert result.exit_code == 1
     assert "got a table of weights others" in result.output

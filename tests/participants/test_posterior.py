@@ -94,7 +94,7 @@ def test_missing_states_cost_certainty(people, fitted):
     read = step.read(fitted._recordings(people), fitted._rows())
     some = [{"rest": one["rest"]} for one in read]
     more, less = (
-        np.mean([d.variance[evoked] for d in step.describe(x)]) for x in (read, some)
+        np.mean([d.variance[evoked] for d in step.combine(x)]) for x in (read, some)
     )
     assert less > more
 
