@@ -72,13 +72,19 @@ def make_values():
         "canonical_signals": CanonicalSensors().fit_transform(epochs)[:3, ::8, ::10]
         * 1e12,
         "epoch_features": np.concatenate(
-            [MEGFMTransformer().fit_transform(one)[:, ::7] for one in auditory]
+            [
+                MEGFMTransformer(sensor_mapping="canonical").fit_transform(one)[:, ::7]
+                for one in auditory
+            ]
         ),
         "epoch_features_random_weights": MEGFMTransformer(
-            weights=None, random_state=3
+            weights=None, sensor_mapping="canonical", random_state=3
         ).fit_transform(epochs)[:, ::7],
         "epoch_features_pretrained_here": MEGFMTransformer(
-            pretraining=Pretraining(max_epochs=1), random_state=3, batch_size=4
+            pretraining=Pretraining(max_epochs=1),
+            sensor_mapping="canonical",  # signals as they are, not whitened
+            random_state=3,
+            batch_size=4,
         ).fit_transform(epochs)[:, ::7],
         "participant_features": MEGFMTransformer().fit_transform(people),
         "participant_features_random_weights": MEGFMTransformer(
