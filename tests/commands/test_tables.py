@@ -60,9 +60,9 @@ def _write_labels(path, labels, column="group", names=NAMES):
 
 @pytest.mark.parametrize("labels", [["a"] * 20, ["a"] * 18 + ["b"] * 2])
 def test_labels_are_looked_at_before_recordings(folder, labels, monkeypatch):
-    """What no fold can be made of is said before anything is described."""
+    """What no fold can be made of is said before anything is read."""
     _write_labels(folder, labels)
-    monkeypatch.setattr("mne_megfm.commands._participants.describe", None)
+    monkeypatch.setattr("mne_megfm.commands._participants.get_features", None)
     result = fit(folder, "--label", "group")
     assert result.exit_code == 1
     assert "at least 3 participants of each of two labels" in result.output

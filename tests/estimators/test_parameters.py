@@ -64,9 +64,15 @@ def test_constructors_are_small():
 
 def test_pooling_does_not_matter_to_the_participant_encoder(people):
     transformer = MEGFMTransformer(pooling="mean", sample="participant")
-    with pytest.warns(RuntimeWarning, match="no effect: pooling with participants"):
+    with pytest.warns(
+        RuntimeWarning,
+        match="no effect: pooling with features by the participant encoder",
+    ):
         transformer.fit(people)
-    with pytest.warns(RuntimeWarning, match="no effect: pooling with participants"):
+    with pytest.warns(
+        RuntimeWarning,
+        match="no effect: pooling with features by the participant encoder",
+    ):
         FrozenStep(transformer)
     # it does for statistics: no warning
     MEGFMTransformer(pooling="mean", aggregation="mean_std").fit(people)
