@@ -97,7 +97,7 @@ def _expected(folder):
     return pd.DataFrame(rows, list(X), transformer.get_feature_names_out())
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_rows(broken, folder, tmp_path, jobs):
     """The table has what can be read, and the rest is named with its cause."""
     out = tmp_path / "rows.parquet"
@@ -121,7 +121,7 @@ def test_rows(broken, folder, tmp_path, jobs):
     np.testing.assert_allclose(own.iloc[:, 4:], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_participants(broken, folder, tmp_path, jobs):
     """Who has one recording that can be read has features of that, in all columns."""
     out = tmp_path / "people.parquet"

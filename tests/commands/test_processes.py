@@ -93,7 +93,9 @@ def test_two_processes_with_a_shared_model(begin, straight, tmp_path):
     assert _furthest(straight, tmp_path / "out") < 1e-6
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_interrupted_within_an_epoch(begin, straight, tmp_path, number):
     """A process that is ended in an epoch is taken up there, with equal bits after."""
     out = tmp_path / "out"

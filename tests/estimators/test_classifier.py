@@ -112,6 +112,7 @@ def test_routing_of_groups(probe, labelled):
     assert np.isfinite(result["test_score"]).all()
 
 
+@pytest.mark.slow
 def test_missing_states_degrade_gracefully(probe, labelled):
     X, y = labelled
     probe.fit(X, y)
@@ -209,6 +210,7 @@ def test_weights_and_groups_that_do_not_do(probe, labelled, given, match):
         probe.fit(*labelled, **given)
 
 
+@pytest.mark.slow
 def test_a_participant_twice(probe, labelled):
     X, y = labelled
     match = "same recording, or parts of it.*in elements 2 and 5"

@@ -96,7 +96,9 @@ def test_fit_takes_the_parameters_of_now(people, tmp_path, again):
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("kind", ["pandas", "polars"])
+@pytest.mark.parametrize(
+    "kind", ["pandas", pytest.param("polars", marks=pytest.mark.slow)]
+)
 def test_tables_of_scikit_learn_change_no_prediction(labelled, kind):
     pytest.importorskip(kind)
     X, y = labelled

@@ -39,6 +39,7 @@ def test_probe_is_frozen_features_and_ridge(probe, labelled, ages):
 
 # one of the epochs has an artefact
 # axes of responses leave out most of what is loud in the background
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:. of 80 epochs are unlike those of training")
 @pytest.mark.parametrize(("pooling", "least"), [("tokens", 0.8), ("projection", 0.5)])
 def test_finds_what_is_there(pooling, least):

@@ -211,6 +211,7 @@ def test_what_a_pipeline_does_not_give_is_no_fault_of_folds(X, y):
     assert "it has no mean" in repr(result)
 
 
+@pytest.mark.slow
 def test_recordings_of_rest_alone(X, y):
     """Of the default pipelines, those that need events are left out and listed."""
     X = [{"rest": x["rest"]} for x in X]

@@ -367,7 +367,7 @@ def test_participant_that_looks_like_another(participants, cohort):
     compare(X, y, pipelines, groups=groups, cv=cv, n_permutations=0)  # no warning
 
 
-@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("frozen", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_epochs_on_disk_reach_workers(participants, cohort, tmp_path, frozen):
     """MNE's epochs on disk do not pickle; results are those of one process."""
     X = []

@@ -46,6 +46,7 @@ def test_folds_name_places_in_what_was_given(participants, cv):
         assert tests == [(1, 2, 3, 4, 5), (6, 7, 8, 9, 10, 11)]
 
 
+@pytest.mark.slow
 def test_a_generator_serves_permutations_too(participants):
     split = StratifiedKFold(2).split(np.zeros(12), Y)
     result = compare(participants, Y, PIPELINES, cv=split, n_permutations=4)

@@ -113,6 +113,7 @@ def test_network_is_the_pipeline(people, logistic):
     assert np.ptp(decision) > 0.1
 
 
+@pytest.mark.slow
 def test_network_of_all_kinds_of_recordings(people, logistic):
     """Short and long epochs, several recordings, bad and flat channels, artefacts."""
     auditory, touch = (people[0][state] for state in STATES)
@@ -344,6 +345,7 @@ def test_planted_response_of_participants(state):
     assert power.pop(state) > 2 * max(power.values())
 
 
+@pytest.mark.slow
 def test_smoothgrad_is_a_mean_gradient(people, logistic):
     """SmoothGrad has a seed, is near to the gradient, and not the same."""
     plain, first, again, other = (

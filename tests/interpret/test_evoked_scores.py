@@ -27,6 +27,7 @@ def epochs():
     return cohort[0].epochs()
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_hidden_trials(epochs):
     """The average of predictions, by hand; nothing visible enters it."""
     transformer = MEGFMTransformer(weights=None, config=SMALL, sample="epoch")

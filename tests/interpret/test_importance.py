@@ -141,6 +141,7 @@ def test_cohort():
     np.testing.assert_allclose(same["importance"], found["importance"], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_recordings_are_read_once(monkeypatch):
     """And give what transform gives of participants with states of others."""
     cohort = simulate_cohort(

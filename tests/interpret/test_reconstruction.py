@@ -43,6 +43,7 @@ def test_masks_are_those_of_the_reports():
     assert MASKS["time blocks of 300 ms"].n_block_patches == 3
 
 
+@pytest.mark.slow
 def test_scores(transformer, epochs):
     """One row a kind of mask, one column a way to predict, the same every time."""
     scores = score_reconstruction(epochs, transformer, n_draws=1)
@@ -171,6 +172,7 @@ def test_long_epochs_are_cut_without_overlap(epochs):
     assert result.original.shape == (6, 192, 250)
 
 
+@pytest.mark.slow
 def test_raw_windows_are_those_of_the_transformer(epochs):
     """Windows of a Raw follow the transformer's own settings."""
     data = np.concatenate(list(epochs.get_data(copy=True)), -1)

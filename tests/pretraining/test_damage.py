@@ -95,6 +95,7 @@ def test_every_bit_of_the_participant_configuration(checkpoint, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_bits_of_the_weights(checkpoint, rng):
     for name, use in (
         ("model.safetensors", lambda: load_checkpoint(checkpoint)),

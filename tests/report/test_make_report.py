@@ -81,7 +81,9 @@ def full(cohort, comparison, tmp_path_factory):
     report.add_model(transformer, history=history)
     report.add_data(X, cohort.labels, names=["<b>sub-1</b>", *cohort.names[1:]])
     report.add_comparison(comparison)
-    scores = score_reconstruction(recording, transformer, n_draws=1)
+    scores = score_reconstruction(
+        recording, transformer, masks={name: masking}, n_draws=1
+    )
     report.add_reconstruction({name: hidden}, scores)
     tested = attention_test(transformer, recording.average(), n_turns=8)
     report.add_attention(tested)

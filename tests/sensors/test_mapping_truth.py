@@ -92,6 +92,7 @@ def test_systems_agree(physics, rng):
             assert np.median(corr) > 0.995, (ARRAYS[one], ARRAYS[other])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source, target", [("neuromag306", "ctf151"), ("ctf151", "neuromag306")]
 )
