@@ -321,6 +321,7 @@ def test_missing_and_unknown_states(cohort):
     assert "Expected features such as" in result.output
 
 
+@pytest.mark.slow
 def test_labels(cohort):
     """Participants without a label are named; too few are refused."""
     labels = cohort / "participants.tsv"

@@ -60,6 +60,7 @@ def test_labels_and_shapes(probe, labelled):
     assert probe.score(X, y) == np.mean(probe.predict(X) == y)
 
 
+@pytest.mark.slow
 def test_three_classes(probe, labelled):
     X, _ = labelled
     y = np.array([30, 10, 20] * 3)[: len(X)]

@@ -56,6 +56,7 @@ def test_finds_what_is_there(pooling, least):
     assert np.corrcoef(model.predict(X[1::2]), factors[1::2])[0, 1] > least
 
 
+@pytest.mark.slow
 def test_scikit_learn_around_it(probe, labelled, ages):
     X, _ = labelled
     probe.fit(X, ages)

@@ -191,6 +191,7 @@ def test_probe_extracts_once(participants, cohort, monkeypatch):
     assert_allclose(result.values("brier")["a"], -expected["test_brier"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_probe_of_numbers(participants):
     ages = np.linspace(30.0, 60.0, len(participants))
     probe = MEGFMRegressor(None, config=SMALL, random_state=3)

@@ -84,7 +84,9 @@ def test_level_over_all_times_and_places(looks_at_power, baseline):
         assert stats.binomtest(marked, 300, level).pvalue > 1e-3, (level, marked)
 
 
-@pytest.mark.parametrize("baseline", [None, (None, 0.0)])
+@pytest.mark.parametrize(
+    "baseline", [None, pytest.param((None, 0.0), marks=pytest.mark.slow)]
+)
 def test_planted_response_stands_out_alone(looks_at_power, baseline):
     """What is marked is the 100 ms and the side of the head with the response."""
     rng = np.random.default_rng(9)

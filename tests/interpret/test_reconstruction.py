@@ -163,6 +163,7 @@ def test_nothing_is_left_of_hidden_sensors(epochs):
     assert scores.loc["space", "time"] == 0.0
 
 
+@pytest.mark.slow
 def test_long_epochs_are_cut_without_overlap(epochs):
     """Every moment of a long epoch is in one window."""
     data = np.concatenate(list(epochs.get_data(copy=True)), -1)
