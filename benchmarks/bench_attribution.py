@@ -182,7 +182,7 @@ def score(evoked, scan, truth):
 def fit(epochs, y):
     """Fit a pipeline to the training epochs."""
     model = make_pipeline(
-        MEGFMTransformer(),
+        MEGFMTransformer(sensor_mapping="canonical"),
         StandardScaler(),
         LogisticRegression(C=1e-3, max_iter=1000),
     )

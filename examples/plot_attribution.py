@@ -40,9 +40,12 @@ epochs = mne.EpochsArray(data, epochs.info, tmin=epochs.tmin)
 
 # %%
 # The pipeline is fitted on folds, and explained on held-out epochs. This is repeated
-# with permuted labels. What does not stand out above chance is grey.
+# with permuted labels. What does not stand out above chance is grey. Features are of
+# signals as they are: whitened ones decode more, and their maps stand out less.
 pipeline = make_pipeline(
-    MEGFMTransformer(), StandardScaler(), LogisticRegression(C=1e-3)
+    MEGFMTransformer(sensor_mapping="canonical"),
+    StandardScaler(),
+    LogisticRegression(C=1e-3),
 )
 found = attribute(pipeline, epochs, y, n_permutations=39)
 print(found.in_words())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import mne
@@ -240,6 +241,8 @@ def _sphere(evoked: mne.Evoked) -> NDArray[np.float64]:
 #: Blue to red over white, distinct in all colour vision.
 PALETTE = "RdBu_r"
 #: What a field is shown in: factor and unit, by channel type of MNE.
+# characters in a line of a title: what fits on the narrowest of these figures
+_WIDEST = 76
 _UNITS = {"mag": (1e15, "fT"), "grad": (1e13, "fT/cm")}
 
 
@@ -493,7 +496,8 @@ def plot_occlusion(
 
 def _finish_tested(fig: Figure, title: str | None, score: Any, show: bool) -> Figure:
     """Put the held-out score below the title."""
-    fig.suptitle("\n".join(filter(None, [title, str(score)])), fontsize="medium")
+    lines = [title, *wrap(str(score), _WIDEST)]
+    fig.suptitle("\n".join(filter(None, lines)), fontsize="medium")
     return finish(fig, show)
 
 

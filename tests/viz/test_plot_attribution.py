@@ -85,6 +85,6 @@ def test_importance():
     assert plot_importance(found, axes=other, show=False) is other.figure
     colors = [bar.get_facecolor()[:3] for bar in ax.patches]
     assert np.ptp(colors[0]) == 0 and np.ptp(colors[1]) > 0.1
-    assert str(score) == fig.get_suptitle()
+    assert str(score) == " ".join(fig.get_suptitle().split())
     with pytest.raises(TypeError, match="importance must be"):
         plot_importance(table, show=False)
