@@ -110,6 +110,7 @@ def classify_cohort() -> dict[str, Any]:
             pipelines,
             cv=cv,
             n_permutations=0,
+            n_random_weights=2,
             memory=cache,
             random_state=SEED,
         )
