@@ -218,9 +218,9 @@ def permuted_labels(
         than 19 permutations.
     """
     if n < ENOUGH:
-        got = f"{n} times" if n else "not"
+        got = f"permuted {n} times" if n else "not permuted"
         return not_tested(
-            f"labels were permuted {got}; p = 0.05 takes {ENOUGH} times "
+            f"labels were {got}; p = 0.05 takes {ENOUGH} times "
             f"(n_permutations={ENOUGH})"
         )
     sign = 1.0 if greater_is_better(metric) else -1.0
