@@ -61,7 +61,8 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     pooling : str | callable
         How tokens become features.
     sensor_mapping : str | callable
-        How recordings reach the model's array.
+        How recordings reach the model's array, see
+        :class:`~mne_megfm.MEGFMTransformer`. Fine-tuning takes signals not whitened.
     backbone : str | None
         Name of the network; None takes that of the weights, or with ``weights=None``
         ``"masked-transformer"``.

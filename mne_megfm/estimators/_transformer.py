@@ -364,7 +364,8 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
         ``"canonical+whitened"``, by which rows that are epochs have features twice: as
         they are, and whitened in space by the background, whose covariance `fit` takes
         from the training rows (before time 0 if they begin 50 ms before it, otherwise
-        over all samples). ``"auto"`` is the last, and ``"canonical"`` for participants.
+        over all samples). ``"auto"`` is ``"canonical+whitened"`` for epochs and
+        ``"canonical"`` for participants.
     backbone : str | None
         Name of the network. None takes that of the weights, or with ``weights=None``
         ``"masked-transformer"``. Weights of another network than the one named are an
@@ -645,13 +646,13 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
                 "sample='participant' to get a row an element."
             )
         check_forms(recordings, self.config_, self._form)
-        looks = [self._rows()]
+        encoders = [self._rows()]
         if self.whitening_ is not None:
-            looks.append(replace(looks[0], sensor_mapping=self.whitening_))
-        n_features = self._n_features_out // len(looks)
-        out = np.empty((recordings.n_rows, len(looks), n_features), np.float32)
-        for number, look in enumerate(looks):
-            for rows, pooled in self._row_features(recordings, look):
+            encoders.append(replace(encoders[0], sensor_mapping=self.whitening_))
+        n_features = self._n_features_out // len(encoders)
+        out = np.empty((recordings.n_rows, len(encoders), n_features), np.float32)
+        for number, encoder in enumerate(encoders):
+            for rows, pooled in self._row_features(recordings, encoder):
                 out[rows, number] = pooled
         return out.reshape(recordings.n_rows, -1)
 

@@ -45,7 +45,7 @@ class WhitenedSensorMapping:
     Notes
     -----
     With eigenvectors :math:`U` and eigenvalues :math:`\lambda` of the covariance, the
-    whitener is :math:`U (\lambda + 0.01 \bar\lambda)^{-1/2} U^T`, equation 2 of [1]_
+    whitener is :math:`U (\lambda + 0.01 \bar\lambda)^{-1/2} U^T`, ZCA whitening [1]_
     with a ridge. It is symmetric, so that a whitened sensor stays where it was.
 
     References
@@ -84,7 +84,8 @@ def fit_whitening(
 
     The background is what there is before the stimulus, if rows begin at least 50 ms
     before it; otherwise all that is in the rows. All samples count the same, as in
-    :func:`mne.compute_covariance`, however the rows are divided into recordings.
+    :func:`mne.compute_covariance`, however the rows are divided into recordings; but in
+    rows longer than a window those in two windows count twice.
 
     Parameters
     ----------
