@@ -131,7 +131,7 @@ def _read_target(
             )
         ]
     kept = np.flatnonzero(np.isin(labels, known.index))
-    note = ", ".join(f"{n} {name}" for name, n in known.items())
+    note = "; ".join(f"{name} (n = {n})" for name, n in known.items())
     part = Samples(
         X=[samples.X[i] for i in kept],
         y=labels[kept],

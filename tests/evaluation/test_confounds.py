@@ -128,7 +128,7 @@ def test_array_is_read_as_scikit_learn_would(result, participants):
     assert_allclose(table.loc["bands", "value"], expected)
     assert table.loc["channels", "value"] == 1.0 > table.loc["channels", "low"]
     assert (table["chance"] == 0.5).all() and (table["n"] == 12).all()
-    assert table["note"].iloc[0].count("6 ") == 2
+    assert table["note"].iloc[0].count("(n = 6)") == 2
 
 
 def test_sites_that_are_few_and_classifiers_that_refuse(participants, cohort):
