@@ -62,7 +62,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         How tokens become features.
     sensor_mapping : str | callable
         How recordings reach the model's array, see
-        :class:`~mne_megfm.MEGFMTransformer`. Fine-tuning takes signals not whitened.
+        :class:`~mne_megfm.MEGFMTransformer`. Fine-tuning takes signals not denoised.
     backbone : str | None
         Name of the network; None takes that of the weights, or with ``weights=None``
         ``"masked-transformer"``.

@@ -35,6 +35,7 @@ from ..utils.validation import (
 from ._heads import LogisticHead, count_groups
 from ._initialization import FineTuning
 from ._transformer import MEGFMTransformer
+from .denoising import SUFFIX
 from .finetuning import ClassificationTask, RegressionTask
 from .finetuning_modules import (
     network_outputs,
@@ -44,7 +45,6 @@ from .finetuning_modules import (
 )
 from .frozen import Kept, digest_recordings, stamp
 from .novelty import Novelty, signal_features
-from .whitening import SUFFIX
 
 # parameters that are those of the transformer under the same names
 _OF_TRANSFORMER = (
@@ -196,7 +196,7 @@ class BaseMEGFMPredictor(BaseEstimator):
                 params["sensor_mapping"] = "canonical"
             elif str(self.sensor_mapping).endswith(SUFFIX):
                 raise ValueError(
-                    "Expected signals that are not whitened for strategy="
+                    "Expected signals that are not denoised for strategy="
                     f"{self.strategy!r}, got sensor_mapping={self.sensor_mapping!r}; "
                     "use 'canonical', or strategy='probe'."
                 )

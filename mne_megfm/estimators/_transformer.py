@@ -46,9 +46,9 @@ from ._initialization import (
     start_model,
     start_pooling,
 )
+from .denoising import SUFFIX, fit_denoising
 from .extraction import PooledRows, gather_windows
 from .frozen import Kept, digest_recordings, stamp
-from .whitening import SUFFIX, fit_whitening
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +77,7 @@ class BaseMEGFM(BaseEstimator):
             # a wrong name is an error also where nothing uses it
             if part is not None:
                 (get if isinstance(part, str) else resolve)(kind, part)
-        self.sensor_mapping_, self._whitens = self._resolve_mapping()
+        self.sensor_mapping_, self._denoises = self._resolve_mapping()
         device = find_device(self.device)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         model, training = start_model(
@@ -92,7 +92,7 @@ class BaseMEGFM(BaseEstimator):
             fields = random_fields(self.sensor_mapping_, model.config, seed)
             fit_token_projection(model, fields, len(fields), random_state=seed)
             training = {"random_weights": {"random_state": seed}}
-        self.whitening_ = None
+        self.denoising_ = None
         self.aggregator_, seen = start_aggregator(
             self.aggregation, self.weights, model, fields, self.pretraining, seed
         )
@@ -107,7 +107,7 @@ class BaseMEGFM(BaseEstimator):
         self.provenance_ = training | seen
 
     def _resolve_mapping(self) -> tuple[Callable, bool]:
-        """Make the mapping; tell whether features of epochs are whitened, too."""
+        """Make the mapping; tell whether features of epochs are denoised, too."""
         mapping = self.sensor_mapping
         if not isinstance(mapping, str):
             return resolve("sensor_mappings", mapping), False
@@ -130,10 +130,10 @@ class BaseMEGFM(BaseEstimator):
             for reason, names in idle.items()
             if (changed := [n for n in names if self._differs(n, defaults[n].default)])
         ]
-        if sample == "participant" and self._whitens and self.sensor_mapping != "auto":
+        if sample == "participant" and self._denoises and self.sensor_mapping != "auto":
             found.append(
                 f"sensor_mapping={self.sensor_mapping!r} with participants, whose "
-                "signals are not whitened here"
+                "signals are not denoised here"
             )
         if found:
             warn(f"Parameters that are set have no effect: {'; '.join(found)}.")
@@ -361,11 +361,14 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
         None leaves the weights as they are.
     sensor_mapping : str | callable
         How recordings reach the model's array: ``"canonical"``, an instance, or
-        ``"canonical+whitened"``, by which rows that are epochs have features twice: as
-        they are, and whitened in space by the background, whose covariance `fit` takes
-        from the training rows (before time 0 if they begin 50 ms before it, otherwise
-        over all samples). ``"auto"`` is ``"canonical+whitened"`` for epochs and
-        ``"canonical"`` for participants.
+        ``"canonical+denoised"``, by which rows that are epochs have features twice: as
+        they are, and denoised in space. `fit` takes the covariance of the background
+        from the training rows and whitens by it. Of rows that begin 50 ms or more
+        before a stimulus (time 0), the background is what comes before it, and the
+        eight patterns that rows share most in the second after it are kept (denoising
+        source separation [3]_, without labels). Of others it is the whole row, and
+        signals are whitened alone, as of fewer than eight rows. ``"auto"`` is
+        ``"canonical+denoised"`` for epochs and ``"canonical"`` for participants.
     backbone : str | None
         Name of the network. None takes that of the weights, or with ``weights=None``
         ``"masked-transformer"``. Weights of another network than the one named are an
@@ -397,8 +400,8 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
         The network, in evaluation mode.
     config_ : BackboneConfig
         Its sizes.
-    whitening_ : WhitenedSensorMapping | None
-        The mapping and the whitener of the background; None if nothing is whitened.
+    denoising_ : DenoisedSensorMapping | None
+        The mapping and the filter of epochs; None if nothing is denoised.
     aggregator_ : Aggregator
         What makes features of participants.
     participant_encoder_ : ParticipantTransformer | None
@@ -456,6 +459,8 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
        decoder).
     .. [2] Cranmer, Brehmer and Louppe (2020), "The frontier of simulation-based
        inference", PNAS 117:30055-30062.
+    .. [3] de Cheveigné and Simon (2008), "Denoising based on spatial filtering",
+       J. Neurosci. Methods 171:331-339, section 2.2.
 
     Examples
     --------
@@ -569,8 +574,8 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
         self._form = check_forms(recordings, self.config_)
         self.n_patches_ = self._form.n_patches
         self._look_at(recordings)
-        if self._whitens:
-            self.whitening_ = fit_whitening(
+        if self._denoises:
+            self.denoising_ = fit_denoising(
                 recordings, self.sensor_mapping_, self.config_, self.batch_size
             )
         return None
@@ -647,8 +652,8 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
             )
         check_forms(recordings, self.config_, self._form)
         encoders = [self._rows()]
-        if self.whitening_ is not None:
-            encoders.append(replace(encoders[0], sensor_mapping=self.whitening_))
+        if self.denoising_ is not None:
+            encoders.append(replace(encoders[0], sensor_mapping=self.denoising_))
         n_features = self._n_features_out // len(encoders)
         out = np.empty((recordings.n_rows, len(encoders), n_features), np.float32)
         for number, encoder in enumerate(encoders):
@@ -664,8 +669,8 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
             yield from rows.features(recordings)
             return
         keep, mark = Kept(self.memory), stamp(self)
-        if rows.sensor_mapping is self.whitening_:
-            mark += joblib.hash(self.whitening_.whitener)
+        if rows.sensor_mapping is self.denoising_:
+            mark += joblib.hash(self.denoising_.matrix)
         for recording in recordings:
             features = keep(
                 lambda one=recording: _in_order(rows.features(one.alone())),
@@ -744,8 +749,8 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
         if self.sample_ == "participant":
             return np.array(self.aggregator_.names(rows), dtype=object)
         names = rows.names(self.n_patches_)
-        if self.whitening_ is not None:
-            names = names + [f"whitened_{name}" for name in names]
+        if self.denoising_ is not None:
+            names = names + [f"denoised_{name}" for name in names]
         return np.array(names, dtype=object)
 
     @property

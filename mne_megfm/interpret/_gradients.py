@@ -132,10 +132,10 @@ class RowNetwork(nn.Module):
         device = transformer.model_.token_mean.device
         self.weights = torch.as_tensor(weights, dtype=torch.float32, device=device)
         self.bias = bias
-        self.whitener: Tensor | None = None
-        if transformer.whitening_ is not None:
-            whitener = transformer.whitening_.whitener
-            self.whitener = torch.from_numpy(whitener).to(self.weights)
+        self.denoising: Tensor | None = None
+        if transformer.denoising_ is not None:
+            matrix = transformer.denoising_.matrix
+            self.denoising = torch.from_numpy(matrix).to(self.weights)
         self.row: Row | None = None
         self.matrix: Tensor | None = None
 
@@ -166,9 +166,9 @@ class RowNetwork(nn.Module):
         """
         canonical = self.matrix @ signals
         features = self._features(canonical)
-        if self.whitener is not None:
-            whitened = self._features(self.whitener @ canonical)
-            features = torch.cat([features, whitened], 1)
+        if self.denoising is not None:
+            denoised = self._features(self.denoising @ canonical)
+            features = torch.cat([features, denoised], 1)
         return features @ self.weights + self.bias
 
     def _features(self, canonical: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
-"""Signals whitened by the background of training rows, against plain linear algebra."""
+"""Signals denoised by what training rows show, against plain linear algebra."""
+
+from itertools import permutations
 
 import mne
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from scipy.linalg import fractional_matrix_power
+from scipy.linalg import eigh, fractional_matrix_power
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -35,15 +37,25 @@ def transformer(epochs):
     return MEGFMTransformer().fit(epochs)
 
 
-def expected_whitener(signals):
-    """Compute the whitener of signals, (n_rows, 192, n_times), as the docs have it."""
+def covariance_of(signals):
+    """Compute the covariance around the mean of each row, in pT²."""
     signals = 1e12 * signals.astype(float)
     signals -= signals.mean(-1, keepdims=True)
     n = signals.shape[0] * (signals.shape[2] - 1)
-    covariance = np.einsum("nst,nrt->sr", signals, signals) / n
+    return np.einsum("nst,nrt->sr", signals, signals) / n
+
+
+def expected_whitener(covariance):
+    """Compute a whitener as the docs have it, by SciPy."""
     ridge = 0.01 * np.trace(covariance) / len(covariance)
     regular = covariance + ridge * np.eye(len(covariance))
-    return 1e12 * 2e-13 * fractional_matrix_power(regular, -0.5).real
+    return fractional_matrix_power(regular, -0.5).real
+
+
+def with_gain(matrix, covariance):
+    """Give a filter the gain by which the background has 0.2 pT."""
+    power = np.trace(matrix @ covariance @ matrix.T) / len(matrix)
+    return 0.2 * matrix / np.sqrt(power)
 
 
 def relative_error(found, expected):
@@ -51,39 +63,51 @@ def relative_error(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-def test_covariance_is_that_before_the_stimulus(transformer, epochs):
-    """It is the covariance of MNE's baseline on the canonical sensors."""
-    signals = CanonicalSensors().fit(epochs).transform(epochs)
-    expected = expected_whitener(signals[..., epochs.times < -1e-9])
-    assert relative_error(transformer.whitening_.whitener, expected) < 1e-3
-    # and not that of all samples
-    assert relative_error(
-        transformer.whitening_.whitener, expected_whitener(signals)
-    ) > (0.02)
+def test_filter_is_that_of_pairs_of_rows(transformer, epochs):
+    """Patterns are those of the products of all pairs of different rows."""
+    signals = CanonicalSensors().fit(epochs).transform(epochs)[..., :250]
+    before = epochs.times[:250] < -1e-9
+    covariance = covariance_of(signals[..., before])
+    whitener = expected_whitener(covariance)
+    signals = 1e12 * signals.astype(float)
+    after = signals[..., ~before] - signals[..., before].mean(-1, keepdims=True)
+    shared = sum(a @ b.T for a, b in permutations(whitener @ after, 2))
+    patterns = eigh(shared, subset_by_index=[184, 191])[1]
+    expected = with_gain(patterns @ patterns.T @ whitener, covariance)
+    assert transformer.denoising_.n_components == 8
+    assert np.linalg.matrix_rank(transformer.denoising_.matrix, 1e-6) == 8
+    assert relative_error(transformer.denoising_.matrix, expected) < 1e-2
 
 
-def test_covariance_of_rows_without_baseline(epochs):
-    """Then it is of all samples; so it is for windows of a Raw."""
+def test_rows_without_baseline_are_whitened_alone(epochs):
+    """By the covariance of all samples; so are windows of a Raw, and few rows."""
     late = epochs.copy().crop(tmin=0.0)
-    signals = CanonicalSensors().fit(late).transform(late)
-    found = MEGFMTransformer().fit(late).whitening_.whitener
-    assert relative_error(found, expected_whitener(signals)) < 1e-3
     data = np.hstack(list(epochs.get_data()))[:, : 10 * 250]
     raw = mne.io.RawArray(data, epochs.info, verbose="error")
-    signals = CanonicalSensors().fit(raw).transform(raw)
-    found = MEGFMTransformer().fit(raw).whitening_.whitener
-    assert relative_error(found, expected_whitener(signals)) < 1e-3
+    for X in (late, raw):
+        signals = CanonicalSensors().fit(X).transform(X)
+        covariance = covariance_of(signals)
+        found = MEGFMTransformer().fit(X).denoising_
+        expected = with_gain(expected_whitener(covariance), covariance)
+        assert found.n_components == 0
+        assert relative_error(found.matrix, expected) < 1e-3
+    few = MEGFMTransformer().fit(epochs[:7]).denoising_
+    assert few.n_components == 0
+    signals = CanonicalSensors().fit(epochs).transform(epochs[:7])
+    covariance = covariance_of(signals[..., epochs.times < -1e-9])
+    expected = with_gain(expected_whitener(covariance), covariance)
+    assert relative_error(few.matrix, expected) < 1e-3
 
 
-def test_features_are_those_of_whitened_signals(transformer, epochs):
-    """The second half is the network's answer to signals times the whitener."""
+def test_features_are_those_of_denoised_signals(transformer, epochs):
+    """The second half is the network's answer to signals times the filter."""
     features = transformer.transform(epochs)
     names = transformer.get_feature_names_out()
     half = len(names) // 2
     assert features.shape == (12, len(names))
-    assert list(names[half:]) == [f"whitened_{name}" for name in names[:half]]
+    assert list(names[half:]) == [f"denoised_{name}" for name in names[:half]]
     signals = CanonicalSensors().fit(epochs).transform(epochs)[..., :250]
-    windows = transformer.whitening_.whitener @ signals
+    windows = transformer.denoising_.matrix @ signals
     windows = torch.from_numpy(windows - windows.mean(-1, keepdims=True)).float()
     model = transformer.model_
     with torch.inference_mode():
@@ -92,12 +116,12 @@ def test_features_are_those_of_whitened_signals(transformer, epochs):
         expected = transformer.pooling_(tokens, recorded, model).numpy()
     assert_allclose(features[:, half:], expected, atol=2e-3)
     plain = MEGFMTransformer(sensor_mapping="canonical").fit(epochs)
-    assert plain.whitening_ is None
+    assert plain.denoising_ is None
     assert_allclose(features[:, :half], plain.transform(epochs), atol=1e-5)
 
 
 def test_amplitude_of_the_background_does_not_matter(transformer, epochs):
-    """Whitened features of data three times as large are the same."""
+    """Denoised features of data three times as large are the same."""
     larger = epochs.copy()
     larger._data *= 3.0
     half = transformer._n_features_out // 2
@@ -108,7 +132,7 @@ def test_amplitude_of_the_background_does_not_matter(transformer, epochs):
 
 
 def test_strong_background_is_suppressed(epochs):
-    """A response in a strong background of few sources is decoded once whitened."""
+    """A response in a strong background of few sources is decoded once denoised."""
     rng = np.random.default_rng(3)
     n, n_channels = 48, len(epochs.ch_names)
     sphere = mne.make_sphere_model((0.0, 0.0, 0.04), head_radius=None)
@@ -144,16 +168,16 @@ def test_strong_background_is_suppressed(epochs):
     assert scores["auto"] > scores["canonical"] + 0.1
 
 
-def test_where_nothing_is_whitened(epochs):
-    """Fine-tuning refuses what is whitened; participants are as they are."""
+def test_where_nothing_is_denoised(epochs):
+    """Fine-tuning refuses what is denoised; participants are as they are."""
     y = np.arange(12) % 2
-    with pytest.raises(ValueError, match="not whitened for strategy='lora'"):
-        MEGFMClassifier(strategy="lora", sensor_mapping="canonical+whitened").fit(
+    with pytest.raises(ValueError, match="not denoised for strategy='lora'"):
+        MEGFMClassifier(strategy="lora", sensor_mapping="canonical+denoised").fit(
             epochs, y
         )
     people = [epochs[:6], epochs[6:]]
     with pytest.warns(RuntimeWarning, match="have no effect: sensor_mapping="):
-        MEGFMTransformer(sensor_mapping="canonical+whitened").fit(people)
-    assert MEGFMTransformer().fit(people).whitening_ is None
+        MEGFMTransformer(sensor_mapping="canonical+denoised").fit(people)
+    assert MEGFMTransformer().fit(people).denoising_ is None
     with pytest.raises(ValueError, match="'canonical'"):
-        MEGFMTransformer(sensor_mapping="whitened").fit(epochs)
+        MEGFMTransformer(sensor_mapping="denoised").fit(epochs)
