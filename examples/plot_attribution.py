@@ -41,7 +41,7 @@ epochs = mne.EpochsArray(data, epochs.info, tmin=epochs.tmin)
 # %%
 # The pipeline is fitted on folds, and explained on held-out epochs. This is repeated
 # with permuted labels. What does not stand out above chance is grey. Features are of
-# signals as they are: whitened ones decode more, and their maps stand out less.
+# signals as they are: denoised ones decode more, and their maps stand out less.
 pipeline = make_pipeline(
     MEGFMTransformer(sensor_mapping="canonical"),
     StandardScaler(),

@@ -82,7 +82,7 @@ def make_values():
         ).fit_transform(epochs)[:, ::7],
         "epoch_features_pretrained_here": MEGFMTransformer(
             pretraining=Pretraining(max_epochs=1),
-            sensor_mapping="canonical",  # signals as they are, not whitened
+            sensor_mapping="canonical",  # signals as they are, not denoised
             random_state=3,
             batch_size=4,
         ).fit_transform(epochs)[:, ::7],

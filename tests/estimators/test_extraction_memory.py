@@ -37,7 +37,7 @@ def encoded(monkeypatch):
 def test_same_epochs_are_encoded_once(epochs, encoded, tmp_path):
     """Predictions of all kinds share what was encoded, and are those without memory.
 
-    Each epoch is encoded twice: as it is, and whitened.
+    Each epoch is encoded twice: as it is, and denoised.
     """
     y = np.arange(12) % 2
     params = {"weights": None, "config": SMALL, "random_state": 0}

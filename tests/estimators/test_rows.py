@@ -46,7 +46,7 @@ def test_long_epochs_keep_their_time(small, epochs):
     )
     other = small.transform(mne.EpochsArray(late + noise, epochs.info))
     assert small.n_patches_ == 30
-    by_time = features.reshape(2, 24, 20, 16)[0]  # not whitened
+    by_time = features.reshape(2, 24, 20, 16)[0]  # not denoised
     assert by_time[:, :5].std() != pytest.approx(by_time[:, -5:].std(), rel=0.05)
     assert not np.allclose(features, other)
 

@@ -57,7 +57,7 @@ def planted(rest):
 
 def _model():
     return make_pipeline(
-        # one dipole in 72 epochs: whitened features tell more, their maps less
+        # one dipole in 72 epochs: denoised features decode more, their maps show less
         MEGFMTransformer(sensor_mapping="canonical"),
         StandardScaler(),
         LogisticRegression(C=1e-3),
