@@ -27,8 +27,9 @@ from ._gates import (
     strongest_baseline,
 )
 from ._intervals import corrected_interval, corrected_t_test, mean_and_interval
-from ._metrics import greater_is_better, is_defined, label_of, metrics_of
-from ._samples import WeightsSeen
+from ._metrics import greater_is_better, is_defined, metrics_of
+from ._provenance import WeightsSeen
+from ._results import Results
 
 _NOTE = (
     "Intervals of means are the wider of those of folds and of participants; those of "
@@ -37,8 +38,8 @@ _NOTE = (
 )
 
 
-@dataclass(repr=False)
-class Comparison:
+@dataclass(repr=False, kw_only=True)
+class Comparison(Results):
     """Results of `compare`.
 
     Attributes
@@ -94,16 +95,9 @@ class Comparison:
     compare : Makes it.
     """
 
-    folds: pd.DataFrame
-    predictions: pd.DataFrame
     permutations: pd.DataFrame
-    excluded: pd.DataFrame
     provenance: dict
-    metrics: list[str]
     reference: str
-    labels: dict[str, int]
-    classes: list | None
-    trivial: dict[str, float]
     random_weights: pd.DataFrame = field(default_factory=pd.DataFrame)
     confounds: pd.DataFrame = field(default_factory=pd.DataFrame)
     settings: dict = field(default_factory=dict)
@@ -114,43 +108,9 @@ class Comparison:
         return self.folds["pipeline"].unique().tolist()
 
     @property
-    def positive(self) -> Any:
-        """The class that scores and sensitivity are about; None unless of two."""
-        two = self.classes is not None and len(self.classes) == 2
-        return self.classes[1] if two else None
-
-    @property
     def n_participants(self) -> int:
         """How many participants were tested."""
         return self.predictions["participant"].nunique()
-
-    def label(self, metric: str | None = None) -> str:
-        """Name a metric for people, with the class that it is of.
-
-        Parameters
-        ----------
-        metric : str | None
-            Which metric; None for the first.
-
-        Returns
-        -------
-        label : str
-            Such as "sensitivity (migraine)".
-        """
-        return label_of(self._metric(metric), self._classes)
-
-    @property
-    def _classes(self) -> NDArray | None:
-        return None if self.classes is None else np.array(self.classes)
-
-    def _metric(self, metric: str | None) -> str:
-        metric = self.metrics[0] if metric is None else metric
-        if metric not in self.metrics:
-            raise ValueError(
-                f"Expected a metric of this comparison, one of {self.metrics}, got "
-                f"{metric!r}."
-            )
-        return metric
 
     def values(self, metric: str | None = None) -> pd.DataFrame:
         """Arrange the results of folds.

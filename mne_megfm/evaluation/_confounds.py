@@ -18,21 +18,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..estimators import LogisticHead
+from ..estimators.frozen import frozen_step
 from ..inputs import as_recordings
 from ..sensors import describe_array
-from ._baselines import TrialSignals
 from ._folds import repeated_folds, split_participants
 from ._intervals import mean_and_interval, wilson_interval
-from ._running import (
-    FrozenFeatures,
-    Task,
-    fold_table,
-    frozen_step,
-    make_task,
-    parallel,
-    prediction_table,
-    run,
-)
+from ._network_classifier import TrialSignals
+from ._results import fold_table, prediction_table
+from ._running import FrozenFeatures, Task, make_task, parallel, run
 from ._samples import Samples
 
 METRIC = "balanced_accuracy"

@@ -27,16 +27,14 @@ from ._chance import (
 from ._folds import repeated_folds, split_participants
 from ._intervals import mean_and_interval
 from ._metrics import Scoring, find_metrics, label_of, order_classes, undefined
-from ._running import (
-    Task,
+from ._results import (
     count_participants,
     fold_table,
-    parallel,
     permutation_table,
     prediction_table,
-    run,
     trivial_table,
 )
+from ._running import Task, parallel, run
 from ._samples import Samples
 
 

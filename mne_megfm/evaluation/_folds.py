@@ -22,7 +22,6 @@ from sklearn.model_selection import (
     check_cv,
 )
 
-from ..inputs import as_recordings
 from ..utils.validation import find_missing, listed
 from ._samples import Samples
 
@@ -36,6 +35,12 @@ class Fold(NamedTuple):
     number: int  # within its repeat
     train: NDArray[np.intp]
     test: NDArray[np.intp]
+
+
+def by_repeat(folds: list[Fold]) -> list[list[Fold]]:
+    """Group folds by repeat: what one worker does at a time."""
+    repeats = sorted({fold.repeat for fold in folds})
+    return [[fold for fold in folds if fold.repeat == repeat] for repeat in repeats]
 
 
 class RepeatedGroups(BaseCrossValidator):
@@ -345,15 +350,6 @@ def _listed(values: NDArray, limit: int = 10) -> str:
     return shown + more
 
 
-def find_states(samples: Samples) -> list[set[str]]:
-    """Find the states of each participant."""
-    recordings = as_recordings(samples.X, verbose="error")
-    return [
-        set(recordings.states[recordings.elements == element].tolist())
-        for element in range(len(samples))
-    ]
-
-
 def rare_states(states: Sequence[set[str]], folds: Iterable[Fold]) -> set[str]:
     """Find the states of test participants that no training participant has."""
     rare: set[str] = set()
@@ -371,7 +367,7 @@ def exclude_rare_states(samples: Samples, folds: Iterable[Fold]) -> None:
     ValueError
         If a participant has no other state.
     """
-    states = find_states(samples)
+    states = samples.states()
     rare = rare_states(states, folds)
     for position, own in enumerate(states):
         if not own & rare:

@@ -374,3 +374,20 @@ def _last_step(estimator: BaseEstimator) -> BaseEstimator:
     while hasattr(estimator, "steps"):
         estimator = estimator.steps[-1][1]
     return estimator
+
+
+def choose_classes(
+    y: NDArray,
+    positive: Any,
+    pipelines: Mapping[str, BaseEstimator] | None,
+    classify: bool,
+) -> NDArray | None:
+    """Put the positive class last; None for regression, which has none."""
+    if classify:
+        return order_classes(y, positive, (pipelines or {}).values())
+    if positive is not None:
+        raise ValueError(
+            f"Expected positive=None with numbers to predict, got {positive!r}; leave "
+            "it out."
+        )
+    return None
