@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
 from ._chance import ENOUGH, check_count, permute_labels
-from ._comparison import Comparison
+from ._comparison import (
+    Comparison,
+    count_participants,
+    fold_table,
+    permutation_table,
+    prediction_table,
+    random_table,
+    trivial_table,
+)
 from ._confounds import find_confounds
 from ._folds import (
     Fold,
@@ -30,14 +38,6 @@ from ._provenance import (
     key_of,
     random_controls,
     seen_before,
-)
-from ._results import (
-    count_participants,
-    fold_table,
-    permutation_table,
-    prediction_table,
-    random_table,
-    trivial_table,
 )
 from ._running import Task, extract, make_task, parallel, run
 from ._samples import gather

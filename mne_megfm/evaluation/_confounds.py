@@ -21,10 +21,10 @@ from ..estimators import LogisticHead
 from ..estimators.frozen import frozen_step
 from ..inputs import as_recordings
 from ..sensors import describe_array
+from ._comparison import fold_table, prediction_table
 from ._folds import repeated_folds, split_participants
 from ._intervals import mean_and_interval, wilson_interval
 from ._network_classifier import TrialSignals
-from ._results import fold_table, prediction_table
 from ._running import FrozenFeatures, Task, make_task, parallel, run
 from ._samples import Samples
 

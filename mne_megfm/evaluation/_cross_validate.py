@@ -24,16 +24,16 @@ from ._chance import (
     null_summary,
     permute_labels,
 )
-from ._folds import repeated_folds, split_participants
-from ._intervals import mean_and_interval
-from ._metrics import Scoring, find_metrics, label_of, order_classes, undefined
-from ._results import (
+from ._comparison import (
     count_participants,
     fold_table,
     permutation_table,
     prediction_table,
     trivial_table,
 )
+from ._folds import repeated_folds, split_participants
+from ._intervals import mean_and_interval
+from ._metrics import Scoring, find_metrics, label_of, order_classes, undefined
 from ._running import Task, parallel, run
 from ._samples import Samples
 

@@ -16,6 +16,13 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
 from ._chance import judge, listed_counts, null_in_words, null_summary
+from ._comparison import (
+    Results,
+    count_participants,
+    fold_table,
+    prediction_table,
+    trivial_table,
+)
 from ._folds import (
     Fold,
     by_repeat,
@@ -26,13 +33,6 @@ from ._folds import (
 from ._intervals import mean_and_interval
 from ._metrics import Scoring, choose_classes, find_metrics
 from ._pipelines import applicable, choose_pipelines
-from ._results import (
-    Results,
-    count_participants,
-    fold_table,
-    prediction_table,
-    trivial_table,
-)
 from ._running import extract, make_task, parallel, run
 from ._samples import Samples, gather
 
