@@ -290,7 +290,7 @@ def start_pooling(
 ) -> tuple[nn.Module, bool]:
     """Make a pooling, or copy the one given; with its state from the weights.
 
-    Also tells whether it still has to be fitted.
+    Also says whether it still has to be fitted.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

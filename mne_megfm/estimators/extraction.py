@@ -92,7 +92,7 @@ def window_blocks(
     """Stream the windows that a model of this configuration takes.
 
     Rows are without their mean: an offset of the recording is no signal. Where parts
-    of a row are to be hidden, its mean would tell the mean of what is hidden: then
+    of a row are to be hidden, its mean would reveal the mean of what is hidden: then
     ``centre_rows=False``.
     """
     return iter_windows(
@@ -125,7 +125,7 @@ def gather_windows(
     data = np.concatenate([block.data for block in blocks])
     n_valid = np.concatenate([block.n_valid for block in blocks])
     for recording in recordings:
-        if len(recording.rows) > 1:  # the mean of a single row tells what is hidden
+        if len(recording.rows) > 1:  # the mean of a single row reveals what is hidden
             mine = np.isin(row, recording.index)
             centre_windows(data, n_valid, mine)
     # what may not be split between training and validation: a list element

@@ -367,7 +367,7 @@ class HabituationFeatures(ParticipantFeatures):
     """Amplitude of the response over trials: mean, habituation, variability.
 
     Each trial is projected on the participant's own average response, so that seven
-    numbers a state tell how large the response is and how it changes.
+    numbers a state say how large the response is and how it changes.
 
     Parameters
     ----------

@@ -139,7 +139,7 @@ def compare(
     -------
     comparison : Comparison
         Results of folds, predictions, a summary with tests, the four gates, what
-        features tell beside the labels, and what was left out.
+        features reveal besides the labels, and what was left out.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def compare(
     ``strategy="probe"`` are split in this way, too; they do not warn then of
     participants who are unlike those of training.
     Pretraining or adaptation inside ``fit`` is repeated in every training fold.
-    What was fitted before the call, on whomever, is beyond this: a pipeline with a
+    What was fitted before the call, on any data, is beyond this: a pipeline with a
     :class:`~sklearn.frozen.FrozenEstimator` leads to a warning and a note, and labels
     that were used outside (to choose features or settings) are for you to keep apart.
     Permuted labels show neither, as they are permuted only here.

@@ -135,12 +135,12 @@ class Comparison(Results):
         The classes, of two the positive one last; None for regression.
     trivial : dict
         From metric to what is reached without looking at features: the mean of the
-        training participants, or the share of each class among them, for everybody.
+        training participants, or the share of each class among them, for all.
     random_weights : DataFrame
         Results of the model, the first pretrained pipeline, with random weights:
         ``seed``, ``repeat``, ``fold``, ``metric`` and ``value``.
     confounds : DataFrame
-        What the features of each pipeline tell beside the labels, one row a ``target``
+        What the features of each pipeline reveal besides the labels: a row a ``target``
         and ``pipeline``. ``"array"`` (and ``"site"``, if sites are given): balanced
         accuracy (``value``) with a 95 % interval from ``low`` to ``high`` and its
         ``chance`` level, of the same classifier cross-validated over ``n``
@@ -435,7 +435,7 @@ class Comparison(Results):
         ]
 
     def _confound_lines(self) -> list[str]:
-        """Give what features tell beside the labels, a line for each target."""
+        """Give what features reveal besides the labels, a line for each target."""
         if not self._has_confounds():
             return []
         lines = ["What else can be read from the features:"]

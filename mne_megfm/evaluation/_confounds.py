@@ -1,4 +1,4 @@
-"""What features tell beside the labels: the array, the site, and who it is."""
+"""What features reveal besides the labels: the array, the site, and who it is."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def find_confounds(
     n_jobs: int | None,
     random_state: int,
 ) -> pd.DataFrame:
-    """Measure what the features of each pipeline tell of array, site and person.
+    """Measure how well features predict the array, the site and the person.
 
     Parameters
     ----------

@@ -231,7 +231,7 @@ class ParticipantSplit(BaseCrossValidator):
     """Check any splitter of scikit-learn: no participant in both training and test.
 
     For rows that are epochs or windows: the epochs of a participant are alike, so that
-    a split which tells nothing of participants makes results look better than they are.
+    a split that ignores participants makes results look better than they are.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ class ParticipantSplit(BaseCrossValidator):
     ['bert' 'cleo']
     """
 
-    # under metadata routing, groups come from whoever calls, as with GroupKFold
+    # under metadata routing, groups come from the caller, as with GroupKFold
     __metadata_request__split = {"groups": True}
 
     def __init__(self, cv: Any = 5) -> None:

@@ -106,7 +106,7 @@ def _mae(p: Predictions) -> float:
 
 
 def _pearson_r(p: Predictions) -> float:
-    if np.ptp(p.label) == 0.0:  # one number for everybody goes with nothing
+    if np.ptp(p.label) == 0.0:  # a constant correlates with nothing
         return 0.0
     return float(pearsonr(p.y, p.label).statistic)
 
@@ -231,7 +231,7 @@ def trivial_values(
     """Measure what is said without looking at features, on one fold.
 
     That is the mean of the training participants, or the share of each class among
-    them, for everybody. It has no sensitivity and no specificity.
+    them, for all. It has no sensitivity and no specificity.
     """
     n = len(test)
     if classes is None:

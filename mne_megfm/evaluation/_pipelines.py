@@ -79,7 +79,7 @@ def default_pipelines(
     Notes
     -----
     ``"random weights"`` is the model with random weights in a network of the same
-    sizes, and describes participants in the same way.
+    sizes, and extracts the same kinds of features.
 
     ``"sum of three kernels"`` has averages in 48 spatial components from 0 to 600 ms,
     log spectra by region in 21 bands from 2 to 100 Hz, and trial dynamics. Each is
@@ -165,7 +165,7 @@ def choose_pipelines(
             warn(
                 f"The pipeline {name!r} holds {', '.join(found)} fitted before; if "
                 "that was on participants of test folds, results look better than they "
-                "are, and permuted labels do not tell."
+                "are, and permuted labels do not show it."
             )
     return {name: _split_frozen(pipeline) for name, pipeline in pipelines.items()}
 

@@ -14,7 +14,7 @@ from ..estimators.frozen import frozen_step
 from ..plugins import backbone_config
 from ..weights import PARTICIPANT_ENCODER, POSTERIOR, read_config, weights_path
 
-#: What aggregations describe participants by measures alone, and by nothing learnt.
+#: Aggregations whose features are hand-made measures alone.
 HAND_MADE = ("measures", "measures+evoked")
 _WITH_WEIGHTS = MEGFMTransformer | MEGFMClassifier | MEGFMRegressor
 
@@ -29,8 +29,8 @@ def networks(pipeline: BaseEstimator) -> list[BaseEstimator]:
 def is_hand_made(pipeline: BaseEstimator) -> bool:
     """Find whether features are hand-made measures, though the estimator has weights.
 
-    Measures of few trials lean on what pretrained weights expect; they are counted
-    among the baselines all the same, which makes these stronger.
+    Measures of few trials are shrunk towards what pretrained weights predict; they are
+    counted among the baselines all the same, which makes these stronger.
     """
     parts = networks(pipeline)
     return bool(parts) and all(
@@ -58,7 +58,7 @@ def is_baseline(pipeline: BaseEstimator, seen: Mapping[str, Any] | None) -> bool
     pipeline : estimator
         The pipeline.
     seen : dict | None
-        What its weights had seen; None without weights that tell.
+        What its weights had seen; None without weights, or if not known.
     """
     return is_hand_made(pipeline) or (seen is None and not networks(pipeline))
 
@@ -66,8 +66,8 @@ def is_baseline(pipeline: BaseEstimator, seen: Mapping[str, Any] | None) -> bool
 def with_random_weights(transformer: MEGFMTransformer, seed: int) -> MEGFMTransformer:
     """Copy a transformer with random weights in a network of the same sizes.
 
-    Participants are described in the same way, also where ``aggregation="auto"`` takes
-    what the weights have networks for.
+    The kinds of features are the same, also where ``aggregation="auto"`` takes what
+    the weights have networks for.
 
     Parameters
     ----------

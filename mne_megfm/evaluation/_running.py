@@ -107,7 +107,7 @@ class FrozenFeatures:
         return part
 
     def is_empty(self, step: BaseEstimator) -> bool:
-        """Find whether a part of a step extracts nothing from anybody."""
+        """Find whether a part of a step extracts nothing from any participant."""
         return any(not any(self.table[_key(leaf)]) for leaf in _leaves(step))
 
     def features(

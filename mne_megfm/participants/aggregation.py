@@ -266,7 +266,7 @@ class Aggregator(nn.Module):
 
     @abstractmethod
     def fit(self, extracted: Sequence[Mapping[str, Any]]) -> Aggregator:
-        """Learn which states there are, and what else training participants tell.
+        """Learn which states there are, and what else training participants give.
 
         Parameters
         ----------

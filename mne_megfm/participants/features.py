@@ -206,8 +206,8 @@ def measure_person(
     maps = {}
     for name, state in states.items():
         if state.components is not None:
-            response, told = state.trials.response, expected[state_kind(name)]
-            mean = (response.sum(0) + WORTH * told) / (len(response) + WORTH)
+            response, predicted = state.trials.response, expected[state_kind(name)]
+            mean = (response.sum(0) + WORTH * predicted) / (len(response) + WORTH)
             maps[name] = map_responses(encoder, mean[None])[0]
 
     def standard(values: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -647,12 +647,12 @@ class MeasuresAggregator(StateAggregator):
         """
         parts = [GAIN * torch.as_tensor(entry.bands)]
         if self.responding:
-            told = torch.stack([_shrunk_measures(entry, s) for s in self.responding])
-            mean = told.mean(0)
+            shrunk = torch.stack([_shrunk_measures(entry, s) for s in self.responding])
+            mean = shrunk.mean(0)
             # as much as the states would together, were they all the same
-            parts.append(GAIN * np.sqrt(len(told)) * mean)
-            if len(told) > 1:
-                parts.append(GAIN * DIFFERENCE * (told - mean).ravel())
+            parts.append(GAIN * np.sqrt(len(shrunk)) * mean)
+            if len(shrunk) > 1:
+                parts.append(GAIN * DIFFERENCE * (shrunk - mean).ravel())
         for state in self.responding:
             seen = entry.maps.get(state)
             map_ = entry.inferred_maps[state_kind(state)] if seen is None else seen

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 SFREQ, N_TIMES, _PATCH = 250.0, 250, 25
 
 
-#: Spread of a feature that recordings tell exactly: of many features few matter, and a
+#: Spread of a feature that recordings give exactly: of many features few matter, and a
 #: ridge that suits the hand-made measures suits the parameters at this scale.
 GAIN = 0.25
 

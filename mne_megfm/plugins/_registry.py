@@ -96,7 +96,7 @@ KINDS = {
     for kind in (
         Kind(
             "sensor_mappings",
-            "front end",
+            "sensor mapping",
             methods=("__call__", "mapping"),
             attributes=("array", "kernel"),
             builtins={"canonical": "mne_megfm.estimators:CanonicalSensorMapping"},
