@@ -293,6 +293,10 @@ def iter_windows(
 
     Notes
     -----
+    Which channels are left out is known only when a row has been read, and its matrix
+    depends on them. So ``project`` is a callable: it is asked once for each set of
+    channels left out of a recording, while rows are read, and not once before.
+
     Rows are read in float64 in blocks of at most 64 MiB, mapped to the canonical
     array, resampled by a polyphase filter (that of `scipy.signal.resample_poly`:
     -6 dB at the new Nyquist frequency, less than -55 dB from 1.2 times that) and cut.
