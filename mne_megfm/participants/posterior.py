@@ -153,21 +153,7 @@ class ParametersAggregator(StateAggregator):
 
     # -- weights ------------------------------------------------------------
     def load(self, directory: Path, model: Backbone) -> dict | None:
-        """Take the posterior encoder that comes with weights.
-
-        Parameters
-        ----------
-        directory : Path
-            The checkpoint.
-        model : Backbone
-            Its window encoder.
-
-        Returns
-        -------
-        seen : dict | None
-            What the encoder has seen, under its key of a provenance; None if there is
-            none.
-        """
+        """Take the posterior encoder that comes with weights, see `Aggregator.load`."""
         loaded = POSTERIOR.load(directory, model.kernel)
         if loaded is None:
             return None
@@ -181,24 +167,10 @@ class ParametersAggregator(StateAggregator):
         return seen
 
     def draw(self, fields: WindowArray, model: Backbone, seed: int) -> bool:
-        """Take a posterior encoder with random weights.
+        """Take a posterior encoder with random weights, see `Aggregator.draw`.
 
         Its components are those of most power in the (random) fields, and its places
         those of the virtual sensors.
-
-        Parameters
-        ----------
-        fields : WindowArray
-            Random fields.
-        model : Backbone
-            The window encoder.
-        seed : int
-            Seed of the weights.
-
-        Returns
-        -------
-        usable : bool
-            Whether the sizes of the window encoder are its own.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -210,17 +182,7 @@ class ParametersAggregator(StateAggregator):
         return self.hand_made is None or self.hand_made.draw(fields, model, seed)
 
     def save(self, directory: Path, model: Backbone, seen: dict) -> None:
-        """Write the posterior encoder into a checkpoint.
-
-        Parameters
-        ----------
-        directory : Path
-            The checkpoint.
-        model : Backbone
-            Its window encoder.
-        seen : dict
-            What all weights have seen, as in the provenance.
-        """
+        """Write the posterior encoder into a checkpoint, see `Aggregator.save`."""
         own = seen.get(POSTERIOR.key)
         POSTERIOR.save(directory, self.posterior, model.kernel, own)
         if self.hand_made is not None:
@@ -230,22 +192,7 @@ class ParametersAggregator(StateAggregator):
     def read_state(
         self, state: str, parts: list[Recording], encoder: RowEncoder
     ) -> StateReading:
-        """Read one state.
-
-        Parameters
-        ----------
-        state : str
-            Its name.
-        parts : list of Recording
-            Its recordings.
-        encoder : RowEncoder
-            Says how they reach the canonical array.
-
-        Returns
-        -------
-        reading : StateReading
-            Without derivatives.
-        """
+        """Read one state, see `StateAggregator.read_state`."""
         kind, kept = _kind_of(state, parts)
         n_sensors = len(encoder.model.kernel)
         windows = [_read_rows(rows, encoder, n_sensors) for rows in kept]
@@ -271,17 +218,7 @@ class ParametersAggregator(StateAggregator):
     def gather(self, state: str, parts: Sequence[TimedWindows]) -> StateReading:
         """Make a reading of windows of one state, through which derivatives go.
 
-        Parameters
-        ----------
-        state : str
-            Its name.
-        parts : sequence of TimedWindows
-            All windows of its recordings.
-
-        Returns
-        -------
-        reading : StateReading
-            As of `read_state`.
+        See `StateAggregator.gather`.
         """
         kind, recordings = _kind_of(state, [one.recording for one in parts])
         windows = []
@@ -297,15 +234,7 @@ class ParametersAggregator(StateAggregator):
     def differentiable_row(self, read: Mapping[str, StateReading]) -> Tensor:
         """Make a row of features of one participant, through which derivatives go.
 
-        Parameters
-        ----------
-        read : dict
-            From state to what was read.
-
-        Returns
-        -------
-        row : Tensor, shape (n_features,)
-            The features.
+        See `StateAggregator.differentiable_row`.
         """
         mean, _ = self.posterior.infer(_by_kind(read))
         parts = [GAIN * mean, self._missing(read)]
@@ -324,15 +253,7 @@ class ParametersAggregator(StateAggregator):
     ) -> list[InferredParameters]:
         """Infer the parameters of each participant, by itself.
 
-        Parameters
-        ----------
-        read : sequence of dict
-            For each participant, what was read of any states.
-
-        Returns
-        -------
-        extracted : list of InferredParameters
-            One a participant.
+        See `Aggregator.combine`.
         """
         return [self._infer(states) for states in read]
 
@@ -368,17 +289,7 @@ class ParametersAggregator(StateAggregator):
     def fit_unread(self, recordings: Recordings, encoder: RowEncoder) -> bool:
         """Learn which states there are: all there is to learn.
 
-        Parameters
-        ----------
-        recordings : Recordings
-            The training data.
-        encoder : RowEncoder
-            Not used.
-
-        Returns
-        -------
-        enough : bool
-            True.
+        See `Aggregator.fit_unread`.
         """
         groups = recordings.split_elements()
         self.know({state for group in groups for state in split_states(group)})
@@ -475,18 +386,7 @@ class ParametersAggregator(StateAggregator):
         return torch.tensor([float(state not in known) for state in self.states])
 
     def names(self, encoder: RowEncoder | None = None) -> list[str]:
-        """Name the features.
-
-        Parameters
-        ----------
-        encoder : None
-            Ignored: features are not of rows.
-
-        Returns
-        -------
-        names : list of str
-            One a feature.
-        """
+        """Name the features, see `Aggregator.names`."""
         measures = [
             *(f"spectrum_{name}" for name in BAND_MEASURES),
             *(f"responses_{name}" for name in RESPONSE_MEASURES),
