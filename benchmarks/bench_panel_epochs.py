@@ -19,6 +19,7 @@ import warnings
 import mne
 import numpy as np
 import pandas as pd
+from _whitening import spatial_whitener
 from panel import (
     DEVELOPMENT_SEEDS,
     REPORT_SEEDS,
@@ -64,10 +65,7 @@ class Whiten(TransformerMixin, BaseEstimator):
 
     def fit(self, X, y=None):
         """Find the covariance; its ridge is a share of the mean eigenvalue."""
-        before = X[..., :N_BEFORE] - X[..., :N_BEFORE].mean(-1, keepdims=True)
-        values, vectors = np.linalg.eigh(np.cov(np.hstack(list(before))))
-        values = values.clip(min=0) + self.ridge * values.mean()
-        self.matrix_ = (vectors / np.sqrt(values)) @ vectors.T
+        self.matrix_ = spatial_whitener(X[..., :N_BEFORE], self.ridge)
         return self
 
     def transform(self, X):

@@ -20,6 +20,7 @@ import warnings
 
 import mne
 import numpy as np
+from _whitening import spatial_whitener
 from scipy.stats import pearsonr
 from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from sklearn.metrics import roc_auc_score
@@ -56,10 +57,7 @@ class WhitenedSignals(Signals):
         """Find the canonical sensors, and the covariance with a ridge of 1 %."""
         super().fit(X)
         before = self.step.transform(X)[..., :N_BEFORE].astype(float)
-        before -= before.mean(-1, keepdims=True)
-        values, vectors = np.linalg.eigh(np.cov(np.hstack(list(before))))
-        values = values.clip(min=0) + 0.01 * values.mean()
-        self.matrix = (vectors / np.sqrt(values)) @ vectors.T
+        self.matrix = spatial_whitener(before)
         return self
 
     def transform(self, X):
