@@ -18,7 +18,12 @@ from ..inputs import Recording, Recordings, as_recordings
 from ..inputs.checks import check_rows, far_above, report_left_out
 from ..inputs.reading import read_rows
 from ..inputs.windows import Projections
-from ..sensors import SensorMapping, canonical_array, compute_mapping
+from ..sensors import (
+    CanonicalSensorMapping,
+    SensorMapping,
+    canonical_array,
+    compute_mapping,
+)
 from ..utils.validation import use_verbose
 
 _CHUNK = 20_000  # samples of a Raw that are in memory at a time, beside the result
@@ -296,11 +301,6 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     def _mapping(self, info: mne.Info) -> SensorMapping:
         return compute_mapping(info, memory=self.memory)
 
-    def _project(self, recording: Recording) -> tuple[NDArray[np.float64], list[str]]:
-        """Give the matrix of a recording and the channels it takes."""
-        mapping = self._mapping(recording.info)
-        return mapping.to_canonical, list(mapping.ch_names)
-
     def _target(self, info: mne.Info | None) -> mne.Info:
         """Settle whose sensors to map back to."""
         if info is not None:
@@ -319,7 +319,7 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         self, recording: Recording, out: NDArray[np.float64], reported: set[str]
     ) -> None:
         """Map the rows of a recording into their places."""
-        maps = Projections(recording, self._project, reported)
+        maps = Projections(recording, CanonicalSensorMapping(self.memory), reported)
         for positions, pieces in read_rows(recording):
             for position, piece in zip(positions, pieces, strict=True):
                 row = int(recording.index[position])
@@ -347,7 +347,8 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         report_left_out(
             recording, flat, throughout, recordings.reported, throughout=True
         )
-        maps = Projections(recording, self._project, recordings.reported)
+        mapping = CanonicalSensorMapping(self.memory)
+        maps = Projections(recording, mapping, recordings.reported)
         matrix, used = maps.get(flat, throughout)
         picks = recording.picks[used]
         data = np.empty((len(matrix), raw.n_times))

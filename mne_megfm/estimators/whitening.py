@@ -107,7 +107,7 @@ def fit_whitening(
     --------
     >>> import numpy as np
     >>> from mne_megfm import simulate_cohort
-    >>> from mne_megfm.estimators.extraction import CanonicalSensorMapping
+    >>> from mne_megfm.sensors import CanonicalSensorMapping
     >>> from mne_megfm.estimators.whitening import fit_whitening
     >>> from mne_megfm.inputs import as_recordings
     >>> from mne_megfm.models import ModelConfig

@@ -16,8 +16,8 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from ..estimators import CanonicalSensorMapping
 from ..inputs import Recording, Recordings, as_recordings, iter_windows, rate_ratio
+from ..sensors import CanonicalSensorMapping
 
 SFREQ = 250.0
 # Rows are cut like those of the model: an end point of MNE's epochs is left out.

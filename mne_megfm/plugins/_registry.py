@@ -99,7 +99,7 @@ KINDS = {
             "sensor mapping",
             methods=("__call__", "mapping"),
             attributes=("array", "kernel"),
-            builtins={"canonical": "mne_megfm.estimators:CanonicalSensorMapping"},
+            builtins={"canonical": "mne_megfm.sensors:CanonicalSensorMapping"},
         ),
         Kind(
             "backbones",
