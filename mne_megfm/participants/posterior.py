@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..inputs import Recording, Recordings, iter_windows
+from ..inputs import Recording, Recordings
 from ..models import (
     PARAMETERS,
     STATES,
@@ -40,6 +40,7 @@ from .trials import (
     StateTrials,
     TimedWindows,
     Windows,
+    read_windows,
     split_states,
 )
 
@@ -432,22 +433,13 @@ def _by_kind(states: Mapping[str, StateReading]) -> dict[str, StateComponents]:
 
 def _read_rows(rows: Recording, encoder: RowEncoder, n_sensors: int) -> StateWindows:
     """Put the rows of a recording on the canonical array, at the network's rate."""
-    alone = Recordings([rows], np.zeros(len(rows.rows), int), 1, False)
-    blocks = (
-        Windows(
-            torch.from_numpy(block.data),
-            torch.from_numpy(block.row),
-            torch.from_numpy(block.start) * _PATCH,
-            torch.from_numpy(block.n_valid),
-        )
-        for block in iter_windows(
-            alone,
-            encoder.sensor_mapping,
-            sfreq=SFREQ,
-            n_times=N_TIMES,
-            patch=_PATCH,
-            batch_size=encoder.batch_size,
-        )
+    blocks = read_windows(
+        rows,
+        encoder.sensor_mapping,
+        sfreq=SFREQ,
+        n_times=N_TIMES,
+        patch=_PATCH,
+        batch_size=encoder.batch_size,
     )
     return _timed(_assemble(blocks, rows, n_sensors), rows)
 
