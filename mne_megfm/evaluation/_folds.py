@@ -163,7 +163,7 @@ def split_participants(
     if not folds:
         raise ValueError(
             "Expected one fold at least, got none; correct cv (a generator of folds "
-            "serves once)."
+            "can be used once)."
         )
     out = []
     for number, (train, test) in enumerate(folds):

@@ -183,7 +183,7 @@ def find_metrics(
         if taken := [name for name in named if name in _OURS and name != named[name]]:
             raise ValueError(
                 f"Expected names of scorers that are not those of our metrics, got "
-                f"{taken}; call them otherwise."
+                f"{taken}; choose other names."
             )
     else:
         one = isinstance(scoring, str) or callable(scoring)

@@ -158,7 +158,7 @@ def choose_pipelines(
         raise ValueError(
             "Expected either classifiers or regressors, got regressors "
             f"{[name for name, kind in kinds.items() if kind]} beside classifiers; "
-            "compare them apart."
+            "compare them separately."
         )
     for name, pipeline in pipelines.items():
         if found := fitted_before(pipeline):

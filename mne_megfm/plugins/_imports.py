@@ -229,6 +229,6 @@ def kept_state(who: str) -> Iterator[None]:
         if new:
             names = ", ".join(thread.name for thread in new)
             warn(
-                f"The import of {who} started {names}, without whose end the process "
-                "does not end."
+                f"The import of {who} started {names}, which keeps the process from "
+                "ending."
             )

@@ -359,7 +359,7 @@ class WindowStore:
         if shard.shape != (self.n_sensors, self.n_times):
             raise ValueError(
                 f"Expected windows of {self.n_sensors} sensors and {self.n_times} "
-                f"samples in {path}, got {shard.shape}; take it away."
+                f"samples in {path}, got {shard.shape}; delete it."
             )
         return shard
 
