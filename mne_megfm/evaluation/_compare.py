@@ -11,7 +11,6 @@ from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
-from ._chance import ENOUGH, check_count, permute_labels
 from ._comparison import (
     Comparison,
     count_participants,
@@ -25,8 +24,10 @@ from ._confounds import find_confounds
 from ._folds import (
     Fold,
     by_repeat,
+    check_count,
     choose_cv,
     exclude_rare_states,
+    permute_labels,
     split_participants,
 )
 from ._metrics import Scoring, choose_classes, find_metrics
@@ -41,6 +42,7 @@ from ._provenance import (
 )
 from ._running import Task, extract, make_task, parallel, run
 from ._samples import gather
+from ._verdicts import ENOUGH
 
 
 @verbose
@@ -195,7 +197,7 @@ def compare(
     ['band power', 'trial dynamics']
     """
     samples = gather(X, y, groups, sites, names)
-    chosen = choose_pipelines(pipelines, samples, random_state)
+    chosen = choose_pipelines(pipelines, samples.y, random_state)
     classify = not is_regressor(next(iter(chosen.values())))
     classes = choose_classes(samples.y, positive, pipelines, classify)
     metrics = find_metrics(scoring, classes)

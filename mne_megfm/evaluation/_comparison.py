@@ -12,23 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._chance import FEW, judge, listed_counts, null_in_words, null_summary
 from ._folds import Fold
-from ._gates import (
-    BASELINE,
-    NOT_TESTED,
-    OVERLAP,
-    PASSED,
-    PERMUTED,
-    RANDOM,
-    Design,
-    Gate,
-    no_overlap,
-    not_tested,
-    permuted_labels,
-    random_weights,
-    strongest_baseline,
-)
 from ._intervals import corrected_interval, corrected_t_test, mean_and_interval
 from ._metrics import (
     greater_is_better,
@@ -40,6 +24,26 @@ from ._metrics import (
 from ._provenance import WeightsSeen
 from ._running import FoldResult, Task
 from ._samples import Samples
+from ._verdicts import (
+    BASELINE,
+    FEW,
+    NOT_TESTED,
+    OVERLAP,
+    PASSED,
+    PERMUTED,
+    RANDOM,
+    Design,
+    Gate,
+    judge,
+    listed_counts,
+    no_overlap,
+    not_tested,
+    null_in_words,
+    null_summary,
+    permuted_labels,
+    random_weights,
+    strongest_baseline,
+)
 
 _NOTE = (
     "Intervals of means are the wider of those of folds and of participants; those of "

@@ -15,15 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
 from ..utils.validation import as_labels, check_groups, find_missing, listed
-from ._chance import (
-    FOR_A_RANGE,
-    check_count,
-    judge,
-    listed_counts,
-    null_in_words,
-    null_summary,
-    permute_labels,
-)
 from ._comparison import (
     count_participants,
     fold_table,
@@ -31,11 +22,23 @@ from ._comparison import (
     prediction_table,
     trivial_table,
 )
-from ._folds import repeated_folds, split_participants
+from ._folds import (
+    check_count,
+    permute_labels,
+    repeated_folds,
+    split_participants,
+)
 from ._intervals import mean_and_interval
 from ._metrics import Scoring, find_metrics, label_of, order_classes, undefined
 from ._running import Task, parallel, run
 from ._samples import Samples
+from ._verdicts import (
+    FOR_A_RANGE,
+    judge,
+    listed_counts,
+    null_in_words,
+    null_summary,
+)
 
 
 @dataclass(repr=False)

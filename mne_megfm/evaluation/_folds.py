@@ -389,3 +389,56 @@ def exclude_rare_states(samples: Samples, folds: Iterable[Fold]) -> None:
         else:
             kept = element[sorted(own - rare)]
         samples.X[position] = kept
+
+
+def check_count(number: Any, name: str = "n_permutations") -> None:
+    """See that a number of times is one."""
+    if not isinstance(number, Integral) or number < 0:
+        raise ValueError(
+            f"Expected {name} as a whole number from 0, got {number!r}; choose 0 for "
+            "none."
+        )
+
+
+# how often labels are permuted before that is given up
+_N_TRIALS = 100
+
+
+def permute_labels(
+    samples: Samples,
+    states: Sequence[set[str]],
+    cv: Any,
+    classify: bool,
+    rng: np.random.Generator,
+) -> tuple[NDArray, list[Fold]]:
+    """Permute labels, until they can be learnt from on the first repeat of folds.
+
+    Folds follow labels where they are stratified. Elements of a participant who has one
+    label keep one.
+
+    Raises
+    ------
+    ValueError
+        If no permutation leaves all classes and states in all training folds.
+    """
+    y, groups = samples.y, np.arange(len(samples))
+    if samples.groups is not None:
+        _, first = np.unique(samples.groups, return_index=True)
+        if np.array_equal(y[first][samples.groups], y):
+            y, groups = y[first], samples.groups
+    why = None
+    for _ in range(_N_TRIALS):
+        permuted = rng.permutation(y)[groups]
+        try:
+            folds = split_participants(samples, permuted, cv, classify)
+        except ValueError as error:  # a class is missing in training
+            why = error
+            continue
+        folds = [fold for fold in folds if fold.repeat == 0]
+        if not rare_states(states, folds):
+            return permuted, folds
+    raise ValueError(
+        f"Expected labels that can be permuted, got none in {_N_TRIALS} trials with "
+        "which each training fold has all classes and states; use fewer folds, or "
+        "n_permutations=0."
+    ) from why

@@ -15,7 +15,6 @@ from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
-from ._chance import judge, listed_counts, null_in_words, null_summary
 from ._comparison import (
     Results,
     count_participants,
@@ -35,6 +34,7 @@ from ._metrics import Scoring, choose_classes, find_metrics
 from ._pipelines import applicable, choose_pipelines
 from ._running import extract, make_task, parallel, run
 from ._samples import Samples, gather
+from ._verdicts import judge, listed_counts, null_in_words, null_summary
 
 
 @dataclass(repr=False)
@@ -215,7 +215,7 @@ def learning_curve(
     """
     sizes = _check_sizes(train_sizes)
     samples = gather(X, y, groups, sites, names)
-    chosen = choose_pipelines(pipelines, samples, random_state)
+    chosen = choose_pipelines(pipelines, samples.y, random_state)
     classify = not is_regressor(next(iter(chosen.values())))
     classes = choose_classes(samples.y, positive, pipelines, classify)
     metrics = find_metrics(scoring, classes)

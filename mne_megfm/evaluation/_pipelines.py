@@ -139,13 +139,13 @@ def default_pipelines(
 
 
 def choose_pipelines(
-    pipelines: Mapping[str, BaseEstimator] | None, samples: Samples, random_state: int
+    pipelines: Mapping[str, BaseEstimator] | None, y: NDArray, random_state: int
 ) -> Mapping[str, BaseEstimator]:
     """Check the pipelines given, or take those that suit the labels."""
     if pipelines is None:
-        regress = type_of_target(samples.y) == "continuous"
+        regress = type_of_target(y) == "continuous"
         if not regress:
-            _check_whole_numbers(samples.y)
+            _check_whole_numbers(y)
         head = RidgeHead(random_state=random_state) if regress else None
         return default_pipelines(head, random_state=random_state)
     if not isinstance(pipelines, Mapping) or not pipelines:
