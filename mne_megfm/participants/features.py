@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from .trials import (
     StateTrials,
     TimedWindows,
     Timing,
+    Windows,
     collate,
     fit_untrained_inputs,
     gather_rows,
@@ -427,8 +428,27 @@ class MeasuresAggregator(StateAggregator):
 
         See `StateAggregator.gather`.
         """
+        return self.gather_blocks(state, ((one.timing, [one.windows]) for one in parts))
+
+    def gather_blocks(
+        self, state: str, parts: Iterable[tuple[Timing, Iterable[Windows]]]
+    ) -> StateTrials:
+        """Make trials of windows of one state, that come a few at a time.
+
+        Parameters
+        ----------
+        state : str
+            Its name.
+        parts : iterable of tuple of Timing and iterable of Windows
+            For each of its recordings when stimuli are, and all windows.
+
+        Returns
+        -------
+        trials : StateTrials
+            As of `read_state`.
+        """
         inputs = self.encoder.inputs
-        found = [gather_rows([one.windows], one.timing, inputs) for one in parts]
+        found = [gather_rows(blocks, timing, inputs) for timing, blocks in parts]
         return join_parts(state, found, inputs)
 
     def differentiable_row(self, read: Mapping[str, StateTrials]) -> Tensor:

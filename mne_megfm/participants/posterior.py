@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ from .trials import (
     PersonTrials,
     StateTrials,
     TimedWindows,
+    Timing,
     Windows,
     read_windows,
     split_states,
@@ -195,13 +197,30 @@ class ParametersAggregator(StateAggregator):
     ) -> StateReading:
         """Read one state, see `StateAggregator.read_state`."""
         kind, kept = _kind_of(state, parts)
-        n_sensors = len(encoder.model.kernel)
-        windows = [_read_rows(rows, encoder, n_sensors) for rows in kept]
-        components = self._components(kind, kept, windows)
+        config, n_sensors = encoder.model.config, len(encoder.model.kernel)
+        data = {id(rows): _empty_rows(rows, n_sensors) for rows in kept}
         trials = None
-        if self.hand_made is not None:
-            trials = self.hand_made.read_state(state, parts, encoder)
-        return StateReading(kind, components, trials)
+        # not inference_mode: the participant encoder may be trained on these
+        with torch.no_grad():
+            read = {id(rows): _read_into(data, rows, encoder) for rows in parts}
+            form = config.sfreq, config.n_times, config.patch_length
+            if self.hand_made is not None and form == (SFREQ, N_TIMES, _PATCH):
+                # the same windows serve the measures: recordings are read once
+                n_after = self.encoder.inputs.n_after
+                trials = self.hand_made.gather_blocks(
+                    state,
+                    (
+                        (Timing.of(rows, state, SFREQ, n_after), read[id(rows)])
+                        for rows in parts
+                    ),
+                )
+            else:
+                for rows in kept:
+                    deque(read[id(rows)], maxlen=0)
+                if self.hand_made is not None:
+                    trials = self.hand_made.read_state(state, parts, encoder)
+        windows = [_timed(data[id(rows)], rows) for rows in kept]
+        return StateReading(kind, self._components(kind, kept, windows), trials)
 
     def _components(
         self, kind: str, recordings: list[Recording], windows: list[StateWindows]
@@ -224,7 +243,8 @@ class ParametersAggregator(StateAggregator):
         kind, recordings = _kind_of(state, [one.recording for one in parts])
         windows = []
         for one in parts:
-            data = _assemble([one.windows], one.recording, one.windows.data.shape[1])
+            data = _empty_rows(one.recording, one.windows.data.shape[1])
+            _place(data, one.windows)
             windows.append(_timed(data, one.recording))
         components = self._components(kind, recordings, windows)
         trials = None
@@ -431,32 +451,39 @@ def _by_kind(states: Mapping[str, StateReading]) -> dict[str, StateComponents]:
     return {kind: StateComponents.join(some) for kind, some in parts.items()}
 
 
-def _read_rows(rows: Recording, encoder: RowEncoder, n_sensors: int) -> StateWindows:
-    """Put the rows of a recording on the canonical array, at the network's rate."""
-    blocks = read_windows(
+def _empty_rows(rows: Recording, n_sensors: int) -> Tensor:
+    """Make room for the rows of a recording, (n_rows, n_sensors, n_times)."""
+    length = max(1, round(rows.n_samples / rows.sfreq * SFREQ))
+    return torch.zeros(len(rows.rows), n_sensors, length)
+
+
+def _read_into(
+    data: Mapping[int, Tensor], rows: Recording, encoder: RowEncoder
+) -> Iterator[Windows]:
+    """Read windows at the network's rate, and keep them in their rows on the way."""
+    for block in read_windows(
         rows,
         encoder.sensor_mapping,
         sfreq=SFREQ,
         n_times=N_TIMES,
         patch=_PATCH,
         batch_size=encoder.batch_size,
-    )
-    return _timed(_assemble(blocks, rows, n_sensors), rows)
+    ):
+        if id(rows) in data:
+            _place(data[id(rows)], block)
+        yield block
 
 
-def _assemble(blocks: Iterable[Windows], rows: Recording, n_sensors: int) -> Tensor:
-    """Put windows together to rows, (n_rows, n_sensors, n_times)."""
-    length = max(1, round(rows.n_samples / rows.sfreq * SFREQ))
-    data = torch.zeros(len(rows.rows), n_sensors, length)
-    for block in blocks:
-        # windows that begin at the same sample of their rows are equally long
-        for start in block.start.unique().tolist():
-            here = block.start == start
-            stop = min(start + int(block.n_valid[here][0]), length)
-            data[block.row[here], :, start:stop] = block.data[
-                here, :, : stop - start
-            ].float()
-    return data
+def _place(data: Tensor, block: Windows) -> None:
+    """Copy windows to where they are in their rows."""
+    length = data.shape[2]
+    # windows that begin at the same sample of their rows are equally long
+    for start in block.start.unique().tolist():
+        here = block.start == start
+        stop = min(start + int(block.n_valid[here][0]), length)
+        data[block.row[here], :, start:stop] = block.data[
+            here, :, : stop - start
+        ].float()
 
 
 def _timed(data: Tensor, rows: Recording) -> StateWindows:
