@@ -12,7 +12,7 @@ regression on the features of windows, without the participant encoder:
 
 The cohort is drawn from another seed than the participants of pretraining, and than
 those that the layer and the axes of features were chosen on (4400, 4500, 4600, 4601).
-Whiteners are learnt from trials of 12 more participants, of seed 4800.
+Filters in space are learnt from trials of 12 more participants, of seed 4800.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import warnings
 
 import mne
 import numpy as np
+from _spatial_filters import response_filter, spatial_whitener
 from scipy.stats import pearsonr
 from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from sklearn.metrics import roc_auc_score
@@ -56,17 +57,26 @@ class WhitenedSignals(Signals):
         """Find the canonical sensors, and the covariance with a ridge of 1 %."""
         super().fit(X)
         before = self.step.transform(X)[..., :N_BEFORE].astype(float)
-        before -= before.mean(-1, keepdims=True)
-        values, vectors = np.linalg.eigh(np.cov(np.hstack(list(before))))
-        values = values.clip(min=0) + 0.01 * values.mean()
-        self.matrix = (vectors / np.sqrt(values)) @ vectors.T
+        self.matrix = spatial_whitener(before)
         return self
 
     def transform(self, X):
-        """Give whitened signals at 50 Hz as rows, without what was before."""
+        """Give filtered signals at 50 Hz as rows, without what was before."""
         signals = self.matrix @ self.step.transform(X)
         signals -= signals[..., :N_BEFORE].mean(-1, keepdims=True)
         return signals[..., ::STEP].reshape(len(signals), -1)
+
+
+class DenoisedSignals(WhitenedSignals):
+    """The same, by the eight patterns that rows share after the stimulus."""
+
+    def fit(self, X):
+        """Find the canonical sensors, and the filters."""
+        Signals.fit(self, X)
+        signals = self.step.transform(X).astype(float)
+        signals -= signals[..., :N_BEFORE].mean(-1, keepdims=True)
+        self.matrix = response_filter(signals[..., :N_BEFORE], signals[..., N_BEFORE:])
+        return self
 
 
 def simulate(n, n_trials, seed):
@@ -162,12 +172,13 @@ def main():
     )
     steps = {
         "model features": MEGFMTransformer().fit(first),
-        "model features, not whitened": MEGFMTransformer(
+        "model features, not denoised": MEGFMTransformer(
             sensor_mapping="canonical"
         ).fit(first),
         "random weights": MEGFMTransformer(None, random_state=0).fit(first),
         "original signals": Signals().fit(first),
         "whitened signals": WhitenedSignals().fit(first),
+        "denoised signals": DenoisedSignals().fit(first),
     }
     n, n_trials = options.participants, options.trials
     arrays, labels, frequencies = describe(steps, n, n_trials, options.seed)

@@ -137,7 +137,7 @@ def _expect(holds: bool, message: str) -> None:
 
 
 def check_repr_is_stable(part: Any) -> None:
-    """Check that the ``repr`` of a part tells parameters, and no place in memory."""
+    """Check that the ``repr`` of a part has parameters, and no place in memory."""
     if isinstance(part, BaseBackbone):
         return
     _expect(
@@ -575,7 +575,7 @@ def check_parameters_are_trained(objective: Any) -> None:
     _expect(not idle, f"Expected gradients for all parameters, got none for {idle}.")
 
 
-# -- front ends -------------------------------------------------------------------
+# -- sensor mappings --------------------------------------------------------------
 def check_mapping(mapping: Any) -> None:
     """Check that recordings of two arrays give a matrix and its channels."""
     kernel, array = np.asarray(mapping.kernel), mapping.array

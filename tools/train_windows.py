@@ -20,7 +20,7 @@ from mne_megfm import __version__
 from mne_megfm.inputs import as_recordings, iter_windows
 from mne_megfm.models import fit_token_projection
 from mne_megfm.pretraining import PretrainSettings, pretrain_store
-from mne_megfm.sensors import compute_mapping
+from mne_megfm.sensors import CanonicalSensorMapping
 from mne_megfm.simulation import simulate_participant
 from mne_megfm.store import WindowStore
 from mne_megfm.weights import load_checkpoint, read_config, save_checkpoint
@@ -76,15 +76,9 @@ def canonical_windows(inst: object) -> np.ndarray:
     windows : ndarray, shape (n, 192, 250)
         Canonical field in tesla.
     """
-    recordings = as_recordings(inst)
-
-    def project(recording: object) -> tuple[np.ndarray, list[str]]:
-        mapping = compute_mapping(recording.info)
-        return mapping.to_canonical, list(mapping.ch_names)
-
     blocks = [
         block.data[block.n_valid == block.data.shape[-1]]
-        for block in iter_windows(recordings, project)
+        for block in iter_windows(as_recordings(inst), CanonicalSensorMapping())
     ]
     return np.concatenate(blocks)
 

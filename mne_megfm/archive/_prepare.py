@@ -27,7 +27,7 @@ from mne.utils import ProgressBar, logger, use_log_level, verbose
 
 from .. import __version__
 from ..inputs import as_recordings, centre_windows, iter_windows
-from ..sensors import compute_mapping, describe_array, device_to_head
+from ..sensors import CanonicalSensorMapping, describe_array, device_to_head
 from ..store import WindowStore
 from ..utils.tables import escape_formula
 from .files import is_fif
@@ -514,16 +514,10 @@ def _windows(
     rows: mne.io.BaseRaw | mne.Epochs, first_samp: int, store: WindowStore
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     """Bring rows to canonical windows, centred over the recording."""
-    arrays = []
-
-    def project(recording: Recording) -> tuple[np.ndarray, list[str]]:
-        mapping = compute_mapping(recording.info)
-        arrays.append(describe_array(recording.inst.info))
-        return mapping.to_canonical, list(mapping.ch_names)
-
     recordings = as_recordings(rows)
+    mapping = CanonicalSensorMapping()
     blocks = list(
-        iter_windows(recordings, project, sfreq=store.sfreq, n_times=store.n_times)
+        iter_windows(recordings, mapping, sfreq=store.sfreq, n_times=store.n_times)
     )
     windows = np.concatenate([block.data for block in blocks])
     n_valid = np.concatenate([block.n_valid for block in blocks])
@@ -531,7 +525,8 @@ def _windows(
     # as users centre or baseline-correct theirs; the mean of a window would tell a
     # network the mean of what is hidden
     centre_windows(windows, n_valid)
-    return windows, n_valid, _starts(recordings[0], first_samp)[row], arrays[0]
+    starts = _starts(recordings[0], first_samp)[row]
+    return windows, n_valid, starts, describe_array(recordings[0].inst.info)
 
 
 def _starts(recording: Recording, first_samp: int) -> np.ndarray:

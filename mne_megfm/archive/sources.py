@@ -178,7 +178,7 @@ def find_sources(
     prefix : str
         What is put before the names of participants and recordings.
     site : str
-        Site of recordings whose data set does not tell.
+        Site of recordings whose data set does not name one.
     epochs : bool
         Whether epochs of a data set of derivatives are taken, which are then preferred
         to continuous data of the same recording.

@@ -74,7 +74,7 @@ def command(
 
     RECORDINGS are files that MNE reads, a BIDS data set, or a table (CSV or TSV) with
     the columns file, participant and state. Of files, sub-NAME and task-NAME in the
-    name tell participant and state.
+    name give participant and state.
 
     With --participants there is a row a participant, of all recordings of each state:
     measures of responses and spectra, see the guide. States may be missing. Continuous

@@ -78,7 +78,7 @@ def command(
 
     OUT can be used as MEGFMTransformer(weights="OUT") from the first epoch on; it has
     the model card, history.csv and curves.png, and with --weights their participant
-    encoder, by which `features --participants` describes people. Interrupted (Ctrl-C,
+    encoder, that `features --participants` uses. Interrupted (Ctrl-C,
     SIGTERM), the run is saved; the same command goes on from there.
     """
     from mne.utils import logger, use_log_level

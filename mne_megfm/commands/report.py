@@ -113,7 +113,7 @@ def command(
     baselines by cross-validation over participants. The report names participants.
 
     Recordings that cannot be read are named and left out. With weights that have no
-    participant encoder, participants are described by mean and spread of their rows.
+    participant encoder, participants are summarised by mean and spread of their rows.
     """
     import matplotlib
 

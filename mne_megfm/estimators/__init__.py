@@ -11,7 +11,6 @@ __getattr__, __dir__, _ = lazy.attach(
         "_initialization": ["FineTuning", "Pretraining"],
         "_regressor": ["MEGFMRegressor"],
         "_transformer": ["MEGFMTransformer"],
-        "extraction": ["CanonicalSensorMapping"],
     },
 )
 

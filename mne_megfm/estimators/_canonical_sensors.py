@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -18,7 +17,13 @@ from sklearn.utils import Tags
 from ..inputs import Recording, Recordings, as_recordings
 from ..inputs.checks import check_rows, far_above, report_left_out
 from ..inputs.reading import read_rows
-from ..sensors import SensorMapping, canonical_array, compute_mapping
+from ..inputs.windows import Projections
+from ..sensors import (
+    CanonicalSensorMapping,
+    SensorMapping,
+    canonical_array,
+    compute_mapping,
+)
 from ..utils.validation import use_verbose
 
 _CHUNK = 20_000  # samples of a Raw that are in memory at a time, beside the result
@@ -314,11 +319,12 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         self, recording: Recording, out: NDArray[np.float64], reported: set[str]
     ) -> None:
         """Map the rows of a recording into their places."""
+        maps = Projections(recording, CanonicalSensorMapping(self.memory), reported)
         for positions, pieces in read_rows(recording):
             for position, piece in zip(positions, pieces, strict=True):
                 row = int(recording.index[position])
                 left_out = check_rows(piece.own, recording, row)
-                matrix, used = self._matrix(recording, *left_out, reported)
+                matrix, used = maps.get(*left_out)
                 np.matmul(matrix, piece.own[used], out=out[row])
 
     def _map_raw(self, raw: BaseRaw) -> NDArray[np.float64]:
@@ -341,31 +347,15 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         report_left_out(
             recording, flat, throughout, recordings.reported, throughout=True
         )
-        matrix, used = self._matrix(recording, flat, throughout, recordings.reported)
+        mapping = CanonicalSensorMapping(self.memory)
+        maps = Projections(recording, mapping, recordings.reported)
+        matrix, used = maps.get(flat, throughout)
         picks = recording.picks[used]
         data = np.empty((len(matrix), raw.n_times))
         for start, stop in chunks:
             part = raw.get_data(picks, start, stop, verbose="error")
             np.matmul(matrix, part, out=data[:, start:stop])
         return data
-
-    def _matrix(
-        self,
-        recording: Recording,
-        flat: NDArray[np.bool_],
-        far: NDArray[np.bool_],
-        reported: set[str],
-    ) -> tuple[NDArray[np.float64], NDArray[np.intp] | slice]:
-        """Get the matrix, and which of the recording's good channels it takes."""
-        everyone = recording.ch_names
-        names = report_left_out(recording, flat, far, reported)
-        if names:
-            recording = replace(recording, left_out=recording.left_out + names)
-        mapping = self._mapping(recording.info)
-        if len(mapping.ch_names) == len(flat):
-            return mapping.to_canonical, slice(None)
-        used = np.isin(everyone, mapping.ch_names)
-        return mapping.to_canonical, np.flatnonzero(used)
 
 
 def _rebuild(inst: Any, data: NDArray[np.float64], info: mne.Info) -> Any:

@@ -135,7 +135,7 @@ def _prepare(
     # as of samples that are there as often as their weights say
     mean = np.average(X, axis=0, weights=weight)
     scale = np.sqrt(np.average(np.square(X - mean), axis=0, weights=weight))
-    # a column that is constant tells nothing, and rounding is not a spread
+    # a column that is constant has no information, and rounding is not a spread
     flat = scale <= 1e-6 * np.abs(mean)
     # rows get a norm near 1 whatever the number of features, so that one range of
     # strengths serves all

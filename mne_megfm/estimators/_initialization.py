@@ -17,6 +17,7 @@ from torch import nn
 from ..models import Backbone, BackboneConfig, WindowArray
 from ..participants import Aggregator
 from ..plugins import backbone_config, make_backbone, resolve
+from ..sensors import CanonicalSensorMapping
 from ..weights import (
     load_checkpoint,
     load_pooling,
@@ -24,7 +25,6 @@ from ..weights import (
     weights_path,
 )
 from ..weights.checkpoint import check_backbone
-from .extraction import CanonicalSensorMapping
 
 
 # -- settings --------------------------------------------------------------------------
@@ -290,7 +290,7 @@ def start_pooling(
 ) -> tuple[nn.Module, bool]:
     """Make a pooling, or copy the one given; with its state from the weights.
 
-    Also tells whether it still has to be fitted.
+    Also says whether it still has to be fitted.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

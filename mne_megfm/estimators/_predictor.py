@@ -315,7 +315,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         if len(far):
             warn(
                 f"{len(far)} of {len(features)} {self.sample_}s are unlike those of "
-                f"training ({listed(far)}), what is predicted for them means little; "
+                f"training ({listed(far)}): predictions for them are not reliable; "
                 "see novelty_p_values, and look at units, filters and artefacts."
             )
         if self.strategy == "probe":

@@ -95,7 +95,7 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     [2]_, and trains encoder and head together. A share of the training participants is
     held out: the epoch with the least loss on them is kept, which may be the start.
     `network_` is trained, `transformer_` stays as pretrained. What the encoder is for
-    participants, :class:`MEGFMClassifier` tells.
+    participants, see :class:`MEGFMClassifier`.
 
     References
     ----------

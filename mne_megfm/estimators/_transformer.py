@@ -107,7 +107,7 @@ class BaseMEGFM(BaseEstimator):
         self.provenance_ = training | seen
 
     def _resolve_mapping(self) -> tuple[Callable, bool]:
-        """Make the mapping; tell whether features of epochs are denoised, too."""
+        """Make the mapping; say whether features of epochs are denoised, too."""
         mapping = self.sensor_mapping
         if not isinstance(mapping, str):
             return resolve("sensor_mappings", mapping), False

@@ -155,9 +155,9 @@ def fit_denoising(
     >>> import numpy as np
     >>> from mne_megfm import simulate_cohort
     >>> from mne_megfm.estimators.denoising import fit_denoising
-    >>> from mne_megfm.estimators.extraction import CanonicalSensorMapping
     >>> from mne_megfm.inputs import as_recordings
     >>> from mne_megfm.models import ModelConfig
+    >>> from mne_megfm.sensors import CanonicalSensorMapping
     >>> cohort = simulate_cohort(
     ...     1, states=("auditory",), arrays=("ctf151",), n_epochs=4, random_state=0
     ... )

@@ -4,74 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..inputs import Recording, Recordings, WindowBlock, centre_windows, iter_windows
+from ..inputs import Recordings, WindowBlock, centre_windows, iter_windows
 from ..models import Backbone, BackboneConfig, WindowArray, valid_patches
-from ..sensors import (
-    CanonicalArray,
-    SensorMapping,
-    canonical_array,
-    canonical_kernel,
-    compute_mapping,
-)
-
-
-class CanonicalSensorMapping:
-    """Map recordings to the canonical virtual array.
-
-    Parameters
-    ----------
-    memory : str | Path | joblib.Memory | None
-        Where mappings are kept on disk; None keeps them in memory alone.
-
-    Examples
-    --------
-    >>> from mne_megfm.estimators import CanonicalSensorMapping
-    >>> CanonicalSensorMapping().array.n_sensors
-    192
-    """
-
-    def __init__(self, memory: str | Path | None = None) -> None:
-        self.memory = memory
-
-    def __repr__(self) -> str:
-        return f"CanonicalSensorMapping(memory={self.memory!r})"
-
-    @property
-    def array(self) -> CanonicalArray:
-        """The array that windows come out on."""
-        return canonical_array()
-
-    @property
-    def kernel(self) -> np.ndarray:
-        """Gram matrix of the array's lead fields, shape (n_sensors, n_sensors)."""
-        return canonical_kernel()
-
-    def mapping(self, recording: Recording) -> SensorMapping:
-        """Compute or look up both ways between a recording and the array.
-
-        Parameters
-        ----------
-        recording : Recording
-            One recording of a validated input.
-
-        Returns
-        -------
-        mapping : SensorMapping
-            Matrices to the array and back.
-        """
-        return compute_mapping(recording.info, memory=self.memory)
-
-    def __call__(self, recording: Recording) -> tuple[np.ndarray, list[str]]:
-        """Give the matrix to the array and the channels it takes."""
-        mapping = self.mapping(recording)
-        return mapping.to_canonical, list(mapping.ch_names)
 
 
 class RowTokens(NamedTuple):
@@ -92,7 +32,7 @@ def window_blocks(
     """Stream the windows that a model of this configuration takes.
 
     Rows are without their mean: an offset of the recording is no signal. Where parts
-    of a row are to be hidden, its mean would tell the mean of what is hidden: then
+    of a row are to be hidden, its mean would reveal the mean of what is hidden: then
     ``centre_rows=False``.
     """
     return iter_windows(
@@ -125,7 +65,7 @@ def gather_windows(
     data = np.concatenate([block.data for block in blocks])
     n_valid = np.concatenate([block.n_valid for block in blocks])
     for recording in recordings:
-        if len(recording.rows) > 1:  # the mean of a single row tells what is hidden
+        if len(recording.rows) > 1:  # the mean of a single row reveals what is hidden
             mine = np.isin(row, recording.index)
             centre_windows(data, n_valid, mine)
     # what may not be split between training and validation: a list element

@@ -461,7 +461,7 @@ def _start_windows(
         4 * n_rows,
         transformer,
     )
-    everybody, held_out = (
+    every_person, held_out = (
         # twice as many where nothing is drawn
         RowDraws(store, samples, data.targets, data.weights, 2 * n_rows)
         for samples in (np.arange(len(data.y)), data.valid)
@@ -481,7 +481,7 @@ def _start_windows(
         device = network.encoder.token_mean.device
         features = [
             network.extract(batch.to(device)).cpu()
-            for batch in _batches(everybody, batch_size)
+            for batch in _batches(every_person, batch_size)
         ]
     network.start_head(
         torch.cat(features).double().numpy(), lambda X: _start(task, data, X)
@@ -500,7 +500,7 @@ def _start_participant_encoder(
     """Begin with the participant encoder, and trials of participants."""
     encoder = transformer.participant_encoder_
     people = list(read_people(recordings, transformer))
-    everybody, held_out = (
+    every_person, held_out = (
         ParticipantDraws(people, features, samples, data.targets, data.weights, encoder)
         for samples in (np.arange(len(people)), data.valid)
     )
@@ -516,7 +516,9 @@ def _start_participant_encoder(
     )
     network = ParticipantNetwork(_to_train(encoder, tuning.lora_rank))
     with torch.inference_mode():
-        tokens = [encoder.encode(b.trials)[:, 0] for b in _batches(everybody, _PEOPLE)]
+        tokens = [
+            encoder.encode(b.trials)[:, 0] for b in _batches(every_person, _PEOPLE)
+        ]
     network.start_head(
         torch.cat(tokens).double().numpy(),
         features.astype(np.float64),

@@ -22,6 +22,7 @@ import mne
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import FeatureUnion, Pipeline
 
 from .. import __version__
 from ..inputs import Recording, as_recordings
@@ -42,6 +43,34 @@ def is_frozen(step: Any) -> bool:
         Whether `FrozenStep` takes it.
     """
     return hasattr(step, "_is_frozen") and step._is_frozen()
+
+
+def frozen_step(pipeline: BaseEstimator) -> BaseEstimator | None:
+    """Give the first step of a pipeline, if it is frozen.
+
+    Parameters
+    ----------
+    pipeline : estimator
+        The pipeline.
+
+    Returns
+    -------
+    step : estimator | None
+        A transformer for which `is_frozen` holds, or a union of such; None if what
+        comes first learns, or nothing comes after it.
+    """
+    if not isinstance(pipeline, Pipeline) or len(pipeline.steps) < 2:
+        return None
+    step = pipeline.steps[0][1]
+    return step if _all_frozen(step) else None
+
+
+def _all_frozen(step: Any) -> bool:
+    if isinstance(step, FeatureUnion):
+        return step.transformer_weights is None and all(
+            _all_frozen(part) for _, part in step.transformer_list
+        )
+    return is_frozen(step)
 
 
 class FrozenStep:

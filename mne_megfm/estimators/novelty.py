@@ -132,7 +132,7 @@ class Novelty:
         n_groups = len(np.unique(groups))
         if n_groups < 2:
             raise ValueError(
-                "Expected at least 2 participants, of which one tells how far others "
+                "Expected at least 2 participants, of which one shows how far others "
                 f"may lie, got {n_groups}; add participants."
             )
         folds = GroupKFold(

@@ -19,9 +19,11 @@ from ..sensors import canonical_array, canonical_kernel
 from ._participant_features import (
     PROJECTIONS,
     SFREQ,
-    Description,
-    ParticipantDescriber,
+    ParticipantFeatures,
+    StateFeatures,
     Trials,
+    decimate,
+    trials_by_state,
 )
 
 N_SENSORS = 192  # of the canonical array
@@ -39,7 +41,7 @@ def leading_fields(rank: int) -> NDArray[np.float64]:
     return np.ascontiguousarray(vectors[:, : -rank - 1 : -1].T)
 
 
-class CovarianceTangent(ParticipantDescriber):
+class CovarianceTangent(ParticipantFeatures):
     """Covariance between virtual sensors, in the tangent space of their mean.
 
     Parameters
@@ -85,7 +87,7 @@ class CovarianceTangent(ParticipantDescriber):
     _parameter_constraints: dict = {
         "rank": [Interval(Integral, 1, N_SENSORS, closed="both")],
         "metric": [str],
-        **ParticipantDescriber._parameter_constraints,
+        **ParticipantFeatures._parameter_constraints,
     }
 
     def __init__(
@@ -95,7 +97,7 @@ class CovarianceTangent(ParticipantDescriber):
         self.metric = metric
         self.duration = duration
 
-    def _describe_state(self, trials: Trials) -> NDArray[np.floating]:
+    def _state_features(self, trials: Trials) -> NDArray[np.floating]:
         data = leading_fields(self.rank) @ (trials.data / _PICOTESLA)
         data = data - data.mean(-1, keepdims=True)
         joined = np.concatenate(list(data), axis=-1)
@@ -133,7 +135,7 @@ BANDS = {
 }
 
 
-class BandPower(ParticipantDescriber):
+class BandPower(ParticipantFeatures):
     """Log power in frequency bands, by region of the canonical array.
 
     Parameters
@@ -174,7 +176,7 @@ class BandPower(ParticipantDescriber):
 
     _parameter_constraints: dict = {
         "bands": [Mapping, None],
-        **ParticipantDescriber._parameter_constraints,
+        **ParticipantFeatures._parameter_constraints,
     }
 
     def __init__(
@@ -186,7 +188,7 @@ class BandPower(ParticipantDescriber):
         self.bands = bands
         self.duration = duration
 
-    def _describe_state(self, trials: Trials) -> NDArray[np.floating]:
+    def _state_features(self, trials: Trials) -> NDArray[np.floating]:
         bands = BANDS if self.bands is None else self.bands
         n_trials, n_sensors, n_times = trials.data.shape
         freqs, power = welch(trials.data, SFREQ, nperseg=min(int(SFREQ), n_times))
@@ -222,7 +224,7 @@ def early_middle_late(data: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.stack([(third if len(third) else data).mean(0) for third in thirds])
 
 
-class EvokedFeatures(ParticipantDescriber):
+class EvokedFeatures(ParticipantFeatures):
     """The MEG signals themselves, averaged over trials.
 
     Parameters
@@ -269,7 +271,7 @@ class EvokedFeatures(ParticipantDescriber):
         "kind": [StrOptions({"evoked", "thirds", "epochs"})],
         "space": [StrOptions(set(PROJECTIONS))],
         "decim": [Interval(Integral, 1, None, closed="left")],
-        **ParticipantDescriber._parameter_constraints,
+        **ParticipantFeatures._parameter_constraints,
     }
 
     def __init__(
@@ -289,7 +291,7 @@ class EvokedFeatures(ParticipantDescriber):
     def _space(self) -> str:
         return self.space
 
-    def _describe_state(self, trials: Trials) -> NDArray[np.floating] | None:
+    def _state_features(self, trials: Trials) -> NDArray[np.floating] | None:
         data = trials.data
         if self.kind == "epochs":
             parts = np.stack([data.mean(0), data.std(0)])
@@ -299,9 +301,7 @@ class EvokedFeatures(ParticipantDescriber):
             parts = early_middle_late(data)
         else:
             parts = data.mean(0, keepdims=True)
-        n = parts.shape[-1] // self.decim * self.decim
-        shape = (*parts.shape[:-1], n // self.decim, self.decim)
-        return parts[..., :n].reshape(shape).mean(-1).ravel()
+        return decimate(parts, self.decim).ravel()
 
     def _names(self, n_values: int) -> list[str]:
         parts = {
@@ -321,7 +321,7 @@ class EvokedFeatures(ParticipantDescriber):
         ]
 
 
-#: What each state is described by, in this order.
+#: The features of each state, in this order.
 DYNAMICS = (
     "early",
     "middle",
@@ -349,7 +349,7 @@ def single_trial_amplitudes(
 
     Returns
     -------
-    strengths : ndarray, shape (n_trials,)
+    amplitudes : ndarray, shape (n_trials,)
         In units of the noise, which is whitened across channels.
     """
     n_trials, n_channels, n_times = data.shape
@@ -363,11 +363,11 @@ def single_trial_amplitudes(
     return (white * others).sum(1) / np.linalg.norm(others, axis=1)
 
 
-class HabituationFeatures(ParticipantDescriber):
+class HabituationFeatures(ParticipantFeatures):
     """Amplitude of the response over trials: mean, habituation, variability.
 
     Each trial is projected on the participant's own average response, so that seven
-    numbers a state tell how large the response is and how it changes.
+    numbers a state say how large the response is and how it changes.
 
     Parameters
     ----------
@@ -420,7 +420,7 @@ class HabituationFeatures(ParticipantDescriber):
     _parameter_constraints: dict = {
         "rank": [Interval(Integral, 1, N_SENSORS, closed="both")],
         "shrinkage": [Interval(Real, 0, None, closed="neither")],
-        **ParticipantDescriber._parameter_constraints,
+        **ParticipantFeatures._parameter_constraints,
     }
 
     def __init__(
@@ -430,7 +430,7 @@ class HabituationFeatures(ParticipantDescriber):
         self.shrinkage = shrinkage
         self.duration = duration
 
-    def _describe_state(self, trials: Trials) -> NDArray[np.floating] | None:
+    def _state_features(self, trials: Trials) -> NDArray[np.floating] | None:
         n_trials, _, n_times = trials.data.shape
         if not trials.locked or n_trials < 3:
             return None
@@ -440,30 +440,130 @@ class HabituationFeatures(ParticipantDescriber):
         data = leading_fields(self.rank) @ (trials.data.astype(float) / _PICOTESLA)
         before = slice(None) if after.all() else ~after
         data -= data[..., before].mean(-1, keepdims=True)
-        strengths = single_trial_amplitudes(data, after, self.shrinkage)
-        spread = strengths.std()
+        amplitudes = single_trial_amplitudes(data, after, self.shrinkage)
+        spread = amplitudes.std()
         size = np.sqrt(np.mean(data[..., after].mean(0) ** 2))
-        scale = max(abs(strengths.mean()), spread / np.sqrt(n_trials))
-        slope = np.polyfit(np.linspace(-0.5, 0.5, n_trials), strengths, 1)[0]
-        relative = np.array([*early_middle_late(strengths), slope, spread]) / scale
+        scale = max(abs(amplitudes.mean()), spread / np.sqrt(n_trials))
+        slope = np.polyfit(np.linspace(-0.5, 0.5, n_trials), amplitudes, 1)[0]
+        relative = np.array([*early_middle_late(amplitudes), slope, spread]) / scale
         return np.append(relative, np.log([scale, size]))
 
     def _names(self, n_values: int) -> list[str]:
         return list(DYNAMICS)
 
 
-_UNIT = 1e-12  # in pT, half precision holds what MEG has
+#: Averages are taken until so many seconds after the event.
+_UNTIL = 0.6
 
 
-class TrialSignals(ParticipantDescriber, auto_wrap_output_keys=None):
-    """All trials of participants on the canonical array, for networks.
+#: Edges of the bands in Hz: 1 Hz wide at first, wider at higher frequencies.
+BAND_EDGES = np.unique(np.geomspace(2, 101, 25).round().astype(int))
+
+
+# far below what any sensor measures (pT²/Hz): what filters leave has a logarithm
+_FLOOR = 1e-12
+
+
+class ResponseAverages(ParticipantFeatures):
+    """Average over trials in the leading spatial components, after the event.
 
     Parameters
     ----------
-    decim : int
-        So many samples, of 4 ms, are averaged to one.
-    max_trials : int
-        Trials of a state that are kept at most, evenly spread over the recording.
+    rank : int
+        Spatial components that the canonical sensors are reduced to.
+    duration : float
+        Length of a row of a Raw (s); those are not used.
+
+    Notes
+    -----
+    From 0 to 600 ms, in pT, relative to the mean before the event (to the mean of the
+    average itself, if epochs begin with the event). A Raw, and states named rest, have
+    no averages.
+    """
+
+    _parameter_constraints: dict = {
+        "rank": [Interval(Integral, 1, N_SENSORS, closed="both")],
+        **ParticipantFeatures._parameter_constraints,
+    }
+
+    def __init__(self, rank: int = 48, *, duration: float = 1.0) -> None:
+        self.rank = rank
+        self.duration = duration
+
+    def _state_features(self, trials: Trials) -> NDArray[np.floating] | None:
+        times = trials.tmin + np.arange(trials.data.shape[-1]) / SFREQ
+        before = times < -1e-6
+        after = ~before & (times < _UNTIL - 1e-6)
+        if not trials.locked or not after.any():
+            return None
+        data = leading_fields(self.rank) @ (trials.data / _PICOTESLA).mean(0)
+        base = before if before.any() else after
+        data = data - data[:, base].mean(1, keepdims=True)
+        return data[:, after].ravel()
+
+    def _names(self, n_values: int) -> list[str]:
+        n_times = n_values // self.rank
+        return [
+            f"component{component:02d}_t{step:03d}"
+            for component in range(self.rank)
+            for step in range(n_times)
+        ]
+
+
+class LogSpectra(ParticipantFeatures):
+    """Log power spectra by region, from 2 to 100 Hz.
+
+    Parameters
+    ----------
+    duration : float
+        Length of a row of a Raw (s).
+
+    Notes
+    -----
+    Spectra are those of Welch over trials or windows, in steps of 1 Hz. Power is
+    averaged over trials and over the 8 virtual magnetometers of a region, and its
+    logarithm over 21 bands that are 1 Hz wide at 2 Hz and 15 Hz wide at 100 Hz.
+    """
+
+    def __init__(self, *, duration: float = 1.0) -> None:
+        self.duration = duration
+
+    def _state_features(self, trials: Trials) -> NDArray[np.floating]:
+        data = trials.data / _PICOTESLA
+        n_fft = int(SFREQ)
+        # shorter trials are padded, so that there is a value each 1 Hz
+        freqs, power = welch(
+            data, SFREQ, nperseg=min(n_fft, data.shape[-1]), nfft=n_fft
+        )
+        power = power.mean(0, dtype=np.float64)
+        power = power.reshape(canonical_array().n_regions, -1, len(freqs)).mean(1)
+        log = np.log(np.maximum(power, _FLOOR))
+        bands = [
+            log[:, (freqs >= low) & (freqs < high)].mean(1)
+            for low, high in zip(BAND_EDGES[:-1], BAND_EDGES[1:], strict=True)
+        ]
+        return np.stack(bands, 1).ravel()
+
+    def _names(self, n_values: int) -> list[str]:
+        return [
+            f"region{region:02d}_{low}Hz"
+            for region in range(canonical_array().n_regions)
+            for low in BAND_EDGES[:-1]
+        ]
+
+
+class KernelSum(ParticipantFeatures):
+    """Averages, log spectra and trial dynamics side by side, each with equal weight.
+
+    Each of the three is centred and divided by one number, so that participants of
+    training have a mean squared norm of 1 in it. Their inner products are then the sum
+    of three linear kernels of the same trace [1]_, whatever the number of columns; a
+    linear classifier needs nothing else.
+
+    Parameters
+    ----------
+    rank : int
+        Spatial components of the averages.
     duration : float
         Length of a row of a Raw (s).
 
@@ -471,81 +571,79 @@ class TrialSignals(ParticipantDescriber, auto_wrap_output_keys=None):
     ----------
     states_ : list of str
         States of the training participants, sorted.
-    sfreq_ : float
-        Sampling rate of the result (Hz).
+    fill_ : dict
+        For each part what stands for a missing state.
+    parts_ : dict
+        From the name of a part (``"averages"``, ``"spectra"``, ``"dynamics"``) to its
+        transformer, and the mean and size of its columns in training. A part that no
+        training participant has (averages of rest) is not there.
 
     See Also
     --------
-    NetworkClassifier : What follows in a pipeline.
+    HabituationFeatures : The trial dynamics.
 
-    Examples
-    --------
-    >>> from mne_megfm import simulate_cohort
-    >>> from mne_megfm.evaluation import TrialSignals
-    >>> cohort = simulate_cohort(2, states=("auditory",), n_epochs=3, random_state=0)
-    >>> X = [participant.recordings for participant in cohort.participants]
-    >>> trials = TrialSignals().fit_transform(X)
-    >>> trials[0]["auditory"].shape
-    (3, 192, 125)
+    References
+    ----------
+    .. [1] Gönen M, Alpaydın E (2011). Multiple kernel learning algorithms. J Mach
+       Learn Res 12:2211-2268, section 3.1 (the unweighted sum).
     """
 
-    _parameter_constraints: dict = {
-        "decim": [Interval(Integral, 1, None, closed="left")],
-        "max_trials": [Interval(Integral, 1, None, closed="left")],
-        **ParticipantDescriber._parameter_constraints,
-    }
+    _parameter_constraints: dict = ResponseAverages._parameter_constraints
 
-    def __init__(
-        self, *, decim: int = 2, max_trials: int = 60, duration: float = 1.0
-    ) -> None:
-        self.decim = decim
-        self.max_trials = max_trials
+    def __init__(self, rank: int = 48, *, duration: float = 1.0) -> None:
+        self.rank = rank
         self.duration = duration
 
+    def _new_parts(self) -> dict[str, ParticipantFeatures]:
+        return {
+            "averages": ResponseAverages(self.rank, duration=self.duration),
+            "spectra": LogSpectra(duration=self.duration),
+            "dynamics": HabituationFeatures(duration=self.duration),
+        }
+
+    def _read_participants(self, X: Any) -> list[dict[str, StateFeatures]]:
+        """Extract from each participant, from part to state to a vector."""
+        people = []
+        for trials in trials_by_state(self._recordings(X)):
+            found = {}
+            for name, part in self._new_parts().items():
+                by_state = {s: part._state_features(t) for s, t in trials.items()}
+                found[name] = {s: v for s, v in by_state.items() if v is not None}
+            people.append(found)
+        return people
+
     def _fit_extracted(
-        self, extracted: list[Description], y: Any = None
-    ) -> TrialSignals:
-        """Learn which states there are; their trials must be of one length."""
+        self, extracted: list[dict[str, StateFeatures]], y: Any = None
+    ) -> KernelSum:
+        """Learn states, what fills a missing one, and the size of each part."""
         self._validate_params()
-        self.states_ = sorted({state for entry in extracted for state in entry})
-        self.sfreq_ = SFREQ / self.decim
-        self.fill_ = {}  # nothing stands for what is missing: it is left out
-        for state in self.states_:
-            lengths = {e[state].shape[-1] for e in extracted if state in e}
-            if len(lengths) > 1:
-                raise ValueError(
-                    f"Expected trials of one length in state {state!r}, got "
-                    f"{sorted(lengths)} samples at {self.sfreq_:g} Hz; crop all epochs "
-                    "of a state to the same length."
-                )
+        self.parts_, self.fill_ = {}, {}
+        for name, part in self._new_parts().items():
+            own = [entry[name] for entry in extracted]
+            if not any(own):
+                continue
+            columns = part._fit_extracted(own)._transform_extracted(own)
+            mean = columns.mean(0)
+            size = np.sqrt(np.square(columns - mean).sum(1).mean())
+            self.parts_[name] = part, mean, size if size > 0 else 1.0
+            self.fill_[name] = part.fill_
+        parts = [part for part, _, _ in self.parts_.values()]
+        self.states_ = sorted({state for part in parts for state in part.states_})
         return self
 
     def _transform_extracted(
-        self, extracted: list[Description]
-    ) -> list[dict[str, NDArray[np.float16]]]:
-        """Give the trials of the states seen in `fit`, in pT."""
-        return [
-            {state: trials for state, trials in entry.items() if state in self.states_}
-            for entry in extracted
+        self, extracted: list[dict[str, StateFeatures]]
+    ) -> NDArray[np.float64]:
+        check_is_fitted(self, "parts_")
+        blocks = [
+            (part._transform_extracted([entry[name] for entry in extracted]) - mean)
+            / size
+            for name, (part, mean, size) in self.parts_.items()
         ]
-
-    def set_output(self, *, transform: str | None = None) -> TrialSignals:
-        """Leave the output as it is: trials are no table.
-
-        Parameters
-        ----------
-        transform : str | None
-            Not used.
-
-        Returns
-        -------
-        self : TrialSignals
-            The transformer.
-        """
-        return self
+        return np.hstack(blocks)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Give the names of the states, which the dicts of trials have as keys.
+        """Name the features.
 
         Parameters
         ----------
@@ -554,17 +652,15 @@ class TrialSignals(ParticipantDescriber, auto_wrap_output_keys=None):
 
         Returns
         -------
-        names : ndarray of str, shape (n_states,)
-            The states seen in `fit`.
+        names : ndarray of str, shape (n_features,)
+            For each part ``<part>_<state>_<name>``, and ``<part>_<state>_missing``.
         """
-        check_is_fitted(self, "states_")
-        return np.array(self.states_, dtype=object)
-
-    def _describe_state(self, trials: Trials) -> NDArray[np.float16]:
-        data = trials.data
-        if len(data) > self.max_trials:
-            spread = np.linspace(0, len(data) - 1, self.max_trials)
-            data = data[spread.round().astype(int)]
-        n = data.shape[-1] // self.decim * self.decim
-        shape = (*data.shape[:-1], n // self.decim, self.decim)
-        return (data[..., :n].reshape(shape).mean(-1) / _UNIT).astype(np.float16)
+        check_is_fitted(self, "parts_")
+        return np.array(
+            [
+                f"{name}_{feature}"
+                for name, (part, _, _) in self.parts_.items()
+                for feature in part.get_feature_names_out()
+            ],
+            dtype=object,
+        )

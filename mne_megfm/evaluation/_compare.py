@@ -2,54 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import joblib
 import numpy as np
-import pandas as pd
-from mne.utils import use_log_level, verbose, warn
+from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
-from sklearn.utils.multiclass import type_of_target
 
-from ..estimators import MEGFMClassifier, MEGFMRegressor, RidgeHead
-from ._chance import ENOUGH, check_count, permute_labels
-from ._comparison import Comparison
+from ._comparison import (
+    Comparison,
+    count_participants,
+    fold_table,
+    permutation_table,
+    prediction_table,
+    random_table,
+    trivial_table,
+)
 from ._confounds import find_confounds
 from ._folds import (
     Fold,
+    by_repeat,
+    check_count,
     choose_cv,
     exclude_rare_states,
-    find_states,
+    permute_labels,
     split_participants,
 )
-from ._metrics import Scoring, find_metrics, order_classes
-from ._pipelines import default_pipelines
-from ._random_weights import (
+from ._metrics import Scoring, choose_classes, find_metrics
+from ._pipelines import applicable, choose_pipelines
+from ._provenance import (
+    fitted_before,
     is_baseline,
     is_pretrained,
     key_of,
     random_controls,
     seen_before,
 )
-from ._running import (
-    FrozenFeatures,
-    Task,
-    count_participants,
-    fold_table,
-    frozen_step,
-    make_task,
-    parallel,
-    permutation_table,
-    prediction_table,
-    run,
-    trivial_table,
-)
-from ._samples import Samples, fitted_before, gather
-
-# more classes than this are numbers to predict
-_MOST_CLASSES = 10
+from ._running import Task, extract, make_task, parallel, run
+from ._samples import gather
+from ._verdicts import ENOUGH
 
 
 @verbose
@@ -148,7 +141,7 @@ def compare(
     -------
     comparison : Comparison
         Results of folds, predictions, a summary with tests, the four gates, what
-        features tell beside the labels, and what was left out.
+        features reveal besides the labels, and what was left out.
 
     Raises
     ------
@@ -177,7 +170,7 @@ def compare(
     ``strategy="probe"`` are split in this way, too; they do not warn then of
     participants who are unlike those of training.
     Pretraining or adaptation inside ``fit`` is repeated in every training fold.
-    What was fitted before the call, on whomever, is beyond this: a pipeline with a
+    What was fitted before the call, on any data, is beyond this: a pipeline with a
     :class:`~sklearn.frozen.FrozenEstimator` leads to a warning and a note, and labels
     that were used outside (to choose features or settings) are for you to keep apart.
     Permuted labels show neither, as they are permuted only here.
@@ -204,9 +197,9 @@ def compare(
     ['band power', 'trial dynamics']
     """
     samples = gather(X, y, groups, sites, names)
-    chosen = choose_pipelines(pipelines, samples, random_state)
+    chosen = choose_pipelines(pipelines, samples.y, random_state)
     classify = not is_regressor(next(iter(chosen.values())))
-    classes = choose_classes(samples, positive, pipelines, classify)
+    classes = choose_classes(samples.y, positive, pipelines, classify)
     metrics = find_metrics(scoring, classes)
     check_count(n_permutations)
     check_count(n_random_weights, "n_random_weights")
@@ -244,7 +237,7 @@ def compare(
     others = {seed: controls[seed] for seed in controls if same[seed] is None}
     random = tasks(others, samples.y, folds)
     permuted = []
-    states = find_states(samples)
+    states = samples.states()
     n_model = max(n_permutations, ENOUGH) if n_permutations and model else 0
     for number in range(max(n_permutations, n_model)):
         rng = np.random.default_rng([random_state, number])
@@ -297,137 +290,3 @@ def compare(
             },
         },
     )
-
-
-def random_table(
-    by_fold: pd.DataFrame, same: Mapping[int, str | None], others: pd.DataFrame
-) -> pd.DataFrame:
-    """Put the results of random weights together, a row a seed, fold and metric.
-
-    Parameters
-    ----------
-    by_fold : DataFrame
-        Results of the pipelines that are compared.
-    same : dict
-        From seed to the name of a pipeline among these that is the same, or None.
-    others : DataFrame
-        Results of the rest, with seeds as names.
-    """
-    parts = [
-        by_fold[by_fold["pipeline"] == name].assign(pipeline=seed)
-        for seed, name in same.items()
-        if name is not None
-    ]
-    columns = ["pipeline", "repeat", "fold", "metric", "value"]
-    parts += [others] if len(others) else []
-    table = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
-    table = table[columns].rename(columns={"pipeline": "seed"})
-    return table.reset_index(drop=True)
-
-
-def choose_classes(
-    samples: Samples,
-    positive: Any,
-    pipelines: Mapping[str, BaseEstimator] | None,
-    classify: bool,
-) -> NDArray | None:
-    """Put the positive class last; None for regression, which has none."""
-    if classify:
-        return order_classes(samples.y, positive, (pipelines or {}).values())
-    if positive is not None:
-        raise ValueError(
-            f"Expected positive=None with numbers to predict, got {positive!r}; leave "
-            "it out."
-        )
-    return None
-
-
-def extract(
-    samples: Samples,
-    pipelines: Iterable[BaseEstimator],
-    n_jobs: int | None,
-    memory: str | joblib.Memory | None,
-) -> FrozenFeatures:
-    """Extract from all participants by the frozen steps of all pipelines, once."""
-    steps = map(frozen_step, pipelines)
-    with use_log_level("error"):
-        frozen = FrozenFeatures([step for step in steps if step is not None], memory)
-    if frozen.leaves:
-        calls = frozen.tasks(samples.X)
-        frozen.keep(parallel(calls, len(samples), n_jobs, "Extracting"))
-    return frozen
-
-
-def choose_pipelines(
-    pipelines: Mapping[str, BaseEstimator] | None, samples: Samples, random_state: int
-) -> Mapping[str, BaseEstimator]:
-    """Check the pipelines given, or take those that suit the labels."""
-    if pipelines is None:
-        regress = type_of_target(samples.y) == "continuous"
-        if not regress:
-            _check_whole_numbers(samples.y)
-        head = RidgeHead(random_state=random_state) if regress else None
-        return default_pipelines(head, random_state=random_state)
-    if not isinstance(pipelines, Mapping) or not pipelines:
-        raise TypeError(
-            "Expected pipelines as a dict from name to pipeline, with one at least, "
-            f"got {pipelines!r}."
-        )
-    kinds = {name: is_regressor(pipeline) for name, pipeline in pipelines.items()}
-    if len(set(kinds.values())) > 1:
-        raise ValueError(
-            "Expected either classifiers or regressors, got regressors "
-            f"{[name for name, kind in kinds.items() if kind]} beside classifiers; "
-            "compare them apart."
-        )
-    for name, pipeline in pipelines.items():
-        if found := fitted_before(pipeline):
-            warn(
-                f"The pipeline {name!r} holds {', '.join(found)} fitted before; if "
-                "that was on participants of test folds, results look better than they "
-                "are, and permuted labels do not tell."
-            )
-    return {name: _part(pipeline) for name, pipeline in pipelines.items()}
-
-
-def _check_whole_numbers(y: NDArray) -> None:
-    """Refuse numbers that can only be meant for regression, such as ages in years."""
-    if y.dtype.kind not in "iuf":
-        return
-    values, counts = np.unique(y, return_counts=True)
-    if len(values) > _MOST_CLASSES or (len(values) > 2 and counts.min() < 2):
-        raise ValueError(
-            f"Expected classes in y, got {len(values)} different whole numbers from "
-            f"{values[0]:g} to {values[-1]:g}, the rarest of {counts.min()} "
-            "participants: whole numbers are taken as classes. For regression, as of "
-            "ages in years, pass pipelines=default_pipelines(RidgeHead()), with "
-            "RidgeHead from mne_megfm.estimators; names of classes can be strings."
-        )
-
-
-def _part(pipeline: BaseEstimator) -> BaseEstimator:
-    """Part a frozen encoder from its head, so that it extracts but once."""
-    if not isinstance(pipeline, MEGFMClassifier | MEGFMRegressor):
-        return pipeline
-    frozen = pipeline.strategy == "probe" and pipeline.sample != "epoch"
-    return pipeline.to_pipeline() if frozen else pipeline
-
-
-def applicable(
-    pipelines: Mapping[str, BaseEstimator], frozen: FrozenFeatures, samples: Samples
-) -> dict[str, BaseEstimator]:
-    """Leave out default pipelines that cannot describe these recordings."""
-    chosen = {}
-    for name, pipeline in pipelines.items():
-        if frozen.is_empty(pipeline.steps[0][1]):
-            reason = "no recording that it can describe, such as epochs around events"
-            samples.exclude("pipeline", name, reason)
-        else:
-            chosen[name] = pipeline
-    return chosen
-
-
-def by_repeat(folds: list[Fold]) -> list[list[Fold]]:
-    """Part folds into what one worker does at a time."""
-    repeats = sorted({fold.repeat for fold in folds})
-    return [[fold for fold in folds if fold.repeat == repeat] for repeat in repeats]

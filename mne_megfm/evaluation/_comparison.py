@@ -1,7 +1,9 @@
-"""What a comparison found."""
+"""What a comparison found, and tables of what folds gave."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -10,9 +12,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._chance import FEW, judge, listed_counts, null_in_words, null_summary
-from ._gates import (
+from ._folds import Fold
+from ._intervals import corrected_interval, corrected_t_test, mean_and_interval
+from ._metrics import (
+    greater_is_better,
+    is_defined,
+    label_of,
+    metrics_of,
+    trivial_values,
+)
+from ._provenance import WeightsSeen
+from ._running import FoldResult, Task
+from ._samples import Samples
+from ._verdicts import (
     BASELINE,
+    FEW,
     NOT_TESTED,
     OVERLAP,
     PASSED,
@@ -20,15 +34,16 @@ from ._gates import (
     RANDOM,
     Design,
     Gate,
+    judge,
+    listed_counts,
     no_overlap,
     not_tested,
+    null_in_words,
+    null_summary,
     permuted_labels,
     random_weights,
     strongest_baseline,
 )
-from ._intervals import corrected_interval, corrected_t_test, mean_and_interval
-from ._metrics import greater_is_better, is_defined, label_of, metrics_of
-from ._samples import WeightsSeen
 
 _NOTE = (
     "Intervals of means are the wider of those of folds and of participants; those of "
@@ -37,8 +52,60 @@ _NOTE = (
 )
 
 
-@dataclass(repr=False)
-class Comparison:
+@dataclass(repr=False, kw_only=True)
+class Results:
+    """What `Comparison` and `LearningCurve` have in common; they say what each is."""
+
+    folds: pd.DataFrame
+    predictions: pd.DataFrame
+    excluded: pd.DataFrame
+    metrics: list[str]
+    labels: dict[str, int]
+    classes: list | None
+    trivial: dict[str, float]
+
+    @property
+    def positive(self) -> Any:
+        """The class that scores and sensitivity are about; None unless of two."""
+        two = self.classes is not None and len(self.classes) == 2
+        return self.classes[1] if two else None
+
+    def label(self, metric: str | None = None) -> str:
+        """Name a metric for people, with the class that it is of.
+
+        Parameters
+        ----------
+        metric : str | None
+            Which metric; None for the first.
+
+        Returns
+        -------
+        label : str
+            Such as "sensitivity (migraine)".
+
+        Raises
+        ------
+        ValueError
+            If the metric was not computed.
+        """
+        return label_of(self._metric(metric), self._classes)
+
+    @property
+    def _classes(self) -> NDArray | None:
+        return None if self.classes is None else np.array(self.classes)
+
+    def _metric(self, metric: str | None) -> str:
+        metric = self.metrics[0] if metric is None else metric
+        if metric not in self.metrics:
+            raise ValueError(
+                f"Expected a metric that was computed, one of {self.metrics}, got "
+                f"{metric!r}."
+            )
+        return metric
+
+
+@dataclass(repr=False, kw_only=True)
+class Comparison(Results):
     """Results of `compare`.
 
     Attributes
@@ -72,12 +139,12 @@ class Comparison:
         The classes, of two the positive one last; None for regression.
     trivial : dict
         From metric to what is reached without looking at features: the mean of the
-        training participants, or the share of each class among them, for everybody.
+        training participants, or the share of each class among them, for all.
     random_weights : DataFrame
         Results of the model, the first pretrained pipeline, with random weights:
         ``seed``, ``repeat``, ``fold``, ``metric`` and ``value``.
     confounds : DataFrame
-        What the features of each pipeline tell beside the labels, one row a ``target``
+        What the features of each pipeline reveal besides the labels: a row a ``target``
         and ``pipeline``. ``"array"`` (and ``"site"``, if sites are given): balanced
         accuracy (``value``) with a 95 % interval from ``low`` to ``high`` and its
         ``chance`` level, of the same classifier cross-validated over ``n``
@@ -94,16 +161,9 @@ class Comparison:
     compare : Makes it.
     """
 
-    folds: pd.DataFrame
-    predictions: pd.DataFrame
     permutations: pd.DataFrame
-    excluded: pd.DataFrame
     provenance: dict
-    metrics: list[str]
     reference: str
-    labels: dict[str, int]
-    classes: list | None
-    trivial: dict[str, float]
     random_weights: pd.DataFrame = field(default_factory=pd.DataFrame)
     confounds: pd.DataFrame = field(default_factory=pd.DataFrame)
     settings: dict = field(default_factory=dict)
@@ -114,43 +174,9 @@ class Comparison:
         return self.folds["pipeline"].unique().tolist()
 
     @property
-    def positive(self) -> Any:
-        """The class that scores and sensitivity are about; None unless of two."""
-        two = self.classes is not None and len(self.classes) == 2
-        return self.classes[1] if two else None
-
-    @property
     def n_participants(self) -> int:
         """How many participants were tested."""
         return self.predictions["participant"].nunique()
-
-    def label(self, metric: str | None = None) -> str:
-        """Name a metric for people, with the class that it is of.
-
-        Parameters
-        ----------
-        metric : str | None
-            Which metric; None for the first.
-
-        Returns
-        -------
-        label : str
-            Such as "sensitivity (migraine)".
-        """
-        return label_of(self._metric(metric), self._classes)
-
-    @property
-    def _classes(self) -> NDArray | None:
-        return None if self.classes is None else np.array(self.classes)
-
-    def _metric(self, metric: str | None) -> str:
-        metric = self.metrics[0] if metric is None else metric
-        if metric not in self.metrics:
-            raise ValueError(
-                f"Expected a metric of this comparison, one of {self.metrics}, got "
-                f"{metric!r}."
-            )
-        return metric
 
     def values(self, metric: str | None = None) -> pd.DataFrame:
         """Arrange the results of folds.
@@ -413,7 +439,7 @@ class Comparison:
         ]
 
     def _confound_lines(self) -> list[str]:
-        """Give what features tell beside the labels, a line for each target."""
+        """Give what features reveal besides the labels, a line for each target."""
         if not self._has_confounds():
             return []
         lines = ["What else can be read from the features:"]
@@ -528,3 +554,129 @@ class Comparison:
                     f"one alone); {mean}."
                 )
         return notes
+
+
+# -- tables of what folds gave ---------------------------------------------------------
+def fold_table(
+    tasks: Sequence[Task], results: Sequence[list[FoldResult]], samples: Samples
+) -> pd.DataFrame:
+    """One row a pipeline, fold and metric."""
+    rows = []
+    for task, found in zip(tasks, results, strict=True):
+        for result in found:
+            fold = result.fold
+            shared = {
+                "n_train": len(fold.train),
+                "n_test": len(fold.test),
+                "train": tuple(samples.names[fold.train].tolist()),
+                "test": tuple(samples.names[fold.test].tolist()),
+            }
+            for metric, value in result.values.items():
+                rows.append(
+                    {
+                        "pipeline": task.name,
+                        "repeat": fold.repeat,
+                        "fold": fold.number,
+                        "metric": metric,
+                        "value": value,
+                        **shared,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def prediction_table(
+    tasks: Sequence[Task], results: Sequence[list[FoldResult]], samples: Samples
+) -> pd.DataFrame:
+    """One row a pipeline, repeat and test participant."""
+    tables = []
+    for task, found in zip(tasks, results, strict=True):
+        for result in found:
+            fold, predictions = result.fold, result.predictions
+            columns = {
+                "pipeline": task.name,
+                "participant": samples.names[fold.test],
+                "repeat": fold.repeat,
+                "fold": fold.number,
+                "y_true": predictions.y,
+                "y_pred": predictions.label,
+            }
+            if task.classes is not None and len(task.classes) == 2:
+                columns["score"] = predictions.score
+                if predictions.proba is not None:
+                    columns["proba"] = predictions.proba[:, 1]
+            elif predictions.proba is not None:
+                for column, label in enumerate(predictions.classes):
+                    columns[f"proba_{label}"] = predictions.proba[:, column]
+            tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def permutation_table(
+    tasks: Sequence[Task], results: Sequence[list[FoldResult]]
+) -> pd.DataFrame:
+    """One row a pipeline, permutation and metric, averaged over folds.
+
+    Tasks of a pipeline are in the order of permutations.
+    """
+    rows, counts = [], Counter()
+    for task, found in zip(tasks, results, strict=True):
+        for metric in task.metrics:
+            rows.append(
+                {
+                    "pipeline": task.name,
+                    "permutation": counts[task.name],
+                    "metric": metric,
+                    "value": _mean([result.values[metric] for result in found]),
+                }
+            )
+        counts[task.name] += 1
+    return pd.DataFrame(rows, columns=["pipeline", "permutation", "metric", "value"])
+
+
+def trivial_table(
+    y: NDArray, folds: Sequence[Fold], classes: NDArray | None
+) -> dict[str, float]:
+    """Average over folds what is reached without looking at features."""
+    found = [trivial_values(y, fold.train, fold.test, classes) for fold in folds]
+    return {name: _mean([values[name] for values in found]) for name in found[0]}
+
+
+def count_participants(
+    names: NDArray, y: NDArray, classes: NDArray | None
+) -> dict[str, int]:
+    """Count participants of each class, or of all in regression."""
+    if classes is None:
+        return {"participants": len(np.unique(names))}
+    return {str(label): len(np.unique(names[y == label])) for label in sorted(classes)}
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else np.nan
+
+
+def random_table(
+    by_fold: pd.DataFrame, same: Mapping[int, str | None], others: pd.DataFrame
+) -> pd.DataFrame:
+    """Put the results of random weights together, a row a seed, fold and metric.
+
+    Parameters
+    ----------
+    by_fold : DataFrame
+        Results of the pipelines that are compared.
+    same : dict
+        From seed to the name of a pipeline among these that is the same, or None.
+    others : DataFrame
+        Results of the rest, with seeds as names.
+    """
+    parts = [
+        by_fold[by_fold["pipeline"] == name].assign(pipeline=seed)
+        for seed, name in same.items()
+        if name is not None
+    ]
+    columns = ["pipeline", "repeat", "fold", "metric", "value"]
+    parts += [others] if len(others) else []
+    table = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
+    table = table[columns].rename(columns={"pipeline": "seed"})
+    return table.reset_index(drop=True)

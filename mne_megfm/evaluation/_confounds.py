@@ -1,4 +1,4 @@
-"""What features tell beside the labels: the array, the site, and who it is."""
+"""What features reveal besides the labels: the array, the site, and who it is."""
 
 from __future__ import annotations
 
@@ -18,21 +18,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..estimators import LogisticHead
+from ..estimators.frozen import frozen_step
 from ..inputs import as_recordings
 from ..sensors import describe_array
-from ._baselines import TrialSignals
+from ._comparison import fold_table, prediction_table
 from ._folds import repeated_folds, split_participants
 from ._intervals import mean_and_interval, wilson_interval
-from ._running import (
-    FrozenFeatures,
-    Task,
-    fold_table,
-    frozen_step,
-    make_task,
-    parallel,
-    prediction_table,
-    run,
-)
+from ._network_classifier import TrialSignals
+from ._running import FrozenFeatures, Task, make_task, parallel, run
 from ._samples import Samples
 
 METRIC = "balanced_accuracy"
@@ -61,7 +54,7 @@ def find_confounds(
     n_jobs: int | None,
     random_state: int,
 ) -> pd.DataFrame:
-    """Measure what the features of each pipeline tell of array, site and person.
+    """Measure how well features predict the array, the site and the person.
 
     Parameters
     ----------

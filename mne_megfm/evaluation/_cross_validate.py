@@ -15,29 +15,30 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
 from ..utils.validation import as_labels, check_groups, find_missing, listed
-from ._chance import (
-    FOR_A_RANGE,
+from ._comparison import (
+    count_participants,
+    fold_table,
+    permutation_table,
+    prediction_table,
+    trivial_table,
+)
+from ._folds import (
     check_count,
+    permute_labels,
+    repeated_folds,
+    split_participants,
+)
+from ._intervals import mean_and_interval
+from ._metrics import Scoring, find_metrics, label_of, order_classes, undefined
+from ._running import Task, parallel, run
+from ._samples import Samples
+from ._verdicts import (
+    FOR_A_RANGE,
     judge,
     listed_counts,
     null_in_words,
     null_summary,
-    permute_labels,
 )
-from ._folds import repeated_folds, split_participants
-from ._intervals import mean_and_interval
-from ._metrics import Scoring, find_metrics, label_of, order_classes, undefined
-from ._running import (
-    Task,
-    count_participants,
-    fold_table,
-    parallel,
-    permutation_table,
-    prediction_table,
-    run,
-    trivial_table,
-)
-from ._samples import Samples
 
 
 @dataclass(repr=False)

@@ -22,7 +22,6 @@ from sklearn.model_selection import (
     check_cv,
 )
 
-from ..inputs import as_recordings
 from ..utils.validation import find_missing, listed
 from ._samples import Samples
 
@@ -36,6 +35,12 @@ class Fold(NamedTuple):
     number: int  # within its repeat
     train: NDArray[np.intp]
     test: NDArray[np.intp]
+
+
+def by_repeat(folds: list[Fold]) -> list[list[Fold]]:
+    """Group folds by repeat: what one worker does at a time."""
+    repeats = sorted({fold.repeat for fold in folds})
+    return [[fold for fold in folds if fold.repeat == repeat] for repeat in repeats]
 
 
 class RepeatedGroups(BaseCrossValidator):
@@ -158,7 +163,7 @@ def split_participants(
     if not folds:
         raise ValueError(
             "Expected one fold at least, got none; correct cv (a generator of folds "
-            "serves once)."
+            "can be used once)."
         )
     out = []
     for number, (train, test) in enumerate(folds):
@@ -226,7 +231,7 @@ class ParticipantSplit(BaseCrossValidator):
     """Check any splitter of scikit-learn: no participant in both training and test.
 
     For rows that are epochs or windows: the epochs of a participant are alike, so that
-    a split which tells nothing of participants makes results look better than they are.
+    a split that ignores participants makes results look better than they are.
 
     Parameters
     ----------
@@ -252,7 +257,7 @@ class ParticipantSplit(BaseCrossValidator):
     ['bert' 'cleo']
     """
 
-    # under metadata routing, groups come from whoever calls, as with GroupKFold
+    # under metadata routing, groups come from the caller, as with GroupKFold
     __metadata_request__split = {"groups": True}
 
     def __init__(self, cv: Any = 5) -> None:
@@ -345,15 +350,6 @@ def _listed(values: NDArray, limit: int = 10) -> str:
     return shown + more
 
 
-def find_states(samples: Samples) -> list[set[str]]:
-    """Find the states of each participant."""
-    recordings = as_recordings(samples.X, verbose="error")
-    return [
-        set(recordings.states[recordings.elements == element].tolist())
-        for element in range(len(samples))
-    ]
-
-
 def rare_states(states: Sequence[set[str]], folds: Iterable[Fold]) -> set[str]:
     """Find the states of test participants that no training participant has."""
     rare: set[str] = set()
@@ -371,7 +367,7 @@ def exclude_rare_states(samples: Samples, folds: Iterable[Fold]) -> None:
     ValueError
         If a participant has no other state.
     """
-    states = find_states(samples)
+    states = samples.states()
     rare = rare_states(states, folds)
     for position, own in enumerate(states):
         if not own & rare:
@@ -393,3 +389,56 @@ def exclude_rare_states(samples: Samples, folds: Iterable[Fold]) -> None:
         else:
             kept = element[sorted(own - rare)]
         samples.X[position] = kept
+
+
+def check_count(number: Any, name: str = "n_permutations") -> None:
+    """See that a number of times is one."""
+    if not isinstance(number, Integral) or number < 0:
+        raise ValueError(
+            f"Expected {name} as a whole number from 0, got {number!r}; choose 0 for "
+            "none."
+        )
+
+
+# how often labels are permuted before that is given up
+_N_TRIALS = 100
+
+
+def permute_labels(
+    samples: Samples,
+    states: Sequence[set[str]],
+    cv: Any,
+    classify: bool,
+    rng: np.random.Generator,
+) -> tuple[NDArray, list[Fold]]:
+    """Permute labels, until they can be learnt from on the first repeat of folds.
+
+    Folds follow labels where they are stratified. Elements of a participant who has one
+    label keep one.
+
+    Raises
+    ------
+    ValueError
+        If no permutation leaves all classes and states in all training folds.
+    """
+    y, groups = samples.y, np.arange(len(samples))
+    if samples.groups is not None:
+        _, first = np.unique(samples.groups, return_index=True)
+        if np.array_equal(y[first][samples.groups], y):
+            y, groups = y[first], samples.groups
+    why = None
+    for _ in range(_N_TRIALS):
+        permuted = rng.permutation(y)[groups]
+        try:
+            folds = split_participants(samples, permuted, cv, classify)
+        except ValueError as error:  # a class is missing in training
+            why = error
+            continue
+        folds = [fold for fold in folds if fold.repeat == 0]
+        if not rare_states(states, folds):
+            return permuted, folds
+    raise ValueError(
+        f"Expected labels that can be permuted, got none in {_N_TRIALS} trials with "
+        "which each training fold has all classes and states; use fewer folds, or "
+        "n_permutations=0."
+    ) from why

@@ -73,7 +73,7 @@ def corrected_interval(
     -------
     mean, low, high : float
         NaN for the interval of fewer than two results, and of results that are all the
-        same, which have no variance to tell it from.
+        same, which have no variance to estimate it from.
 
     Notes
     -----
@@ -81,7 +81,7 @@ def corrected_interval(
     end of the range of a metric it would reach beyond. Cutting leaves its coverage as
     it is, since what is cut away cannot be the true value.
 
-    Repeats split the same participants again, and tell nothing new of how these differ
+    Repeats split the same participants again, and say nothing new on how these differ
     from others. With all ``J - 1`` degrees of freedom the test of two equal pipelines
     rejected in up to 12 % of simulated data sets at 0.05 (4 x 5 stratified folds, 10 to
     100 participants); with those of one repeat, in 2 to 5 %.

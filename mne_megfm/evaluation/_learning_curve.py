@@ -15,25 +15,30 @@ from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
-from ._chance import judge, listed_counts, null_in_words, null_summary
-from ._compare import applicable, by_repeat, choose_classes, choose_pipelines, extract
-from ._folds import Fold, choose_cv, exclude_rare_states, split_participants
-from ._intervals import mean_and_interval
-from ._metrics import Scoring, find_metrics, label_of
-from ._running import (
+from ._comparison import (
+    Results,
     count_participants,
     fold_table,
-    make_task,
-    parallel,
     prediction_table,
-    run,
     trivial_table,
 )
+from ._folds import (
+    Fold,
+    by_repeat,
+    choose_cv,
+    exclude_rare_states,
+    split_participants,
+)
+from ._intervals import mean_and_interval
+from ._metrics import Scoring, choose_classes, find_metrics
+from ._pipelines import applicable, choose_pipelines
+from ._running import extract, make_task, parallel, run
 from ._samples import Samples, gather
+from ._verdicts import judge, listed_counts, null_in_words, null_summary
 
 
 @dataclass(repr=False)
-class LearningCurve:
+class LearningCurve(Results):
     """Results of `learning_curve`.
 
     Attributes
@@ -58,45 +63,6 @@ class LearningCurve:
     --------
     learning_curve : Makes it.
     """
-
-    folds: pd.DataFrame
-    predictions: pd.DataFrame
-    excluded: pd.DataFrame
-    metrics: list[str]
-    labels: dict[str, int]
-    classes: list | None
-    trivial: dict[str, float]
-
-    @property
-    def positive(self) -> Any:
-        """The class that scores and sensitivity are about; None unless of two."""
-        two = self.classes is not None and len(self.classes) == 2
-        return self.classes[1] if two else None
-
-    def label(self, metric: str | None = None) -> str:
-        """Name a metric for people, with the class that it is of.
-
-        Parameters
-        ----------
-        metric : str | None
-            Which metric; None for the first.
-
-        Returns
-        -------
-        label : str
-            Such as "sensitivity (migraine)".
-        """
-        return label_of(self._metric(metric), self._classes)
-
-    @property
-    def _classes(self) -> NDArray | None:
-        return None if self.classes is None else np.array(self.classes)
-
-    def _metric(self, metric: str | None) -> str:
-        metric = self.metrics[0] if metric is None else metric
-        if metric not in self.metrics:
-            raise ValueError(f"Expected a metric among {self.metrics}, got {metric!r}.")
-        return metric
 
     def summary(self, metric: str | None = None) -> pd.DataFrame:
         """Summarise each pipeline at each size.
@@ -249,9 +215,9 @@ def learning_curve(
     """
     sizes = _check_sizes(train_sizes)
     samples = gather(X, y, groups, sites, names)
-    chosen = choose_pipelines(pipelines, samples, random_state)
+    chosen = choose_pipelines(pipelines, samples.y, random_state)
     classify = not is_regressor(next(iter(chosen.values())))
-    classes = choose_classes(samples, positive, pipelines, classify)
+    classes = choose_classes(samples.y, positive, pipelines, classify)
     metrics = find_metrics(scoring, classes)
     cv = choose_cv(cv, samples, classify, random_state)
     folds = split_participants(samples, samples.y, cv, classify)

@@ -106,7 +106,7 @@ def _mae(p: Predictions) -> float:
 
 
 def _pearson_r(p: Predictions) -> float:
-    if np.ptp(p.label) == 0.0:  # one number for everybody goes with nothing
+    if np.ptp(p.label) == 0.0:  # a constant correlates with nothing
         return 0.0
     return float(pearsonr(p.y, p.label).statistic)
 
@@ -183,7 +183,7 @@ def find_metrics(
         if taken := [name for name in named if name in _OURS and name != named[name]]:
             raise ValueError(
                 f"Expected names of scorers that are not those of our metrics, got "
-                f"{taken}; call them otherwise."
+                f"{taken}; choose other names."
             )
     else:
         one = isinstance(scoring, str) or callable(scoring)
@@ -231,7 +231,7 @@ def trivial_values(
     """Measure what is said without looking at features, on one fold.
 
     That is the mean of the training participants, or the share of each class among
-    them, for everybody. It has no sensitivity and no specificity.
+    them, for all. It has no sensitivity and no specificity.
     """
     n = len(test)
     if classes is None:
@@ -374,3 +374,20 @@ def _last_step(estimator: BaseEstimator) -> BaseEstimator:
     while hasattr(estimator, "steps"):
         estimator = estimator.steps[-1][1]
     return estimator
+
+
+def choose_classes(
+    y: NDArray,
+    positive: Any,
+    pipelines: Mapping[str, BaseEstimator] | None,
+    classify: bool,
+) -> NDArray | None:
+    """Put the positive class last; None for regression, which has none."""
+    if classify:
+        return order_classes(y, positive, (pipelines or {}).values())
+    if positive is not None:
+        raise ValueError(
+            f"Expected positive=None with numbers to predict, got {positive!r}; leave "
+            "it out."
+        )
+    return None

@@ -16,8 +16,8 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from ..estimators import CanonicalSensorMapping
 from ..inputs import Recording, Recordings, as_recordings, iter_windows, rate_ratio
+from ..sensors import CanonicalSensorMapping
 
 SFREQ = 250.0
 # Rows are cut like those of the model: an end point of MNE's epochs is left out.
@@ -142,10 +142,17 @@ def _project(recording: Recording, space: str) -> NDArray[np.float32]:
     return data
 
 
-Description = dict[str, NDArray[np.floating]]
+def decimate(data: NDArray[np.floating], factor: int) -> NDArray[np.floating]:
+    """Average so many samples to one; those that are left over at the end go."""
+    n = data.shape[-1] // factor
+    return data[..., : n * factor].reshape(*data.shape[:-1], n, factor).mean(-1)
 
 
-class ParticipantDescriber(TransformerMixin, BaseEstimator):
+#: From state to the features of it.
+StateFeatures = dict[str, NDArray[np.floating]]
+
+
+class ParticipantFeatures(TransformerMixin, BaseEstimator):
     """Hand-made features of participants, state by state.
 
     What is read of one participant depends on no other. What is learnt from the
@@ -153,7 +160,7 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
     after it, so that `compare` reads once for all folds.
 
     Subclasses have ``duration`` among their parameters and implement
-    ``_describe_state``.
+    ``_state_features``, ``_names``, and what else is not as here.
     """
 
     _space = "canonical"
@@ -162,26 +169,26 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
     }
 
     def _is_frozen(self) -> bool:
-        """Find whether each participant is described by itself: always."""
+        """Find whether each participant is used by itself: always."""
         return True
 
-    def _read_participants(self, X: Any) -> list[Description]:
-        """Describe each participant, from state to a vector."""
+    def _read_participants(self, X: Any) -> list[StateFeatures]:
+        """Extract from each participant, from state to a vector."""
         found = []
         for trials in trials_by_state(self._recordings(X), self._space):
-            by_state = {s: self._describe_state(part) for s, part in trials.items()}
+            by_state = {s: self._state_features(part) for s, part in trials.items()}
             found.append({s: v for s, v in by_state.items() if v is not None})
         return found
 
     def _fit_extracted(
-        self, extracted: list[Description], y: Any = None
-    ) -> ParticipantDescriber:
+        self, extracted: list[StateFeatures], y: Any = None
+    ) -> ParticipantFeatures:
         """Learn which states there are and what fills a missing one."""
         self._validate_params()
         self.states_ = sorted({state for entry in extracted for state in entry})
         if not self.states_:
             raise ValueError(
-                f"Expected recordings that {type(self).__name__} can describe, got "
+                f"Expected recordings that {type(self).__name__} can use, got "
                 "none: it needs epochs around events, in a state not named 'rest'; "
                 "use BandPower or CovarianceTangent for recordings of rest."
             )
@@ -192,8 +199,10 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
             self.fill_[state] = self._fit_state(state, known)
         return self
 
-    def _transform_extracted(self, extracted: list[Description]) -> NDArray[np.float64]:
-        """Turn descriptions into features, and mark missing states in columns."""
+    def _transform_extracted(
+        self, extracted: list[StateFeatures]
+    ) -> NDArray[np.float64]:
+        """Put features of states side by side, and mark missing states in columns."""
         check_is_fitted(self, "fill_")
         unknown = {state for entry in extracted for state in entry}
         unknown -= set(self.states_)
@@ -212,7 +221,7 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
             columns += [~known[:, None]]
         return np.hstack(columns).astype(float)
 
-    def fit(self, X: Any, y: Any = None) -> ParticipantDescriber:
+    def fit(self, X: Any, y: Any = None) -> ParticipantFeatures:
         """Learn which states there are and what fills a missing one.
 
         Parameters
@@ -225,7 +234,7 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        self : ParticipantDescriber
+        self : ParticipantFeatures
             The fitted transformer.
         """
         return self._fit_extracted(self._read_participants(X), y)
@@ -300,8 +309,8 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
             )
         return recordings
 
-    def _describe_state(self, trials: Trials) -> NDArray[np.floating] | None:
-        """Describe the trials of one state; None where that cannot be done."""
+    def _state_features(self, trials: Trials) -> NDArray[np.floating] | None:
+        """Extract from the trials of one state; None where that cannot be done."""
         raise NotImplementedError
 
     def _fit_state(
@@ -313,11 +322,11 @@ class ParticipantDescriber(TransformerMixin, BaseEstimator):
     def _columns(
         self, state: str, values: NDArray[np.floating]
     ) -> NDArray[np.floating]:
-        """Turn the descriptions of one state into features."""
+        """Turn what was extracted of one state into columns."""
         return values
 
     def _names(self, n_values: int) -> list[str]:
-        """Name the features of one state, whose descriptions have so many values."""
+        """Name the features of one state, of which so many values were extracted."""
         raise NotImplementedError
 
 
@@ -325,7 +334,7 @@ def _check_lengths(values: list, expected: int, state: str) -> None:
     other = {len(value) for value in values} - {expected}
     if other:
         raise ValueError(
-            f"Expected descriptions of {expected} values in state {state!r}, got "
+            f"Expected {expected} values of each participant in state {state!r}, got "
             f"{sorted(other)}; crop all epochs of a state to the same length, and use "
             "canonical sensors where arrays differ."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,29 +16,26 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from ..estimators.frozen import FrozenStep, digest, is_frozen
+from ..estimators.frozen import FrozenStep, digest, frozen_step
 from ._folds import Fold
-from ._metrics import Predictions, measure, predict, trivial_values
+from ._metrics import Predictions, measure, predict
 from ._participant_features import shared_trials
-from ._samples import Samples, Sendable, provenance
+from ._provenance import provenance
+from ._samples import Samples, Sendable
 
 MISSING = ".*recordings are missing.*"
 
 
-def frozen_step(pipeline: BaseEstimator) -> BaseEstimator | None:
-    """Give the first step of a pipeline, if it has frozen weights."""
-    if not isinstance(pipeline, Pipeline) or len(pipeline.steps) < 2:
-        return None
-    step = pipeline.steps[0][1]
-    return step if _all_frozen(step) else None
-
-
-def _all_frozen(step: Any) -> bool:
-    if isinstance(step, FeatureUnion):
-        return step.transformer_weights is None and all(
-            _all_frozen(part) for _, part in step.transformer_list
-        )
-    return is_frozen(step)
+def parallel(
+    calls: Iterable[tuple], total: int, n_jobs: int | None, label: str
+) -> list[Any]:
+    """Run delayed calls by the joblib backend in force, with a progress bar."""
+    results = []
+    with ProgressBar(total, mesg=label) as bar:
+        for result in joblib.Parallel(n_jobs=n_jobs, return_as="generator")(calls):
+            results.append(result)
+            bar.update(len(results))
+    return results
 
 
 def _leaves(step: BaseEstimator) -> Iterator[BaseEstimator]:
@@ -111,7 +107,7 @@ class FrozenFeatures:
         return part
 
     def is_empty(self, step: BaseEstimator) -> bool:
-        """Find whether a part of a step extracts nothing from anybody."""
+        """Find whether a part of a step extracts nothing from any participant."""
         return any(not any(self.table[_key(leaf)]) for leaf in _leaves(step))
 
     def features(
@@ -139,6 +135,22 @@ def _extract(
     with use_log_level("error"), shared_trials():
         digests = list(map(digest, X)) if with_memory else None
         return {key: leaf.extract(X, digests)[0] for key, leaf in leaves.items()}
+
+
+def extract(
+    samples: Samples,
+    pipelines: Iterable[BaseEstimator],
+    n_jobs: int | None,
+    memory: str | joblib.Memory | None,
+) -> FrozenFeatures:
+    """Extract from all participants by the frozen steps of all pipelines, once."""
+    steps = map(frozen_step, pipelines)
+    with use_log_level("error"):
+        frozen = FrozenFeatures([step for step in steps if step is not None], memory)
+    if frozen.leaves:
+        calls = frozen.tasks(samples.X)
+        frozen.keep(parallel(calls, len(samples), n_jobs, "Extracting"))
+    return frozen
 
 
 class FoldResult(NamedTuple):
@@ -248,114 +260,3 @@ def _with_groups(pipeline: BaseEstimator, task: Task, train: NDArray) -> dict:
         last.set_fit_request(groups=True)
         prefix = ""
     return {f"{prefix}groups": task.groups[train]}
-
-
-def parallel(
-    calls: Iterable[tuple], total: int, n_jobs: int | None, label: str
-) -> list[Any]:
-    """Run delayed calls by the joblib backend in force, with a progress bar."""
-    results = []
-    with ProgressBar(total, mesg=label) as bar:
-        for result in joblib.Parallel(n_jobs=n_jobs, return_as="generator")(calls):
-            results.append(result)
-            bar.update(len(results))
-    return results
-
-
-def fold_table(
-    tasks: Sequence[Task], results: Sequence[list[FoldResult]], samples: Samples
-) -> pd.DataFrame:
-    """One row a pipeline, fold and metric."""
-    rows = []
-    for task, found in zip(tasks, results, strict=True):
-        for result in found:
-            fold = result.fold
-            shared = {
-                "n_train": len(fold.train),
-                "n_test": len(fold.test),
-                "train": tuple(samples.names[fold.train].tolist()),
-                "test": tuple(samples.names[fold.test].tolist()),
-            }
-            for metric, value in result.values.items():
-                rows.append(
-                    {
-                        "pipeline": task.name,
-                        "repeat": fold.repeat,
-                        "fold": fold.number,
-                        "metric": metric,
-                        "value": value,
-                        **shared,
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def prediction_table(
-    tasks: Sequence[Task], results: Sequence[list[FoldResult]], samples: Samples
-) -> pd.DataFrame:
-    """One row a pipeline, repeat and test participant."""
-    tables = []
-    for task, found in zip(tasks, results, strict=True):
-        for result in found:
-            fold, predictions = result.fold, result.predictions
-            columns = {
-                "pipeline": task.name,
-                "participant": samples.names[fold.test],
-                "repeat": fold.repeat,
-                "fold": fold.number,
-                "y_true": predictions.y,
-                "y_pred": predictions.label,
-            }
-            if task.classes is not None and len(task.classes) == 2:
-                columns["score"] = predictions.score
-                if predictions.proba is not None:
-                    columns["proba"] = predictions.proba[:, 1]
-            elif predictions.proba is not None:
-                for column, label in enumerate(predictions.classes):
-                    columns[f"proba_{label}"] = predictions.proba[:, column]
-            tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True)
-
-
-def permutation_table(
-    tasks: Sequence[Task], results: Sequence[list[FoldResult]]
-) -> pd.DataFrame:
-    """One row a pipeline, permutation and metric, averaged over folds.
-
-    Tasks of a pipeline are in the order of permutations.
-    """
-    rows, counts = [], Counter()
-    for task, found in zip(tasks, results, strict=True):
-        for metric in task.metrics:
-            rows.append(
-                {
-                    "pipeline": task.name,
-                    "permutation": counts[task.name],
-                    "metric": metric,
-                    "value": _mean([result.values[metric] for result in found]),
-                }
-            )
-        counts[task.name] += 1
-    return pd.DataFrame(rows, columns=["pipeline", "permutation", "metric", "value"])
-
-
-def trivial_table(
-    y: NDArray, folds: Sequence[Fold], classes: NDArray | None
-) -> dict[str, float]:
-    """Average over folds what is reached without looking at features."""
-    found = [trivial_values(y, fold.train, fold.test, classes) for fold in folds]
-    return {name: _mean([values[name] for values in found]) for name in found[0]}
-
-
-def count_participants(
-    names: NDArray, y: NDArray, classes: NDArray | None
-) -> dict[str, int]:
-    """Count participants of each class, or of all in regression."""
-    if classes is None:
-        return {"participants": len(np.unique(names))}
-    return {str(label): len(np.unique(names[y == label])) for label in sorted(classes)}
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else np.nan

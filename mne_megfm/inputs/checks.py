@@ -90,7 +90,7 @@ def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
     if far.mean() > _MOST:
         names = np.array(recording.ch_names)[far]
         raise ValueError(
-            f"Expected channels of similar strength, got {far.sum()} of {len(far)} "
+            f"Expected channels of similar amplitude, got {far.sum()} of {len(far)} "
             "that are far stronger than others "
             f"({', '.join(names[:3])}, ...); look for "
             "channels in other units, or mark them as bad."

@@ -220,7 +220,7 @@ def _steepest(
         at = start + int(power[start : min(start + span, last)].argmax())
         course = steps[:, at - around : at + around + 1]
         size = np.linalg.norm(course)
-        # nothing, or a jump, which looks the same in everybody
+        # nothing, or a jump, which looks the same in all
         if size == 0 or power[at] > 0.5 * size**2:
             continue
         order = np.argsort(-np.abs(steps[:, at]), kind="stable")[:_N_NAMES]

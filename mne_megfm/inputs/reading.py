@@ -84,7 +84,7 @@ class Recording:
         MNE counts ``events`` in samples of the rate at which epochs were cut, also
         after `mne.Epochs.resample` and `mne.Epochs.decimate`. Where epochs cut at
         different rates were joined, MNE keeps the first rate alone and warns: those
-        times are wrong, and nothing tells.
+        times are wrong, without an error.
         """
         if self.kind != "epochs":
             return None

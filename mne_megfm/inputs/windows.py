@@ -293,6 +293,10 @@ def iter_windows(
 
     Notes
     -----
+    Which channels are left out is known only when a row has been read, and its matrix
+    depends on them. So ``project`` is a callable: it is asked once for each set of
+    channels left out of a recording, while rows are read, and not once before.
+
     Rows are read in float64 in blocks of at most 64 MiB, mapped to the canonical
     array, resampled by a polyphase filter (that of `scipy.signal.resample_poly`:
     -6 dB at the new Nyquist frequency, less than -55 dB from 1.2 times that) and cut.
@@ -408,7 +412,7 @@ def _windows(
         n_out = row_length(recording, sfreq, patch)
         starts = window_starts(n_out, n_times, patch, overlap)
         context = context_length(up, down)
-        maps = _Projections(recording, project, recordings.reported)
+        maps = Projections(recording, project, recordings.reported)
         for positions, pieces in read_rows(recording, context=context):
             for position, piece in zip(positions, pieces, strict=True):
                 row = int(recording.index[position])
@@ -456,8 +460,18 @@ def row_length(recording: Recording, sfreq: float = 250.0, patch: int = 25) -> i
     return n_out
 
 
-class _Projections:
-    """Matrices of a recording, one for each set of channels left out."""
+class Projections:
+    """Matrices of a recording, one for each set of channels left out.
+
+    Parameters
+    ----------
+    recording : Recording
+        The recording.
+    project : callable
+        As in `iter_windows`: asked once for each set of channels left out.
+    reported : set of str
+        Channels that were named in the log, to which those left out are added.
+    """
 
     def __init__(
         self, recording: Recording, project: Projection, reported: set[str]
@@ -470,7 +484,25 @@ class _Projections:
     def get(
         self, flat: np.ndarray, far: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | slice]:
-        """Matrix, and which of the recording's good channels it takes."""
+        """Give the matrix, and which of the recording's good channels it takes.
+
+        Parameters
+        ----------
+        flat, far : ndarray of bool, shape (n_channels,)
+            Channels left out of a row, as `check_rows` finds them.
+
+        Returns
+        -------
+        matrix : ndarray of float64, shape (n_canonical, n_used)
+            To the canonical array.
+        used : ndarray of int, shape (n_used,) | slice
+            Positions among the good channels.
+
+        Raises
+        ------
+        ValueError
+            If too few channels are left.
+        """
         key = (flat | far).tobytes()
         if key not in self._known:
             self._known[key] = self._make(flat, far)
@@ -496,7 +528,7 @@ class _Projections:
         return matrix, np.array([order[name] for name in used])
 
 
-def _canonical(maps: _Projections, piece: Piece, row: int) -> np.ndarray:
+def _canonical(maps: Projections, piece: Piece, row: int) -> np.ndarray:
     """One row, checked, with its context, on the canonical array."""
     if piece.own.shape[1] < 2:
         raise ValueError(

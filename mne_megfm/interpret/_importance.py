@@ -173,14 +173,14 @@ def state_importance(
     ``"permutation"``
         What the score loses when a group is permuted between held-out participants,
         while all else stays [1]_: features 10 times, recordings of a state once a fold.
-        A group loses nothing by that where others tell the same.
+        A group loses nothing by that where others have the same information.
     ``"shapley"``
         The exact Shapley value [2]_ of the score, over all coalitions of groups. An
         absent state is one that was not recorded, and is treated as the transformer
         treats one; absent features, and participants without any state, have the
         means of the training participants. Values of a fold add up to
-        ``score - base``, groups that tell the same share, and a group that is not used
-        has 0.
+        ``score - base``. Groups with the same information share it; one that is not
+        used has 0.
 
     Recordings are read once, state by state. From that, features are extracted once
     for each coalition of states (6 times more with three states), and with

@@ -206,7 +206,7 @@ def occlude(
     Of epochs, a part is replaced by the same part of another one, drawn at random, so
     that what the pipeline sees stays usual [1]_. Of participants, whose recordings do
     not fit each other, it is left out: channels are marked as bad (the mapping to the
-    canonical array goes without, so that neighbours tell some of it), straight lines
+    canonical array goes without, so that neighbours have some of it), straight lines
     are drawn in time (in Epochs and Evoked; a Raw has no time that counts), bands are
     cut out, and states are missing, as the pipeline deals with that.
 

@@ -2,7 +2,7 @@
 
 Of bad channels, two linear maps from the good ones are stacked: by way of the canonical
 array, which knows how fields of a head and of far sources look, and that of MNE. Which
-is better differs between arrays, and with the noise; good channels tell.
+is better differs between arrays, and with the noise; good channels show which.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class ModelConfig(BackboneConfig):
         """Encoder layers before the tokens that features are made of.
 
         The first half of them, rounded up: later layers serve what is hidden, and
-        tell less of what is there.
+        hold less information on what is there.
         """
         return (self.n_layers + 1) // 2
 

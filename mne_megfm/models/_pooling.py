@@ -263,22 +263,7 @@ class ProjectionPooling(_BinnedPooling):
         self.n_components = _check_count("n_components", n_components)
 
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
-        """Pool the tokens of rows.
-
-        Parameters
-        ----------
-        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
-            Tokens around the mean token at their place; zero where not recorded.
-        recorded : Tensor of bool, shape (n, n_patches)
-            Patches with samples.
-        model : Backbone
-            The backbone that the tokens are of.
-
-        Returns
-        -------
-        features : Tensor, shape (n, n_features)
-            One row of features a row.
-        """
+        """Pool the tokens of rows, see `Pooling.forward`."""
         axes = model.token_axes
         if self.n_components > axes.shape[1]:
             raise ValueError(
@@ -291,24 +276,7 @@ class ProjectionPooling(_BinnedPooling):
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float
     ) -> list[str]:
-        """Name the features as region, time and axis.
-
-        Parameters
-        ----------
-        n_regions : int
-            Regions.
-        n_patches : int
-            Patches in a row.
-        d_model : int
-            Width of a token.
-        seconds : float
-            Length of a patch in s.
-
-        Returns
-        -------
-        names : list of str
-            One name a feature, in their order.
-        """
+        """Name the features as region, time and axis, see `Pooling.names`."""
         return [
             f"region{r:02d}_{t}_axis{c:02d}"
             for r in range(n_regions)
@@ -338,22 +306,7 @@ class TokenPooling(_BinnedPooling):
     """
 
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
-        """Pool the tokens of rows.
-
-        Parameters
-        ----------
-        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
-            Tokens around the mean token at their place; zero where not recorded.
-        recorded : Tensor of bool, shape (n, n_patches)
-            Patches with samples.
-        model : Backbone
-            The backbone that the tokens are of.
-
-        Returns
-        -------
-        features : Tensor, shape (n, n_features)
-            One row of features a row.
-        """
+        """Pool the tokens of rows, see `Pooling.forward`."""
         return self._in_bins(tokens, recorded).flatten(1)
 
     def names(
@@ -361,21 +314,7 @@ class TokenPooling(_BinnedPooling):
     ) -> list[str]:
         """Name the features as region, time and token dimension.
 
-        Parameters
-        ----------
-        n_regions : int
-            Regions.
-        n_patches : int
-            Patches in a row.
-        d_model : int
-            Width of a token.
-        seconds : float
-            Length of a patch in s.
-
-        Returns
-        -------
-        names : list of str
-            One name a feature, in their order.
+        See `Pooling.names`.
         """
         return [
             f"region{r:02d}_{t}_dim{d:03d}"
@@ -406,45 +345,13 @@ class TimePooling(_BinnedPooling):
     """
 
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
-        """Pool the tokens of rows.
-
-        Parameters
-        ----------
-        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
-            Tokens around the mean token at their place; zero where not recorded.
-        recorded : Tensor of bool, shape (n, n_patches)
-            Patches with samples.
-        model : Backbone
-            The backbone that the tokens are of.
-
-        Returns
-        -------
-        features : Tensor, shape (n, n_features)
-            One row of features a row.
-        """
+        """Pool the tokens of rows, see `Pooling.forward`."""
         return self._in_bins(tokens, recorded).mean(1).flatten(1)
 
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float
     ) -> list[str]:
-        """Name the features as time and token dimension.
-
-        Parameters
-        ----------
-        n_regions : int
-            Regions.
-        n_patches : int
-            Patches in a row.
-        d_model : int
-            Width of a token.
-        seconds : float
-            Length of a patch in s.
-
-        Returns
-        -------
-        names : list of str
-            One name a feature, in their order.
-        """
+        """Name the features as time and token dimension, see `Pooling.names`."""
         return [
             f"{t}_dim{d:03d}"
             for t in _bin_names(n_patches, self.max_bins, seconds)
@@ -463,45 +370,13 @@ class SpacePooling(Pooling):
     """
 
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
-        """Pool the tokens of rows.
-
-        Parameters
-        ----------
-        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
-            Tokens around the mean token at their place; zero where not recorded.
-        recorded : Tensor of bool, shape (n, n_patches)
-            Patches with samples.
-        model : Backbone
-            The backbone that the tokens are of.
-
-        Returns
-        -------
-        features : Tensor, shape (n, n_features)
-            One row of features a row.
-        """
+        """Pool the tokens of rows, see `Pooling.forward`."""
         return _mean(tokens, recorded, (2,)).flatten(1)
 
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float
     ) -> list[str]:
-        """Name the features as region and token dimension.
-
-        Parameters
-        ----------
-        n_regions : int
-            Regions.
-        n_patches : int
-            Patches in a row.
-        d_model : int
-            Width of a token.
-        seconds : float
-            Length of a patch in s.
-
-        Returns
-        -------
-        names : list of str
-            One name a feature, in their order.
-        """
+        """Name the features as region and token dimension, see `Pooling.names`."""
         return [
             f"region{r:02d}_dim{d:03d}"
             for r in range(n_regions)
@@ -520,43 +395,11 @@ class MeanPooling(Pooling):
     """
 
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
-        """Pool the tokens of rows.
-
-        Parameters
-        ----------
-        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
-            Tokens around the mean token at their place; zero where not recorded.
-        recorded : Tensor of bool, shape (n, n_patches)
-            Patches with samples.
-        model : Backbone
-            The backbone that the tokens are of.
-
-        Returns
-        -------
-        features : Tensor, shape (n, n_features)
-            One row of features a row.
-        """
+        """Pool the tokens of rows, see `Pooling.forward`."""
         return _mean(tokens, recorded, (1, 2))
 
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float
     ) -> list[str]:
-        """Name the features by token dimension.
-
-        Parameters
-        ----------
-        n_regions : int
-            Regions.
-        n_patches : int
-            Patches in a row.
-        d_model : int
-            Width of a token.
-        seconds : float
-            Length of a patch in s.
-
-        Returns
-        -------
-        names : list of str
-            One name a feature, in their order.
-        """
+        """Name the features by token dimension, see `Pooling.names`."""
         return [f"dim{d:03d}" for d in range(d_model)]

@@ -205,16 +205,16 @@ def coordinates(
     Returns
     -------
     values : Tensor, shape (n, n_patches, n_values)
-        Strengths of the axes in up to five steps a patch, in the network's unit, around
-        their mean over the window.
+        Amplitudes of the axes in up to five steps a patch, in the network's unit,
+        around their mean over the window.
     """
     inside = torch.arange(windows.shape[-1], device=windows.device) < n_valid[:, None]
     mean = windows.sum(-1, keepdim=True) / n_valid[:, None, None]
     centred = torch.where(inside[:, None], windows - mean, 0.0) / config.scale
     n_steps = min(_N_STEPS, config.patch_length)
-    strength = space.mT @ centred
-    strength = F.adaptive_avg_pool1d(strength, config.n_patches * n_steps)
-    return strength.unflatten(2, (-1, n_steps)).transpose(1, 2).flatten(2)
+    amplitude = space.mT @ centred
+    amplitude = F.adaptive_avg_pool1d(amplitude, config.n_patches * n_steps)
+    return amplitude.unflatten(2, (-1, n_steps)).transpose(1, 2).flatten(2)
 
 
 def _draw_parts(n: int, rng: np.random.Generator) -> Tensor:

@@ -313,7 +313,7 @@ class ParticipantTransformer(nn.Module):
 
     A trial is known by coefficients of its response and spectrum (`TrialInputs`), its
     kind of state, its place in the recording and how many stimuli came shortly
-    before. A participant token gathers what describes the person. Hidden trials are
+    before. A participant token gathers what trials have in common. Hidden trials are
     predicted twice: from all visible ones, and from the participant token alone, as
     a masked autoencoder [1]_ one level above the signal.
 

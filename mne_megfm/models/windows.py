@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..utils.splits import split_groups
 from ._interpolation import field_interpolation
 
 if TYPE_CHECKING:
@@ -397,29 +396,3 @@ class WindowArray:
             Windows and recorded samples of each batch, in order; see `take`.
         """
         return map(self.take, batches)
-
-    def split(
-        self, fraction: float, random_state: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Split windows in two so that no recording is in both.
-
-        Parameters
-        ----------
-        fraction : float
-            Share of the recordings in the second part, at least one.
-        random_state : int
-            Seed of the draw.
-
-        Returns
-        -------
-        first : array of int
-            Windows of the first part.
-        second : array of int
-            Windows of the second part; with a single recording, its last windows.
-
-        Raises
-        ------
-        ValueError
-            If there is but one window.
-        """
-        return split_groups(self.recording, fraction, random_state)

@@ -266,7 +266,7 @@ class Aggregator(nn.Module):
 
     @abstractmethod
     def fit(self, extracted: Sequence[Mapping[str, Any]]) -> Aggregator:
-        """Learn which states there are, and what else training participants tell.
+        """Learn which states there are, and what else training participants give.
 
         Parameters
         ----------
@@ -374,17 +374,7 @@ class StateAggregator(Aggregator):
     def read(self, recordings: Recordings, encoder: RowEncoder) -> list[dict[str, Any]]:
         """Read each element of a list, by itself and state by state.
 
-        Parameters
-        ----------
-        recordings : Recordings
-            The recordings.
-        encoder : RowEncoder
-            Says how they reach the canonical array.
-
-        Returns
-        -------
-        people : list of dict
-            For each element, from state to what `read_state` gives.
+        See `Aggregator.read`.
         """
         return [
             {
@@ -601,18 +591,7 @@ class MeanStdAggregator(Aggregator):
         return np.stack(out)
 
     def names(self, encoder: RowEncoder) -> list[str]:
-        """Name the features.
-
-        Parameters
-        ----------
-        encoder : RowEncoder
-            The transformer's window encoder.
-
-        Returns
-        -------
-        names : list of str
-            One a feature.
-        """
+        """Name the features, see `Aggregator.names`."""
         out = []
         for state in self.states:
             of_row = encoder.names(self.forms[state].n_patches)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from .trials import (
     StateTrials,
     TimedWindows,
     Timing,
+    Windows,
     collate,
     fit_untrained_inputs,
     gather_rows,
@@ -206,8 +207,8 @@ def measure_person(
     maps = {}
     for name, state in states.items():
         if state.components is not None:
-            response, told = state.trials.response, expected[state_kind(name)]
-            mean = (response.sum(0) + WORTH * told) / (len(response) + WORTH)
+            response, predicted = state.trials.response, expected[state_kind(name)]
+            mean = (response.sum(0) + WORTH * predicted) / (len(response) + WORTH)
             maps[name] = map_responses(encoder, mean[None])[0]
 
     def standard(values: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -373,18 +374,7 @@ class MeasuresAggregator(StateAggregator):
     def load(self, directory: Path, model: Backbone) -> dict | None:
         """Take the participant encoder that comes with weights.
 
-        Parameters
-        ----------
-        directory : Path
-            The checkpoint.
-        model : Backbone
-            Its window encoder.
-
-        Returns
-        -------
-        seen : dict | None
-            What the encoder has seen, under its key of a provenance; None if there is
-            none.
+        See `Aggregator.load`.
         """
         loaded = PARTICIPANT_ENCODER.load(directory, model.kernel)
         if loaded is None:
@@ -393,24 +383,10 @@ class MeasuresAggregator(StateAggregator):
         return {PARTICIPANT_ENCODER.key: seen}
 
     def draw(self, fields: WindowArray, model: Backbone, seed: int) -> bool:
-        """Take a participant encoder with random weights.
+        """Take a participant encoder with random weights, see `Aggregator.draw`.
 
         Its components are those of most power in the (random) fields, and what is
         usual in adults stands for what participants of pretraining were like.
-
-        Parameters
-        ----------
-        fields : WindowArray
-            Random fields.
-        model : Backbone
-            The window encoder.
-        seed : int
-            Seed of the weights.
-
-        Returns
-        -------
-        usable : bool
-            Whether the sizes of the window encoder are its own.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -430,17 +406,7 @@ class MeasuresAggregator(StateAggregator):
         return True
 
     def save(self, directory: Path, model: Backbone, seen: dict) -> None:
-        """Write the participant encoder into a checkpoint.
-
-        Parameters
-        ----------
-        directory : Path
-            The checkpoint.
-        model : Backbone
-            Its window encoder.
-        seen : dict
-            What all weights have seen, as in the provenance.
-        """
+        """Write the participant encoder into a checkpoint, see `Aggregator.save`."""
         own = seen.get(PARTICIPANT_ENCODER.key)
         PARTICIPANT_ENCODER.save(directory, self.encoder, model.kernel, own)
 
@@ -448,22 +414,7 @@ class MeasuresAggregator(StateAggregator):
     def read_state(
         self, state: str, parts: list[Recording], encoder: RowEncoder
     ) -> StateTrials:
-        """Read the trials of one state.
-
-        Parameters
-        ----------
-        state : str
-            Its name.
-        parts : list of Recording
-            Its recordings.
-        encoder : RowEncoder
-            Says how they reach the canonical array.
-
-        Returns
-        -------
-        trials : StateTrials
-            Without derivatives.
-        """
+        """Read the trials of one state, see `StateAggregator.read_state`."""
         return read_trials(
             parts,
             encoder.sensor_mapping,
@@ -475,12 +426,21 @@ class MeasuresAggregator(StateAggregator):
     def gather(self, state: str, parts: Sequence[TimedWindows]) -> StateTrials:
         """Make trials of windows of one state, through which derivatives go.
 
+        See `StateAggregator.gather`.
+        """
+        return self.gather_blocks(state, ((one.timing, [one.windows]) for one in parts))
+
+    def gather_blocks(
+        self, state: str, parts: Iterable[tuple[Timing, Iterable[Windows]]]
+    ) -> StateTrials:
+        """Make trials of windows of one state, that come a few at a time.
+
         Parameters
         ----------
         state : str
             Its name.
-        parts : sequence of TimedWindows
-            All windows of its recordings.
+        parts : iterable of tuple of Timing and iterable of Windows
+            For each of its recordings when stimuli are, and all windows.
 
         Returns
         -------
@@ -488,21 +448,13 @@ class MeasuresAggregator(StateAggregator):
             As of `read_state`.
         """
         inputs = self.encoder.inputs
-        found = [gather_rows([one.windows], one.timing, inputs) for one in parts]
+        found = [gather_rows(blocks, timing, inputs) for timing, blocks in parts]
         return join_parts(state, found, inputs)
 
     def differentiable_row(self, read: Mapping[str, StateTrials]) -> Tensor:
         """Make a row of features of one participant, through which derivatives go.
 
-        Parameters
-        ----------
-        read : dict
-            From state to its trials.
-
-        Returns
-        -------
-        row : Tensor, shape (n_features,)
-            The features.
+        See `StateAggregator.differentiable_row`.
         """
         return self.row(measure_person(self.encoder, read, self.evoked))
 
@@ -513,19 +465,9 @@ class MeasuresAggregator(StateAggregator):
     def fit_unread(self, recordings: Recordings, encoder: RowEncoder) -> bool:
         """Learn which states there are, and which have responses.
 
-        Parameters
-        ----------
-        recordings : Recordings
-            The training data.
-        encoder : RowEncoder
-            Says at which rate responses are read.
-
-        Returns
-        -------
-        enough : bool
-            Whether that is all there is to learn: not where averages follow.
+        See `Aggregator.fit_unread`.
         """
-        if self.evoked:
+        if self.evoked:  # averages are learnt from the data
             return False
         sfreq, n_after = encoder.model.config.sfreq, self.encoder.inputs.n_after
         states: dict[str, bool] = {}
@@ -543,15 +485,7 @@ class MeasuresAggregator(StateAggregator):
     ) -> list[ParticipantMeasures]:
         """Measure participants by their trials, each by itself.
 
-        Parameters
-        ----------
-        read : sequence of dict
-            For each participant, from state to its trials.
-
-        Returns
-        -------
-        extracted : list of ParticipantMeasures
-            One a participant.
+        See `Aggregator.combine`.
         """
         with torch.inference_mode():
             return [
@@ -647,12 +581,12 @@ class MeasuresAggregator(StateAggregator):
         """
         parts = [GAIN * torch.as_tensor(entry.bands)]
         if self.responding:
-            told = torch.stack([_shrunk_measures(entry, s) for s in self.responding])
-            mean = told.mean(0)
+            shrunk = torch.stack([_shrunk_measures(entry, s) for s in self.responding])
+            mean = shrunk.mean(0)
             # as much as the states would together, were they all the same
-            parts.append(GAIN * np.sqrt(len(told)) * mean)
-            if len(told) > 1:
-                parts.append(GAIN * DIFFERENCE * (told - mean).ravel())
+            parts.append(GAIN * np.sqrt(len(shrunk)) * mean)
+            if len(shrunk) > 1:
+                parts.append(GAIN * DIFFERENCE * (shrunk - mean).ravel())
         for state in self.responding:
             seen = entry.maps.get(state)
             map_ = entry.inferred_maps[state_kind(state)] if seen is None else seen
@@ -666,18 +600,7 @@ class MeasuresAggregator(StateAggregator):
         return torch.cat(parts)
 
     def names(self, encoder: RowEncoder | None = None) -> list[str]:
-        """Name the features.
-
-        Parameters
-        ----------
-        encoder : None
-            Ignored: features are not of rows.
-
-        Returns
-        -------
-        names : list of str
-            One a feature.
-        """
+        """Name the features, see `Aggregator.names`."""
         inputs = self.encoder.inputs
         seconds, step = EVOKED_STEP / inputs.sfreq, MAP_STEP / inputs.sfreq
         n_steps = inputs.n_after // MAP_STEP

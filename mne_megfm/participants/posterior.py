@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..inputs import Recording, Recordings, iter_windows
+from ..inputs import Recording, Recordings
 from ..models import (
     PARAMETERS,
     STATES,
@@ -39,7 +40,9 @@ from .trials import (
     PersonTrials,
     StateTrials,
     TimedWindows,
+    Timing,
     Windows,
+    read_windows,
     split_states,
 )
 
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
 SFREQ, N_TIMES, _PATCH = 250.0, 250, 25
 
 
-#: Spread of a feature that recordings tell exactly: of many features few matter, and a
+#: Spread of a feature that recordings give exactly: of many features few matter, and a
 #: ridge that suits the hand-made measures suits the parameters at this scale.
 GAIN = 0.25
 
@@ -153,21 +156,7 @@ class ParametersAggregator(StateAggregator):
 
     # -- weights ------------------------------------------------------------
     def load(self, directory: Path, model: Backbone) -> dict | None:
-        """Take the posterior encoder that comes with weights.
-
-        Parameters
-        ----------
-        directory : Path
-            The checkpoint.
-        model : Backbone
-            Its window encoder.
-
-        Returns
-        -------
-        seen : dict | None
-            What the encoder has seen, under its key of a provenance; None if there is
-            none.
-        """
+        """Take the posterior encoder that comes with weights, see `Aggregator.load`."""
         loaded = POSTERIOR.load(directory, model.kernel)
         if loaded is None:
             return None
@@ -181,24 +170,10 @@ class ParametersAggregator(StateAggregator):
         return seen
 
     def draw(self, fields: WindowArray, model: Backbone, seed: int) -> bool:
-        """Take a posterior encoder with random weights.
+        """Take a posterior encoder with random weights, see `Aggregator.draw`.
 
         Its components are those of most power in the (random) fields, and its places
         those of the virtual sensors.
-
-        Parameters
-        ----------
-        fields : WindowArray
-            Random fields.
-        model : Backbone
-            The window encoder.
-        seed : int
-            Seed of the weights.
-
-        Returns
-        -------
-        usable : bool
-            Whether the sizes of the window encoder are its own.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -210,17 +185,7 @@ class ParametersAggregator(StateAggregator):
         return self.hand_made is None or self.hand_made.draw(fields, model, seed)
 
     def save(self, directory: Path, model: Backbone, seen: dict) -> None:
-        """Write the posterior encoder into a checkpoint.
-
-        Parameters
-        ----------
-        directory : Path
-            The checkpoint.
-        model : Backbone
-            Its window encoder.
-        seen : dict
-            What all weights have seen, as in the provenance.
-        """
+        """Write the posterior encoder into a checkpoint, see `Aggregator.save`."""
         own = seen.get(POSTERIOR.key)
         POSTERIOR.save(directory, self.posterior, model.kernel, own)
         if self.hand_made is not None:
@@ -230,30 +195,32 @@ class ParametersAggregator(StateAggregator):
     def read_state(
         self, state: str, parts: list[Recording], encoder: RowEncoder
     ) -> StateReading:
-        """Read one state.
-
-        Parameters
-        ----------
-        state : str
-            Its name.
-        parts : list of Recording
-            Its recordings.
-        encoder : RowEncoder
-            Says how they reach the canonical array.
-
-        Returns
-        -------
-        reading : StateReading
-            Without derivatives.
-        """
+        """Read one state, see `StateAggregator.read_state`."""
         kind, kept = _kind_of(state, parts)
-        n_sensors = len(encoder.model.kernel)
-        windows = [_read_rows(rows, encoder, n_sensors) for rows in kept]
-        components = self._components(kind, kept, windows)
+        config, n_sensors = encoder.model.config, len(encoder.model.kernel)
+        data = {id(rows): _empty_rows(rows, n_sensors) for rows in kept}
         trials = None
-        if self.hand_made is not None:
-            trials = self.hand_made.read_state(state, parts, encoder)
-        return StateReading(kind, components, trials)
+        # not inference_mode: the participant encoder may be trained on these
+        with torch.no_grad():
+            read = {id(rows): _read_into(data, rows, encoder) for rows in parts}
+            form = config.sfreq, config.n_times, config.patch_length
+            if self.hand_made is not None and form == (SFREQ, N_TIMES, _PATCH):
+                # the same windows serve the measures: recordings are read once
+                n_after = self.encoder.inputs.n_after
+                trials = self.hand_made.gather_blocks(
+                    state,
+                    (
+                        (Timing.of(rows, state, SFREQ, n_after), read[id(rows)])
+                        for rows in parts
+                    ),
+                )
+            else:
+                for rows in kept:
+                    deque(read[id(rows)], maxlen=0)
+                if self.hand_made is not None:
+                    trials = self.hand_made.read_state(state, parts, encoder)
+        windows = [_timed(data[id(rows)], rows) for rows in kept]
+        return StateReading(kind, self._components(kind, kept, windows), trials)
 
     def _components(
         self, kind: str, recordings: list[Recording], windows: list[StateWindows]
@@ -271,22 +238,13 @@ class ParametersAggregator(StateAggregator):
     def gather(self, state: str, parts: Sequence[TimedWindows]) -> StateReading:
         """Make a reading of windows of one state, through which derivatives go.
 
-        Parameters
-        ----------
-        state : str
-            Its name.
-        parts : sequence of TimedWindows
-            All windows of its recordings.
-
-        Returns
-        -------
-        reading : StateReading
-            As of `read_state`.
+        See `StateAggregator.gather`.
         """
         kind, recordings = _kind_of(state, [one.recording for one in parts])
         windows = []
         for one in parts:
-            data = _assemble([one.windows], one.recording, one.windows.data.shape[1])
+            data = _empty_rows(one.recording, one.windows.data.shape[1])
+            _place(data, one.windows)
             windows.append(_timed(data, one.recording))
         components = self._components(kind, recordings, windows)
         trials = None
@@ -297,15 +255,7 @@ class ParametersAggregator(StateAggregator):
     def differentiable_row(self, read: Mapping[str, StateReading]) -> Tensor:
         """Make a row of features of one participant, through which derivatives go.
 
-        Parameters
-        ----------
-        read : dict
-            From state to what was read.
-
-        Returns
-        -------
-        row : Tensor, shape (n_features,)
-            The features.
+        See `StateAggregator.differentiable_row`.
         """
         mean, _ = self.posterior.infer(_by_kind(read))
         parts = [GAIN * mean, self._missing(read)]
@@ -324,15 +274,7 @@ class ParametersAggregator(StateAggregator):
     ) -> list[InferredParameters]:
         """Infer the parameters of each participant, by itself.
 
-        Parameters
-        ----------
-        read : sequence of dict
-            For each participant, what was read of any states.
-
-        Returns
-        -------
-        extracted : list of InferredParameters
-            One a participant.
+        See `Aggregator.combine`.
         """
         return [self._infer(states) for states in read]
 
@@ -368,17 +310,7 @@ class ParametersAggregator(StateAggregator):
     def fit_unread(self, recordings: Recordings, encoder: RowEncoder) -> bool:
         """Learn which states there are: all there is to learn.
 
-        Parameters
-        ----------
-        recordings : Recordings
-            The training data.
-        encoder : RowEncoder
-            Not used.
-
-        Returns
-        -------
-        enough : bool
-            True.
+        See `Aggregator.fit_unread`.
         """
         groups = recordings.split_elements()
         self.know({state for group in groups for state in split_states(group)})
@@ -475,18 +407,7 @@ class ParametersAggregator(StateAggregator):
         return torch.tensor([float(state not in known) for state in self.states])
 
     def names(self, encoder: RowEncoder | None = None) -> list[str]:
-        """Name the features.
-
-        Parameters
-        ----------
-        encoder : None
-            Ignored: features are not of rows.
-
-        Returns
-        -------
-        names : list of str
-            One a feature.
-        """
+        """Name the features, see `Aggregator.names`."""
         measures = [
             *(f"spectrum_{name}" for name in BAND_MEASURES),
             *(f"responses_{name}" for name in RESPONSE_MEASURES),
@@ -530,41 +451,39 @@ def _by_kind(states: Mapping[str, StateReading]) -> dict[str, StateComponents]:
     return {kind: StateComponents.join(some) for kind, some in parts.items()}
 
 
-def _read_rows(rows: Recording, encoder: RowEncoder, n_sensors: int) -> StateWindows:
-    """Put the rows of a recording on the canonical array, at the network's rate."""
-    alone = Recordings([rows], np.zeros(len(rows.rows), int), 1, False)
-    blocks = (
-        Windows(
-            torch.from_numpy(block.data),
-            torch.from_numpy(block.row),
-            torch.from_numpy(block.start) * _PATCH,
-            torch.from_numpy(block.n_valid),
-        )
-        for block in iter_windows(
-            alone,
-            encoder.sensor_mapping,
-            sfreq=SFREQ,
-            n_times=N_TIMES,
-            patch=_PATCH,
-            batch_size=encoder.batch_size,
-        )
-    )
-    return _timed(_assemble(blocks, rows, n_sensors), rows)
-
-
-def _assemble(blocks: Iterable[Windows], rows: Recording, n_sensors: int) -> Tensor:
-    """Put windows together to rows, (n_rows, n_sensors, n_times)."""
+def _empty_rows(rows: Recording, n_sensors: int) -> Tensor:
+    """Make room for the rows of a recording, (n_rows, n_sensors, n_times)."""
     length = max(1, round(rows.n_samples / rows.sfreq * SFREQ))
-    data = torch.zeros(len(rows.rows), n_sensors, length)
-    for block in blocks:
-        # windows that begin at the same sample of their rows are equally long
-        for start in block.start.unique().tolist():
-            here = block.start == start
-            stop = min(start + int(block.n_valid[here][0]), length)
-            data[block.row[here], :, start:stop] = block.data[
-                here, :, : stop - start
-            ].float()
-    return data
+    return torch.zeros(len(rows.rows), n_sensors, length)
+
+
+def _read_into(
+    data: Mapping[int, Tensor], rows: Recording, encoder: RowEncoder
+) -> Iterator[Windows]:
+    """Read windows at the network's rate, and keep them in their rows on the way."""
+    for block in read_windows(
+        rows,
+        encoder.sensor_mapping,
+        sfreq=SFREQ,
+        n_times=N_TIMES,
+        patch=_PATCH,
+        batch_size=encoder.batch_size,
+    ):
+        if id(rows) in data:
+            _place(data[id(rows)], block)
+        yield block
+
+
+def _place(data: Tensor, block: Windows) -> None:
+    """Copy windows to where they are in their rows."""
+    length = data.shape[2]
+    # windows that begin at the same sample of their rows are equally long
+    for start in block.start.unique().tolist():
+        here = block.start == start
+        stop = min(start + int(block.n_valid[here][0]), length)
+        data[block.row[here], :, start:stop] = block.data[
+            here, :, : stop - start
+        ].float()
 
 
 def _timed(data: Tensor, rows: Recording) -> StateWindows:

@@ -43,7 +43,7 @@ def single_trial_amplitudes(
 
     Returns
     -------
-    strengths : Tensor of float64, shape (n_trials,)
+    amplitudes : Tensor of float64, shape (n_trials,)
         In standard deviations of the noise; of a typical trial's for up to two trials.
 
     References
@@ -164,19 +164,19 @@ def measure_responses(
     recent = torch.as_tensor(recent)[:, 0].double()
     shape = components.shape[1:]
     components = limit_trials(components.flatten(1)).unflatten(1, shape)
-    strength = single_trial_amplitudes(components, expected, joint.unflatten(0, shape))
+    amplitude = single_trial_amplitudes(components, expected, joint.unflatten(0, shape))
 
-    n = len(strength)
-    course = torch.linspace(-1, 1, n).double() if n > 1 else strength.new_zeros(1)
+    n = len(amplitude)
+    course = torch.linspace(-1, 1, n).double() if n > 1 else amplitude.new_zeros(1)
     fresh = (-2.0 * recent.nan_to_num(0.0)).exp()
     design = torch.stack([torch.ones_like(course), course, fresh - fresh.mean()], 1)
-    spread = strength.std(correction=0).clamp(min=0.3)
-    base = strength.mean().clamp(min=_WEAKEST)
+    spread = amplitude.std(correction=0).clamp(min=0.3)
+    base = amplitude.mean().clamp(min=_WEAKEST)
     ridge = torch.stack(
         [base.new_tensor(1e-9), (_DECLINE * base) ** -2, (_RECOVERY * base) ** -2]
     )
     fit = torch.linalg.solve(
-        design.T @ design / spread**2 + ridge.diag(), design.T @ strength / spread**2
+        design.T @ design / spread**2 + ridge.diag(), design.T @ amplitude / spread**2
     )
     return torch.stack(
         [

@@ -378,12 +378,18 @@ def read_trials(
     Each participant is read by itself, so that nothing depends on the others.
     """
     states = {}
+    form = {
+        "sfreq": config.sfreq,
+        "n_times": config.n_times,
+        "patch": config.patch_length,
+        "batch_size": batch_size,
+    }
     # not inference_mode: the encoder may be trained on these
     with torch.no_grad():
         for state, recordings in split_states(group).items():
             parts = [
                 gather_rows(
-                    _read_windows(rows, sensor_mapping, config, batch_size),
+                    read_windows(rows, sensor_mapping, **form),
                     Timing.of(rows, state, config.sfreq, inputs.n_after),
                     inputs,
                 )
@@ -393,21 +399,45 @@ def read_trials(
     return states
 
 
-def _read_windows(
-    rows: Recording, sensor_mapping: Callable, config: ModelConfig, batch_size: int
+def read_windows(
+    rows: Recording,
+    sensor_mapping: Callable,
+    *,
+    sfreq: float,
+    n_times: int,
+    patch: int,
+    batch_size: int,
 ) -> Iterator[Windows]:
+    """Read the windows of some rows of a recording, a few at a time.
+
+    Parameters
+    ----------
+    rows : Recording
+        The rows.
+    sensor_mapping : callable
+        How they reach the canonical array.
+    sfreq : float
+        Sampling rate of the windows, in Hz.
+    n_times, patch, batch_size : int
+        As in `iter_windows`.
+
+    Yields
+    ------
+    windows : Windows
+        In tesla; ``start`` in samples.
+    """
     for block in iter_windows(
         rows.alone(),
         sensor_mapping,
-        sfreq=config.sfreq,
-        n_times=config.n_times,
-        patch=config.patch_length,
+        sfreq=sfreq,
+        n_times=n_times,
+        patch=patch,
         batch_size=batch_size,
     ):
         yield Windows(
             torch.from_numpy(block.data),
             torch.from_numpy(block.row),
-            torch.from_numpy(block.start) * config.patch_length,
+            torch.from_numpy(block.start) * patch,
             torch.from_numpy(block.n_valid),
         )
 

@@ -1,4 +1,4 @@
-"""Parts by name: front ends, backbones, maskings, objectives, poolings, heads and more.
+"""Parts by name: sensor mappings, backbones, objectives, poolings, heads and more.
 
 Wherever an estimator takes such a part, it takes a string (the name of a built-in or
 of an external plug-in) or an instance. An external plug-in is a class, or anything else

@@ -29,7 +29,7 @@ from ..models import (
 )
 from ..plugins import make_backbone, resolve
 from ..sensors import canonical_array, canonical_kernel
-from ..store import WindowStore
+from ..store import WindowStore, split_groups
 from ..utils.files import sweep, write_whole
 from ..weights import (
     PARTICIPANT_PARTS,
@@ -354,7 +354,8 @@ def plan_batches(
             f"{model.config.patch_length} samples at {model.config.sfreq:g} Hz, got at "
             f"most {max(windows.n_valid)} samples; give longer epochs."
         )
-    train, valid = windows.split(validation_fraction, random_state)
+    # no recording is on both sides
+    train, valid = split_groups(windows.recording, validation_fraction, random_state)
     return Batches(windows, train, batch_size, n_parts, random_state, ranks), valid
 
 

@@ -138,7 +138,7 @@ def without_exchange(step: nn.Module, wanted: bool) -> AbstractContextManager:
     return nullcontext()
 
 
-def is_parted(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> bool:
     """Tell whether a tensor is a DTensor, without importing what that is."""
     return hasattr(tensor, "full_tensor")
 
@@ -146,12 +146,12 @@ def is_parted(tensor: Tensor) -> bool:
 def whole(tensor: Tensor) -> Tensor:
     """Gather a tensor that may be sharded among the processes; all must call."""
     tensor = tensor.detach()
-    return tensor.full_tensor() if is_parted(tensor) else tensor
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
 def parted_like(tensor: Tensor, like: Tensor) -> Tensor:
     """Part a whole tensor as another one is; all must call."""
-    if not is_parted(like):
+    if not is_sharded(like):
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
@@ -398,7 +398,7 @@ class Run:
     @property
     def is_sharded(self) -> bool:
         """Whether each process holds but a part."""
-        return any(is_parted(p) for p in self.model.parameters())
+        return any(is_sharded(p) for p in self.model.parameters())
 
     def weights(self) -> dict[str, Tensor]:
         """Gather a copy of the weights on the CPU; all processes must call."""

@@ -287,7 +287,7 @@ def check_settings(**settings: Any) -> None:
     if rate * decay >= 1:
         raise ValueError(
             f"Expected lr * weight_decay < 1, got {rate} * {decay}: each step would "
-            "turn the weights round; lower weight_decay."
+            "reverse the sign of weights; lower weight_decay."
         )
     size, parts = settings.get("batch_size"), settings.get("accumulate")
     if size and parts and size % parts:

@@ -36,7 +36,7 @@ from ._run import (
     Ranks,
     Run,
     is_lost_peer,
-    is_parted,
+    is_sharded,
     without_exchange,
 )
 
@@ -336,8 +336,8 @@ def validate(
     sums = np.zeros(2 * len(names) + 1)
     step.eval()
     # sharded parameters cannot be gathered in inference mode
-    parted = any(is_parted(p) for p in step.parameters())
-    with torch.no_grad() if parted else torch.inference_mode():
+    sharded = any(is_sharded(p) for p in step.parameters())
+    with torch.no_grad() if sharded else torch.inference_mode():
         # all processes take as many turns: sharded parameters are gathered in each
         for turn in range(-(-len(starts) // ranks.size)):
             number = turn * ranks.size + ranks.number

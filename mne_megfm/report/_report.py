@@ -597,7 +597,7 @@ def _attention_section(maps: Mapping[str, AttentionTest | mne.Evoked]) -> Items:
     yield (
         "How to read it",
         paragraphs(
-            "Attention tells where the encoder takes its information from. It is no "
+            "Attention shows where the encoder takes its information from. It is no "
             "explanation of a decision. Where it is no more than attention to "
             "surrogates without timing, it is grey.",
             *(
@@ -631,7 +631,7 @@ def _comparison_section(result: Comparison) -> Items:
 
 
 def _gates_section(result: Comparison) -> Items:
-    """Show which of the four gates are passed, and what else features tell."""
+    """Show which of the four gates are passed, and what else features reveal."""
     model = result.settings.get("model")
     if model is None:
         yield "Gates", paragraphs(*result._gate_lines())
@@ -654,7 +654,7 @@ def _gates_section(result: Comparison) -> Items:
         yield (
             "What else can be read from the features",
             paragraphs(
-                "Features that tell the array or the site can pass for features of a "
+                "Features that reveal the array or the site can pass for features of a "
                 "disorder, where groups were recorded on different ones. Of array and "
                 "site: balanced accuracy with 95 % intervals, by the same classifiers, "
                 "cross-validated over participants; near chance is good. Of person: "
@@ -667,7 +667,7 @@ def _gates_section(result: Comparison) -> Items:
 
 
 def _confounds(result: Comparison) -> tuple[pd.DataFrame, list[str]]:
-    """Give what features tell beside the labels, one column a target, and notes."""
+    """Give what features reveal besides the labels, a column a target, and notes."""
     columns, notes = {}, []
     for target, rows in result.confounds.groupby("target", sort=False):
         for note, alike in rows.groupby("note", sort=False):

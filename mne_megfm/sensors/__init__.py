@@ -7,6 +7,7 @@ __getattr__, __dir__, _ = lazy.attach(
     submod_attrs={
         "_mapping": [
             "CanonicalArray",
+            "CanonicalSensorMapping",
             "SensorMapping",
             "canonical_array",
             "canonical_kernel",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import joblib
 import mne
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from .geometry import ORIGIN, Geometry, active_projs, is_maxwell_filtered, read_geometry
+
+if TYPE_CHECKING:
+    from ..inputs import Recording
 
 # -- the canonical array ---------------------------------------------------------------
 RADIUS = 0.12
@@ -533,6 +537,60 @@ def compute_mapping(
         while len(_kept) > _MAX_KEPT:
             _kept.popitem(last=False)
     return mapping
+
+
+class CanonicalSensorMapping:
+    """Map recordings to the canonical virtual array, as `iter_windows` asks for it.
+
+    Parameters
+    ----------
+    memory : path-like | joblib.Memory | None
+        Where mappings are kept on disk; None keeps them in memory alone.
+
+    Examples
+    --------
+    >>> from mne_megfm.sensors import CanonicalSensorMapping
+    >>> CanonicalSensorMapping().array.n_sensors
+    192
+    """
+
+    def __init__(
+        self, memory: str | PathLike[str] | joblib.Memory | None = None
+    ) -> None:
+        self.memory = memory
+
+    def __repr__(self) -> str:
+        return f"CanonicalSensorMapping(memory={self.memory!r})"
+
+    @property
+    def array(self) -> CanonicalArray:
+        """The array that windows come out on."""
+        return canonical_array()
+
+    @property
+    def kernel(self) -> np.ndarray:
+        """Gram matrix of the array's lead fields, shape (n_sensors, n_sensors)."""
+        return canonical_kernel()
+
+    def mapping(self, recording: Recording) -> SensorMapping:
+        """Compute or look up both ways between a recording and the array.
+
+        Parameters
+        ----------
+        recording : Recording
+            One recording of a validated input.
+
+        Returns
+        -------
+        mapping : SensorMapping
+            Matrices to the array and back.
+        """
+        return compute_mapping(recording.info, memory=self.memory)
+
+    def __call__(self, recording: Recording) -> tuple[np.ndarray, list[str]]:
+        """Give the matrix to the array and the channels it takes."""
+        mapping = self.mapping(recording)
+        return mapping.to_canonical, list(mapping.ch_names)
 
 
 def _solve(key: str, geometry: Geometry, info: mne.Info) -> SensorMapping:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import mne
 import numpy as np
@@ -32,43 +33,33 @@ HEAD_ORIGIN = np.array([0.0, 0.0, 0.04])
 # No sensor of a helmet may come closer to the head's centre than the scalp.
 _MIN_DISTANCE = 0.098
 
-# Ellipsoidal helmets in the device frame. `fraction`: how much of the ellipsoid
-# the sensors cover; `rise`: how much higher the rim is over the face (device +y)
-# than over the neck; `tilt`: rotation about x from device to head, in radians.
+
+class Helmet(NamedTuple):
+    """Sites of sensors on a part of an ellipsoid, in the device frame (m)."""
+
+    n_sites: int
+    center: tuple[float, float, float]
+    axes: tuple[float, float, float]
+    fraction: float  # how much of the ellipsoid the sensors cover
+    rise: float  # how much higher the rim is over the face (device +y) than the neck
+    tilt: float  # rotation about x from device to head, in radians
+
+
 _HELMETS = {
-    "neuromag122": dict(
-        n_sites=61,
-        center=(0.0, 0.018, -0.024),
-        axes=(0.113, 0.134, 0.139),
-        fraction=0.62,
-        rise=0.15,
-        tilt=0.15,
+    "neuromag122": Helmet(
+        61, (0.0, 0.018, -0.024), (0.113, 0.134, 0.139), 0.62, rise=0.15, tilt=0.15
     ),
-    "kit157": dict(
-        n_sites=157,
-        center=(0.0, 0.003, -0.022),
-        axes=(0.121, 0.1335, 0.150),
-        fraction=0.68,
-        rise=0.0,
-        tilt=0.43,
+    "kit157": Helmet(
+        157, (0.0, 0.003, -0.022), (0.121, 0.1335, 0.150), 0.68, rise=0.0, tilt=0.43
     ),
-    "kit160": dict(
-        n_sites=160,
-        center=(0.0, 0.0, -0.022),
-        axes=(0.119, 0.133, 0.145),
-        fraction=0.70,
-        rise=0.1,
-        tilt=0.35,
+    "kit160": Helmet(
+        160, (0.0, 0.0, -0.022), (0.119, 0.133, 0.145), 0.70, rise=0.1, tilt=0.35
     ),
-    "4d248": dict(
-        n_sites=248,
-        center=(0.0, 0.025, -0.021),
-        axes=(0.112, 0.137, 0.139),
-        fraction=0.70,
-        rise=0.0,
-        tilt=0.43,
+    "4d248": Helmet(
+        248, (0.0, 0.025, -0.021), (0.112, 0.137, 0.139), 0.70, rise=0.0, tilt=0.43
     ),
 }
+_OPM_HELMET = Helmet(128, (0.0, 0.005, 0.0), (0.099, 0.114, 0.110), 0.60, 0.35, 0.0)
 
 # MNE asks for a system before it plots; these are without a layout of their own, so
 # that positions are used (values of `mne.io.kit.constants.KIT`, which is not public)
@@ -176,8 +167,7 @@ def _array_info(base: str) -> mne.Info:
     if base in _CANONICAL:
         info = mne.channels.read_meg_canonical_info(_CANONICAL[base])
         return mne.pick_info(info, mne.pick_types(info.copy(), meg=True))
-    helmet = _HELMETS[base]
-    pos, ori = _helmet(**helmet)
+    pos, ori = _place_sites(_HELMETS[base])
     if base == "neuromag122":
         # Two orthogonal planar gradiometers at each site.
         pos, ori = np.repeat(pos, 2, axis=0), np.repeat(ori, 2, axis=0)
@@ -200,26 +190,12 @@ def _array_info(base: str) -> mne.Info:
 @lru_cache(maxsize=16)
 def _opm_info(n_sensors: int) -> mne.Info:
     """Make a helmet of point magnetometers on the scalp (cached)."""
-    pos, ori = _helmet(
-        n_sites=n_sensors,
-        center=(0.0, 0.005, 0.0),
-        axes=(0.099, 0.114, 0.110),
-        fraction=0.60,
-        rise=0.35,
-        tilt=0.0,
-    )
+    pos, ori = _place_sites(_OPM_HELMET._replace(n_sites=n_sensors))
     names = [f"OPM{ii:03d}" for ii in range(1, n_sensors + 1)]
     return _build_info(names, pos, ori, FIFF.FIFFV_COIL_POINT_MAGNETOMETER, "mag")
 
 
-def _helmet(
-    n_sites: int,
-    center: tuple,
-    axes: tuple,
-    fraction: float,
-    rise: float,
-    tilt: float,
-) -> tuple[np.ndarray, np.ndarray]:
+def _place_sites(helmet: Helmet) -> tuple[np.ndarray, np.ndarray]:
     """Spread sites over an ellipsoid, without its lower part.
 
     Returns
@@ -227,17 +203,17 @@ def _helmet(
     pos, ori : array of shape (n_sites, 3)
         Positions in m and outward normals, device frame.
     """
-    n_all = int(round(n_sites / fraction))
+    n_all = int(round(helmet.n_sites / helmet.fraction))
     idx = np.arange(n_all) + 0.5
     z = 1.0 - 2.0 * idx / n_all
     phi = np.pi * (1.0 + np.sqrt(5.0)) * idx
     rho = np.sqrt(1.0 - z**2)
     unit = np.c_[rho * np.cos(phi), rho * np.sin(phi), z]
     # The device is tilted against the head; the rim rises towards the face.
-    keep = np.sort(np.argsort(unit[:, 1] * rise - unit[:, 2])[:n_sites])
-    unit = unit[keep]
-    axes = np.asarray(axes)
-    pos = unit * axes + np.asarray(center)
+    height = unit[:, 2] - unit[:, 1] * helmet.rise
+    unit = unit[np.sort(np.argsort(-height)[: helmet.n_sites])]
+    axes = np.asarray(helmet.axes)
+    pos = unit * axes + np.asarray(helmet.center)
     ori = unit / axes
     ori /= np.linalg.norm(ori, axis=1, keepdims=True)
     return pos, ori
@@ -279,7 +255,8 @@ def _head_transform(base, info, head_pos, random_state) -> Transform:
             "Expected head_pos to be None, 'random' or a (4, 4) transform, "
             f"got {head_pos!r}."
         )
-    tilt = _HELMETS.get(base, {}).get("tilt", 0.0 if base == "opm" else 0.15)
+    helmet = _OPM_HELMET if base == "opm" else _HELMETS.get(base)
+    tilt = 0.15 if helmet is None else helmet.tilt
     shift = np.array([0.0, 0.0, 0.04 if base == "opm" else 0.062])
     angles = np.array([tilt, 0.0, 0.0])
     if head_pos == "random":

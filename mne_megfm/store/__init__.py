@@ -5,7 +5,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
-        "_store": ["ShardSampler", "WindowStore"],
+        "_store": ["ShardSampler", "WindowStore", "split_groups"],
     },
 )
 

@@ -115,7 +115,7 @@ def read_features(path: Path) -> pd.DataFrame:
             raise ValueError(
                 f"Expected a {name} in each row of {path}, got an empty cell or n/a in "
                 f"{len(lines)} of {len(frame)}, the first in row {lines[0]}; fill it "
-                "in, or take these rows away."
+                "in, or remove these rows."
             )
     others = [name for name in frame if name not in _TEXT_KEYS]
     numbers = {name: _as_numbers(frame, name, path) for name in others}
@@ -270,7 +270,7 @@ def _as_numbers(frame: pd.DataFrame, name: str, path: Path) -> pd.Series:
             of = f" (participant {frame['participant'].iloc[at]!r})"
         raise ValueError(
             f"Expected a number in column {name} of {path}, got {got} in row "
-            f"{at + 1}{of}; correct it, or take away the column if it is no feature."
+            f"{at + 1}{of}; correct it, or remove the column if it is not a feature."
         )
     return numbers
 
@@ -306,7 +306,7 @@ def _escape_all(frame: pd.DataFrame) -> pd.DataFrame:
         logger.warning(
             f"A spreadsheet would take {len(changed)} of the names for formulas "
             f"({changed[0]!r}{', ...' if len(changed) > 1 else ''}): they have an "
-            "apostrophe in front, which mne-megfm takes away when it reads them. "
+            "apostrophe in front, which mne-megfm removes when it reads them. "
             "Parquet has them as they are."
         )
     return escaped

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
 from mne_megfm.estimators.frozen import FrozenStep
 from mne_megfm.models import MaskedSignalTransformer
-from mne_megfm.participants import features as of_participants
+from mne_megfm.participants import trials as of_participants
 
 SMALL = {"d_model": 32, "n_layers": 1}
 
@@ -73,10 +73,10 @@ def test_same_participants_are_read_once(participants, monkeypatch, tmp_path):
     kept = MEGFMTransformer(memory=tmp_path).fit(participants)
     assert_allclose(kept.transform(participants), expected, rtol=1e-5, atol=1e-6)
 
-    def refuse(*args):
+    def refuse(*args, **kwargs):
         raise AssertionError("read again")
 
-    monkeypatch.setattr(of_participants, "read_trials", refuse)
+    monkeypatch.setattr(of_participants, "iter_windows", refuse)
     assert_allclose(
         kept.transform(participants[::-1]), expected[::-1], rtol=1e-5, atol=1e-6
     )
@@ -89,10 +89,10 @@ def test_fit_of_participants_reads_nothing(participants, monkeypatch):
     frozen = FrozenStep(MEGFMTransformer())
     expected = frozen.fit(frozen.extract(participants))
 
-    def refuse(*args):
+    def refuse(*args, **kwargs):
         raise AssertionError("read")
 
-    monkeypatch.setattr(of_participants, "read_trials", refuse)
+    monkeypatch.setattr(of_participants, "iter_windows", refuse)
     fitted = MEGFMTransformer().fit(participants)
     assert fitted.states_ == expected.states_
     assert_array_equal(fitted.get_feature_names_out(), expected.get_feature_names_out())

@@ -55,7 +55,7 @@ def y():
     ],
 )
 def test_errors(X, y, call, change, message, monkeypatch):
-    monkeypatch.setattr(BandPower, "_describe_state", None)  # said before the work
+    monkeypatch.setattr(BandPower, "_state_features", None)  # said before the work
     settings = {"X": X, "y": y, "pipelines": PIPELINES, "cv": StratifiedKFold(2)}
     with pytest.raises(ValueError, match=message):
         call(**{**settings, **change})

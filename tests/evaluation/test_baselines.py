@@ -167,7 +167,7 @@ def test_dynamics_of_no_response(participants, rng):
 
 def test_too_few_trials(participants):
     few = [{"auditory": x["auditory"][:2]} for x in participants[:2]]
-    with pytest.raises(ValueError, match="HabituationFeatures can describe"):
+    with pytest.raises(ValueError, match="HabituationFeatures can use"):
         HabituationFeatures().fit(few)
 
 

@@ -17,7 +17,7 @@ from mne_megfm import MEGFMTransformer
 from mne_megfm.estimators import Pretraining
 from mne_megfm.evaluation import BandPower, HabituationFeatures, compare
 from mne_megfm.evaluation._confounds import _halves, find_again
-from mne_megfm.evaluation._random_weights import (
+from mne_megfm.evaluation._provenance import (
     is_pretrained,
     seen_before,
     with_random_weights,

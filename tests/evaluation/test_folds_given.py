@@ -120,6 +120,6 @@ def test_labels_that_cannot_be_permuted(participants, monkeypatch):
     """A single trial does not find a patient for each of three small sites."""
     y = np.array(["control", "control", "control", "migraine"] * 3)
     sites = np.repeat(["a", "b", "c"], 4)
-    monkeypatch.setattr("mne_megfm.evaluation._chance._N_TRIALS", 1)
+    monkeypatch.setattr("mne_megfm.evaluation._folds._N_TRIALS", 1)
     with pytest.raises(ValueError, match="can be permuted, got none in 1 trials"):
         compare(participants, y, PIPELINES, sites=sites, n_permutations=40)

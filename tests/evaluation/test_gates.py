@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import RepeatedStratifiedKFold
 
-from mne_megfm.evaluation._gates import (
+from mne_megfm.evaluation._verdicts import (
     Design,
     no_overlap,
     permuted_labels,

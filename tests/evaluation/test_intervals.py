@@ -23,8 +23,8 @@ from sklearn.model_selection import (
 )
 
 from mne_megfm.evaluation import corrected_t_test, cross_validate_participants
-from mne_megfm.evaluation._chance import analytic_range, null_range, permutation_p
 from mne_megfm.evaluation._intervals import auc_interval, wilson_interval
+from mne_megfm.evaluation._verdicts import analytic_range, null_range, permutation_p
 
 Z = 1.959964
 RIDGE = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3)

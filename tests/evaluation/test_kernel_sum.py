@@ -8,7 +8,7 @@ from scipy.signal import welch
 
 from mne_megfm import CanonicalSensors
 from mne_megfm.evaluation import HabituationFeatures
-from mne_megfm.evaluation._kernels import KernelSum
+from mne_megfm.evaluation._baselines import KernelSum
 from mne_megfm.sensors import canonical_kernel
 
 

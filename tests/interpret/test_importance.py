@@ -148,10 +148,10 @@ def test_recordings_are_read_once(monkeypatch):
         6, states=("rest", "auditory"), arrays=("opm64",), n_epochs=3, random_state=0
     )
     X = [participant.recordings for participant in cohort]
-    read, module = [], importlib.import_module("mne_megfm.participants.features")
-    plain = module.read_trials
+    read, module = [], importlib.import_module("mne_megfm.participants.trials")
+    plain = module.iter_windows
     monkeypatch.setattr(
-        module, "read_trials", lambda *given: read.append(1) or plain(*given)
+        module, "iter_windows", lambda *a, **k: read.append(1) or plain(*a, **k)
     )
     model = make_pipeline(MEGFMTransformer(), LogisticRegression())
     for method in ("permutation", "shapley"):

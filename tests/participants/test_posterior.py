@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mne_megfm import CanonicalSensors, MEGFMTransformer, simulate_cohort
 from mne_megfm.models import PARAMETERS, StateWindows
-from mne_megfm.participants import ParametersAggregator
+from mne_megfm.participants import ParametersAggregator, trials
 from mne_megfm.participants.posterior import GAIN
 from mne_megfm.weights import POSTERIOR, load_checkpoint, weights_path
 
@@ -76,6 +76,28 @@ def test_measures_come_first(people, fitted):
     measures = MEGFMTransformer(aggregation="measures").fit(people)
     same = [measures.get_feature_names_out().tolist().index(n) for n in names[:7]]
     assert_allclose(found[:, :7], measures.transform(people)[:, same], atol=1e-6)
+
+
+def test_recordings_are_read_once(people, monkeypatch):
+    """Parameters and measures share what is read, also of a Raw beside epochs."""
+    reads, plain = [], trials.iter_windows
+    monkeypatch.setattr(
+        trials, "iter_windows", lambda *a, **k: reads.append(1) or plain(*a, **k)
+    )
+    both = MEGFMTransformer().fit(people)
+    both.transform(people)
+    assert len(reads) == sum(map(len, people))
+    epochs = people[0]["auditory"]
+    data = np.concatenate(list(epochs.get_data()), -1)
+    raw = mne.io.RawArray(data, epochs.info, verbose="error")
+    mixed = [people[0] | {"auditory": [epochs, raw]}]
+    reads.clear()
+    found = both.transform(mixed)
+    assert len(reads) == 4
+    measures = MEGFMTransformer(aggregation="measures").fit(people)
+    names = measures.get_feature_names_out().tolist()
+    same = [names.index(name) for name in both.get_feature_names_out()[:7]]
+    assert_allclose(found[:, :7], measures.transform(mixed)[:, same], atol=1e-6)
 
 
 def test_missing_states_cost_certainty(people, fitted):

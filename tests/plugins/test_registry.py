@@ -11,7 +11,7 @@ import mne
 import pytest
 
 from mne_megfm.plugins import KINDS, available, get, register, resolve
-from mne_megfm.plugins import _registry as _probe
+from mne_megfm.plugins import _imports as _probe
 from mne_megfm.plugins._registry import Registry
 
 PART = """

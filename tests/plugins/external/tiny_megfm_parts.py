@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from mne_megfm.estimators import CanonicalSensorMapping
 from mne_megfm.models import BackboneConfig, BaseBackbone, Pooling, to_patches
 from mne_megfm.participants import Aggregator
+from mne_megfm.sensors import CanonicalSensorMapping
 
 
 @dataclass(frozen=True)
