@@ -23,6 +23,7 @@ from mne_megfm.pretraining import (
 )
 from mne_megfm.pretraining._run import Ranks
 from mne_megfm.pretraining._trainer import Labels, Step, choose_windows, validate
+from mne_megfm.store import split_groups
 
 
 class _Interrupted(Exception):
@@ -165,7 +166,7 @@ def test_each_window_once_a_pass(train, store):
 
     windows = Watching(store.values, unit=store.unit, recording=store.recording)
     train(windows=windows, max_epochs=4, steps_per_epoch=3)
-    first, _ = store.split(0.1, 3)
+    first, _ = split_groups(store.recording, 0.1, 3)
     n_batches = -(-len(first) // 8)
     for start in range(0, 12, n_batches):
         one = np.sort(np.concatenate(seen[start : start + n_batches]))
@@ -188,7 +189,7 @@ def test_explained_share_by_state(train, make_model, store, region_pos):
     )
     _, history = train(windows=windows, masking=Fixed(), max_epochs=1)
     model, _ = train(windows=windows, masking=Fixed(), max_epochs=1)
-    _, held_out = store.split(0.1, 3)
+    _, held_out = split_groups(store.recording, 0.1, 3)
     data, n_valid = store.take(held_out)
     mask = Fixed()(len(data), 10, region_pos, None)
     with torch.inference_mode():  # the network by itself: it is what is trained
@@ -281,7 +282,7 @@ def test_keeps_the_best_weights(train, store, region_pos):
     masking, objective = MixedMasking(), MaskedReconstruction(_Spoiling())
     model, history = train(max_epochs=5, lr=3e-3, masking=masking, objective=objective)
     assert history.best_epoch in (2, 3)
-    _, held_out = store.split(0.1, 3)
+    _, held_out = split_groups(store.recording, 0.1, 3)
     loss, r2 = validate(
         Step(model, objective),
         objective,
