@@ -46,8 +46,8 @@ class Recording:
         Name of the state, where the user gave one; otherwise each row has its own,
         see `states`.
     left_out : tuple of str
-        Channels that are flat, or far stronger than their neighbours, in these rows;
-        `info` counts them as bad.
+        Channels that are flat, or far stronger or weaker than their neighbours, in
+        these rows; `info` counts them as bad.
     spans : ndarray of int, shape (n_spans, 2)
         First sample and end of the BAD spans of a Raw that rows keep clear of.
     """
@@ -625,8 +625,8 @@ def as_recordings(
     Warns
     -----
     RuntimeWarning
-        If single channels are more than five times as strong as their neighbours
-        throughout (they are left out of the rows where they are; those of a few rows
+        If single channels are more than five times as strong as their neighbours, or
+        less than a fifth, throughout (they are left out of the rows where they are; those of a few rows
         are logged), if signals are weaker than any
         sensor's noise, or if magnetometers and planar gradiometers do not fit together.
 
