@@ -38,6 +38,8 @@ WEAKEST = 5e-16
 #: Magnetometers to planar gradiometers (as differences over their baseline): both see
 #: the same brain, at ratios of about 1 to 3.
 LARGEST_RATIO = 100.0
+#: Drifts within rows to signals from 3 to 45 Hz: 0.4 to 2.3 in real recordings.
+LARGEST_DRIFT = 5.0
 
 
 def far_off(data: np.ndarray, recording: Recording) -> np.ndarray:
@@ -53,12 +55,12 @@ def far_off(data: np.ndarray, recording: Recording) -> np.ndarray:
     Returns
     -------
     far : ndarray of bool, shape (n_channels,)
-        Channels whose RMS about a straight line is more than five times the median of
-        the 8 nearest sensors of the same kind, or less than a fifth of it, where the
-        logarithm of this ratio is more than 6 robust standard deviations (median
-        absolute deviation [1]_) from its median over channels. A weak channel must be
-        weak at most frequencies from 3 to 45 Hz, too, see Notes. Flat channels are not
-        among them.
+        Channels whose RMS about a straight line, or about the mean, is more than five
+        times the median of the 8 nearest sensors of the same kind, or about a line less
+        than a fifth of it, where the logarithm of this ratio is more than 6 robust
+        standard deviations (median absolute deviation [1]_) from its median over
+        channels. A weak channel must be weak at most frequencies from 3 to 45 Hz, too,
+        see Notes. Flat channels are not among them.
 
     Raises
     ------
@@ -83,6 +85,7 @@ def far_off(data: np.ndarray, recording: Recording) -> np.ndarray:
     far = np.zeros(len(data), bool)
     flat = _is_flat(data.max(axis=1), data.min(axis=1))
     size = np.where(flat, 0.0, rms_about_line(data))
+    drifting = np.where(flat, 0.0, data.std(axis=1))
     for kind in _kinds(recording.info, recording.picks):
         here = size[kind]
         if len(kind) < _FEWEST or not here.any():
@@ -93,6 +96,7 @@ def far_off(data: np.ndarray, recording: Recording) -> np.ndarray:
             continue
         around = _neighbours(recording.info, recording.picks[kind])
         above, below = _outliers(here, around)
+        above |= _outliers(drifting[kind], around)[0]
         below &= ~flat[kind]
         if below.any():
             spectrum = _band_spectrum(data[kind], recording.sfreq)
@@ -203,6 +207,61 @@ def band_rms(data: np.ndarray, sfreq: float) -> np.ndarray:
     n_least = max(spectrum.shape[1] - 3, min(spectrum.shape[1], 3))
     spectrum = np.sort(spectrum, axis=1)[:, :n_least]
     return np.sqrt(2 * spectrum.sum(1) / (n * np.square(_taper(n)).sum()))
+
+
+def drift_rms(data: np.ndarray) -> np.ndarray:
+    """Compute the RMS of what drifts within a row, shape (n_channels,).
+
+    This is the part of half a period and of one period of a cosine (the first terms of
+    a cosine transform). It is fitted with and without a taper, and the smaller counts:
+    slow rhythms leak into the first, the mains into the second.
+    """
+    n = data.shape[1]
+    time = np.pi * (np.arange(n) + 0.5) / n
+    waves = np.cos(np.outer(np.arange(3), time))
+    data = data - data.mean(axis=1, keepdims=True)
+    found = []
+    for weighted in (waves, waves * _taper(n)):
+        # pinv: of rows of two samples, too
+        parts = np.linalg.pinv(weighted @ waves.T) @ (weighted @ data.T)
+        found.append(np.sqrt(np.square(parts[1:]).sum(axis=0) / 2))
+    return np.minimum(*found)
+
+
+def check_drifts(
+    drift: np.ndarray, rms: np.ndarray, recording: Recording
+) -> str | None:
+    """Find whether drifts within rows are stronger than signals.
+
+    Parameters
+    ----------
+    drift : ndarray, shape (n_rows, n_channels)
+        What `drift_rms` gives for some rows of a recording; NaN for flat channels.
+    rms : ndarray, shape (n_rows, n_channels)
+        What `band_rms` gives for them; NaN where nothing is known.
+    recording : Recording
+        The recording.
+
+    Returns
+    -------
+    message : str | None
+        A warning, where the median channel of magnetometers, or of planar gradiometers,
+        drifts more than five times as strongly in most rows.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = drift / rms
+    for kind in (recording.scale == 1.0, recording.scale != 1.0):
+        known = ratio[:, kind]
+        known = known[np.isfinite(known).any(axis=1)]
+        if len(known) and np.median(np.nanmedian(known, axis=1)) > LARGEST_DRIFT:
+            return (
+                "Drifts within rows are more than "
+                f"{LARGEST_DRIFT:g} times as strong as signals from {_BAND[0]:g} to "
+                f"{_BAND[1]:g} Hz, so features will be of the drifts. High-pass filter "
+                "the recording before it is cut (raw.filter(0.5, None), or "
+                "--highpass 0.5), or detrend epochs (mne.Epochs(..., detrend=1))."
+            )
+    return None
 
 
 def _taper(n: int) -> np.ndarray:

@@ -144,18 +144,73 @@ def test_a_factor_of_1000_is_refused(make, array):
 
 
 def test_offsets_and_interference_are_no_other_unit(make, rng):
-    """What unfiltered recordings have: offsets, drifts, the mains, railways."""
+    """What unfiltered recordings have: offsets, the mains, railways."""
     epochs = make()
     time = np.arange(250) / 250.0
     room = rng.standard_normal((151, 1))
     for extra in (
         1e-9 * room,
-        3e-10 * room * time,
         1e-10 * room * np.sin(2 * np.pi * 50.0 * time),
         5e-11 * room * np.sin(2 * np.pi * 16.7 * time),
     ):
         noisy = mne.EpochsArray(epochs.get_data() + extra, epochs.info)
         as_recordings(noisy)
+
+
+@pytest.mark.parametrize("array", ["ctf151", "neuromag306"])
+@pytest.mark.parametrize("shape", ["ramp", "parabola", "slow wave"])
+def test_drifts_within_rows(make, array, shape, rng):
+    """A warning says what to do, and doing it mends it."""
+    epochs = make(array)
+    as_recordings(epochs)  # no warning
+    time = np.linspace(0, 1, 250)
+    course = {
+        "ramp": time,
+        "parabola": 4 * time * (1 - time),
+        "slow wave": np.sin(2 * np.pi * 0.3 * time),
+    }[shape]
+    strength = rng.standard_normal((3, len(epochs.ch_names), 1))
+    planar = mne.pick_types(epochs.info, meg="grad")
+    strength[:, planar] /= 0.0168
+    drifting = epochs.copy()
+    drifting._data += 1e-11 * strength * course
+    with pytest.warns(RuntimeWarning, match="Drifts within rows.*detrend=1"):
+        as_recordings(drifting)
+    # magnetometers alone
+    drifting._data[:, planar] = epochs.get_data()[:, planar]
+    with pytest.warns(RuntimeWarning, match="Drifts within rows"):
+        as_recordings(drifting)
+    if shape == "ramp":
+        drifting._data = mne.filter.detrend(drifting.get_data(), 1)
+        as_recordings(drifting)  # no warning
+
+
+@pytest.mark.parametrize("highpass", [0.1, 1.0])
+def test_filtered_recordings_do_not_drift(make, data_dir, highpass):
+    """Neither slow waves as strong as all else, nor rhythms of the room, warn."""
+    epochs = make()
+    data, time = epochs.get_data(), np.arange(250) / 250.0
+    size = data.std(axis=2, keepdims=True)
+    for freq, times in ((1.0, 1.0), (1.7, 1.0), (16.7, 100.0), (50.3, 1000.0)):
+        wave = times * np.sqrt(2) * size * np.sin(2 * np.pi * freq * time)
+        as_recordings(mne.EpochsArray(data + wave, epochs.info))
+    for name in sorted(DATA):
+        raw = mne.io.read_raw_fif(data_dir / name, preload=True, verbose="error")
+        raw.filter(highpass, None, verbose="error", method="iir")
+        for duration in (0.3, 0.5, 1.0):
+            as_recordings(raw, duration=duration)
+
+
+def test_a_channel_that_drifts_alone(make):
+    """It is a bad channel, as one that is noisy."""
+    epochs = make()
+    good = epochs.copy()
+    good.info["bads"] = [good.ch_names[17]]
+    expected = CanonicalSensors().transform(good)
+    epochs._data[:, 17] += 1e-11 * np.linspace(0, 1, 250)
+    with pytest.warns(RuntimeWarning, match=f"neighbours: channel {good.ch_names[17]}"):
+        found = CanonicalSensors().transform(epochs)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_signals_below_the_noise_of_sensors(make):
