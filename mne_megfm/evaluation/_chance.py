@@ -271,11 +271,12 @@ def permute_labels(
     cv: Any,
     classify: bool,
     rng: np.random.Generator,
+    fewest: int = 1,
 ) -> tuple[NDArray, list[Fold]]:
     """Permute labels, until they can be learnt from on the first repeat of folds.
 
     Folds follow labels where they are stratified. Elements of a participant who has one
-    label keep one.
+    label keep one. Training folds have ``fewest`` participants of each class.
 
     Raises
     ------
@@ -291,7 +292,7 @@ def permute_labels(
     for _ in range(_N_TRIALS):
         permuted = rng.permutation(y)[groups]
         try:
-            folds = split_participants(samples, permuted, cv, classify)
+            folds = split_participants(samples, permuted, cv, classify, fewest)
         except ValueError as error:  # a class is missing in training
             why = error
             continue

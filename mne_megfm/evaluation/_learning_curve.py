@@ -17,9 +17,15 @@ from sklearn.base import BaseEstimator, is_regressor
 
 from ._chance import judge, listed_counts, null_in_words, null_summary
 from ._compare import applicable, by_repeat, choose_classes, choose_pipelines, extract
-from ._folds import Fold, choose_cv, exclude_rare_states, split_participants
+from ._folds import (
+    Fold,
+    choose_cv,
+    exclude_rare_states,
+    split_participants,
+)
 from ._intervals import mean_and_interval
 from ._metrics import Scoring, find_metrics, label_of
+from ._pipelines import fewest_in_training
 from ._running import (
     count_participants,
     fold_table,
@@ -254,7 +260,8 @@ def learning_curve(
     classes = choose_classes(samples, positive, pipelines, classify)
     metrics = find_metrics(scoring, classes)
     cv = choose_cv(cv, samples, classify, random_state)
-    folds = split_participants(samples, samples.y, cv, classify)
+    fewest = fewest_in_training(chosen.values())
+    folds = split_participants(samples, samples.y, cv, classify, fewest)
     subsets = {
         size: _subsets(folds, size, samples, classify, random_state) for size in sizes
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -25,7 +25,13 @@ from torch import Tensor
 from torch.nn import Module
 from torch.utils.data import Dataset
 
-from ..estimators import LogisticHead, MEGFMTransformer
+from ..estimators import (
+    LogisticHead,
+    MEGFMClassifier,
+    MEGFMRegressor,
+    MEGFMTransformer,
+    RidgeHead,
+)
 from ..estimators.finetuning import ClassificationTask
 from ..plugins import get
 from ..utils.validation import check_groups, check_labels
@@ -402,6 +408,16 @@ class _Trials(Dataset):
 
 def _scaled(trials: NDArray[np.floating], scale: float) -> Tensor:
     return torch.from_numpy(np.asarray(trials, np.float32) / np.float32(scale))
+
+
+def fewest_in_training(pipelines: Iterable[BaseEstimator]) -> int:
+    """Count the participants of a class that pipelines need at least to learn from.
+
+    Two, where a head of ours chooses its penalty by an inner cross-validation.
+    """
+    heads = (part[-1] if isinstance(part, Pipeline) else part for part in pipelines)
+    ours = LogisticHead | RidgeHead | MEGFMClassifier | MEGFMRegressor
+    return 2 if any(isinstance(head, ours) for head in heads) else 1
 
 
 def default_pipelines(
