@@ -118,3 +118,17 @@ def test_labels_are_refused_before_the_work(recordings, y, match, monkeypatch):
     people = [{"rest": epochs} for epochs in recordings]
     with pytest.raises(ValueError, match=match):
         MEGFMClassifier().fit(people, y)
+
+
+@pytest.mark.parametrize(
+    "y, match",
+    [
+        ([20, 31, 42, 53, 24, 35, 46, 57], "got 1 of 20; .*ages in years.*Regressor"),
+        (np.arange(8) / 2, "fractions, such as 0.5; use MEGFMRegressor"),
+        ([*"aaaaaabc"], "got 1 of 'b'; add participants or join classes.$"),
+    ],
+)
+def test_numbers_that_are_no_classes(labelled, y, match):
+    """What is meant for regression is told so."""
+    with pytest.raises(ValueError, match=match):
+        MEGFMClassifier(sample="participant").fit(labelled[0], y)
