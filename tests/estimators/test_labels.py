@@ -106,7 +106,7 @@ def recordings():
         (["a"] * 5 + ["b"], "at least 2 participants of each class.* 1 of 'b'"),
         (np.eye(6, 2, dtype=int), "1d array, got an array of shape"),
         ([["a", "b"], ["a"]] * 3, "lists of different lengths"),
-        (np.array([1.5, 2.5] * 3), "Unknown label type: continuous"),
+        (np.array([1.5, 2.5] * 3), "labels of classes, got numbers with fractions"),
         (pd.to_datetime(["2026-01-01", "2026-01-02"] * 3), "dates into numbers"),
         (np.array([b"a", b"b"] * 3), "turn labels into text"),
         ([{"a"}, {"b"}] * 3, "names or numbers"),
