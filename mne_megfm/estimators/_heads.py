@@ -98,8 +98,8 @@ def count_groups(y: NDArray, groups: NDArray) -> list[int]:
             )
         raise ValueError(
             "Expected at least 2 participants of each class, to choose the "
-            f"regularisation, got {min(counts)} of {classes[int(np.argmin(counts))]!r}; "
-            f"{advice}"
+            f"regularisation, got {min(counts)} of {classes[int(np.argmin(counts))]!r};"
+            f" {advice}"
         )
     return counts
 
