@@ -77,6 +77,7 @@ def clean(
     raw.pick(mne.pick_types(info, meg=True, ref_meg=True, stim=True, exclude=()))
     if filters.maxwell and not was_separated:
         in_head = device_to_head(info) is not None
+        _drop_partial_separations(raw.info)
         raw = mne.preprocessing.maxwell_filter(
             raw.load_data(),
             origin="auto" if not in_head or _has_headshape(info) else ORIGIN,
@@ -128,6 +129,17 @@ def check_unfiltered(inst: Any, filters: Filters) -> None:
             "which has been cut already; leave these filters out, or give the "
             "continuous recording."
         )
+
+
+def _drop_partial_separations(info: mne.Info) -> None:
+    """Make records of no separation, whole or not, ones that MNE's filter reads."""
+    steps = ("sss_info", "max_st", "sss_ctc", "sss_cal")
+    with info._unlock():
+        info["proc_history"] = [
+            {**record, "max_info": {step: known.get(step) or {} for step in steps}}
+            for record in info["proc_history"] or ()
+            for known in [{**(record.get("max_info") or {}), "sss_info": {}}]
+        ]
 
 
 def _has_headshape(info: mne.Info) -> bool:

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from ..inputs import Recording, Recordings, as_recordings
-from ..inputs.checks import check_rows, far_above, report_left_out
+from ..inputs.checks import check_rows, far_off, report_left_out
 from ..inputs.reading import read_rows
 from ..inputs.windows import Projections
 from ..sensors import (
@@ -340,7 +340,7 @@ class CanonicalSensors(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         for start, stop in chunks:
             part = raw.get_data(recording.picks, start, stop, verbose="error")
             extremes += [part.min(1), part.max(1)]
-            far.append(far_above(part, recording))
+            far.append(far_off(part, recording))
         flat, _ = check_rows(np.array(extremes).T, recording, 0)
         # one matrix for all: what is wrong for half of the time is left out
         throughout = np.mean(far, axis=0) >= 0.5

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, is_regressor
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from ..models import BackboneConfig
 from ._initialization import FineTuning
@@ -240,6 +240,11 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         return self
 
     def _check_targets(self, y: NDArray) -> NDArray:
+        if type_of_target(y) == "continuous":
+            raise ValueError(
+                "Expected labels of classes, got numbers with fractions, such as "
+                f"{y[y % 1 != 0][0]:g}; use MEGFMRegressor to predict numbers."
+            )
         check_classification_targets(y)
         self.classes_ = np.unique(y)
         if len(self.classes_) < 2:

@@ -90,10 +90,16 @@ def count_groups(y: NDArray, groups: NDArray) -> list[int]:
     classes = np.unique(y).tolist()
     counts = [len(np.unique(groups[y == label])) for label in classes]
     if min(counts) < 2:
+        advice = "add participants or join classes."
+        if y.dtype.kind in "iuf" and len(classes) > 2:
+            advice += (
+                " Whole numbers are taken as classes: for numbers to predict, such as "
+                "ages in years, use MEGFMRegressor or RidgeHead."
+            )
         raise ValueError(
             "Expected at least 2 participants of each class, to choose the "
             f"regularisation, got {min(counts)} of {classes[int(np.argmin(counts))]!r};"
-            " add participants or join classes."
+            f" {advice}"
         )
     return counts
 

@@ -432,7 +432,7 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
 
     Rows are without their mean at each sensor, so that an offset of the recording
     changes nothing. Channels that are flat, or more than five times as strong as their
-    neighbours, are left out of the rows where they are, see
+    neighbours or less than a fifth, are left out of the rows where they are, see
     ``as_recordings``.
 
     Pooled tokens are centred on the mean token at their place in training.

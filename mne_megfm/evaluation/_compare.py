@@ -31,7 +31,7 @@ from ._folds import (
     split_participants,
 )
 from ._metrics import Scoring, choose_classes, find_metrics
-from ._pipelines import applicable, choose_pipelines
+from ._pipelines import applicable, choose_pipelines, fewest_in_training
 from ._provenance import (
     fitted_before,
     is_baseline,
@@ -149,9 +149,10 @@ def compare(
         If ``X`` or ``pipelines`` are of another kind.
     ValueError
         If lengths differ; if a recording is there under two names; if there are fewer
-        participants than folds, a single class or number, or no way to permute
-        labels; if ``positive`` is no label; if a participant is on both sides of a
-        split.
+        participants than folds, a single class or number, or no way to permute labels;
+        if training folds have fewer than two participants of a class, and a pipeline
+        chooses its regularisation among them; if ``positive`` is no label; if a
+        participant is on both sides of a split.
 
     See Also
     --------
@@ -204,22 +205,24 @@ def compare(
     check_count(n_permutations)
     check_count(n_random_weights, "n_random_weights")
     cv = choose_cv(cv, samples, classify, random_state)
-    folds = split_participants(samples, samples.y, cv, classify)
+    fewest = fewest_in_training(chosen.values())
+    folds = split_participants(samples, samples.y, cv, classify, fewest)
     exclude_rare_states(samples, folds)
+    _check_reference(reference, chosen)
     model = next((name for name, p in chosen.items() if is_pretrained(p)), None)
+    n_model = max(n_permutations, ENOUGH) if n_permutations and model else 0
+    states = samples.states()
+    shuffled = []
+    for number in range(max(n_permutations, n_model)):
+        rng = np.random.default_rng([random_state, number])
+        shuffled.append(permute_labels(samples, states, cv, classify, rng, fewest))
     seeds = [random_state + number for number in range(n_random_weights)]
     controls = {} if model is None else dict(random_controls(chosen[model], seeds))
     every = [*chosen.values(), *controls.values()]
     frozen = extract(samples, every, n_jobs, memory)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)
-    if reference is None:
-        reference = next(iter(chosen))
-    if reference not in chosen:
-        raise ValueError(
-            f"Expected the name of a pipeline as reference, got {reference!r}; there "
-            f"are {list(chosen)}."
-        )
+    reference = _check_reference(reference, chosen)
 
     def tasks(
         pipelines: Mapping[Any, BaseEstimator], y: NDArray, folds: list[Fold]
@@ -237,12 +240,9 @@ def compare(
     others = {seed: controls[seed] for seed in controls if same[seed] is None}
     random = tasks(others, samples.y, folds)
     permuted = []
-    states = samples.states()
-    n_model = max(n_permutations, ENOUGH) if n_permutations and model else 0
-    for number in range(max(n_permutations, n_model)):
-        rng = np.random.default_rng([random_state, number])
+    for number, (labels, parts) in enumerate(shuffled):
         shown = chosen if number < n_permutations else {model: chosen[model]}
-        permuted += tasks(shown, *permute_labels(samples, states, cv, classify, rng))
+        permuted += tasks(shown, labels, parts)
     everything = [*work, *random, *permuted]
     results = parallel(
         (joblib.delayed(run)(task) for task in everything),
@@ -290,3 +290,17 @@ def compare(
             },
         },
     )
+
+
+def _check_reference(
+    reference: str | None, pipelines: Mapping[str, BaseEstimator]
+) -> str:
+    """Take the first pipeline where none is named."""
+    if reference is None:
+        return next(iter(pipelines))
+    if reference not in pipelines:
+        raise ValueError(
+            f"Expected the name of a pipeline as reference, got {reference!r}; there "
+            f"are {list(pipelines)}."
+        )
+    return reference

@@ -30,6 +30,7 @@ from ._folds import (
 )
 from ._intervals import mean_and_interval
 from ._metrics import Scoring, find_metrics, label_of, order_classes, undefined
+from ._pipelines import fewest_in_training
 from ._running import Task, parallel, run
 from ._samples import Samples
 from ._verdicts import (
@@ -204,7 +205,8 @@ def cross_validate_participants(
     ------
     ValueError
         If lengths differ, labels are missing or of one class, there are fewer
-        participants of a class than folds, or ``positive`` is no label.
+        participants of a class than folds (or fewer than two in training, where a head
+        chooses its regularisation), or ``positive`` is no label.
 
     See Also
     --------
@@ -245,7 +247,8 @@ def cross_validate_participants(
         cv = repeated_folds(samples, classify, int(cv), n_repeats, random_state)
     elif not hasattr(cv, "split"):
         cv = list(cv)
-    folds = split_participants(samples, samples.y, cv, classify)
+    fewest = fewest_in_training([estimator])
+    folds = split_participants(samples, samples.y, cv, classify, fewest)
 
     def task(y: NDArray, folds: list) -> Task:
         return Task(
@@ -256,7 +259,7 @@ def cross_validate_participants(
     states = [{""}] * len(samples)
     for number in range(n_permutations):
         rng = np.random.default_rng([random_state, number])
-        work.append(task(*permute_labels(samples, states, cv, classify, rng)))
+        work.append(task(*permute_labels(samples, states, cv, classify, rng, fewest)))
     calls = (joblib.delayed(run)(one) for one in work)
     found = parallel(calls, len(work), n_jobs, "Fitting")
     by_fold = fold_table(work[:1], found[:1], samples)

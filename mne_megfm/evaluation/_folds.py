@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -141,15 +142,16 @@ def _kept_places(side: Any, number: int, samples: Samples) -> NDArray[np.intp]:
 
 
 def split_participants(
-    samples: Samples, y: NDArray, cv: Any, classify: bool
+    samples: Samples, y: NDArray, cv: Any, classify: bool, fewest: int = 1
 ) -> list[Fold]:
     """Split, and check that no participant is on both sides of a split.
 
     Raises
     ------
     ValueError
-        If there are fewer participants than folds, if training folds lack a class, or
-        if a participant is in both training and test.
+        If there are fewer participants than folds, if training folds have fewer than
+        ``fewest`` participants of a class (of all, in regression), or if a participant
+        is in both training and test.
     """
     by_site = isinstance(cv, LeaveOneGroupOut) and samples.sites is not None
     groups = samples.sites if by_site else samples.groups
@@ -180,8 +182,29 @@ def split_participants(
                 f"Expected all classes in every training fold, got fold {number} "
                 f"without {_listed(lacking)}; use fewer folds, or other sites."
             )
+        _check_training(
+            samples.names[train], y[train] if classify else None, number, fewest
+        )
         out.append(Fold(number // per_repeat, number % per_repeat, train, test))
     return out
+
+
+def _check_training(
+    names: NDArray, y: NDArray | None, number: int, fewest: int
+) -> None:
+    labels = [None] * len(names) if y is None else y.tolist()
+    pairs = dict.fromkeys(zip(labels, names.tolist(), strict=True))
+    label, n = Counter(label for label, _ in pairs).most_common()[-1]
+    if n >= fewest:
+        return
+    each, which = "", ""
+    if y is not None:
+        each, which = " of each class", f" of {label!r}"
+    raise ValueError(
+        f"Expected {fewest} participants{each} or more in every training fold, to "
+        f"choose the regularisation, got {n}{which} in fold {number}; use more folds, "
+        "add participants, or join classes."
+    )
 
 
 def _check_numbers(
@@ -410,11 +433,12 @@ def permute_labels(
     cv: Any,
     classify: bool,
     rng: np.random.Generator,
+    fewest: int = 1,
 ) -> tuple[NDArray, list[Fold]]:
     """Permute labels, until they can be learnt from on the first repeat of folds.
 
     Folds follow labels where they are stratified. Elements of a participant who has one
-    label keep one.
+    label keep one. Training folds have ``fewest`` participants of each class.
 
     Raises
     ------
@@ -430,7 +454,7 @@ def permute_labels(
     for _ in range(_N_TRIALS):
         permuted = rng.permutation(y)[groups]
         try:
-            folds = split_participants(samples, permuted, cv, classify)
+            folds = split_participants(samples, permuted, cv, classify, fewest)
         except ValueError as error:  # a class is missing in training
             why = error
             continue

@@ -31,7 +31,7 @@ from ._folds import (
 )
 from ._intervals import mean_and_interval
 from ._metrics import Scoring, choose_classes, find_metrics
-from ._pipelines import applicable, choose_pipelines
+from ._pipelines import applicable, choose_pipelines, fewest_in_training
 from ._running import extract, make_task, parallel, run
 from ._samples import Samples, gather
 from ._verdicts import judge, listed_counts, null_in_words, null_summary
@@ -220,7 +220,8 @@ def learning_curve(
     classes = choose_classes(samples.y, positive, pipelines, classify)
     metrics = find_metrics(scoring, classes)
     cv = choose_cv(cv, samples, classify, random_state)
-    folds = split_participants(samples, samples.y, cv, classify)
+    fewest = fewest_in_training(chosen.values())
+    folds = split_participants(samples, samples.y, cv, classify, fewest)
     subsets = {
         size: _subsets(folds, size, samples, classify, random_state) for size in sizes
     }

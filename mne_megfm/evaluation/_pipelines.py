@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from mne.utils import warn
@@ -30,6 +30,16 @@ from ._network_classifier import NetworkClassifier, TrialSignals
 from ._provenance import fitted_before, with_random_weights
 from ._running import FrozenFeatures
 from ._samples import Samples
+
+
+def fewest_in_training(pipelines: Iterable[BaseEstimator]) -> int:
+    """Count the participants of a class that pipelines need at least to learn from.
+
+    Two, where a head of ours chooses its penalty by an inner cross-validation.
+    """
+    heads = (part[-1] if isinstance(part, Pipeline) else part for part in pipelines)
+    ours = LogisticHead | RidgeHead | MEGFMClassifier | MEGFMRegressor
+    return 2 if any(isinstance(head, ours) for head in heads) else 1
 
 
 def default_pipelines(

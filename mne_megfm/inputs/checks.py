@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from .reading import Recording
 
 
-#: A channel is left out if it is so many times as strong as its neighbours, ...
-FAR_ABOVE = 5.0
-# ... and that lies so many robust standard deviations above what is usual
+#: A channel is left out if it is so many times as strong as its neighbours, or as weak,
+FAR_OFF = 5.0
+# ... and that lies so many robust standard deviations from what is usual
 _ROBUST_Z = 6.0
 _N_NEIGHBOURS = 8
 # of fewer sensors of a kind nothing is known about what is usual
@@ -38,10 +38,12 @@ WEAKEST = 5e-16
 #: Magnetometers to planar gradiometers (as differences over their baseline): both see
 #: the same brain, at ratios of about 1 to 3.
 LARGEST_RATIO = 100.0
+#: Drifts within rows to signals from 3 to 45 Hz: 0.4 to 2.3 in real recordings.
+LARGEST_DRIFT = 5.0
 
 
-def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
-    """Find channels that are far stronger than their neighbours.
+def far_off(data: np.ndarray, recording: Recording) -> np.ndarray:
+    """Find channels that are far stronger or weaker than their neighbours.
 
     Parameters
     ----------
@@ -53,10 +55,12 @@ def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
     Returns
     -------
     far : ndarray of bool, shape (n_channels,)
-        Channels whose RMS about a straight line exceeds the median of the 8 nearest
-        sensors of the same kind more than five times, where the logarithm of this
-        ratio is more than 6 robust standard deviations (median absolute deviation
-        [1]_) above its median over channels.
+        Channels whose RMS about a straight line, or about the mean, is more than five
+        times the median of the 8 nearest sensors of the same kind, or about a line less
+        than a fifth of it, where the logarithm of this ratio is more than 6 robust
+        standard deviations (median absolute deviation [1]_) from its median over
+        channels. A weak channel must be weak at most frequencies from 3 to 45 Hz, too,
+        see Notes. Flat channels are not among them.
 
     Raises
     ------
@@ -64,13 +68,24 @@ def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
         If more than a quarter of the channels are, or more than a quarter of a kind
         exceeds its weakest quarter more than 30 times.
 
+    Notes
+    -----
+    Where the mains, or another field of few patterns, is much stronger than all else,
+    good channels are weak at its nodes. There, their noise at other frequencies is that
+    of their neighbours; a channel of low gain is weak at all frequencies. So weak
+    channels are those whose median amplitude over the bins of the spectrum is less than
+    a fifth of their neighbours', too. Weak channels that are neighbours of one another
+    are found if they are 30 times weaker than the median of their kind.
+
     References
     ----------
     .. [1] Iglewicz & Hoaglin (1993), "How to detect and handle outliers", ASQC
        Quality Press, section 3.3 (z-scores by median and median absolute deviation).
     """
     far = np.zeros(len(data), bool)
-    size = rms_about_line(data)
+    flat = _is_flat(data.max(axis=1), data.min(axis=1))
+    size = np.where(flat, 0.0, rms_about_line(data))
+    drifting = np.where(flat, 0.0, data.std(axis=1))
     for kind in _kinds(recording.info, recording.picks):
         here = size[kind]
         if len(kind) < _FEWEST or not here.any():
@@ -79,23 +94,54 @@ def far_above(data: np.ndarray, recording: Recording) -> np.ndarray:
         if strong.mean() > _MOST:
             far[kind] = strong
             continue
-        here = np.log(np.maximum(here, 1e-3 * np.median(here) + 1e-30))
         around = _neighbours(recording.info, recording.picks[kind])
-        excess = here - np.median(here[around], axis=1)
-        middle = np.median(excess)
-        spread = 1.4826 * np.median(np.abs(excess - middle))
-        far[kind] = (excess > np.log(FAR_ABOVE)) & (
-            excess - middle > _ROBUST_Z * spread
-        )
+        above, below = _outliers(here, around)
+        above |= _outliers(drifting[kind], around)[0]
+        below &= ~flat[kind]
+        if below.any():
+            spectrum = _band_spectrum(data[kind], recording.sfreq)
+            if spectrum.shape[1]:  # none in rows of some 50 ms
+                below &= _outliers(np.sqrt(np.median(spectrum, axis=1)), around)[1]
+            else:
+                below[:] = False
+        far[kind] = above | below
     if far.mean() > _MOST:
         names = np.array(recording.ch_names)[far]
         raise ValueError(
             f"Expected channels of similar amplitude, got {far.sum()} of {len(far)} "
-            "that are far stronger than others "
+            "that are far stronger or weaker than others "
             f"({', '.join(names[:3])}, ...); look for "
             "channels in other units, or mark them as bad."
         )
     return far
+
+
+def _outliers(size: np.ndarray, around: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find what is far above, and far below, what is around it."""
+    middle = np.median(size[size > 0])
+    log = np.log(np.maximum(size, 1e-3 * middle + 1e-30))
+    # beside feeble channels (or flat ones) a good one only seems strong, ...
+    feeble = size < middle / _MIXED
+    above = _excess(log, around, feeble)
+    # ... and beside strong ones weak
+    below = -_excess(log, around, feeble | (size > middle * _MIXED))
+    return _far(above, feeble), _far(below, feeble) | feeble
+
+
+def _excess(log: np.ndarray, around: np.ndarray, without: np.ndarray) -> np.ndarray:
+    """Compare with the median of neighbours, of all where none of these is left."""
+    nearby = log[around]
+    if without.any():
+        nearby[without[around]] = np.nan
+        nearby[without[around].all(axis=1)] = np.median(log)
+        return log - np.nanmedian(nearby, axis=1)
+    return log - np.median(nearby, axis=1)
+
+
+def _far(excess: np.ndarray, feeble: np.ndarray) -> np.ndarray:
+    usual = np.median(excess[~feeble])
+    spread = 1.4826 * np.median(np.abs(excess[~feeble] - usual))
+    return (excess > np.log(FAR_OFF)) & (excess - usual > _ROBUST_Z * spread)
 
 
 def rms_about_line(data: np.ndarray) -> np.ndarray:
@@ -154,22 +200,87 @@ def band_rms(data: np.ndarray, sfreq: float) -> np.ndarray:
     rms : ndarray, shape (n_channels,)
         In the unit of the data; NaN if the row is too short.
     """
+    spectrum, n = _band_spectrum(data, sfreq), data.shape[1]
+    if not spectrum.shape[1]:
+        return np.full(len(data), np.nan)
+    # interference of one frequency (railways, machines) has three bins under the taper
+    n_least = max(spectrum.shape[1] - 3, min(spectrum.shape[1], 3))
+    spectrum = np.sort(spectrum, axis=1)[:, :n_least]
+    return np.sqrt(2 * spectrum.sum(1) / (n * np.square(_taper(n)).sum()))
+
+
+def drift_rms(data: np.ndarray) -> np.ndarray:
+    """Compute the RMS of what drifts within a row, shape (n_channels,).
+
+    This is the part of half a period and of one period of a cosine (the first terms of
+    a cosine transform). It is fitted with and without a taper, and the smaller counts:
+    slow rhythms leak into the first, the mains into the second.
+    """
+    n = data.shape[1]
+    time = np.pi * (np.arange(n) + 0.5) / n
+    waves = np.cos(np.outer(np.arange(3), time))
+    data = data - data.mean(axis=1, keepdims=True)
+    found = []
+    for weighted in (waves, waves * _taper(n)):
+        # pinv: of rows of two samples, too
+        parts = np.linalg.pinv(weighted @ waves.T) @ (weighted @ data.T)
+        found.append(np.sqrt(np.square(parts[1:]).sum(axis=0) / 2))
+    return np.minimum(*found)
+
+
+def check_drifts(
+    drift: np.ndarray, rms: np.ndarray, recording: Recording
+) -> str | None:
+    """Find whether drifts within rows are stronger than signals.
+
+    Parameters
+    ----------
+    drift : ndarray, shape (n_rows, n_channels)
+        What `drift_rms` gives for some rows of a recording; NaN for flat channels.
+    rms : ndarray, shape (n_rows, n_channels)
+        What `band_rms` gives for them; NaN where nothing is known.
+    recording : Recording
+        The recording.
+
+    Returns
+    -------
+    message : str | None
+        A warning, where the median channel of magnetometers, or of planar gradiometers,
+        drifts more than five times as strongly in most rows.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = drift / rms
+    for kind in (recording.scale == 1.0, recording.scale != 1.0):
+        known = ratio[:, kind]
+        known = known[np.isfinite(known).any(axis=1)]
+        if len(known) and np.median(np.nanmedian(known, axis=1)) > LARGEST_DRIFT:
+            return (
+                "Drifts within rows are more than "
+                f"{LARGEST_DRIFT:g} times as strong as signals from {_BAND[0]:g} to "
+                f"{_BAND[1]:g} Hz, so features will be of the drifts. High-pass filter "
+                "the recording before it is cut (raw.filter(0.5, None), or "
+                "--highpass 0.5), or detrend epochs (mne.Epochs(..., detrend=1))."
+            )
+    return None
+
+
+def _taper(n: int) -> np.ndarray:
+    return np.hanning(n + 2)[1:-1]
+
+
+def _band_spectrum(data: np.ndarray, sfreq: float) -> np.ndarray:
+    """Compute the periodogram from 3 to 45 Hz, shape (n_channels, n_frequencies)."""
     n = data.shape[1]
     freqs = np.fft.rfftfreq(n, 1 / sfreq)
     inside = (freqs >= _BAND[0]) & (freqs <= _BAND[1])
     # the first two bins hold what the taper leaves of drifts
     inside[:2] = False
     if not inside.any():
-        return np.full(len(data), np.nan)
+        return np.empty((len(data), 0))
     time = np.linspace(-1, 1, n)
     data = data - data.mean(axis=1, keepdims=True)
     data = data - np.outer(data @ time / (time @ time), time)
-    taper = np.hanning(n + 2)[1:-1]
-    spectrum = np.abs(np.fft.rfft(data * taper)[:, inside]) ** 2
-    # interference of one frequency (railways, machines) has three bins under the taper
-    n_least = max(spectrum.shape[1] - 3, min(spectrum.shape[1], 3))
-    spectrum = np.sort(spectrum, axis=1)[:, :n_least]
-    return np.sqrt(2 * spectrum.sum(1) / (n * np.square(taper).sum()))
+    return np.abs(np.fft.rfft(data * _taper(n))[:, inside]) ** 2
 
 
 def check_units(total: np.ndarray, rms: np.ndarray, recording: Recording) -> str | None:
@@ -311,7 +422,7 @@ def check_rows(
     flat : ndarray of bool, shape (n_channels,)
         Channels that do not change.
     far : ndarray of bool, shape (n_channels,)
-        Channels that are far stronger than their neighbours, see `far_above`.
+        Channels that are far stronger or weaker than their neighbours, see `far_off`.
 
     Notes
     -----
@@ -332,11 +443,10 @@ def check_rows(
             f"{_shorten(names)}; annotate or drop that span, or mark the channels "
             "as bad."
         )
-    size = np.maximum(np.abs(highest), np.abs(lowest))
-    flat = extent <= np.maximum(_FLAT_RELATIVE * size, _FLAT_ABSOLUTE)
+    flat = _is_flat(highest, lowest)
     if data.shape[1] == 1:  # a single sample says nothing about flatness
-        flat = size == 0
-        extent = size
+        extent = np.abs(highest)
+        flat = extent == 0
     if flat.all():
         raise ValueError(
             f"Expected MEG signals in row {row}, got data in which every one of the "
@@ -357,7 +467,12 @@ def check_rows(
     # beside neighbours most of which are flat, the others only seem strong
     if data.shape[1] == 1 or flat.mean() > 0.5:
         return flat, np.zeros_like(flat)
-    return flat, far_above(data, recording)
+    return flat, far_off(data, recording)
+
+
+def _is_flat(highest: np.ndarray, lowest: np.ndarray) -> np.ndarray:
+    size = np.maximum(np.abs(highest), np.abs(lowest))
+    return highest - lowest <= np.maximum(_FLAT_RELATIVE * size, _FLAT_ABSOLUTE)
 
 
 def report_left_out(
@@ -377,7 +492,8 @@ def report_left_out(
         (
             far & ~flat,
             warn if throughout else logger.info,
-            f"they are more than {FAR_ABOVE:g} times as strong as their neighbours",
+            f"they are more than {FAR_OFF:g} times as strong or as weak as their "
+            "neighbours",
         ),
     ):
         new = [name for name in names[which].tolist() if name not in reported]
@@ -394,7 +510,7 @@ def tell_left_out(recording: Recording, flat: np.ndarray, far: np.ndarray) -> st
     meg = np.array([info["ch_names"][pick] for pick in every])
     left_out = {
         "flat": names[flat],
-        "far stronger than their neighbours": names[far & ~flat],
+        "far stronger or weaker than their neighbours": names[far & ~flat],
         "marked as bad": meg[np.isin(meg, info["bads"])],
     }
     texts = [

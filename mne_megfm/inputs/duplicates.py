@@ -12,6 +12,7 @@ from mne.utils import warn
 from numpy.typing import NDArray
 
 from .reading import Recording, Recordings, read_rows
+from .windows import rate_ratio, resample_segment
 
 # a group of channels is known by its steepest moment in each span of so many seconds
 _SPAN = 0.25
@@ -22,8 +23,11 @@ _N_GROUPS, _GROUP = 2, 8
 _FEWEST = 4
 # channels that changed most, in order: what is looked up
 _N_NAMES = 6
-# correlation of courses: copies differ by rounding alone
+# correlation of courses: copies differ by rounding alone, ...
 _SAME = 0.9999
+# ... or, at different sampling rates, by filters; and that in so many moments
+_SAME_RESAMPLED = 0.999
+_SHARE = 0.3
 # stimuli that follow each other more quickly (s) are none
 _CLOSEST = 0.1
 # moments in common from which on it is no chance
@@ -54,10 +58,12 @@ def find_copies(recordings: Recordings, groups: NDArray[np.int_]) -> list[Copies
     Two elements may be the same participant if a recording of both has the same data in
     its first row, or some moments in common. So copies are found that were saved once
     more, in another unit or with another baseline, and as a rule those that lack
-    epochs, a few channels, all of one kind, or what was cropped. Those that were
-    filtered or resampled are not, nor parts of recordings with fewer than four channels
-    of a kind. Moments are those of signals without the mains; what comes again in a
-    recording (other interference of the room, stimulation) is no mark of it.
+    epochs, a few channels, all of one kind, or what was cropped, and those decimated or
+    resampled by a whole number. Those that were filtered much, or resampled so that
+    samples lie between those of the other, are not, nor parts of recordings with fewer
+    than four channels of a kind. Moments are those of signals without the mains; what
+    comes again in a recording (other interference of the room, stimulation) is no mark
+    of it.
 
     Parameters
     ----------
@@ -95,7 +101,44 @@ def find_copies(recordings: Recordings, groups: NDArray[np.int_]) -> list[Copies
             if groups[other] != groups[element]:
                 pair = (min(other, element), max(other, element))
                 found[pair] = found.get(pair, False) or wholes[key] == other
+    for pair in _resampled_copies(recordings, groups):
+        found.setdefault(pair, False)
     return [Copies(*pair, identical) for pair, identical in sorted(found.items())]
+
+
+def _resampled_copies(
+    recordings: Recordings, groups: NDArray[np.int_]
+) -> Iterator[tuple[int, int]]:
+    """Find recordings that share many moments at the lowest of all sampling rates.
+
+    Filters make these less alike than those of copies at one rate, so their share must
+    be large, too.
+    """
+    rates = [recording.sfreq for recording in recordings]
+    if max(rates) < 1.001 * min(rates):
+        return
+    # by channels and shape: recordings, and courses of theirs
+    moments: dict[tuple, list[tuple[int, NDArray]]] = {}
+    sizes: list[int] = []
+    for number, recording in enumerate(recordings):
+        shared: dict[int, set] = {}
+        own = _own_moments(recording, min(rates))
+        sizes.append(len({place for _, places in own.values() for place in places}))
+        for kind, (courses, places) in own.items():
+            for other, known in moments.get(kind, ()):
+                same = np.abs(_correlations(courses, known)).max(1) > _SAME_RESAMPLED
+                for at in np.flatnonzero(same):
+                    shared.setdefault(other, set()).add(places[at])
+            moments.setdefault(kind, []).append((number, courses))
+        for other, places in shared.items():
+            pair = sorted(
+                int(recordings.elements[recordings[i].index[0]])
+                for i in (other, number)
+            )
+            enough = max(_ENOUGH, _SHARE * min(sizes[number], sizes[other]))
+            if groups[pair[0]] != groups[pair[1]] and len(places) >= enough:
+                if rates[number] != rates[other]:
+                    yield pair[0], pair[1]
 
 
 def warn_of_copies(copies: Sequence[Copies], positions: Sequence[int]) -> None:
@@ -123,9 +166,13 @@ def warn_of_copies(copies: Sequence[Copies], positions: Sequence[int]) -> None:
 
 
 def _own_moments(
-    recording: Recording,
+    recording: Recording, sfreq: float | None = None
 ) -> dict[tuple, tuple[NDArray, list[tuple[int, int]]]]:
-    """Give the moments that come once in a recording: courses, row and second."""
+    """Give the moments that come once in a recording: courses, row and second.
+
+    Those of the recording as it is, or at another sampling rate.
+    """
+    enough = _SAME if sfreq is None else _SAME_RESAMPLED
     found: dict[tuple, list[tuple[NDArray, tuple[int, int], float]]] = {}
     starts = recording.event_times
     if starts is None:
@@ -133,7 +180,7 @@ def _own_moments(
     if len(starts) > 1 and np.diff(np.sort(starts)).min() < _CLOSEST:
         # numbers of epochs, not times: of an array, or where runs were joined
         starts = np.arange(len(starts)) * (recording.n_samples / recording.sfreq)
-    for names, (row, second), course in _moments(recording):
+    for names, (row, second), course in _moments(recording, sfreq):
         at = float(starts[row]) + second
         found.setdefault((names, course.shape), []).append(
             (course.ravel(), (row, int(second)), at)
@@ -142,7 +189,7 @@ def _own_moments(
     for kind, entries in found.items():
         courses, places, times = zip(*entries, strict=True)
         courses, times = np.stack(courses), np.array(times)
-        again = np.abs(_correlations(courses, courses)) > _SAME
+        again = np.abs(_correlations(courses, courses)) > enough
         # overlapping rows have the same moment
         again &= np.abs(times[:, None] - times) > _AROUND
         once = np.flatnonzero(~again.any(1))
@@ -180,15 +227,19 @@ def _channel_groups(recording: Recording) -> list[NDArray[np.int_]]:
 
 
 def _moments(
-    recording: Recording,
+    recording: Recording, sfreq: float | None
 ) -> Iterator[tuple[tuple[str, ...], tuple[int, float], NDArray]]:
     """Give moments: names of channels, row and second, courses of their group."""
+    sfreq = recording.sfreq if sfreq is None else sfreq
+    up, down, _ = rate_ratio(recording.sfreq, sfreq)
+    n_out = recording.n_samples * up // down
     for picks in _channel_groups(recording):
         names = np.array(recording.inst.ch_names)[picks]
         for positions, pieces in read_rows(recording, picks=picks):
             for row, piece in zip(positions.tolist(), pieces, strict=True):
-                values = _without_mains(piece.own, recording.sfreq)
-                for second, order, course in _steepest(values, recording.sfreq):
+                values = resample_segment(piece.own, up, down, n_out=n_out)
+                values = _without_mains(values, sfreq)
+                for second, order, course in _steepest(values, sfreq):
                     yield tuple(names[order].tolist()), (row, second), course
 
 

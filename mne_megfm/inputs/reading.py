@@ -15,9 +15,11 @@ from mne.utils import verbose, warn
 from .checks import (
     band_rms,
     check_channels,
+    check_drifts,
     check_duration,
     check_rows,
     check_units,
+    drift_rms,
     report_left_out,
     rms_about_line,
     unit_scale,
@@ -46,8 +48,8 @@ class Recording:
         Name of the state, where the user gave one; otherwise each row has its own,
         see `states`.
     left_out : tuple of str
-        Channels that are flat, or far stronger than their neighbours, in these rows;
-        `info` counts them as bad.
+        Channels that are flat, or far stronger or weaker than their neighbours, in
+        these rows; `info` counts them as bad.
     spans : ndarray of int, shape (n_spans, 2)
         First sample and end of the BAD spans of a Raw that rows keep clear of.
     """
@@ -625,10 +627,11 @@ def as_recordings(
     Warns
     -----
     RuntimeWarning
-        If single channels are more than five times as strong as their neighbours
+        If single channels are far stronger or weaker than their neighbours
         throughout (they are left out of the rows where they are; those of a few rows
-        are logged), if signals are weaker than any
-        sensor's noise, or if magnetometers and planar gradiometers do not fit together.
+        are logged), if signals are weaker than any sensor's noise, if magnetometers and
+        planar gradiometers do not fit together, or if drifts within rows are more than
+        five times as strong as signals from 3 to 45 Hz.
 
     Notes
     -----
@@ -673,7 +676,7 @@ def _check_some_rows(recording: Recording, reported: set[str], n_rows: int = 4) 
     n_rows = min(n_rows, len(recording.rows))
     some = np.linspace(0, len(recording.rows) - 1, n_rows).round().astype(int)
     head = recording.select(some, recording.index[some])
-    left_out, total, rms = [], [], []
+    left_out, total, rms, drift = [], [], [], []
     for positions, pieces in read_rows(head):
         for where, piece in zip(positions, pieces, strict=True):
             left_out.append(check_rows(piece.own, head, head.index[where]))
@@ -681,12 +684,17 @@ def _check_some_rows(recording: Recording, reported: set[str], n_rows: int = 4) 
             for values, found in (
                 (total, rms_about_line(piece.own)),
                 (rms, band_rms(piece.own, head.sfreq)),
+                (drift, drift_rms(piece.own)),
             ):
                 values.append(np.where(flat, np.nan, found))
     flat, far = np.swapaxes(left_out, 0, 1)
     throughout = far.mean(0) >= 0.5
     report_left_out(head, flat.any(0), throughout, reported, throughout=True)
     report_left_out(head, flat.any(0), far.any(0), reported)
-    message = check_units(np.array(total), np.array(rms), head)
-    if message:
-        warn(message)
+    rms = np.array(rms)
+    for message in (
+        check_units(np.array(total), rms, head),
+        check_drifts(np.array(drift), rms, head),
+    ):
+        if message:
+            warn(message)

@@ -19,7 +19,14 @@ from mne.utils import verbose as _verbose
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from .geometry import ORIGIN, Geometry, active_projs, is_maxwell_filtered, read_geometry
+from .geometry import (
+    ORIGIN,
+    Geometry,
+    active_projs,
+    is_maxwell_filtered,
+    read_geometry,
+    separation_records,
+)
 
 if TYPE_CHECKING:
     from ..inputs import Recording
@@ -354,6 +361,8 @@ def external_patterns(info: mne.Info) -> NDArray[np.float64]:
     grade = grade if info["comps"] else 0
     plain = info.copy()
     plain["bads"], plain["projs"][:] = [], []
+    with plain._unlock():  # MNE refuses, by records in part, too
+        plain["proc_history"] = []
     for ch in plain["chs"]:
         ch["coil_type"] = int(ch["coil_type"]) & 0xFFFF
     compensators = list(plain["comps"])
@@ -668,6 +677,8 @@ def _good_info(info: mne.Info, geometry: Geometry) -> mne.Info:
     picks = geometry.picks[~geometry.is_reference][geometry.good]
     info = mne.pick_info(info, picks, verbose="error")
     info["projs"][:] = active_projs(info)
+    with info._unlock():  # MNE takes the rank from the first, whole or not
+        info["proc_history"] = separation_records(info)
     for ch in info["chs"]:
         ch["coil_type"] = int(ch["coil_type"]) & 0xFFFF  # compensation is done with
     return info

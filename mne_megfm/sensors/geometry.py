@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,8 +226,9 @@ def is_maxwell_filtered(info: mne.Info) -> bool:
     -------
     filtered : bool
         Whether a record of ``info["proc_history"]`` has the expansion of a signal-space
-        separation. The record without content that internal active shielding leaves
-        is none, nor is that of the temporal extension alone (``st_only=True``).
+        separation, with its order and components. The record without content that
+        internal active shielding leaves is none, nor is that of the temporal extension
+        alone (``st_only=True``), nor one that is there in part.
 
     Examples
     --------
@@ -239,14 +241,25 @@ def is_maxwell_filtered(info: mne.Info) -> bool:
 
 
 def _separations(info: mne.Info) -> list[dict[str, Any]]:
-    """List the ``sss_info`` of each signal-space separation that has been applied.
+    """List the ``sss_info`` of each signal-space separation that has been applied."""
+    return [record["max_info"]["sss_info"] for record in separation_records(info)]
+
+
+def separation_records(info: mne.Info) -> list[dict[str, Any]]:
+    """List the records of each signal-space separation that has been applied.
 
     Recordings made with internal active shielding carry a record without content
     before any separation, and MaxFilter 3 writes one beside that of the separation.
+    One that lacks the order or the components of the expansion is none, either: nothing
+    tells what is left of the data.
     """
-    records = [record.get("max_info", {}) for record in info["proc_history"]]
-    separations = [record.get("sss_info", {}) for record in records]
-    return [separation for separation in separations if "in_order" in separation]
+    return [record for record in info["proc_history"] or () if _is_whole(record)]
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    separation = (record.get("max_info") or {}).get("sss_info") or {}
+    order, components = (separation.get(key) for key in ("in_order", "components"))
+    return order is not None and components is not None and bool(np.any(components))
 
 
 def active_projs(info: mne.Info) -> list[mne.Projection]:

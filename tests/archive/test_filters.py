@@ -88,6 +88,25 @@ def test_participants_with_active_shielding(shielded, tmp_path):
     np.testing.assert_allclose(frame, truth, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"max_info": {**EMPTY["max_info"], "sss_info": {"in_order": 8, "nchan": 306}}},
+        {"max_info": {"sss_info": None}},
+        {"max_info": None},
+        {},
+    ],
+)
+def test_records_of_separation_in_part(record):
+    """They are no separation: the recording is filtered as one without them."""
+    raw = simulate(1.0, array="neuromag306")
+    truth = clean(raw.copy(), Filters(maxwell=True))
+    with raw.info._unlock():
+        raw.info["proc_history"] = [record]
+    found = clean(raw, Filters(maxwell=True))
+    np.testing.assert_array_equal(found.get_data(), truth.get_data())
+
+
 @pytest.mark.parametrize("name", ["highpass", "lowpass", "notch"])
 @pytest.mark.parametrize("value", [50.0, 60.0, 400.0])
 def test_filters_above_half_of_the_rate(name, value):

@@ -106,7 +106,7 @@ def recordings():
         (["a"] * 5 + ["b"], "at least 2 participants of each class.* 1 of 'b'"),
         (np.eye(6, 2, dtype=int), "1d array, got an array of shape"),
         ([["a", "b"], ["a"]] * 3, "lists of different lengths"),
-        (np.array([1.5, 2.5] * 3), "Unknown label type: continuous"),
+        (np.array([1.5, 2.5] * 3), "labels of classes, got numbers with fractions"),
         (pd.to_datetime(["2026-01-01", "2026-01-02"] * 3), "dates into numbers"),
         (np.array([b"a", b"b"] * 3), "turn labels into text"),
         ([{"a"}, {"b"}] * 3, "names or numbers"),
@@ -118,3 +118,17 @@ def test_labels_are_refused_before_the_work(recordings, y, match, monkeypatch):
     people = [{"rest": epochs} for epochs in recordings]
     with pytest.raises(ValueError, match=match):
         MEGFMClassifier().fit(people, y)
+
+
+@pytest.mark.parametrize(
+    "y, match",
+    [
+        ([20, 31, 42, 53, 24, 35, 46, 57], "got 1 of 20; .*ages in years.*Regressor"),
+        (np.arange(8) / 2, "fractions, such as 0.5; use MEGFMRegressor"),
+        ([*"aaaaaabc"], "got 1 of 'b'; add participants or join classes.$"),
+    ],
+)
+def test_numbers_that_are_no_classes(labelled, y, match):
+    """What is meant for regression is told so."""
+    with pytest.raises(ValueError, match=match):
+        MEGFMClassifier(sample="participant").fit(labelled[0], y)

@@ -10,7 +10,14 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import KFold, LeaveOneOut, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
-from mne_megfm.evaluation import BandPower, HabituationFeatures, compare, learning_curve
+from mne_megfm.estimators import LogisticHead, RidgeHead
+from mne_megfm.evaluation import (
+    BandPower,
+    HabituationFeatures,
+    compare,
+    cross_validate_participants,
+    learning_curve,
+)
 
 PIPELINES = {"bands": make_pipeline(BandPower(), LogisticRegression(max_iter=1000))}
 QUICK = {"cv": StratifiedKFold(2), "n_permutations": 0, "n_random_weights": 0}
@@ -76,10 +83,49 @@ def test_errors(X, y, call, change, message, monkeypatch):
         ),
     ],
 )
-def test_errors_of_compare(X, y, change, error, message):
+def test_errors_of_compare(X, y, change, error, message, monkeypatch):
+    monkeypatch.setattr(BandPower, "_describe_state", None)  # said before the work
     settings = {"X": X, "y": y, "pipelines": PIPELINES, **QUICK}
     with pytest.raises(error, match=message):
         compare(**{**settings, **change})
+
+
+@pytest.mark.parametrize("call", [compare, learning_curve, "features"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": [*"aaaaaaab"], "cv": 2}, r"in each class as folds \(2\), got 1"),
+        ({"y": [*"aaaaaabb"], "cv": 2}, "2 participants of each class.* got 1 of 'b'"),
+        ({"y": [*"bbaaaaaa"], "cv": LeaveOneOut()}, "got 1 of 'b' in fold 0"),
+        (
+            {"y": [*"abbaaaac"], "cv": [([*range(1, 8)], [0])]},
+            "got 1 of 'c' in fold 0",
+        ),
+        # two elements of one participant are one
+        (
+            {"y": [*"aaaabbbb"], "groups": [*"stuvwwxx"], "cv": 2},
+            "got 1 of 'b' in fold 0; use more folds",
+        ),
+        ({"y": np.arange(8) + 0.5, "cv": [([0], [1, 2])]}, "2 participants or more"),
+    ],
+)
+def test_too_few_to_learn_from(X, call, change, message, monkeypatch):
+    """A head needs two of a class to choose its penalty: said before the work."""
+    monkeypatch.setattr(BandPower, "_describe_state", None)
+    head = RidgeHead() if "2 participants or more" in message else LogisticHead()
+    with pytest.raises(ValueError, match=message):
+        if call == "features":
+            cross_validate_participants(
+                head, np.zeros((8, 2)), n_permutations=0, **change
+            )
+        else:
+            sizes = {"train_sizes": [1.0]} if call is learning_curve else {}
+            call(
+                X,
+                pipelines={"bands": make_pipeline(BandPower(), head)},
+                **change,
+                **sizes,
+            )
 
 
 def _empty(epochs):

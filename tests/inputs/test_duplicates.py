@@ -54,10 +54,14 @@ def pairs(X, groups=None):
         lambda epochs: epochs[3:].pick("mag"),
         lambda epochs: epochs[3:].pick("grad"),
         scaled,
+        lambda epochs: epochs.resample(250.0),
+        lambda epochs: epochs[4:].filter(None, 60.0).decimate(2),
+        lambda epochs: epochs.crop(0.0, 0.4).resample(1000.0),
     ],
     ids=[
         *("whole", "order", "some", "cropped", "baseline", "channels", "turned"),
-        *("magnetometers", "gradiometers", "unit"),
+        *("magnetometers", "gradiometers", "unit", "resampled", "decimated"),
+        "cropped and resampled",
     ],
 )
 def test_copies_are_found(person, changed):
@@ -86,14 +90,17 @@ def test_a_piece_of_a_recording_is_found(rng):
     assert pairs([one, other, piece]) == [(0, 2)]
 
 
+@pytest.mark.parametrize("rates", [(), (200.0, 250.0, 100.0)])
 @pytest.mark.parametrize("n_channels", [1, 2, 24])
 @pytest.mark.parametrize("band", [(1.0, 40.0), (8.0, 12.0)])
-def test_others_are_not_copies(person, n_channels, band):
+def test_others_are_not_copies(person, n_channels, band, rates):
     """Not with the same response, few channels, rhythms, or flat spans in common."""
     people = [person(60) for _ in range(6)]
     for one in people:
         one.pick(one.ch_names[:n_channels]).filter(*band, verbose="error")
         one.get_data(copy=False)[::7, :, 100:] = 0.0
+    for one, rate in zip(people, rates, strict=False):
+        one.resample(rate)
     assert check(*people) == []
 
 
@@ -120,11 +127,14 @@ def sine(frequency):
     ],
     ids=["jump", "mains", "strong", "60 Hz", "harmonic", "railway", "machine"],
 )
-def test_what_many_recordings_have_is_no_copy(person, course, at, size):
+@pytest.mark.parametrize("rates", [(), (200.0, 250.0, 100.0)])
+def test_what_many_recordings_have_is_no_copy(person, course, at, size, rates):
     """Interference of the room has the same pattern in everybody."""
     people = [person() for _ in range(4)]
     for one in people:
         together(one, course, at, size)
+    for one, rate in zip(people, rates, strict=False):
+        one.resample(rate)
     assert check(*people) == []
 
 

@@ -81,6 +81,8 @@ def _signal(kind, times):
     return peak + 0.01 * np.cos(2 * np.pi * 0.3 * (times - 0.103))
 
 
+# the windows before and after the response hold the slow wave alone
+@pytest.mark.filterwarnings("ignore:Drifts within rows")
 @pytest.mark.parametrize("sfreq", RATES)
 @pytest.mark.parametrize("as_kind", ["epochs", "raw"])
 @pytest.mark.parametrize("kind", ["sine", "peak"])

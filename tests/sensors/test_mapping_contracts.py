@@ -300,6 +300,43 @@ def test_active_shielding_and_separation(neuromag, tmp_path, where):
     )
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"in_order": 8, "out_order": 3, "nchan": 306},
+        {"components": np.ones(95, int), "nfree": 80},
+        {"in_order": 8, "components": np.zeros(95, int)},
+        {"in_order": 8, "components": None},
+        {"frame": 1, "job": 2},
+        None,
+        "no sss_info",
+        "no max_info",
+    ],
+)
+def test_records_in_part(neuromag, record):
+    """Records that lack what was expanded are no separation, beside one or alone."""
+    plain = compute_mapping(neuromag)
+    clean = mne.preprocessing.maxwell_filter(
+        mne.io.RawArray(np.zeros((306, 100)), neuromag), origin=(0, 0, 0.04)
+    ).info
+    whole = compute_mapping(clean)
+    part = {"max_info": {**EMPTY["max_info"], "sss_info": record}}
+    if record == "no sss_info":
+        part = {"max_info": {}}
+    elif record == "no max_info":
+        part = {"creator": "somebody"}
+    with neuromag._unlock(), clean._unlock():
+        neuromag["proc_history"] = [part]
+        clean["proc_history"] = [part, *clean["proc_history"]]
+    _mapping._kept.clear()
+    assert not is_maxwell_filtered(neuromag)
+    assert is_maxwell_filtered(clean)
+    for info, expected in ((neuromag, plain), (clean, whole)):
+        found = compute_mapping(info)
+        assert found.rank == expected.rank
+        np.testing.assert_array_equal(found.to_canonical, expected.to_canonical)
+
+
 def test_temporal_extension_alone(neuromag, rng):
     """Data that had the temporal extension alone keep rank and outside fields."""
     raw = mne.io.RawArray(1e-13 * rng.standard_normal((306, 1000)), neuromag)
