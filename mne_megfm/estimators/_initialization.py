@@ -38,8 +38,9 @@ class Pretraining(BaseEstimator):
     max_epochs : int
         Epochs of training, at most.
     masking : str | callable
-        What is hidden: ``"mixed"``, ``"random"``, ``"time-block"``, ``"space-block"``,
-        the name of a plug-in or an instance, see :mod:`mne_megfm.models`.
+        What is hidden: ``"mixed"``, ``"local"``, ``"random"``, ``"time-block"``,
+        ``"space-block"``, the name of a plug-in or an instance, see
+        :mod:`mne_megfm.models`.
     mask_ratio : float
         Share that a masking given by name hides.
     objective : str | callable

@@ -125,6 +125,7 @@ KINDS = {
             "maskings",
             "masking",
             builtins={
+                "local": "mne_megfm.models:LocalMasking",
                 "mixed": "mne_megfm.models:MixedMasking",
                 "random": "mne_megfm.models:RandomMasking",
                 "space-block": "mne_megfm.models:SpaceBlockMasking",
