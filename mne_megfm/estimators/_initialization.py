@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 from torch import nn
 
-from ..models import Backbone, BackboneConfig, WindowArray
+from ..models import Backbone, BackboneConfig, WindowArray, build_pooling
 from ..participants import Aggregator
 from ..plugins import backbone_config, make_backbone, resolve
 from ..weights import (
@@ -287,7 +287,10 @@ def random_fields(
 
 
 def start_pooling(
-    spec: str | nn.Module, weights: str | os.PathLike | None, seed: int
+    spec: str | nn.Module,
+    weights: str | os.PathLike | None,
+    model: Backbone,
+    seed: int,
 ) -> tuple[nn.Module, bool]:
     """Make a pooling, or copy the one given; with its state from the weights.
 
@@ -296,6 +299,7 @@ def start_pooling(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pooling = copy.deepcopy(resolve("poolings", spec))
+        build_pooling(pooling, model)
     loaded = False
     if weights is not None and pooling.state_dict():
         loaded = load_pooling(weights_path(weights), pooling)

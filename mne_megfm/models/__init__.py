@@ -25,8 +25,10 @@ __getattr__, __dir__, _ = lazy.attach(
             "SpacePooling",
             "TimePooling",
             "TokenPooling",
+            "build_pooling",
             "fit_pooling",
         ],
+        "_random_walk_experts": ["RandomWalkExperts", "balance_loss"],
         "_token_projection": ["fit_token_projection"],
         "backbone": [
             "Backbone",

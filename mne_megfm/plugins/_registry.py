@@ -147,6 +147,7 @@ KINDS = {
             builtins={
                 "projection": "mne_megfm.models:ProjectionPooling",
                 "mean": "mne_megfm.models:MeanPooling",
+                "rwmoe": "mne_megfm.models:RandomWalkExperts",
                 "space": "mne_megfm.models:SpacePooling",
                 "time": "mne_megfm.models:TimePooling",
                 "tokens": "mne_megfm.models:TokenPooling",
