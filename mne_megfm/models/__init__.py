@@ -29,6 +29,12 @@ __getattr__, __dir__, _ = lazy.attach(
             "fit_pooling",
         ],
         "_random_walk_experts": ["RandomWalkExperts", "balance_loss"],
+        "_state_space": [
+            "SelectiveStateSpace",
+            "StateSpaceBlock",
+            "StateSpacePredictor",
+            "associative_scan",
+        ],
         "_token_projection": ["fit_token_projection"],
         "backbone": [
             "Backbone",
