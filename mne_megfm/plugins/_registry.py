@@ -174,6 +174,7 @@ KINDS = {
             builtins={
                 "logistic": "mne_megfm.estimators:LogisticHead",
                 "ridge": "mne_megfm.estimators:RidgeHead",
+                "ssm": "mne_megfm.estimators:state_space_head",
             },
         ),
         Kind(
