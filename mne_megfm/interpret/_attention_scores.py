@@ -558,9 +558,10 @@ def expert_weights(
     -------
     experts : dict of str to Evoked
         For each expert (``"expert00"``, ...) one map every 100 ms, with one channel for
-        each place: its mean gate times the number of experts, so that 1 is an even
-        share. It has no unit. The comment tells its share of all tokens. Maps are
-        spread to sensors by position, as those of :func:`attention`.
+        each place: its mean gate, relative to that over regions and times, so that 1
+        is what an expert has that serves all alike. It has no unit. The comment tells
+        its share of all tokens. Maps are spread to sensors by position, as those of
+        :func:`attention`.
 
     Raises
     ------
@@ -593,11 +594,11 @@ def expert_weights(
     places = unit_vectors(array.region_pos, array.origin)
     targets = unit_vectors(pos, array.origin)
     weights = spread_matrix(targets, places, np.eye(3)[None])[:, 0]
-    share = np.nanmean(gates, axis=(1, 2)) / len(gates)
+    share = gates.mean((1, 2))
     experts = {}
     for number, of_expert in enumerate(gates):
         evoked = mne.EvokedArray(
-            weights @ of_expert,
+            weights @ (of_expert / max(share[number], 1e-12)),
             shown,
             comment=f"{100 * share[number]:.0f} % of tokens",
             nave=recordings.n_rows,
@@ -654,7 +655,18 @@ def expert_reliability(
 
     Examples
     --------
-    See ``tests/interpret/test_experts.py``.
+    >>> from mne_megfm import MEGFMTransformer, simulate_cohort
+    >>> from mne_megfm.interpret import expert_reliability
+    >>> cohort = simulate_cohort(
+    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=4, random_state=0
+    ... )
+    >>> epochs = cohort.epochs("auditory")[0]
+    >>> fitted = [
+    ...     MEGFMTransformer(pooling="rwmoe", random_state=seed).fit(epochs)
+    ...     for seed in (0, 1)
+    ... ]
+    >>> expert_reliability(fitted, epochs).columns.tolist()
+    ['correlation', 'lowest', 'chance', 'p_value']
     """
     maps = [_mean_gates(t, _read_for_experts(t, X)) for t in transformers]
     if len(maps) < 2 or len({m.shape for m in maps}) > 1:
@@ -708,7 +720,7 @@ def _read_for_experts(transformer: MEGFMTransformer, X: Any) -> Recordings:
 def _mean_gates(
     transformer: MEGFMTransformer, recordings: Recordings
 ) -> NDArray[np.float64]:
-    """Average gates over rows, times the number of experts; (n_experts, r, t)."""
+    """Average gates over rows; (n_experts, n_regions, n_patches)."""
     pooling, device = transformer.pooling_, transformer.model_.kernel.device
     total, count = np.zeros((0, 0, 0)), np.zeros(0)
     for part in iter_row_tokens(
@@ -729,4 +741,4 @@ def _mean_gates(
         total[..., : len(seen)] += gates
         count[: len(seen)] += seen
     used = count > 0
-    return len(total) * total[..., used] / count[used]
+    return total[..., used] / count[used]

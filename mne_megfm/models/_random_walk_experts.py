@@ -41,11 +41,13 @@ class RandomWalkExperts(Pooling):
     to it what a small network of its own makes of that mean. The features of a row are
     those of all experts.
 
-    ``fit`` trains all parameters without labels: experts have to be near the tokens
-    that they serve, by :math:`\sum_{ie} G_{ie} \lVert x_i - z_e \rVert^2` with what
-    expert *e* made of the row, :math:`z_e`, while the load is balanced [2]_. It is
-    called with the training data where weights bring no state of this pooling: in
-    ``fit`` of an estimator, and in
+    ``fit`` trains all parameters without labels: half of the tokens are hidden, and
+    experts have to be near hidden tokens that they serve, by
+    :math:`\sum_{ie} G_{ie} \lVert x_i - z_e \rVert^2` over hidden tokens, with what
+    expert *e* made of the others, :math:`z_e`, while the load is balanced [2]_. The
+    walk brings what the gates of hidden tokens depend on. It is called with the
+    training data where weights bring no state of this pooling: in ``fit`` of an
+    estimator, and in
     pretraining from a store. Saved state is used as it is, frozen. Fine-tuning trains
     all parameters with the labels, with the same balance.
 
@@ -111,7 +113,7 @@ class RandomWalkExperts(Pooling):
         n_neighbours: int = 6,
         n_lags: int = 2,
         d_hidden: int = 16,
-        balance: float = 0.01,
+        balance: float = 0.1,
     ) -> None:
         super().__init__()
         self.n_experts = check_count("n_experts", n_experts)
@@ -121,7 +123,7 @@ class RandomWalkExperts(Pooling):
         self.d_hidden = check_count("d_hidden", d_hidden)
         if not isinstance(balance, Real) or not 0 <= balance < math.inf:
             raise ValueError(
-                f"Expected balance to be a number of 0 or more, got {balance!r}; 0.01 "
+                f"Expected balance to be a number of 0 or more, got {balance!r}; 0.1 "
                 "is usual."
             )
         self.balance = float(balance)
@@ -263,11 +265,12 @@ class RandomWalkExperts(Pooling):
         features : Tensor, shape (n, n_experts * d_model)
             One row of features a row.
         """
-        return self._gather(tokens, recorded, self.gates(tokens, recorded)).flatten(1)
-
-    def _gather(self, tokens: Tensor, recorded: Tensor, gates: Tensor) -> Tensor:
-        """Gather what each expert serves, and transform it; (n, n_experts, d_model)."""
+        gates = self.gates(tokens, recorded)
         weight = gates * recorded[:, None, :, None].to(gates.dtype)
+        return self._gather(tokens, weight).flatten(1)
+
+    def _gather(self, tokens: Tensor, weight: Tensor) -> Tensor:
+        """Gather what each expert serves, and transform it; (n, n_experts, d_model)."""
         total = torch.einsum("nrte,nrtd->ned", weight, tokens)
         mean = total / weight.sum((1, 2)).clamp(min=1e-6)[..., None]
         hidden = F.gelu(torch.einsum("ned,ehd->neh", mean / self.unit, self.down))
@@ -303,25 +306,29 @@ class RandomWalkExperts(Pooling):
             Recording or participant of each window; not used.
         """
         self._check_built(tokens)
-        n_values = tokens.shape[1] * tokens.shape[3]
-        power = tokens.square().sum() / (recorded.sum() * n_values).clamp(min=1)
+        n_regions, d_model = tokens.shape[1], tokens.shape[3]
+        n_values = recorded.sum() * n_regions * d_model
+        power = tokens.square().sum() / n_values.clamp(min=1)
         self.unit.copy_(power.sqrt().clamp(min=1e-6))
         optimizer = torch.optim.Adam(self.parameters(), lr=_FIT_RATE)
         for step, index in enumerate(_batches(len(tokens))):
             for group in optimizer.param_groups:
                 done = step / _FIT_STEPS
                 group["lr"] = _FIT_RATE * 0.5 * (1 + math.cos(math.pi * done))
-            given, seen = tokens[index], recorded[index]
-            gates = self.gates(given, seen)
-            means = self._gather(given, seen, gates) / self.unit
-            given = given / self.unit
+            given, seen = tokens[index] / self.unit, recorded[index]
+            hidden = torch.rand(given.shape[:3]) < 0.5
+            # of hidden tokens, preferences know the region alone, and the walk the rest
+            gates = self.gates(tokens[index] * ~hidden[..., None], seen)
+            there = seen[:, None].expand_as(hidden)
+            shown = (there & ~hidden)[..., None] * gates
+            means = self._gather(tokens[index], shown) / self.unit
             error = (
                 given.square().sum(3, keepdim=True)
                 - 2 * torch.einsum("nrtd,ned->nrte", given, means)
                 + means.square().sum(2)[:, None, None]
             )
-            error = (gates * error).sum(3) * seen[:, None]
-            error = error.sum() / (seen.sum() * n_values).clamp(min=1)
+            error = (gates * error).sum(3) * (there & hidden)
+            error = error.sum() / ((there & hidden).sum() * d_model).clamp(min=1)
             optimizer.zero_grad()
             (error + self.balance * balance_loss(gates, seen)).backward()
             optimizer.step()

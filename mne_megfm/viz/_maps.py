@@ -266,7 +266,8 @@ def plot_experts(
     Returns
     -------
     fig : Figure
-        The figure. White is an even share, orange more, purple less.
+        The figure. White is what an expert has that serves all alike, orange more,
+        purple less; the title of each tells its share of all tokens.
 
     Raises
     ------
@@ -275,7 +276,15 @@ def plot_experts(
 
     Examples
     --------
-    See ``tests/viz/test_plot_experts.py``.
+    >>> from mne_megfm import MEGFMTransformer, simulate_cohort
+    >>> from mne_megfm.interpret import expert_weights
+    >>> from mne_megfm.viz import plot_experts
+    >>> cohort = simulate_cohort(
+    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=4, random_state=0
+    ... )
+    >>> epochs = cohort.epochs("auditory")[0]
+    >>> transformer = MEGFMTransformer(pooling="rwmoe", random_state=0).fit(epochs)
+    >>> fig = plot_experts(expert_weights(transformer, epochs), show=False)
     """
     from matplotlib.colors import LogNorm
 
@@ -318,7 +327,7 @@ def plot_experts(
             note = f"\nr = {reliability.loc[name, 'correlation']:.2f} over seeds"
         ax.set_title(f"{name}: {evoked.comment}{note}", fontsize="small")
     bar = fig.colorbar(ScalarMappable(norm, ATTENTION_PALETTE), ax=flat, shrink=0.8)
-    bar.set_label("Share of the expert (1: even)")
+    bar.set_label("Gate of the expert (1: even)")
     return finish(fig, show, title)
 
 

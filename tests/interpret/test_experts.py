@@ -55,14 +55,15 @@ def test_maps_are_mean_gates_on_the_head(transformer, epochs):
     left, right, both = experts.values()
     assert left.data.shape == (151, 10) and left.nave == 6
     np.testing.assert_allclose(left.times, -0.25 + 0.1 * np.arange(10), atol=1e-6)
-    total = left.data + right.data + both.data
-    np.testing.assert_allclose(total, 3.0, rtol=1e-6)
+    gates = np.exp(_bias()) / np.exp(_bias()).sum(1, keepdims=True)
+    share = gates.mean(0)
+    total = sum(e.data * s for e, s in zip(experts.values(), share, strict=True))
+    np.testing.assert_allclose(total, 1.0, rtol=1e-6)
     x = np.array([ch["loc"][0] for ch in left.info["chs"]])
     assert np.corrcoef(left.data.mean(1), x)[0, 1] < -0.9
     assert np.corrcoef(right.data.mean(1), x)[0, 1] > 0.9
-    gates = np.exp(_bias()) / np.exp(_bias()).sum(1, keepdims=True)
-    for number, evoked in enumerate(experts.values()):
-        assert evoked.comment == f"{100 * gates[:, number].mean():.0f} % of tokens"
+    for evoked, of_expert in zip(experts.values(), share, strict=True):
+        assert evoked.comment == f"{100 * of_expert:.0f} % of tokens"
     # on other sensors, if asked
     other = make_array_info("opm64", sfreq=250.0)
     shown = expert_weights(_with_gates(transformer, _bias()), epochs, info=other)
