@@ -328,6 +328,9 @@ def plot_experts(
         ax.set_title(f"{name}: {evoked.comment}{note}", fontsize="small")
     bar = fig.colorbar(ScalarMappable(norm, ATTENTION_PALETTE), ax=flat, shrink=0.8)
     bar.set_label("Gate of the expert (1: even)")
+    step = 2 ** max(1, int(np.log2(most)))
+    bar.set_ticks([1 / step, 1, step], labels=[f"1/{step}", "1", str(step)])
+    bar.minorticks_off()
     return finish(fig, show, title)
 
 
