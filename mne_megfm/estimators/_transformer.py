@@ -255,7 +255,8 @@ class BaseMEGFM(BaseEstimator):
         model = state.get("model_")
         if model is not None and next(model.parameters()).device.type != "cpu":
             # a pickle must open where there is no GPU
-            state = state | {"model_": copy.deepcopy(model).cpu()}
+            for name in ("model_", "pooling_"):
+                state = state | {name: copy.deepcopy(state[name]).cpu()}
         return state
 
 

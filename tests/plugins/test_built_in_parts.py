@@ -4,8 +4,10 @@ import copy
 
 import mne
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer
 from mne_megfm.commands import main
@@ -169,3 +171,24 @@ def test_local_masking_from_the_shell(store, tmp_path):
     )
     masking = read_config(tmp_path / "b")["training"]["settings"]["masking"]
     assert masking == {"name": "local", "mask_ratio": 0.6}
+
+
+def test_features_of_experts_from_the_shell(store, epochs, tmp_path):
+    """Weights that hold experts give features; others, of each recording, do not."""
+    path = tmp_path / "sub-01_task-rest_meg-epo.fif"
+    epochs.save(path)
+    settings = PretrainSettings(pooling={"name": "rwmoe"}, **SHORT)
+    pretrain_store(store, tmp_path / "run", settings)
+    command = ["features", str(path), "--pooling", "rwmoe"]
+    out = tmp_path / "features.csv"
+    done = CliRunner().invoke(main, [*command, "--out", str(out)])
+    assert done.exit_code == 2
+    assert "Expected weights that hold the state of the pooling 'rwmoe'" in done.output
+    weights = str(tmp_path / "run")
+    done = CliRunner().invoke(main, [*command, "--weights", weights, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    found = pd.read_csv(out).filter(like="expert").to_numpy()
+    transformer = MEGFMTransformer(weights, pooling="rwmoe")
+    np.testing.assert_allclose(
+        found[:, :256], transformer.fit_transform(epochs)[:, :256], rtol=1e-4, atol=1e-5
+    )
