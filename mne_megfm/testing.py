@@ -522,6 +522,19 @@ def check_masks(masking: Any) -> None:
         )
 
 
+def check_targets_are_hidden(masking: Any) -> None:
+    """Check that targets of a masking with some of its own are hidden tokens."""
+    if not hasattr(masking, "draw"):
+        return
+    drawn = masking.draw(3, 10, _region_pos(), torch.Generator().manual_seed(0), 0.1)
+    hidden, targets = drawn
+    _expect(
+        targets.shape == hidden.shape and not (targets & ~hidden).any(),
+        "Expected targets among the hidden tokens, got some that are visible.",
+    )
+    _expect(bool(targets.any((1, 2)).all()), "Expected targets in each window.")
+
+
 def check_masks_are_drawn_from_the_generator(masking: Any) -> None:
     """Check that masks depend on the generator, and on no other random numbers."""
     before = torch.random.get_rng_state()
@@ -634,7 +647,11 @@ _CHECKS: dict[str, tuple[Callable[[Any], None], ...]] = {
         check_folds_are_apart,
         check_weights_are_saved,
     ),
-    "maskings": (check_masks, check_masks_are_drawn_from_the_generator),
+    "maskings": (
+        check_masks,
+        check_targets_are_hidden,
+        check_masks_are_drawn_from_the_generator,
+    ),
     "objectives": (
         check_loss,
         check_loss_is_deterministic,

@@ -280,7 +280,12 @@ def plot_experts(
     >>> from mne_megfm.interpret import expert_weights
     >>> from mne_megfm.viz import plot_experts
     >>> cohort = simulate_cohort(
-    ...     1, states=("auditory",), arrays=("opm64",), n_epochs=4, random_state=0
+    ...     1,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=4,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> transformer = MEGFMTransformer(pooling="rwmoe", random_state=0).fit(epochs)
