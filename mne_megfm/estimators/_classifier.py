@@ -42,14 +42,11 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     finetuning : FineTuning | None
         Settings of ``"lora"`` and ``"finetune"``; None takes those of
         :class:`~mne_megfm.estimators.FineTuning`.
-    pretraining : Pretraining | None
-        How `fit` pretrains the encoder on ``X``, without labels, before the head is
-        fitted; None leaves the weights as they are.
-    masking : str | callable | None
-        What this pretraining hides, as ``"local"``, instead of the ``masking`` of
-        ``pretraining``; with ``pretraining=None`` and a name,
-        :class:`~mne_megfm.estimators.Pretraining` has its other defaults. None leaves
-        it to ``pretraining``.
+    masking : str | callable | Pretraining | None
+        What is hidden while `fit` pretrains the encoder on ``X``, without labels,
+        before the head is fitted, as ``"local"``; or a
+        :class:`~mne_megfm.estimators.Pretraining`, which has a masking and all other
+        settings of it. None leaves the weights as they are.
     class_weight : {"balanced"} | dict | None
         Weights of the classes, as in scikit-learn. Probabilities are those of a
         population in which the classes are as frequent as weighted: with None as in
@@ -180,8 +177,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         *,
         strategy: str = "probe",
         finetuning: FineTuning | None = None,
-        pretraining: Pretraining | None = None,
-        masking: str | Callable | None = None,
+        masking: str | Callable | Pretraining | None = None,
         class_weight: str | dict | None = None,
         positive: Any = None,
         head: str | BaseEstimator = "logistic",
@@ -202,7 +198,6 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
             weights,
             strategy=strategy,
             finetuning=finetuning,
-            pretraining=pretraining,
             masking=masking,
             head=head,
             sample=sample,

@@ -86,8 +86,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         },
         "strategy": [StrOptions({"probe", "lora", "finetune"})],
         "finetuning": [FineTuning, None],
-        "pretraining": [Pretraining, None],
-        "masking": [str, callable, None],
+        "masking": [str, callable, Pretraining, None],
         "head": [str, HasMethods("fit")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
@@ -99,8 +98,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         *,
         strategy: str = "probe",
         finetuning: FineTuning | None = None,
-        pretraining: Pretraining | None = None,
-        masking: str | Callable | None = None,
+        masking: str | Callable | Pretraining | None = None,
         head: str | BaseEstimator = "ridge",
         sample: str = "auto",
         pooling: str | Callable = "projection",
@@ -118,7 +116,6 @@ class BaseMEGFMPredictor(BaseEstimator):
         self.weights = weights
         self.strategy = strategy
         self.finetuning = finetuning
-        self.pretraining = pretraining
         self.masking = masking
         self.head = head
         self.sample = sample
@@ -226,11 +223,10 @@ class BaseMEGFMPredictor(BaseEstimator):
         return transformer.set_output(transform="default")
 
     def _settle_pretraining(self) -> Pretraining | None:
-        """Put the masking that is named into the settings of pretraining."""
-        if self.masking is None:
-            return self.pretraining
-        settings = Pretraining() if self.pretraining is None else self.pretraining
-        return clone(settings).set_params(masking=self.masking)
+        """Give the settings of pretraining; those of a masking alone are defaults."""
+        if self.masking is None or isinstance(self.masking, Pretraining):
+            return self.masking
+        return Pretraining(masking=self.masking)
 
     @available_if(_is_probe)
     def to_pipeline(self) -> Pipeline:

@@ -29,14 +29,11 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     finetuning : FineTuning | None
         Settings of ``"lora"`` and ``"finetune"``; None takes those of
         :class:`~mne_megfm.estimators.FineTuning`.
-    pretraining : Pretraining | None
-        How `fit` pretrains the encoder on ``X``, without labels, before the head is
-        fitted; None leaves the weights as they are.
-    masking : str | callable | None
-        What this pretraining hides, as ``"local"``, instead of the ``masking`` of
-        ``pretraining``; with ``pretraining=None`` and a name,
-        :class:`~mne_megfm.estimators.Pretraining` has its other defaults. None leaves
-        it to ``pretraining``.
+    masking : str | callable | Pretraining | None
+        What is hidden while `fit` pretrains the encoder on ``X``, without labels,
+        before the head is fitted, as ``"local"``; or a
+        :class:`~mne_megfm.estimators.Pretraining`, which has a masking and all other
+        settings of it. None leaves the weights as they are.
     head : str | estimator
         What is fitted to the features: ``"ridge"`` is
         :class:`~mne_megfm.estimators.RidgeHead`; ``"ssm"`` a selective state space over

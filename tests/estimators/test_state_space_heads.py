@@ -213,14 +213,12 @@ def test_together(people, tmp_path):
     ages = np.linspace(20, 60, 8)
     regressor = _small(
         MEGFMRegressor,
-        masking="local",
+        masking=Pretraining(1, masking="local"),
         pooling="rwmoe",
-        pretraining=Pretraining(max_epochs=1),
         batch_size=16,
     ).fit(people, ages)
     assert regressor.transformer_.pretraining.masking == "local"
     assert len(regressor.transformer_.history_.epoch) == 1
-    assert regressor.pretraining.masking == "mixed"  # what was given stays
     said = regressor.predict(people)
     assert said.shape == (8,) and np.isfinite(said).all()
     alone = np.concatenate([regressor.predict([x]) for x in people])
@@ -248,8 +246,9 @@ def test_masking_alone_pretrains():
     settings = MEGFMRegressor(masking="local")._settle_pretraining()
     assert settings.get_params() == Pretraining(masking="local").get_params()
     assert MEGFMRegressor()._settle_pretraining() is None
-    given = Pretraining(max_epochs=3)
-    assert MEGFMRegressor(pretraining=given)._settle_pretraining() is given
+    given = MEGFMRegressor(masking=Pretraining())
+    given.set_params(masking__max_epochs=3)
+    assert given._settle_pretraining().max_epochs == 3
 
 
 def test_epochs_are_sequences_of_one_row(people):

@@ -12,8 +12,15 @@ from click.testing import CliRunner
 from mne_megfm import MEGFMClassifier, MEGFMTransformer
 from mne_megfm.commands import main
 from mne_megfm.estimators import FineTuning
-from mne_megfm.models import RandomWalkExperts
-from mne_megfm.pretraining import PretrainSettings, pretrain_store
+from mne_megfm.models import (
+    LocalMasking,
+    MaskedSignalTransformer,
+    ModelConfig,
+    RandomWalkExperts,
+    masked_r2,
+)
+from mne_megfm.pretraining import PretrainSettings, pretrain, pretrain_store
+from mne_megfm.sensors import canonical_array
 from mne_megfm.simulation import make_array_info
 from mne_megfm.store import WindowStore
 from mne_megfm.weights import load_checkpoint, load_pooling, read_config
@@ -147,6 +154,58 @@ def test_fine_tuning_trains_experts_with_their_balance(weights, epochs, strategy
     held_out = heavy.history_["valid_loss"].iloc[0]
     assert held_out == pytest.approx(classifier.history_["valid_loss"].iloc[0], 0.5)
     copy.deepcopy(classifier.network_)
+
+
+class Seeing:
+    """An objective that keeps its batches."""
+
+    n_views = 2
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, model, batch):
+        self.batches.append(batch)
+        return model.encode(batch.windows, batch.n_valid, batch.mask).square().mean()
+
+
+def test_batches_bring_the_targets_of_local_masks(store):
+    """In training and validation, and in both views, targets have no visible ones near.
+
+    Neighbours in a batch share a mask and its targets.
+    """
+    seeing = Seeing()
+    model = MaskedSignalTransformer(ModelConfig(**MODEL))
+    pos = torch.tensor(canonical_array().region_pos)
+    given = {"max_epochs": 1, "batch_size": 12, "objective": seeing}
+    pretrain(model, store, pos, masking=LocalMasking(0.6), **given)
+    apart = torch.cdist(pos, pos)
+    time = torch.arange(10)
+    near = torch.kron((apart <= 0.09).int(), ((time - time[:, None]).abs() <= 2).int())
+    views = [view for batch in seeing.batches for view in (batch, batch.view)]
+    assert len(views) > 4
+    for view in views:
+        hidden, scored = view.mask.flatten(1), view.scored.flatten(1)
+        assert scored.any(1).all() and not (scored & ~hidden).any()
+        seen = (~hidden).float() @ near.float() > 0
+        assert torch.equal(scored, hidden & ~seen)
+
+
+def test_scores_are_of_targets():
+    """Explained shares count errors at targets alone."""
+    model = MaskedSignalTransformer(ModelConfig(**MODEL)).eval()
+    pos = torch.tensor(canonical_array().region_pos)
+    masking = LocalMasking(0.6)
+    windows = torch.randn(8, 192, 250) * 1e-13
+    masks = masking.draw(8, 10, pos, torch.Generator().manual_seed(0))
+
+    def right_at(where):
+        samples = where.repeat_interleave(8, 1).repeat_interleave(25, 2)
+        model.reconstruct = lambda part, mask, valid: torch.where(samples, part, 0.0)
+        return masked_r2(model, windows, masking, pos)["model"]
+
+    assert right_at(masks.targets) == pytest.approx(1.0, abs=1e-5)
+    assert right_at(masks.hidden & ~masks.targets) < 0.1
 
 
 def test_local_masking_from_the_shell(store, tmp_path):
