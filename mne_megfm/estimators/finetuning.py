@@ -82,7 +82,7 @@ class ClassificationTask:
                     return train, valid
         raise ValueError(
             "Expected at least 3 participants of each class, to train on some and stop "
-            f"by others, got {least} of one; add participants, or use strategy='probe'."
+            f"by others, got {least} of one; add participants, or use a linear head."
         )
 
     def start(
@@ -144,7 +144,7 @@ class RegressionTask:
         if n_groups < 4:
             raise ValueError(
                 "Expected at least 4 participants, to train on some and stop by "
-                f"others, got {n_groups}; add participants, or use strategy='probe'."
+                f"others, got {n_groups}; add participants, or use a linear head."
             )
         n_valid = max(1, round(fraction * n_groups))
         splitter = GroupShuffleSplit(1, test_size=n_valid, random_state=self.seed)

@@ -42,12 +42,12 @@ class RandomWalkExperts(Pooling):
     those of all experts.
 
     ``fit`` trains all parameters without labels: half of the tokens are hidden, and
-    experts have to be near hidden tokens that they serve, by
+    experts have to be near the hidden tokens that they serve, by
     :math:`\sum_{ie} G_{ie} \lVert x_i - z_e \rVert^2` over hidden tokens, with what
     expert *e* made of the others, :math:`z_e`, while the load is balanced [2]_. The
-    walk brings what the gates of hidden tokens depend on. It is called with the
-    training data where weights bring no state of this pooling: in ``fit`` of an
-    estimator, and in
+    gates of hidden tokens know their region, and by the walk their neighbours. It is
+    called with training data where weights bring no state of this pooling: in ``fit``
+    of an estimator (with the same ``random_state`` to the same state), and in
     pretraining from a store. Saved state is used as it is, frozen. Fine-tuning trains
     all parameters with the labels, with the same balance.
 

@@ -289,3 +289,11 @@ def test_numbers_are_checked():
     before = pooling.router.clone()
     pooling.build(MaskedSignalTransformer(SMALL))  # what suits it stays
     assert torch.equal(pooling.router, before)
+
+
+def test_all_is_on_the_device_of_the_pooling():
+    """Nothing is left on the CPU: on a device without memory, all shapes work out."""
+    pooling = _made().to("meta")
+    tokens, recorded = (x.to("meta") for x in _tokens())
+    assert pooling(tokens, recorded, None).device.type == "meta"
+    assert pooling.walk(recorded).shape == (4, 20, 20)

@@ -179,3 +179,12 @@ def test_order_matters_to_state_spaces_alone():
     mean = (steps.mean(1) - predictor.centre) @ predictor.axes.T
     expected = F.linear(mean, predictor.linear.weight, predictor.linear.bias)
     torch.testing.assert_close(predictor(steps, seen), expected)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_all_is_on_the_device_of_the_predictor(causal):
+    """Nothing is left on the CPU: on a device without memory, all shapes work out."""
+    predictor = _predictor(causal).to("meta")
+    steps, seen = _random(3, 7, 5).to("meta"), torch.ones(3, 7, device="meta") > 0
+    outputs = predictor(steps, seen)
+    assert outputs.device.type == "meta" and outputs.shape == (3, 2)
