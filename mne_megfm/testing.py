@@ -44,6 +44,7 @@ from .models import (
     ModelConfig,
     Reconstructor,
     WindowBatch,
+    build_pooling,
     encoder_parameters,
     to_patches,
 )
@@ -308,8 +309,16 @@ def _small_model() -> MaskedSignalTransformer:
         return MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1)).eval()
 
 
-def _fitted(pooling: Any) -> Any:
+def _built(pooling: Any) -> Any:
     pooling = copy.deepcopy(pooling)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        build_pooling(pooling, _small_model())
+    return pooling
+
+
+def _fitted(pooling: Any) -> Any:
+    pooling = _built(pooling)
     if hasattr(pooling, "fit"):
         tokens, recorded = _tokens(_small_model().config.n_patches)
         pooling.fit(tokens, recorded, torch.tensor([0, 0, 1, 1, 2]))
@@ -334,8 +343,9 @@ def check_one_unique_name_a_feature(pooling: Any) -> None:
 def check_nothing_recorded(pooling: Any) -> None:
     """Check that a row of which nothing was recorded has finite features."""
     tokens, recorded = torch.zeros(1, 24, 10, 32), torch.zeros(1, 10, dtype=torch.bool)
+    pooling = _fitted(pooling)
     with torch.inference_mode():
-        features = _fitted(pooling)(tokens, recorded, _small_model())
+        features = pooling(tokens, recorded, _small_model())
     _expect(bool(features.isfinite().all()), "Expected finite features, got NaN.")
 
 
@@ -359,7 +369,7 @@ def check_copies_and_pickles(pooling: Any) -> None:
 
 def check_state_is_saved(pooling: Any) -> None:
     """Check that a pooling that was not fitted gets its state from a checkpoint."""
-    fitted, again = _fitted(pooling), copy.deepcopy(pooling).eval()
+    fitted, again = _fitted(pooling), _built(pooling).eval()
     with tempfile.TemporaryDirectory() as folder:
         path = save_checkpoint(folder + "/saved", _small_model(), pooling=fitted)
         found = load_pooling(path, again)
@@ -512,6 +522,19 @@ def check_masks(masking: Any) -> None:
         )
 
 
+def check_targets_are_hidden(masking: Any) -> None:
+    """Check that targets of a masking with some of its own are hidden tokens."""
+    if not hasattr(masking, "draw"):
+        return
+    drawn = masking.draw(3, 10, _region_pos(), torch.Generator().manual_seed(0), 0.1)
+    hidden, targets = drawn
+    _expect(
+        targets.shape == hidden.shape and not (targets & ~hidden).any(),
+        "Expected targets among the hidden tokens, got some that are visible.",
+    )
+    _expect(bool(targets.any((1, 2)).all()), "Expected targets in each window.")
+
+
 def check_masks_are_drawn_from_the_generator(masking: Any) -> None:
     """Check that masks depend on the generator, and on no other random numbers."""
     before = torch.random.get_rng_state()
@@ -624,7 +647,11 @@ _CHECKS: dict[str, tuple[Callable[[Any], None], ...]] = {
         check_folds_are_apart,
         check_weights_are_saved,
     ),
-    "maskings": (check_masks, check_masks_are_drawn_from_the_generator),
+    "maskings": (
+        check_masks,
+        check_targets_are_hidden,
+        check_masks_are_drawn_from_the_generator,
+    ),
     "objectives": (
         check_loss,
         check_loss_is_deterministic,

@@ -10,6 +10,7 @@ from torch import nn
 from mne_megfm.models import (
     BackboneConfig,
     BaseBackbone,
+    LocalMasking,
     MaskedSignalTransformer,
     MeanPooling,
     ModelConfig,
@@ -278,9 +279,18 @@ class Unseeded(RandomMasking):
         return torch.rand(n, len(region_pos), n_patches) < 0.5
 
 
+class Leaking(LocalMasking):
+    """Names targets that are visible."""
+
+    def draw(self, *args):
+        drawn = super().draw(*args)
+        return drawn._replace(targets=~drawn.hidden)
+
+
 def test_broken_maskings_and_objectives():
     failed = _failing("maskings", Unseeded(0.5))
     assert "check_masks_are_drawn_from_the_generator" in failed
+    assert _failing("maskings", Leaking(0.5)) == {"check_targets_are_hidden"}
     constant = _failing("objectives", lambda model, batch: torch.ones(3))
     assert {"check_loss", "check_repr_is_stable"} <= constant
     noisy = MaskedReconstruction(lambda p, t, h: (p * torch.rand(1)).mean())

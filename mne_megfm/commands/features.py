@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -109,6 +110,8 @@ def command(
             frame = frame.reset_index()
         else:
             params["pooling"] = pooling or "projection"
+            if pooling is not None:
+                _check_frozen(params)
             frame = extract_rows(sources, params, jobs, reading, strict)
     # parquet keeps it
     frame.attrs = {"weights": weights, "reading": asdict(reading)}
@@ -118,6 +121,21 @@ def command(
         f"Wrote {len(frame)} rows of {n_features} features, of "
         f"{frame['participant'].nunique()} participants, to {out}."
     )
+
+
+def _check_frozen(params: dict[str, Any]) -> None:
+    """Refuse a pooling that would be fitted to each recording by itself."""
+    from ..estimators import MEGFMTransformer
+
+    transformer = MEGFMTransformer(**params)
+    transformer._fit_model(None)
+    if transformer._fits_pooling:
+        raise click.UsageError(
+            f"Expected weights that hold the state of the pooling "
+            f"{params['pooling']!r}, got {params['weights']!r}, with which each "
+            "recording would have features of its own; give weights that were "
+            "pretrained with it (pooling in the settings of `mne-megfm pretrain`)."
+        )
 
 
 def _use_dask(address: str, stack: ExitStack) -> int:

@@ -41,7 +41,9 @@ from ._options import Command, run_as_module
     default=None,
     help="Leave the encoder, and so features, as they are.",
 )
-@click.option("--masking", help="mixed, random, time-block, space-block or a plug-in.")
+@click.option(
+    "--masking", help="mixed, local, random, time-block, space-block or a plug-in."
+)
 @click.option("--mask-ratio", type=float, help="Share that is hidden.")
 @click.option("--objective", help="huber+logspec or a plug-in.")
 @click.option("--epochs", type=int)

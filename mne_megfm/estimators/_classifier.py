@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from ..models import BackboneConfig
-from ._initialization import FineTuning
+from ._initialization import FineTuning, Pretraining
 from ._predictor import BaseMEGFMPredictor
 from .finetuning import ClassificationTask
 
@@ -42,6 +42,11 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     finetuning : FineTuning | None
         Settings of ``"lora"`` and ``"finetune"``; None takes those of
         :class:`~mne_megfm.estimators.FineTuning`.
+    masking : str | callable | Pretraining | None
+        What is hidden while `fit` pretrains the encoder on ``X``, without labels,
+        before the head is fitted, as ``"local"``; or a
+        :class:`~mne_megfm.estimators.Pretraining`, which has a masking and all other
+        settings of it. None leaves the weights as they are.
     class_weight : {"balanced"} | dict | None
         Weights of the classes, as in scikit-learn. Probabilities are those of a
         population in which the classes are as frequent as weighted: with None as in
@@ -53,9 +58,10 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         the order of ``classes_``. None for the last of them.
     head : str | estimator
         What is fitted to the features: ``"logistic"`` is
-        :class:`~mne_megfm.estimators.LogisticHead`; the name of a plug-in, made with
-        ``class_weight`` and ``random_state`` if it takes these; or a classifier of
-        scikit-learn.
+        :class:`~mne_megfm.estimators.LogisticHead`; ``"ssm"`` a selective state space
+        over the rows of each participant, in their order; the name of a plug-in, made
+        with ``class_weight``, ``task`` (``"classification"``), ``device`` and
+        ``random_state`` if it takes these; or a classifier of scikit-learn.
     sample : {"auto", "epoch", "participant"}
         What has a label, see :class:`~mne_megfm.MEGFMTransformer`.
     pooling : str | callable
@@ -119,6 +125,11 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     not, so pass ``groups`` with them: otherwise the choice and the calibration look at
     other epochs of the same person, and are too sure.
 
+    With ``head="ssm"``, tokens of each row (epoch, or window of a Raw) are pooled as
+    ``pooling`` says, and the head goes through the rows of a participant, state after
+    state: it begins as the linear head on their mean, and keeps what does better on
+    held-out training participants. Samples that are epochs are sequences of one row.
+
     Fine-tuning (`skorch`) starts from the linear head that suits the frozen encoder
     [3]_, and trains encoder and head together. A share of the training participants is
     held out: the epoch with the least loss on them is kept, which may be the start.
@@ -152,6 +163,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     """
 
     _default_head = "logistic"
+    _task = "classification"
     _wrong_head = staticmethod(is_regressor)
     _parameter_constraints: dict = {
         **BaseMEGFMPredictor._parameter_constraints,
@@ -165,6 +177,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         *,
         strategy: str = "probe",
         finetuning: FineTuning | None = None,
+        masking: str | Callable | Pretraining | None = None,
         class_weight: str | dict | None = None,
         positive: Any = None,
         head: str | BaseEstimator = "logistic",
@@ -185,6 +198,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
             weights,
             strategy=strategy,
             finetuning=finetuning,
+            masking=masking,
             head=head,
             sample=sample,
             pooling=pooling,
@@ -265,7 +279,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         return y
 
     def _head_params(self, seed: int) -> dict[str, Any]:
-        return {"class_weight": self.class_weight, "random_state": seed}
+        return super()._head_params(seed) | {"class_weight": self.class_weight}
 
     def _make_task(self, seed: int) -> ClassificationTask:
         return ClassificationTask(self.classes_, self.class_weight, seed)

@@ -117,7 +117,7 @@ def balance(
     return weight * compute_sample_weight(class_weight, y)
 
 
-def _take_weighted(
+def take_weighted(
     X: NDArray, y: NDArray, sample_weight: NDArray | None, groups: NDArray | None
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Fill in defaults, and leave out samples without weight, as if not given."""
@@ -262,7 +262,7 @@ class LogisticHead(ClassifierMixin, _LinearHead):
         ValueError
             If there is one class only, or a class with fewer than two groups.
         """
-        X, y, weight, groups = _take_weighted(X, y, sample_weight, groups)
+        X, y, weight, groups = take_weighted(X, y, sample_weight, groups)
         self.classes_, codes = np.unique(y, return_inverse=True)
         prepared = {scaling: _prepare(X, weight, scaling) for scaling in _SCALINGS}
         weight = balance(codes, y, weight, self.class_weight)
@@ -439,7 +439,7 @@ class RidgeHead(RegressorMixin, _LinearHead):
         ValueError
             If there are fewer than two groups.
         """
-        X, y, weight, groups = _take_weighted(X, y, sample_weight, groups)
+        X, y, weight, groups = take_weighted(X, y, sample_weight, groups)
         y = y.astype(np.float64)
         n_groups = len(np.unique(groups))
         if n_groups < 2:

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 from torch import nn
 
-from ..models import Backbone, BackboneConfig, WindowArray
+from ..models import Backbone, BackboneConfig, WindowArray, build_pooling
 from ..participants import Aggregator
 from ..plugins import backbone_config, make_backbone, resolve
 from ..sensors import CanonicalSensorMapping
@@ -38,8 +38,9 @@ class Pretraining(BaseEstimator):
     max_epochs : int
         Epochs of training, at most.
     masking : str | callable
-        What is hidden: ``"mixed"``, ``"random"``, ``"time-block"``, ``"space-block"``,
-        the name of a plug-in or an instance, see :mod:`mne_megfm.models`.
+        What is hidden: ``"mixed"``, ``"local"``, ``"random"``, ``"time-block"``,
+        ``"space-block"``, the name of a plug-in or an instance, see
+        :mod:`mne_megfm.models`.
     mask_ratio : float
         Share that a masking given by name hides.
     objective : str | callable
@@ -286,7 +287,10 @@ def random_fields(
 
 
 def start_pooling(
-    spec: str | nn.Module, weights: str | os.PathLike | None, seed: int
+    spec: str | nn.Module,
+    weights: str | os.PathLike | None,
+    model: Backbone,
+    seed: int,
 ) -> tuple[nn.Module, bool]:
     """Make a pooling, or copy the one given; with its state from the weights.
 
@@ -295,6 +299,7 @@ def start_pooling(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pooling = copy.deepcopy(resolve("poolings", spec))
+        build_pooling(pooling, model)
     loaded = False
     if weights is not None and pooling.state_dict():
         loaded = load_pooling(weights_path(weights), pooling)

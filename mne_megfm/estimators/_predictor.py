@@ -33,7 +33,8 @@ from ..utils.validation import (
     use_verbose,
 )
 from ._heads import LogisticHead, count_groups
-from ._initialization import FineTuning
+from ._initialization import FineTuning, Pretraining
+from ._state_space_heads import SequenceAggregator
 from ._transformer import MEGFMTransformer
 from .denoising import SUFFIX
 from .finetuning import ClassificationTask, RegressionTask
@@ -70,6 +71,11 @@ def _is_probe(self: Any) -> bool:
     return self.strategy == "probe"
 
 
+def _mean_steps(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Make a row of each sequence: the mean of its steps; rows stay as they are."""
+    return features if features.ndim == 2 else np.nanmean(features, axis=1)
+
+
 class BaseMEGFMPredictor(BaseEstimator):
     """A head on what a masked-signal transformer makes of recordings."""
 
@@ -80,6 +86,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         },
         "strategy": [StrOptions({"probe", "lora", "finetune"})],
         "finetuning": [FineTuning, None],
+        "masking": [str, callable, Pretraining, None],
         "head": [str, HasMethods("fit")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
@@ -91,6 +98,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         *,
         strategy: str = "probe",
         finetuning: FineTuning | None = None,
+        masking: str | Callable | Pretraining | None = None,
         head: str | BaseEstimator = "ridge",
         sample: str = "auto",
         pooling: str | Callable = "projection",
@@ -108,6 +116,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         self.weights = weights
         self.strategy = strategy
         self.finetuning = finetuning
+        self.masking = masking
         self.head = head
         self.sample = sample
         self.pooling = pooling
@@ -129,10 +138,11 @@ class BaseMEGFMPredictor(BaseEstimator):
 
     _default_head: str
     _wrong_head: Callable[[Any], bool]  # what tells heads of the other task
+    _task: str  # "classification" or "regression"
 
     def _head_params(self, seed: int) -> dict[str, Any]:
         """Give the arguments of a head given by name, of which it gets those it has."""
-        return {"random_state": seed}
+        return {"task": self._task, "device": self.device, "random_state": seed}
 
     def _make_task(self, seed: int) -> ClassificationTask | RegressionTask:
         """Say what fine-tuning needs to know of labels or numbers."""
@@ -162,9 +172,11 @@ class BaseMEGFMPredictor(BaseEstimator):
                 )
         # first, since what does not suit should be known before features are there
         head = self._make_head(seed) if self.strategy == "probe" else None
-        transformer = self._make_transformer(seed)
+        transformer = self._make_transformer(seed, head)
         recordings = transformer._recordings(X)
         sample = transformer._settle_sample(recordings)
+        if sample == "epoch":
+            transformer.set_params(aggregation="auto")
         whole = sample == "participant"
         n_samples = recordings.n_elements if whole else recordings.n_rows
         y = self._check_targets(check_labels(y, n_samples, sample))
@@ -177,7 +189,8 @@ class BaseMEGFMPredictor(BaseEstimator):
         features = transformer.fit_transform(recordings)
         self.transformer_ = transformer
         self.sample_ = sample
-        self.novelty_ = Novelty(seed).fit([features, self._signals(recordings)], groups)
+        parts = [_mean_steps(features), self._signals(recordings)]
+        self.novelty_ = Novelty(seed).fit(parts, groups)
         if head is not None:
             self._fit_head(head, features, y, weight, groups)
         else:
@@ -188,8 +201,13 @@ class BaseMEGFMPredictor(BaseEstimator):
         """Draw one seed, so that a RandomState gives all parts the same."""
         return int(check_random_state(random_state).randint(2**31 - 1))
 
-    def _make_transformer(self, seed: int) -> MEGFMTransformer:
+    def _make_transformer(
+        self, seed: int, head: BaseEstimator | None
+    ) -> MEGFMTransformer:
         params = {name: getattr(self, name) for name in _OF_TRANSFORMER}
+        params["pretraining"] = self._settle_pretraining()
+        if getattr(head, "reads_sequences", False) and self.sample != "epoch":
+            params["aggregation"] = SequenceAggregator()
         if self.strategy != "probe":
             # the network that is trained sees signals once
             if self.sensor_mapping == "auto":
@@ -204,9 +222,15 @@ class BaseMEGFMPredictor(BaseEstimator):
         # scikit-learn's setting for tables is for what users get, not for what is here
         return transformer.set_output(transform="default")
 
+    def _settle_pretraining(self) -> Pretraining | None:
+        """Give the settings of pretraining; those of a masking alone are defaults."""
+        if self.masking is None or isinstance(self.masking, Pretraining):
+            return self.masking
+        return Pretraining(masking=self.masking)
+
     @available_if(_is_probe)
     def to_pipeline(self) -> Pipeline:
-        """Give the frozen encoder and the head of ``strategy="probe"`` as a pipeline.
+        """Give the encoder and the head of ``strategy="probe"`` as a pipeline.
 
         It predicts the same, so that features are extracted once for many folds. It
         has no `novelty_p_values`.
@@ -223,7 +247,8 @@ class BaseMEGFMPredictor(BaseEstimator):
         """
         self._validate_params()
         seed = self._draw_seed(copy.deepcopy(self.random_state))
-        return make_pipeline(self._make_transformer(seed), self._make_head(seed))
+        head = self._make_head(seed)
+        return make_pipeline(self._make_transformer(seed, head), head)
 
     def _signals(self, recordings: Recordings) -> NDArray[np.float64]:
         """Summarise signals in plain numbers, for novelty."""
@@ -310,7 +335,7 @@ class BaseMEGFMPredictor(BaseEstimator):
         check_is_fitted(self, "transformer_")
         recordings = self.transformer_._recordings(X)
         features = self.transformer_.transform(recordings)
-        parts = [features, self._signals(recordings)]
+        parts = [_mean_steps(features), self._signals(recordings)]
         far = np.flatnonzero(self.novelty_.is_far(parts))
         if len(far):
             warn(
@@ -363,7 +388,8 @@ class BaseMEGFMPredictor(BaseEstimator):
         check_is_fitted(self, "transformer_")
         recordings = self.transformer_._recordings(X)
         features = self.transformer_.transform(recordings)
-        return self.novelty_.score([features, self._signals(recordings)])
+        parts = [_mean_steps(features), self._signals(recordings)]
+        return self.novelty_.score(parts)
 
     @property
     def provenance_(self) -> dict:

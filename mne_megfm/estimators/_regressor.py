@@ -29,10 +29,17 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     finetuning : FineTuning | None
         Settings of ``"lora"`` and ``"finetune"``; None takes those of
         :class:`~mne_megfm.estimators.FineTuning`.
+    masking : str | callable | Pretraining | None
+        What is hidden while `fit` pretrains the encoder on ``X``, without labels,
+        before the head is fitted, as ``"local"``; or a
+        :class:`~mne_megfm.estimators.Pretraining`, which has a masking and all other
+        settings of it. None leaves the weights as they are.
     head : str | estimator
         What is fitted to the features: ``"ridge"`` is
-        :class:`~mne_megfm.estimators.RidgeHead`; the name of a plug-in, made with
-        ``random_state`` if it takes that; or a regressor of scikit-learn.
+        :class:`~mne_megfm.estimators.RidgeHead`; ``"ssm"`` a selective state space over
+        the rows of each participant, in their order; the name of a plug-in, made with
+        ``task`` (``"regression"``), ``device`` and ``random_state`` if it takes these;
+        or a regressor of scikit-learn.
     sample : {"auto", "epoch", "participant"}
         What has a label, see :class:`~mne_megfm.MEGFMTransformer`.
     pooling : str | callable
@@ -91,6 +98,11 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     Each participant of a list is a group of its own. Epochs are not, so pass ``groups``
     with them: otherwise the choice looks at other epochs of the same person.
 
+    With ``head="ssm"``, tokens of each row (epoch, or window of a Raw) are pooled as
+    ``pooling`` says, and the head goes through the rows of a participant, state after
+    state: it begins as the linear head on their mean, and keeps what does better on
+    held-out training participants. Samples that are epochs are sequences of one row.
+
     Fine-tuning (`skorch`) starts from the linear head that suits the frozen encoder
     [2]_, and trains encoder and head together. A share of the training participants is
     held out: the epoch with the least loss on them is kept, which may be the start.
@@ -119,6 +131,7 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     """
 
     _default_head = "ridge"
+    _task = "regression"
     _wrong_head = staticmethod(is_classifier)
 
     @_fit_context(prefer_skip_nested_validation=True)

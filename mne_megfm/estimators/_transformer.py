@@ -84,7 +84,7 @@ class BaseMEGFM(BaseEstimator):
             self.weights, self.sensor_mapping_, self.backbone, self.config, seed
         )
         self.pooling_, self._fits_pooling = start_pooling(
-            self.pooling, self.weights, seed
+            self.pooling, self.weights, model, seed
         )
         fields = None
         if self.weights is None and self.pretraining is None:
@@ -255,7 +255,8 @@ class BaseMEGFM(BaseEstimator):
         model = state.get("model_")
         if model is not None and next(model.parameters()).device.type != "cpu":
             # a pickle must open where there is no GPU
-            state = state | {"model_": copy.deepcopy(model).cpu()}
+            for name in ("model_", "pooling_"):
+                state = state | {name: copy.deepcopy(state[name]).cpu()}
         return state
 
 
@@ -343,8 +344,9 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
     pooling : str | callable
         How tokens become features: ``"projection"`` (where, when, and the leading axes
         of each token), ``"tokens"`` (everything), ``"time"``, ``"space"``,
-        ``"mean"``, or an instance, see :mod:`mne_megfm.models`. The participant encoder
-        does not pool tokens.
+        ``"mean"``, ``"rwmoe"`` (experts that gather tokens over regions and times,
+        fitted without labels where the weights have none), or an instance, see
+        :mod:`mne_megfm.models`. The participant encoder does not pool tokens.
     aggregation : str | Aggregator
         How a participant's rows become one: a name, or an instance, see
         :class:`~mne_megfm.participants.Aggregator`. ``"parameters+measures"``: seven

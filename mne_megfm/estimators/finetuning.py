@@ -82,7 +82,7 @@ class ClassificationTask:
                     return train, valid
         raise ValueError(
             "Expected at least 3 participants of each class, to train on some and stop "
-            f"by others, got {least} of one; add participants, or use strategy='probe'."
+            f"by others, got {least} of one; add participants, or use a linear head."
         )
 
     def start(
@@ -144,7 +144,7 @@ class RegressionTask:
         if n_groups < 4:
             raise ValueError(
                 "Expected at least 4 participants, to train on some and stop by "
-                f"others, got {n_groups}; add participants, or use strategy='probe'."
+                f"others, got {n_groups}; add participants, or use a linear head."
             )
         n_valid = max(1, round(fraction * n_groups))
         splitter = GroupShuffleSplit(1, test_size=n_valid, random_state=self.seed)
@@ -167,16 +167,22 @@ class RegressionTask:
 
 
 class _WeightedLoss(nn.Module):
-    """Cross entropy, or squared error, times the weight of each sample."""
+    """Cross entropy, or squared error, times the weight of each sample.
 
-    def forward(self, output: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    Where a network gives a pair in training, the second is added.
+    """
+
+    def forward(
+        self, output: Tensor | tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        output, added = output if isinstance(output, tuple) else (output, 0.0)
         wanted, weight = target
         if wanted.is_floating_point():
             losses = (output[:, 0] - wanted).square()
         else:
             losses = F.cross_entropy(output, wanted, reduction="none")
         # not over the sum of weights: a batch of light samples should move little
-        return (losses * weight).mean()
+        return (losses * weight).mean() + added
 
 
 class _Net(NeuralNet):

@@ -106,11 +106,15 @@ class TunedNetwork(nn.Module):
     # -- windows to features ------------------------------------------------
     def extract(self, batch: Batch) -> Tensor:
         """Extract features of each sample; NaN where it lacks a state."""
+        return self._pool(self._rows(batch), len(batch))
+
+    def _rows(self, batch: Batch) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Encode the rows of each state: tokens, what was recorded, and whose."""
         config = self.encoder.config
         tokens = self.encoder.encode(batch.windows, batch.n_valid).float()
         recorded = valid_patches(batch.n_valid, config)
         tokens = (tokens - self.encoder.token_mean) * recorded[:, None, :, None]
-        pooled: list[tuple[Tensor, Tensor]] = []
+        of_states = []
         for state, n_patches in enumerate(self.n_patches):
             rows = torch.nonzero(batch.state == state)[:, 0]
             number = torch.full_like(batch.state, -1)
@@ -123,9 +127,17 @@ class TunedNetwork(nn.Module):
                 batch.start[of_state],
                 (len(rows), n_patches),
             )
-            values = self.pooling(*joined, self.encoder) if len(rows) else None
-            pooled.append((values, batch.sample[rows]))
-        return self.summarize(pooled, len(batch))
+            of_states.append((*joined, batch.sample[rows]))
+        return of_states
+
+    def _pool(
+        self, of_states: list[tuple[Tensor, Tensor, Tensor]], n_samples: int
+    ) -> Tensor:
+        pooled = [
+            (self.pooling(*joined, self.encoder) if len(sample) else None, sample)
+            for *joined, sample in of_states
+        ]
+        return self.summarize(pooled, n_samples)
 
     def summarize(self, pooled: list[tuple], n_samples: int) -> Tensor:
         """Summarize the pooled rows of each state of each sample.
@@ -200,9 +212,17 @@ class TunedNetwork(nn.Module):
         scaled = torch.nan_to_num((features - self.centre) / self.scale, nan=0.0)
         return torch.cat([scaled, lacking * self.mark], 1)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Compute the outputs for each sample, shape (n_samples, n_outputs)."""
-        return self.head(self.complete(self.extract(batch)))
+    def forward(self, batch: Batch) -> Tensor | tuple[Tensor, Tensor]:
+        """Compute the outputs for each sample, shape (n_samples, n_outputs).
+
+        In training also what the pooling adds to the loss, if it adds anything.
+        """
+        of_states = self._rows(batch)
+        outputs = self.head(self.complete(self._pool(of_states, len(batch))))
+        if not self.training or not hasattr(self.pooling, "penalty"):
+            return outputs
+        added = [self.pooling.penalty(*j) for *j, sample in of_states if len(sample)]
+        return outputs, torch.stack(added).mean()
 
 
 def _join(

@@ -11,7 +11,12 @@ __getattr__, __dir__, _ = lazy.attach(
             "attention",
             "attention_test",
         ],
-        "_attention_scores": ["AttentionScore", "score_attention"],
+        "_attention_scores": [
+            "AttentionScore",
+            "expert_reliability",
+            "expert_weights",
+            "score_attention",
+        ],
         "_attribution": ["Attribution", "attribute", "decision_map"],
         "_importance": ["Importance", "state_importance"],
         "_occlusion": ["BANDS", "Occlusion", "occlude"],

@@ -1,4 +1,4 @@
-"""Attention on the head: maps, and how well they point at planted sources."""
+"""Attention and experts on the head: maps, and how well they point at sources."""
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ from mne.io.constants import FIFF
 from mne.utils import _validate_type, verbose
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
+from sklearn.utils.validation import check_is_fitted
 
+from ..estimators import MEGFMTransformer
+from ..estimators.extraction import iter_row_tokens
+from ..inputs import Recordings, as_recordings
+from ..models import RandomWalkExperts
 from ..sensors import CanonicalArray, canonical_array, compute_mapping
 from ..sensors.geometry import read_geometry
 
@@ -523,3 +529,226 @@ def _by_name(sources: Any) -> dict[str, NDArray[np.float64]]:
     if not found:
         raise ValueError("Expected at least one source, got none; pass positions.")
     return found
+
+
+# -- experts of a pooling --------------------------------------------------------------
+@verbose
+def expert_weights(
+    transformer: MEGFMTransformer,
+    X: Any,
+    *,
+    info: mne.Info | None = None,
+    verbose: bool | str | int | None = None,
+) -> dict[str, mne.Evoked]:
+    """Map which regions and times the experts of a pooling serve.
+
+    Parameters
+    ----------
+    transformer : MEGFMTransformer
+        A fitted transformer with ``pooling="rwmoe"``.
+    X : Epochs | Raw | Evoked | MEGSamples | list of these
+        The recordings, in tesla. Gates are averaged over all rows, patch by patch of
+        what was recorded.
+    info : mne.Info | None
+        The sensors to show experts on; by default those of the first recording.
+    verbose : bool | str | int | None
+        Verbosity, see :func:`mne.verbose`.
+
+    Returns
+    -------
+    experts : dict of str to Evoked
+        For each expert (``"expert00"``, ...) one map every 100 ms, with one channel for
+        each place: its mean gate, relative to that over regions and times, so that 1
+        is what an expert has that serves all alike. It has no unit. The comment tells
+        its share of all tokens. Maps are spread to sensors by position, as those of
+        :func:`attention`.
+
+    Raises
+    ------
+    TypeError
+        If the transformer has another pooling.
+
+    See Also
+    --------
+    expert_reliability : Whether experts of other seeds serve the same regions.
+
+    Examples
+    --------
+    >>> from mne_megfm import MEGFMTransformer, simulate_cohort
+    >>> from mne_megfm.interpret import expert_weights
+    >>> cohort = simulate_cohort(
+    ...     1,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=4,
+    ...     random_state=0,
+    ...     verbose=False,
+    ... )
+    >>> epochs = cohort.epochs("auditory")[0]
+    >>> transformer = MEGFMTransformer(pooling="rwmoe", random_state=0).fit(epochs)
+    >>> maps = expert_weights(transformer, epochs)
+    >>> len(maps), maps["expert00"].data.shape
+    (8, (64, 10))
+    """
+    recordings = _read_for_experts(transformer, X)
+    gates = _mean_gates(transformer, recordings)
+    config, array = transformer.config_, transformer.sensor_mapping_.array
+    first = recordings[0]
+    rate = config.sfreq / config.patch_length
+    shown, pos = sensor_info(first.info if info is None else info, rate)
+    places = unit_vectors(array.region_pos, array.origin)
+    targets = unit_vectors(pos, array.origin)
+    weights = spread_matrix(targets, places, np.eye(3)[None])[:, 0]
+    share = gates.mean((1, 2))
+    experts = {}
+    for number, of_expert in enumerate(gates):
+        evoked = mne.EvokedArray(
+            weights @ (of_expert / max(share[number], 1e-12)),
+            shown,
+            comment=f"{100 * share[number]:.0f} % of tokens",
+            nave=recordings.n_rows,
+            verbose="error",
+        )
+        start = round(first.tmin + 0.5 / rate, 6) + 1e-9
+        experts[f"expert{number:02d}"] = evoked.shift_time(start, relative=False)
+    return experts
+
+
+def expert_reliability(
+    transformers: Sequence[MEGFMTransformer],
+    X: Any,
+    *,
+    n_permutations: int = 200,
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """Say whether experts of other seeds serve the same regions and times.
+
+    Experts have no order: those of each other transformer are assigned to those of the
+    first one to one, so that correlations of their mean gates over regions and times
+    are largest together [1]_. As an assignment finds some likeness in any maps, it is
+    repeated with the regions of the others permuted.
+
+    Parameters
+    ----------
+    transformers : sequence of MEGFMTransformer
+        At least two, fitted with ``pooling="rwmoe"`` and other seeds.
+    X : Epochs | Raw | Evoked | MEGSamples | list of these
+        The recordings, in tesla.
+    n_permutations : int
+        How often regions are permuted.
+    random_state : int
+        Seed of the permutations.
+
+    Returns
+    -------
+    reliability : DataFrame
+        A row for each expert of the first transformer: ``correlation`` with those of
+        the others, on average, ``lowest`` of these, ``chance``, the 95th percentile of
+        the average with permuted regions, and ``p_value``, one-sided.
+
+    Raises
+    ------
+    TypeError
+        If a transformer has another pooling.
+    ValueError
+        If there are fewer than two, or they differ in the number of experts.
+
+    References
+    ----------
+    .. [1] Kuhn (1955), "The Hungarian method for the assignment problem", Naval
+       Research Logistics Quarterly 2:83-97.
+
+    Examples
+    --------
+    >>> from mne_megfm import MEGFMTransformer, simulate_cohort
+    >>> from mne_megfm.interpret import expert_reliability
+    >>> cohort = simulate_cohort(
+    ...     1,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=4,
+    ...     random_state=0,
+    ...     verbose=False,
+    ... )
+    >>> epochs = cohort.epochs("auditory")[0]
+    >>> fitted = [
+    ...     MEGFMTransformer(pooling="rwmoe", random_state=seed).fit(epochs)
+    ...     for seed in (0, 1)
+    ... ]
+    >>> expert_reliability(fitted, epochs).columns.tolist()
+    ['correlation', 'lowest', 'chance', 'p_value']
+    """
+    maps = [_mean_gates(t, _read_for_experts(t, X)) for t in transformers]
+    if len(maps) < 2 or len({m.shape for m in maps}) > 1:
+        raise ValueError(
+            "Expected two transformers or more with as many experts each, got "
+            f"{[len(m) for m in maps]} experts; fit the same pooling with other seeds."
+        )
+    rng = np.random.default_rng(random_state)
+    first, others = maps[0], maps[1:]
+    found = np.array([_matched(first, other) for other in others])
+    null = np.empty((n_permutations, len(first)))
+    for number in range(n_permutations):
+        order = rng.permutation(first.shape[1])
+        null[number] = np.mean([_matched(first, o[:, order]) for o in others], axis=0)
+    mean = found.mean(0)
+    return pd.DataFrame(
+        {
+            "correlation": mean,
+            "lowest": found.min(0),
+            "chance": np.quantile(null, 0.95, axis=0),
+            "p_value": (1 + (null >= mean).sum(0)) / (1 + n_permutations),
+        },
+        index=pd.Index([f"expert{e:02d}" for e in range(len(first))], name="expert"),
+    )
+
+
+def _matched(
+    one: NDArray[np.float64], other: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Correlate each map with the one that is assigned to it."""
+    flat = [maps.reshape(len(maps), -1) for maps in (one, other)]
+    flat = [maps - maps.mean(1, keepdims=True) for maps in flat]
+    flat = [
+        m / np.maximum(np.linalg.norm(m, axis=1, keepdims=True), 1e-12) for m in flat
+    ]
+    correlation = flat[0] @ flat[1].T
+    rows, columns = linear_sum_assignment(-correlation)
+    return correlation[rows, columns]
+
+
+def _read_for_experts(transformer: MEGFMTransformer, X: Any) -> Recordings:
+    check_is_fitted(transformer, "model_")
+    if not isinstance(transformer.pooling_, RandomWalkExperts):
+        raise TypeError(
+            "Expected a transformer with pooling='rwmoe', got one with "
+            f"{transformer.pooling_!r}; experts are those of this pooling."
+        )
+    return as_recordings(X, duration=transformer.duration, overlap=transformer.overlap)
+
+
+def _mean_gates(
+    transformer: MEGFMTransformer, recordings: Recordings
+) -> NDArray[np.float64]:
+    """Average gates over rows; (n_experts, n_regions, n_patches)."""
+    pooling, device = transformer.pooling_, transformer.model_.kernel.device
+    total, count = np.zeros((0, 0, 0)), np.zeros(0)
+    for part in iter_row_tokens(
+        recordings,
+        transformer.sensor_mapping_,
+        transformer.model_,
+        batch_size=transformer.batch_size,
+    ):
+        tokens, recorded = part.tokens.to(device), part.recorded.to(device)
+        gates = pooling.gates(tokens, recorded).detach()
+        gates = (gates * recorded[:, None, :, None]).sum(0).permute(2, 0, 1)
+        gates, seen = gates.double().cpu().numpy(), part.recorded.sum(0).numpy()
+        if not total.size:
+            total = np.zeros((*gates.shape[:2], 0))
+        more = max(0, len(seen) - len(count))
+        total = np.pad(total, ((0, 0), (0, 0), (0, more)))
+        count = np.pad(count, (0, more))
+        total[..., : len(seen)] += gates
+        count[: len(seen)] += seen
+    used = count > 0
+    return total[..., used] / count[used]

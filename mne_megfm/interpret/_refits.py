@@ -571,7 +571,7 @@ def _as_pipeline(pipeline: Any) -> Any:
                 f"again for permuted labels, got strategy={pipeline.strategy!r}; use "
                 "strategy='probe', or decision_map for a map without a test."
             )
-        return pipeline.to_pipeline()
+        pipeline = pipeline.to_pipeline()
     first = pipeline[0] if isinstance(pipeline, Pipeline) else None
     if isinstance(first, MEGFMTransformer) and first.pretraining is not None:
         raise ValueError(

@@ -21,12 +21,12 @@ from .windows import WindowArray, valid_patches
 FIT_WINDOWS = 1000
 
 
-def _check_count(name: str, value: int) -> int:
+def check_count(name: str, value: int, least: int = 1) -> int:
     """Refuse what would give no feature."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
         raise ValueError(
-            f"Expected a whole number of 1 or more for {name}, got {value!r}; correct "
-            "it."
+            f"Expected a whole number of {least} or more for {name}, got {value!r}; "
+            "correct it."
         )
     return int(value)
 
@@ -64,6 +64,9 @@ class Pooling(nn.Module):
     once, with up to 1000 windows of the training data, and changes buffers or
     parameters.
 
+    ``build(model)`` makes parameters whose sizes follow from the backbone. A child with
+    ``penalty(tokens, recorded)`` has what it gives added to the loss of fine-tuning.
+
     The parameters of its constructor are attributes of the same names. Two poolings of
     one class with equal ``repr`` can take each other's state.
 
@@ -97,6 +100,17 @@ class Pooling(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+
+    def build(self, model: Backbone) -> None:  # noqa: B027
+        """Make parameters whose sizes follow from the backbone; here there are none.
+
+        It is called once, before weights are loaded.
+
+        Parameters
+        ----------
+        model : Backbone
+            The backbone whose tokens are to be pooled.
+        """
 
     @abstractmethod
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
@@ -148,6 +162,20 @@ class Pooling(nn.Module):
             for name in inspect.signature(type(self)).parameters
         )
         return f"{type(self).__name__}({args})"
+
+
+def build_pooling(pooling: nn.Module, model: Backbone) -> None:
+    """Make a pooling for a backbone; one without ``build`` stays as it is.
+
+    Parameters
+    ----------
+    pooling : Pooling
+        The pooling, changed in place.
+    model : Backbone
+        The backbone whose tokens are to be pooled.
+    """
+    if hasattr(pooling, "build"):
+        pooling.build(model)
 
 
 def fit_pooling(
@@ -220,7 +248,7 @@ class _BinnedPooling(Pooling):
 
     def __init__(self, max_bins: int = 20) -> None:
         super().__init__()
-        self.max_bins = _check_count("max_bins", max_bins)
+        self.max_bins = check_count("max_bins", max_bins)
 
     def _in_bins(self, tokens: Tensor, recorded: Tensor) -> Tensor:
         bins = _bins(tokens.shape[2], self.max_bins)
@@ -260,7 +288,7 @@ class ProjectionPooling(_BinnedPooling):
 
     def __init__(self, n_components: int = 16, max_bins: int = 20) -> None:
         super().__init__(max_bins)
-        self.n_components = _check_count("n_components", n_components)
+        self.n_components = check_count("n_components", n_components)
 
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
         """Pool the tokens of rows, see `Pooling.forward`."""

@@ -3,7 +3,8 @@
 A masking draws ``(n, n_regions, n_patches)`` bool arrays, True where hidden. All
 rows of one draw hide the same number of tokens, so that visible tokens pack without
 padding. Blocks over all sensors, and over neighbouring regions at all times, cannot
-be filled by copying a neighbour; isolated tokens often can.
+be filled by copying a neighbour; isolated tokens often can. The loss is of all hidden
+tokens, unless a masking has a method ``draw`` that says of which.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import inf
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +30,38 @@ def _check_ratio(mask_ratio: float) -> float:
             "tokens."
         )
     return float(mask_ratio)
+
+
+class Masks(NamedTuple):
+    """What a draw hides, and what of it the loss is of.
+
+    Parameters
+    ----------
+    hidden : Tensor of bool, shape (n, n_regions, n_patches)
+        True where the model must not look.
+    targets : Tensor of bool, shape (n, n_regions, n_patches)
+        True where predictions are compared with the signal; all of them are hidden.
+    """
+
+    hidden: Tensor
+    targets: Tensor
+
+
+def _draw(
+    masking: Callable[..., Tensor],
+    n: int,
+    n_patches: int,
+    region_pos: Tensor,
+    generator: torch.Generator,
+    patch_duration: float,
+) -> Masks:
+    """Draw masks, and their targets where the masking has some of its own."""
+    # a child of a masking with targets may hide something else by ``__call__`` alone
+    makers = (vars(cls) for cls in type(masking).__mro__)
+    if "draw" in next(names for names in makers if {"draw", "__call__"} & set(names)):
+        return masking.draw(n, n_patches, region_pos, generator, patch_duration)
+    hidden = masking(n, n_patches, region_pos, generator)
+    return Masks(hidden, hidden)
 
 
 class _Masking:
@@ -88,12 +122,39 @@ def draw_masks(
     >>> mask[0, 0].sum().item(), mask[0, 0, 5:].any().item()
     (2, False)
     """
+    drawn = draw_masks_and_targets(masking, n, n_valid, config, region_pos, generator)
+    return drawn.hidden
+
+
+def draw_masks_and_targets(
+    masking: Callable[..., Tensor],
+    n: int,
+    n_valid: Tensor | None,
+    config: BackboneConfig,
+    region_pos: Tensor,
+    generator: torch.Generator,
+) -> Masks:
+    """Draw masks over what was recorded, and say of which tokens the loss is.
+
+    Parameters
+    ----------
+    masking, n, n_valid, config, region_pos, generator : object
+        See :func:`draw_masks`. A masking with a method ``draw(n, n_patches,
+        region_pos, generator, patch_duration)`` gives :class:`Masks`; of others, all
+        hidden tokens are targets.
+
+    Returns
+    -------
+    masks : Masks
+        Hidden tokens and targets, both of shape (n, n_regions, n_patches), on the CPU.
+    """
     whole = config.n_patches
     if n_valid is not None:
         # with the last patch in part: what is hidden in space is hidden to the end
         whole = max(1, -(-int(n_valid.max()) // config.patch_length))
-    masks = masking(n, whole, region_pos, generator)
-    return F.pad(masks, (0, config.n_patches - whole))
+    duration = config.patch_length / config.sfreq
+    drawn = _draw(masking, n, whole, region_pos, generator, duration)
+    return Masks(*(F.pad(m, (0, config.n_patches - whole)) for m in drawn))
 
 
 class RandomMasking(_Masking):
@@ -225,6 +286,164 @@ class SpaceBlockMasking(_Masking):
         return hidden[:, :, None].repeat(1, 1, n_patches)
 
 
+def _check_radius(name: str, value: float, usual: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < inf:
+        raise ValueError(
+            f"Expected {name} to be a number of 0 or more, got {value!r}; {usual}."
+        )
+    return float(value)
+
+
+class LocalMasking(_Masking):
+    """Hide tokens together with their neighbours in space and time.
+
+    The field of a source is seen by neighbouring regions, and slow or filtered signals
+    by neighbouring patches: they give a hidden token away. Tokens are drawn at random,
+    and each is hidden with all tokens whose region centre is within ``radius_space``
+    and whose patch centre is within ``radius_time`` of its own, as [1]_ does for the
+    slow responses of functional MRI.
+
+    The loss is of the *targets* alone: the hidden tokens without a visible token within
+    both radii. Those that were drawn are among them, and neighbours of which all
+    neighbours are hidden too. Other hidden tokens, at the edge of what is hidden, are
+    neither seen nor predicted. What lies outside the window, or was not recorded, is no
+    visible token.
+
+    Parameters
+    ----------
+    mask_ratio : float
+        Share of the tokens to hide, targets and neighbours together. All rows hide
+        ``round(mask_ratio * n_tokens)`` tokens, or as many as the smallest
+        neighbourhood has where that is more. Tokens that are left when no whole
+        neighbourhood fits any more are hidden at random. On the canonical array, with
+        the default radii and windows of 1 s, 0.8 hides 192 of 240 tokens, of which
+        about 75 are targets; 0.5 hides 120, of which about 23 are.
+    radius_space : float
+        Largest distance between centres of regions, in m. The nearest neighbours are
+        0.06 to 0.08 m apart; with 0.09 m, 4 to 6 regions are hidden together. With 0,
+        each region is hidden alone.
+    radius_time : float
+        Largest distance between centres of patches, in s. With 0.2 s and patches of
+        100 ms, two patches before and two after are hidden.
+
+    Raises
+    ------
+    ValueError
+        If ``mask_ratio`` is not between 0 and 1, a radius is negative, or, in a draw,
+        the smallest neighbourhood is the whole window.
+
+    References
+    ----------
+    .. [1] "Bridging foundation models and efficient architectures: a modular brain
+       imaging framework with local masking and pretrained representation learning"
+       (2025), arXiv:2508.16597 (local masked autoencoder).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import LocalMasking
+    >>> from mne_megfm.sensors import canonical_array
+    >>> region_pos = torch.tensor(canonical_array().region_pos)
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> masks = LocalMasking(0.8).draw(2, 10, region_pos, generator, 0.1)
+    >>> masks.hidden.sum((1, 2)).tolist()
+    [192, 192]
+    >>> bool((masks.targets & ~masks.hidden).any())
+    False
+    """
+
+    def __init__(
+        self,
+        mask_ratio: float = 0.8,
+        radius_space: float = 0.09,
+        radius_time: float = 0.2,
+    ) -> None:
+        super().__init__(mask_ratio)
+        self.radius_space = _check_radius(
+            "radius_space", radius_space, "0.09 hides what is within 9 cm"
+        )
+        self.radius_time = _check_radius(
+            "radius_time", radius_time, "0.2 hides what is within 200 ms"
+        )
+
+    def __call__(
+        self, n: int, n_patches: int, region_pos: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Draw masks for ``n`` windows, with patches of 100 ms."""
+        return self.draw(n, n_patches, region_pos, generator).hidden
+
+    def draw(
+        self,
+        n: int,
+        n_patches: int,
+        region_pos: Tensor,
+        generator: torch.Generator,
+        patch_duration: float = 0.1,
+    ) -> Masks:
+        """Draw masks and targets for ``n`` windows.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        n_patches : int
+            Patches in a window.
+        region_pos : Tensor, shape (n_regions, 3)
+            Positions of the regions in m.
+        generator : torch.Generator
+            Where random numbers come from.
+        patch_duration : float
+            Length of a patch in s.
+
+        Returns
+        -------
+        masks : Masks
+            Hidden tokens and targets.
+
+        Raises
+        ------
+        ValueError
+            If the smallest neighbourhood is the whole window.
+        """
+        near = self._neighbours(region_pos, n_patches, patch_duration)
+        n_tokens = len(near)
+        n_hidden = max(round(self.mask_ratio * n_tokens), int(near.sum(1).min()))
+        if n_hidden >= n_tokens > 1:
+            n_hidden = n_tokens - 1
+            if near.sum(1).min() > n_hidden:
+                raise ValueError(
+                    "Expected radii that leave tokens visible, got radius_space="
+                    f"{self.radius_space:g} m and radius_time={self.radius_time:g} s, "
+                    f"which take in all {n_tokens} tokens of a window of "
+                    f"{n_patches * patch_duration:g} s; lower one of them."
+                )
+        order = torch.rand(n, n_tokens, generator=generator).argsort(1)
+        hidden = torch.zeros(n, n_tokens, dtype=torch.bool)
+        left = torch.full((n,), n_hidden)
+        # whole neighbourhoods as long as any fits, then single tokens
+        for neighbourhood in (near, torch.eye(n_tokens, dtype=torch.bool)):
+            for tokens in order.T:
+                new = neighbourhood[tokens] & ~hidden
+                fits = new.sum(1) <= left
+                hidden |= new & fits[:, None]
+                left = left - new.sum(1) * fits
+        seen = (~hidden).float() @ near.float() > 0
+        shape = (n, len(region_pos), n_patches)
+        return Masks(hidden.view(shape), (hidden & ~seen).view(shape))
+
+    def _neighbours(
+        self, region_pos: Tensor, n_patches: int, patch_duration: float
+    ) -> Tensor:
+        """Say which tokens are within both radii of which, (n_tokens, n_tokens)."""
+        pos = region_pos.to("cpu", torch.float64)
+        time = patch_duration * torch.arange(n_patches, dtype=torch.float64)
+        apart = torch.linalg.vector_norm(pos[:, None] - pos, dim=-1)
+        # a distance that is the radius is within it, whatever it is rounded to
+        space = apart <= self.radius_space + 1e-9
+        near = (time[:, None] - time).abs() <= self.radius_time + 1e-9
+        return torch.kron(space.int(), near.int()).bool()
+
+
 class MixedMasking(_Masking):
     """Draw one of several kinds of masks in each call.
 
@@ -290,7 +509,29 @@ class MixedMasking(_Masking):
     def __call__(
         self, n: int, n_patches: int, region_pos: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Draw masks for ``n`` windows."""
+        """Draw masks for ``n`` windows, with patches of 100 ms."""
+        return self.draw(n, n_patches, region_pos, generator).hidden
+
+    def draw(
+        self,
+        n: int,
+        n_patches: int,
+        region_pos: Tensor,
+        generator: torch.Generator,
+        patch_duration: float = 0.1,
+    ) -> Masks:
+        """Draw masks and targets of one kind for ``n`` windows.
+
+        Parameters
+        ----------
+        n, n_patches, region_pos, generator, patch_duration : object
+            See :meth:`LocalMasking.draw`.
+
+        Returns
+        -------
+        masks : Masks
+            Hidden tokens, and the targets of the kind.
+        """
         kinds = self.kinds or (
             RandomMasking(self.mask_ratio),
             TimeBlockMasking(self.mask_ratio * 0.375),
@@ -301,7 +542,8 @@ class MixedMasking(_Masking):
         else:
             weights = torch.tensor(self.weights, dtype=torch.float64)
             number = torch.multinomial(weights, 1, generator=generator)
-        return kinds[int(number)](n, n_patches, region_pos, generator)
+        kind = kinds[int(number)]
+        return _draw(kind, n, n_patches, region_pos, generator, patch_duration)
 
 
 #: The field baseline is the best of these, chosen on the hidden truth itself.
@@ -382,14 +624,15 @@ def masked_r2(
                 valid = None
                 if n_valid is not None:
                     valid = n_valid[start : start + batch_size].to(device)
-                mask = draw_masks(
+                drawn = draw_masks_and_targets(
                     masking, len(part), valid, config, region_pos, generator
-                ).to(device)
+                )
+                mask, compared = (m.to(device) for m in drawn)
                 scaled, hidden = model.scale(part, valid, mask)
                 # squares of tesla underflow in float32: compare at network scale
                 unit = (scaled.unit / config.scale)[..., None, None]
                 target = to_patches(scaled.windows, config)
-                recorded = mask & hidden
+                recorded = compared & hidden
                 if valid is not None:
                     patch = torch.arange(config.n_patches, device=device)
                     inside = (patch + 1) * config.patch_length <= valid[:, None]

@@ -255,6 +255,8 @@ class WindowBatch:
         Recorded samples of each window.
     mask : Tensor of bool, shape (n, n_regions, n_patches), optional
         Tokens to hide.
+    scored : Tensor of bool, shape (n, n_regions, n_patches), optional
+        Hidden tokens that a loss of hidden signal is of; all of them by default.
     participant, recording, state, array : Tensor of int, shape (n,), optional
         Numbers of the participant, the recording, its state and its sensor array: the
         same number for the same one in all batches of a run.
@@ -282,6 +284,7 @@ class WindowBatch:
     windows: Tensor
     n_valid: Tensor
     mask: Tensor | None = None
+    scored: Tensor | None = None
     participant: Tensor | None = None
     recording: Tensor | None = None
     state: Tensor | None = None

@@ -112,6 +112,7 @@ KINDS = {
             "maskings",
             "masking",
             builtins={
+                "local": "mne_megfm.models:LocalMasking",
                 "mixed": "mne_megfm.models:MixedMasking",
                 "random": "mne_megfm.models:RandomMasking",
                 "space-block": "mne_megfm.models:SpaceBlockMasking",
@@ -133,6 +134,7 @@ KINDS = {
             builtins={
                 "projection": "mne_megfm.models:ProjectionPooling",
                 "mean": "mne_megfm.models:MeanPooling",
+                "rwmoe": "mne_megfm.models:RandomWalkExperts",
                 "space": "mne_megfm.models:SpacePooling",
                 "time": "mne_megfm.models:TimePooling",
                 "tokens": "mne_megfm.models:TokenPooling",
@@ -159,6 +161,7 @@ KINDS = {
             builtins={
                 "logistic": "mne_megfm.estimators:LogisticHead",
                 "ridge": "mne_megfm.estimators:RidgeHead",
+                "ssm": "mne_megfm.estimators:state_space_head",
             },
         ),
         Kind(

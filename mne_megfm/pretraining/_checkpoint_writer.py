@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 import os
@@ -349,7 +350,7 @@ class Product:
         self.settings = settings
         self.config = model.config
         self.backbone = name_of("backbones", model)
-        self.pooling = pooling
+        self.pooling, self._start_of_pooling = pooling, pooling
         self.n_processes = n_processes
         self.device = device
         self.parts = parts or {}
@@ -402,6 +403,8 @@ class Product:
         given = {"index": self.train, "random_state": self.settings.random_state}
         fit_token_projection(model, self.store, n_windows, **given)
         if self.pooling is not None:
+            # from its start, or a run that was interrupted would end with another one
+            self.pooling = copy.deepcopy(self._start_of_pooling)
             fit_pooling(self.pooling, model, self.store, **given)
         return model
 

@@ -160,6 +160,8 @@ class MaskedReconstruction:
         predicted = model.predict_patches(target, hidden)
         # hidden holds what was never recorded, too: nothing to compare with there
         compared = batch.mask & _recorded(model.config, batch.n_valid)
+        if batch.scored is not None:
+            compared = compared & batch.scored
         with torch.autocast(kind, enabled=False):
             if compared.any():
                 loss = self.loss(predicted, target, compared)

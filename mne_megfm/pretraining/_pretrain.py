@@ -25,6 +25,7 @@ from ..models import (
     BackboneConfig,
     MaskedSignalTransformer,
     WindowArray,
+    build_pooling,
     freeze_encoder,
 )
 from ..plugins import make_backbone, resolve
@@ -456,6 +457,7 @@ def pretrain_store(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.random_state)
             pooling = _part("poolings", settings.pooling)
+            build_pooling(pooling, model)
     augmentation = _augmentation(settings, model.config)
     if settings.decoder_only:
         freeze_encoder(model)

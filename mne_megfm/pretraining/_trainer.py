@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from ..models import (
     Backbone,
     BackboneConfig,
+    Masks,
     WindowArray,
     WindowBatch,
-    draw_masks,
+    draw_masks_and_targets,
 )
 from ..store import ShardSampler, WindowStore
 from ._objective import Measured, Objective
@@ -274,15 +275,18 @@ def draw_batch_masks(
     config: BackboneConfig,
     region_pos: Tensor,
     generator: torch.Generator,
-) -> Tensor:
+) -> Masks:
     """Draw the masks of a batch; neighbours in it share them.
 
     Field interpolation solves a system for each mask, so that fewer are quicker.
     """
     n = len(n_valid)
     n_masks = min(n, MASKS_PER_BATCH)
-    masks = draw_masks(masking, n_masks, n_valid, config, region_pos, generator)
-    return masks.repeat_interleave(-(-n // n_masks), 0)[:n].to(n_valid.device)
+    drawn = draw_masks_and_targets(
+        masking, n_masks, n_valid, config, region_pos, generator
+    )
+    times, device = -(-n // n_masks), n_valid.device
+    return Masks(*(m.repeat_interleave(times, 0)[:n].to(device) for m in drawn))
 
 
 ALL = "all"
@@ -346,15 +350,16 @@ def validate(
             part = slice(start, start + batch_size)
             batch = labels.batch(*windows.take(index[part]), index[part], device)
             generator = stream_of(random_state, VALIDATION, start)
-            mask = draw_batch_masks(
+            mask, scored = draw_batch_masks(
                 masking, batch.n_valid, config, region_pos, generator
             )
             if n_views(objective) > 1:
                 other = draw_batch_masks(
                     masking, batch.n_valid, config, region_pos, generator
                 )
-                batch = replace(batch, view=replace(batch, mask=other))
-            got = step(replace(batch, mask=mask), bf16, True)
+                view = replace(batch, mask=other.hidden, scored=other.targets)
+                batch = replace(batch, view=view)
+            got = step(replace(batch, mask=mask, scored=scored), bf16, True)
             if not counts:
                 continue
             sums[-1] += float(got.loss) * len(batch)
@@ -502,10 +507,12 @@ class Trainer:
         data, n_valid = part.batch.windows, part.batch.n_valid
         if self.augmentation is not None:
             data, n_valid = self.augmentation(data, n_valid, part.generator)
-        mask = draw_batch_masks(
+        mask, scored = draw_batch_masks(
             self.masking, n_valid, self.model.config, self.region_pos, part.generator
         )
-        return replace(part.batch, windows=data, n_valid=n_valid, mask=mask)
+        return replace(
+            part.batch, windows=data, n_valid=n_valid, mask=mask, scored=scored
+        )
 
     def _update(self, loss: float) -> None:
         """Step against the gradient of a whole batch."""

@@ -15,6 +15,7 @@ __getattr__, __dir__, _ = lazy.attach(
         "_maps": [
             "plot_attention",
             "plot_attribution",
+            "plot_experts",
             "plot_importance",
             "plot_occlusion",
         ],

@@ -21,6 +21,8 @@ from ..sensors.geometry import read_geometry
 from ._style import COLORS, PALE, bare, finish, open_axes
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..interpret import (
         AttentionTest,
         Attribution,
@@ -235,6 +237,106 @@ def _sphere(evoked: mne.Evoked) -> NDArray[np.float64]:
     to_head = evoked.info["dev_head_t"] or Transform("meg", "head")
     centre = apply_trans(invert_transform(to_head), origin)
     return np.append(centre, distance.mean())
+
+
+def plot_experts(
+    experts: Mapping[str, mne.Evoked],
+    reliability: pd.DataFrame | None = None,
+    *,
+    axes: Axes | Sequence[Axes] | NDArray | None = None,
+    title: str | None = None,
+    show: bool = True,
+) -> Figure:
+    """Plot which regions each expert of a pooling serves.
+
+    Parameters
+    ----------
+    experts : dict of str to Evoked
+        From ``mne_megfm.interpret.expert_weights``, averaged over time here.
+    reliability : DataFrame | None
+        From ``mne_megfm.interpret.expert_reliability``, of the same experts. Maps whose
+        correlation over seeds is not above chance are grey; all are without it.
+    axes : Axes | sequence of Axes | None
+        One for each expert. A new figure by default.
+    title : str | None
+        Title of the figure.
+    show : bool
+        Whether to show the figure.
+
+    Returns
+    -------
+    fig : Figure
+        The figure. White is what an expert has that serves all alike, orange more,
+        purple less; the title of each tells its share of all tokens.
+
+    Raises
+    ------
+    ValueError
+        If the number of axes is not that of experts, or one has no reliability.
+
+    Examples
+    --------
+    >>> from mne_megfm import MEGFMTransformer, simulate_cohort
+    >>> from mne_megfm.interpret import expert_weights
+    >>> from mne_megfm.viz import plot_experts
+    >>> cohort = simulate_cohort(
+    ...     1,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=4,
+    ...     random_state=0,
+    ...     verbose=False,
+    ... )
+    >>> epochs = cohort.epochs("auditory")[0]
+    >>> transformer = MEGFMTransformer(pooling="rwmoe", random_state=0).fit(epochs)
+    >>> fig = plot_experts(expert_weights(transformer, epochs), show=False)
+    """
+    from matplotlib.colors import LogNorm
+
+    if reliability is not None and not set(experts) <= set(reliability.index):
+        raise ValueError(
+            f"Expected the reliability of {', '.join(experts)}, got that of "
+            f"{', '.join(map(str, reliability.index))}; compute it for these experts."
+        )
+    maps = {name: evoked.data.mean(1) for name, evoked in experts.items()}
+    values = np.concatenate(list(maps.values()))
+    norm = LogNorm(1 / (most := max(values.max(), 1 / values.min(), 1.1)), most)
+    n_columns = min(4, len(experts))
+    n_rows = -(-len(experts) // n_columns)
+    # a grid may have places to spare
+    n_axes = len(experts) if axes is not None else n_rows * n_columns
+    fig, flat = open_axes(
+        axes,
+        n_axes,
+        figsize=(1.9 * n_columns + 1.2, 2.3 * n_rows + 0.4),
+        nrows=n_rows,
+        ncols=n_columns,
+    )
+    for ax in flat[len(experts) :]:
+        ax.set_axis_off()
+    for (name, evoked), ax in zip(experts.items(), flat, strict=False):
+        image, _ = mne.viz.plot_topomap(
+            maps[name], evoked.info, axes=ax, cmap=ATTENTION_PALETTE, cnorm=norm,
+            sensors=False, contours=0, show=False, sphere=_sphere(evoked),
+            extrapolate="local",
+        )  # fmt: skip
+        known = reliability is not None and (
+            reliability.loc[name, "correlation"] > reliability.loc[name, "chance"]
+        )
+        if not known:
+            rgba = image.to_rgba(image.get_array())
+            rgba[..., :3] = (rgba[..., :3] @ [0.299, 0.587, 0.114])[..., None]
+            image.set_data(rgba)
+        note = ""
+        if reliability is not None:
+            note = f"\nr = {reliability.loc[name, 'correlation']:.2f} over seeds"
+        ax.set_title(f"{name}: {evoked.comment}{note}", fontsize="small")
+    bar = fig.colorbar(ScalarMappable(norm, ATTENTION_PALETTE), ax=flat, shrink=0.8)
+    bar.set_label("Gate of the expert (1: even)")
+    step = 2 ** max(1, int(np.log2(most)))
+    bar.set_ticks([1 / step, 1, step], labels=[f"1/{step}", "1", str(step)])
+    bar.minorticks_off()
+    return finish(fig, show, title)
 
 
 # -- attribution -----------------------------------------------------------------------

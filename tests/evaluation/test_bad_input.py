@@ -84,7 +84,7 @@ def test_errors(X, y, call, change, message, monkeypatch):
     ],
 )
 def test_errors_of_compare(X, y, change, error, message, monkeypatch):
-    monkeypatch.setattr(BandPower, "_describe_state", None)  # said before the work
+    monkeypatch.setattr(BandPower, "_state_features", None)  # said before the work
     settings = {"X": X, "y": y, "pipelines": PIPELINES, **QUICK}
     with pytest.raises(error, match=message):
         compare(**{**settings, **change})
@@ -111,7 +111,7 @@ def test_errors_of_compare(X, y, change, error, message, monkeypatch):
 )
 def test_too_few_to_learn_from(X, call, change, message, monkeypatch):
     """A head needs two of a class to choose its penalty: said before the work."""
-    monkeypatch.setattr(BandPower, "_describe_state", None)
+    monkeypatch.setattr(BandPower, "_state_features", None)
     head = RidgeHead() if "2 participants or more" in message else LogisticHead()
     with pytest.raises(ValueError, match=message):
         if call == "features":

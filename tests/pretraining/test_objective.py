@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from mne_megfm.pretraining import LogErrorLoss, SignalSpectrumLoss
+from mne_megfm.models import (
+    LocalMasking,
+    MaskedSignalTransformer,
+    ModelConfig,
+    WindowBatch,
+    to_patches,
+)
+from mne_megfm.pretraining import (
+    LogErrorLoss,
+    MaskedReconstruction,
+    SignalSpectrumLoss,
+)
+from mne_megfm.sensors import canonical_array
 
 SHAPE = (2, 3, 4, 5, 16)
 
@@ -123,3 +135,32 @@ def test_silent_window_is_finite(loss, expected):
     got.backward()
     assert float(got.detach()) == pytest.approx(expected)
     assert torch.isfinite(predicted.grad).all()
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_loss_is_of_what_is_scored(scored):
+    """Errors at hidden tokens that are no targets cost nothing."""
+    config = ModelConfig(d_model=32, n_layers=1)
+    model = MaskedSignalTransformer(config)
+    pos = torch.tensor(canonical_array().region_pos)
+    masks = LocalMasking(0.7).draw(2, 10, pos, torch.Generator().manual_seed(0))
+    windows = torch.randn(2, 192, 250) * 1e-13
+    n_valid = torch.tensor([250, 250])
+    rest = masks.hidden & ~masks.targets
+
+    def predict(patches, hidden):
+        return patches + 7.0 * rest[..., None, None]
+
+    model.predict_patches = predict
+    batch = WindowBatch(
+        windows, n_valid, masks.hidden, scored=masks.targets if scored else None
+    )
+    loss, error, power = MaskedReconstruction().measure(model, batch)
+    assert (loss == 0) == scored
+    assert (error == 0).all() == scored
+    at = masks.targets if scored else masks.hidden
+    scaled, _ = model.scale(windows, n_valid, masks.hidden)
+    patches = to_patches(scaled.windows, config)
+    unit = (scaled.unit / config.scale)[..., None, None]
+    expected = torch.where(at[..., None, None], patches * unit, 0.0).square()
+    torch.testing.assert_close(power, expected.sum((1, 2, 3, 4)))

@@ -1,0 +1,253 @@
+"""Built-in parts with state or targets of their own: from a store to features."""
+
+import copy
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from mne_megfm import MEGFMClassifier, MEGFMTransformer
+from mne_megfm.commands import main
+from mne_megfm.estimators import FineTuning
+from mne_megfm.models import (
+    LocalMasking,
+    MaskedSignalTransformer,
+    ModelConfig,
+    RandomWalkExperts,
+    masked_r2,
+)
+from mne_megfm.pretraining import PretrainSettings, pretrain, pretrain_store
+from mne_megfm.sensors import canonical_array
+from mne_megfm.simulation import make_array_info
+from mne_megfm.store import WindowStore
+from mne_megfm.weights import load_checkpoint, load_pooling, read_config
+
+MODEL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
+SHORT = {
+    "model": MODEL,
+    "epochs": 2,
+    "steps_per_epoch": 2,
+    "batch_size": 6,
+    "validation_fraction": 0.4,
+    "device": "cpu",
+}
+LOCAL = {"name": "local", "mask_ratio": 0.7, "radius_time": 0.1}
+EXPERTS = {"name": "rwmoe", "n_experts": 3}
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with mne.utils.use_log_level("error"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Return a store of six recordings of four windows, some of them short."""
+    rng = np.random.default_rng(0)
+    store = WindowStore.create(tmp_path_factory.mktemp("data") / "store")
+    for number in range(6):
+        store.append(
+            rng.standard_normal((4, 192, 250)) * 1e-13,
+            name=f"s{number}-rest",
+            participant=f"s{number}",
+            state="rest",
+            array="ctf151",
+        )
+    return store
+
+
+@pytest.fixture(scope="module")
+def epochs():
+    """Twelve epochs of noise, every second of which is stronger."""
+    rng = np.random.default_rng(0)
+    data = 1e-13 * rng.standard_normal((12, 151, 250))
+    data[1::2] *= 3.0
+    return mne.EpochsArray(data, make_array_info("ctf151", sfreq=250.0))
+
+
+@pytest.fixture(scope="module")
+def weights(store, tmp_path_factory):
+    """Weights that were pretrained with local masks, and experts fitted to them."""
+    path = tmp_path_factory.mktemp("weights") / "run"
+    settings = PretrainSettings(masking=LOCAL, pooling=EXPERTS, **SHORT)
+    with mne.utils.use_log_level("error"):
+        pretrain_store(store, path, settings)
+    return path
+
+
+def test_experts_are_trained_and_kept(weights, epochs, tmp_path):
+    """What pretraining fitted is used as it is, and comes back bit by bit."""
+    settings = read_config(weights)["training"]["settings"]
+    assert settings["masking"] == LOCAL and settings["pooling"] == EXPERTS
+    kept, drawn = RandomWalkExperts(3), RandomWalkExperts(3)
+    model = load_checkpoint(weights)
+    for pooling in (kept, drawn):
+        torch.manual_seed(0)
+        pooling.build(model)
+    assert load_pooling(weights, kept)
+    names = ("router", "region_logits", "lag_logits", "down", "up", "region_bias")
+    for name in (*names, "unit"):
+        assert not torch.equal(getattr(kept, name), getattr(drawn, name)), name
+    transformer = MEGFMTransformer(
+        weights, pooling=RandomWalkExperts(3), sensor_mapping="canonical"
+    )
+    features = transformer.fit_transform(epochs)
+    assert features.shape == (12, 3 * 32)
+    for name, array in transformer.pooling_.state_dict().items():
+        assert torch.equal(array, kept.state_dict()[name])
+    path = transformer.save_pretrained(tmp_path / "again")
+    again = MEGFMTransformer(
+        path, pooling=RandomWalkExperts(3), sensor_mapping="canonical"
+    )
+    np.testing.assert_array_equal(again.fit_transform(epochs), features)
+    # others are fitted to the data, the same by the same seed
+    found = [
+        MEGFMTransformer(weights, pooling="rwmoe", random_state=seed).fit(epochs)
+        for seed in (1, 1, 2)
+    ]
+    one, two, three = (t.transform(epochs) for t in found)
+    np.testing.assert_array_equal(one, two)
+    assert not np.allclose(one, three)
+
+
+def test_interrupted_run_ends_with_the_same_experts(store, weights, tmp_path):
+    settings = PretrainSettings(masking=LOCAL, pooling=EXPERTS, **SHORT)
+    steps = iter([False, False, True])
+    with pytest.raises(RuntimeError, match="stopped after step 3"):
+        pretrain_store(store, tmp_path / "two", settings, stop=lambda: next(steps))
+    pretrain_store(store, tmp_path / "two", settings)
+    one, two = RandomWalkExperts(3), RandomWalkExperts(3)
+    for pooling, path in ((one, weights), (two, tmp_path / "two")):
+        pooling.build(load_checkpoint(path))
+        assert load_pooling(path, pooling)
+    for name, array in one.state_dict().items():
+        assert torch.equal(array, two.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("strategy", ["lora", "finetune"])
+def test_fine_tuning_trains_experts_with_their_balance(weights, epochs, strategy):
+    """Labels train all parameters of the pooling; the load counts in the loss."""
+
+    def tuned(balance):
+        return MEGFMClassifier(
+            weights,
+            pooling=RandomWalkExperts(3, balance=balance),
+            strategy=strategy,
+            finetuning=FineTuning(max_epochs=2, lora_rank=2, lr=1e-2, patience=2),
+            random_state=0,
+        ).fit(epochs, np.arange(12) % 2)
+
+    classifier = tuned(0.0)
+    before, after = classifier.transformer_.pooling_, classifier.network_.pooling
+    assert not classifier.network_.training and len(classifier.history_) > 1
+    best = int(classifier.history_["valid_loss"].argmin())
+    if best:  # else what is kept is the start
+        assert not torch.equal(before.router, after.router)
+    # at the first step the loss has what the balance adds: 1 for an even load
+    heavy = tuned(1000.0)
+    losses = heavy.history_["train_loss"], classifier.history_["train_loss"]
+    assert losses[0].iloc[1] > losses[1].iloc[1] + 900.0
+    held_out = heavy.history_["valid_loss"].iloc[0]
+    assert held_out == pytest.approx(classifier.history_["valid_loss"].iloc[0], 0.5)
+    copy.deepcopy(classifier.network_)
+
+
+class Seeing:
+    """An objective that keeps its batches."""
+
+    n_views = 2
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, model, batch):
+        self.batches.append(batch)
+        return model.encode(batch.windows, batch.n_valid, batch.mask).square().mean()
+
+
+def test_batches_bring_the_targets_of_local_masks(store):
+    """In training and validation, and in both views, targets have no visible ones near.
+
+    Neighbours in a batch share a mask and its targets.
+    """
+    seeing = Seeing()
+    model = MaskedSignalTransformer(ModelConfig(**MODEL))
+    pos = torch.tensor(canonical_array().region_pos)
+    given = {"max_epochs": 1, "batch_size": 12, "objective": seeing}
+    pretrain(model, store, pos, masking=LocalMasking(0.6), **given)
+    apart = torch.cdist(pos, pos)
+    time = torch.arange(10)
+    near = torch.kron((apart <= 0.09).int(), ((time - time[:, None]).abs() <= 2).int())
+    views = [view for batch in seeing.batches for view in (batch, batch.view)]
+    assert len(views) > 4
+    for view in views:
+        hidden, scored = view.mask.flatten(1), view.scored.flatten(1)
+        assert scored.any(1).all() and not (scored & ~hidden).any()
+        seen = (~hidden).float() @ near.float() > 0
+        assert torch.equal(scored, hidden & ~seen)
+
+
+def test_scores_are_of_targets():
+    """Explained shares count errors at targets alone."""
+    model = MaskedSignalTransformer(ModelConfig(**MODEL)).eval()
+    pos = torch.tensor(canonical_array().region_pos)
+    masking = LocalMasking(0.6)
+    windows = torch.randn(8, 192, 250) * 1e-13
+    masks = masking.draw(8, 10, pos, torch.Generator().manual_seed(0))
+
+    def right_at(where):
+        samples = where.repeat_interleave(8, 1).repeat_interleave(25, 2)
+        model.reconstruct = lambda part, mask, valid: torch.where(samples, part, 0.0)
+        return masked_r2(model, windows, masking, pos)["model"]
+
+    assert right_at(masks.targets) == pytest.approx(1.0, abs=1e-5)
+    assert right_at(masks.hidden & ~masks.targets) < 0.1
+
+
+def test_local_masking_from_the_shell(store, tmp_path):
+    """It is named in options and in settings files, with its radii."""
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        "epochs = 1\nsteps_per_epoch = 1\nbatch_size = 4\nvalidation_fraction = 0.4\n"
+        "[masking]\nname = 'local'\nradius_space = 0.07\n"
+        "[model]\nd_model = 32\nn_layers = 1\nn_decoder_layers = 1\n"
+    )
+    options = ["--config", str(file), "--device", "cpu"]
+    main(
+        ["pretrain", str(store.path), str(tmp_path / "a"), *options],
+        standalone_mode=False,
+    )
+    masking = read_config(tmp_path / "a")["training"]["settings"]["masking"]
+    assert masking == {"name": "local", "radius_space": 0.07}
+    options += ["--masking", "local", "--mask-ratio", "0.6"]
+    main(
+        ["pretrain", str(store.path), str(tmp_path / "b"), *options],
+        standalone_mode=False,
+    )
+    masking = read_config(tmp_path / "b")["training"]["settings"]["masking"]
+    assert masking == {"name": "local", "mask_ratio": 0.6}
+
+
+def test_features_of_experts_from_the_shell(store, epochs, tmp_path):
+    """Weights that hold experts give features; others, of each recording, do not."""
+    path = tmp_path / "sub-01_task-rest_meg-epo.fif"
+    epochs.save(path)
+    settings = PretrainSettings(pooling={"name": "rwmoe"}, **SHORT)
+    pretrain_store(store, tmp_path / "run", settings)
+    command = ["features", str(path), "--pooling", "rwmoe"]
+    out = tmp_path / "features.csv"
+    done = CliRunner().invoke(main, [*command, "--out", str(out)])
+    assert done.exit_code == 2
+    assert "Expected weights that hold the state of the pooling 'rwmoe'" in done.output
+    weights = str(tmp_path / "run")
+    done = CliRunner().invoke(main, [*command, "--weights", weights, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    found = pd.read_csv(out).filter(like="expert").to_numpy()
+    transformer = MEGFMTransformer(weights, pooling="rwmoe")
+    np.testing.assert_allclose(
+        found[:, :256], transformer.fit_transform(epochs)[:, :256], rtol=1e-4, atol=1e-5
+    )
