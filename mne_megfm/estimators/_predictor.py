@@ -36,7 +36,7 @@ from ._heads import LogisticHead, count_groups
 from ._initialization import FineTuning, Pretraining
 from ._state_space_heads import SequenceAggregator
 from ._transformer import MEGFMTransformer
-from .denoising import SUFFIX
+from .extraction import SUFFIX
 from .finetuning import ClassificationTask, RegressionTask
 from .finetuning_modules import (
     network_outputs,

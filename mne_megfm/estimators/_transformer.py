@@ -46,8 +46,7 @@ from ._initialization import (
     start_model,
     start_pooling,
 )
-from .denoising import SUFFIX, fit_denoising
-from .extraction import PooledRows, gather_windows
+from .extraction import SUFFIX, PooledRows, fit_denoising, gather_windows
 from .frozen import Kept, digest_recordings, stamp
 
 if TYPE_CHECKING:

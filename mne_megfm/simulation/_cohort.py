@@ -15,15 +15,17 @@ from mne.transforms import Transform
 from mne.utils import logger, verbose
 from scipy import fft
 
-from ._artifacts import EYES, MUSCLES, Surroundings
 from ._brain import Brain, draw_sources, draw_trials, filter_rows, response_rows
 from ._forward import Cortex, _check_name, lead_field, make_array_info, make_head
 from ._participant import (
+    EYES,
     LABELS,
+    MUSCLES,
     STATES,
     MigraineEffects,
     Participant,
     Settings,
+    Surroundings,
     _check_number,
     check_label,
     draw_traits,

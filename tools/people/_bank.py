@@ -12,7 +12,6 @@ import numpy as np
 
 from mne_megfm.sensors import canonical_array, compute_mapping
 from mne_megfm.sensors._mapping import _tangents
-from mne_megfm.simulation._artifacts import EYES, MUSCLES
 from mne_megfm.simulation._forward import (
     PLACES,
     coil_average,
@@ -23,6 +22,7 @@ from mne_megfm.simulation._forward import (
     sensor_scale,
     uniform_and_gradients,
 )
+from mne_megfm.simulation._participant import EYES, MUSCLES
 
 #: Arrays and how often they are drawn.
 ARRAYS = {
