@@ -10,7 +10,7 @@ Baselines: signals of the canonical array at 50 Hz; the same whitened in space b
 covariance before the stimulus, as MNE users do; these with filters of what rows share
 after it, without labels; xDAWN and tangent space; all with logistic regression. The
 model is the ten lines of the README, with a StandardScaler between and without, and the
-same with random weights (three seeds).
+same with random weights (three draws).
 """
 
 import argparse
@@ -42,7 +42,6 @@ STATES = ("auditory", "somatosensory")
 TMIN, TMAX = -0.2, 0.796  # a window of 1 s
 N_BEFORE = 50  # samples
 STEP = 5
-RANDOM_SEEDS = (0, 1, 2)
 
 
 class Signals(TransformerMixin, BaseEstimator):
@@ -116,7 +115,7 @@ class Reduce(TransformerMixin, BaseEstimator):
         return self.matrix_ @ X
 
 
-def find_pipelines():
+def find_pipelines(n_random):
     """Name the pipelines; those of several seeds are lists."""
 
     def logistic(*steps):
@@ -125,7 +124,7 @@ def find_pipelines():
     def control(*steps):
         return [
             logistic(MEGFMTransformer(None, random_state=s), *steps)
-            for s in RANDOM_SEEDS
+            for s in range(n_random)
         ]
 
     return {
@@ -179,6 +178,7 @@ def main():
         "--trials", type=int, nargs="+", default=[10, 40], help="a class"
     )
     parser.add_argument("--pipelines", nargs="+", help="names (all)")
+    parser.add_argument("--random-weights", type=int, default=3, help="draws")
     parser.add_argument(
         "--report",
         type=int,
@@ -193,7 +193,7 @@ def main():
     options = parser.parse_args()
     mne.set_log_level("error")
     warnings.simplefilter("ignore")
-    pipelines = find_pipelines()
+    pipelines = find_pipelines(options.random_weights)
     pipelines = {name: pipelines[name] for name in options.pipelines or pipelines}
     seed = options.report or DEVELOPMENT_SEEDS[0]
     print(
