@@ -46,6 +46,9 @@ class SequenceAggregator(Aggregator):
         Length and start of the rows of each state.
     """
 
+    #: Chosen by a head, not by the user.
+    of_head = True
+
     def __init__(self) -> None:
         super().__init__()
         self.states: list[str] = []
@@ -282,6 +285,7 @@ class _StateSpaceHead(BaseEstimator):
         from .finetuning import train_network
 
         sequences = _split_sequences(X)
+        self.n_features_in_ = sequences[0].shape[1]
         means = np.stack([steps.double().mean(0).numpy() for steps in sequences])
         train, valid = task.split(y, groups, self.validation_fraction)
         targets, weights = task.targets(y, weight)
@@ -330,6 +334,11 @@ class _StateSpaceHead(BaseEstimator):
     def _outputs(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
         """Compute outputs one by one: those of a sequence do not depend on others."""
         check_is_fitted(self, "network_")
+        if not len(X) or np.shape(X)[-1] != self.n_features_in_:
+            raise ValueError(
+                f"Expected sequences of {self.n_features_in_} features, one sequence "
+                f"or more, got shape {np.shape(X)}; give steps like those of fit."
+            )
         with torch.inference_mode():
             outputs = [
                 self.network_(_Steps(x[None], torch.ones(1, len(x), dtype=torch.bool)))

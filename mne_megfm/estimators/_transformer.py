@@ -120,8 +120,14 @@ class BaseMEGFM(BaseEstimator):
         pools = sample == "epoch" or self.aggregator_.pools_rows
         idle = {
             "features by the participant encoder, which reads signals "
-            "(aggregation='mean_std' pools tokens)": () if pools else ("pooling",),
-            "a row an epoch": () if sample == "participant" else ("aggregation",),
+            "(aggregation='mean_std' pools tokens)": (
+                () if pools else ("pooling", "pretraining")
+            ),
+            "a row an epoch": (
+                ("aggregation",)
+                if sample == "epoch" and not getattr(self.aggregation, "of_head", False)
+                else ()
+            ),
         }
         defaults = inspect.signature(type(self)).parameters
         found = [

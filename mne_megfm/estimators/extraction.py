@@ -306,9 +306,10 @@ def fit_denoising(
     :func:`mne.compute_covariance`, however the rows are divided into recordings; but in
     rows longer than a window those in two windows count twice.
 
-    Responses are what rows of one recording share in the second after the stimulus:
-    the covariance of their average, less what noise of single rows puts into it. No
-    labels are used. In fewer than eight rows, and in rows that do not begin before a
+    Responses are what rows of one recording share in the second after the stimulus
+    (rows that are the only one of their recording count as one recording together): the
+    covariance of their average, less what noise of single rows puts into it. No labels
+    are used. In fewer than eight rows, and in rows that do not begin before a
     stimulus (windows of a Raw, epochs of fixed length), none are looked for, and
     signals are whitened alone.
 
@@ -351,7 +352,7 @@ def fit_denoising(
     for recording in recordings:
         # whole samples before time 0, where the stimulus is
         stimulus = int(-recording.tmin * config.sfreq + 1e-6)
-        timed = recording.kind != "raw" and stimulus >= _LEAST_BASELINE * config.sfreq
+        timed = recording.kind != "raw" and -recording.tmin >= _LEAST_BASELINE - 1e-6
         end = stimulus + round(_LONGEST * config.sfreq)
         alone = len(recording.rows) == 1
         average = single_rows if alone else _Average()
@@ -380,13 +381,14 @@ class _Average:
     """An average of rows, by windows, which knows how noisy it is."""
 
     def __init__(self) -> None:
-        # by first sample of a window: number of rows, their sum, squares of each
-        self.windows: dict[int, list] = {}
+        # by first sample and length of a window: number of rows, their sum, squares
+        self.windows: dict[tuple[int, int], list] = {}
 
     def add(self, first: int, signals: NDArray) -> None:
         """Add a window of a row that begins at sample ``first`` of the row."""
-        n_rows, total, squares = self.windows.get(first, (0, 0.0, 0.0))
-        self.windows[first] = [
+        key = first, signals.shape[1]  # rows may differ by a sample
+        n_rows, total, squares = self.windows.get(key, (0, 0.0, 0.0))
+        self.windows[key] = [
             n_rows + 1,
             total + signals,
             squares + signals @ signals.T,

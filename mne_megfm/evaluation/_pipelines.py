@@ -35,11 +35,23 @@ from ._samples import Samples
 def fewest_in_training(pipelines: Iterable[BaseEstimator]) -> int:
     """Count the participants of a class that pipelines need at least to learn from.
 
-    Two, where a head of ours chooses its penalty by an inner cross-validation.
+    Two, where a head of ours chooses its penalty by an inner cross-validation; three of
+    each class, or four in all, where training is stopped by held-out participants.
     """
     heads = (part[-1] if isinstance(part, Pipeline) else part for part in pipelines)
-    ours = LogisticHead | RidgeHead | MEGFMClassifier | MEGFMRegressor
-    return 2 if any(isinstance(head, ours) for head in heads) else 1
+    return max(map(_fewest, heads), default=1)
+
+
+def _fewest(head: BaseEstimator) -> int:
+    predictor = isinstance(head, MEGFMClassifier | MEGFMRegressor)
+    inner = head.head if predictor else head
+    if (
+        (predictor and head.strategy != "probe")
+        or inner == "ssm"
+        or getattr(inner, "reads_sequences", False)
+    ):
+        return 4 if is_regressor(head) else 3
+    return 2 if predictor or isinstance(head, LogisticHead | RidgeHead) else 1
 
 
 def default_pipelines(

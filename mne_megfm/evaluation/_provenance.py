@@ -42,10 +42,12 @@ def is_hand_made(pipeline: BaseEstimator) -> bool:
 def is_pretrained(pipeline: BaseEstimator) -> bool:
     """Find whether a pipeline has weights that were trained without labels.
 
-    Before the comparison, or by ``pretraining`` inside `fit`.
+    Before the comparison, or by ``pretraining`` or ``masking`` inside `fit`.
     """
     return not is_hand_made(pipeline) and any(
-        part.weights is not None or part.pretraining is not None
+        part.weights is not None
+        or getattr(part, "pretraining", None) is not None  # of transformers
+        or getattr(part, "masking", None) is not None  # of predictors
         for part in networks(pipeline)
     )
 

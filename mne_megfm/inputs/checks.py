@@ -118,6 +118,8 @@ def far_off(data: np.ndarray, recording: Recording) -> np.ndarray:
 
 def _outliers(size: np.ndarray, around: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find what is far above, and far below, what is around it."""
+    if not size.any():
+        return np.zeros(len(size), bool), np.zeros(len(size), bool)
     middle = np.median(size[size > 0])
     log = np.log(np.maximum(size, 1e-3 * middle + 1e-30))
     # beside feeble channels (or flat ones) a good one only seems strong, ...

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 import mne
 import numpy as np
 import pandas as pd
+import torch
 from mne.io.constants import FIFF
 from mne.utils import _validate_type, verbose
 from numpy.typing import NDArray
@@ -591,7 +593,7 @@ def expert_weights(
     (8, (64, 10))
     """
     recordings = _read_for_experts(transformer, X)
-    gates = _mean_gates(transformer, recordings)
+    gates = _mean_over_rows(transformer, recordings)
     config, array = transformer.config_, transformer.sensor_mapping_.array
     first = recordings[0]
     rate = config.sfreq / config.patch_length
@@ -626,7 +628,8 @@ def expert_reliability(
     Experts have no order: those of each other transformer are assigned to those of the
     first one to one, so that correlations of their mean gates over regions and times
     are largest together [1]_. As an assignment finds some likeness in any maps, it is
-    repeated with the regions of the others permuted.
+    repeated with the regions of the others permuted. They are permuted before the
+    random walk, which makes all maps smooth.
 
     Parameters
     ----------
@@ -635,7 +638,7 @@ def expert_reliability(
     X : Epochs | Raw | Evoked | MEGSamples | list of these
         The recordings, in tesla.
     n_permutations : int
-        How often regions are permuted.
+        How often regions are permuted, 1 or more.
     random_state : int
         Seed of the permutations.
 
@@ -651,7 +654,8 @@ def expert_reliability(
     TypeError
         If a transformer has another pooling.
     ValueError
-        If there are fewer than two, or they differ in the number of experts.
+        If there are fewer than two, they differ in the number of experts, or
+        ``n_permutations`` is not a whole number from 1.
 
     References
     ----------
@@ -678,7 +682,15 @@ def expert_reliability(
     >>> expert_reliability(fitted, epochs).columns.tolist()
     ['correlation', 'lowest', 'chance', 'p_value']
     """
-    maps = [_mean_gates(t, _read_for_experts(t, X)) for t in transformers]
+    if not isinstance(n_permutations, Integral) or n_permutations < 1:
+        raise ValueError(
+            "Expected n_permutations as a whole number from 1, got "
+            f"{n_permutations!r}; 200 is usual."
+        )
+    preferences = [
+        _mean_over_rows(t, _read_for_experts(t, X), walked=False) for t in transformers
+    ]
+    maps = [_walk(t, p) for t, p in zip(transformers, preferences, strict=True)]
     if len(maps) < 2 or len({m.shape for m in maps}) > 1:
         raise ValueError(
             "Expected two transformers or more with as many experts each, got "
@@ -690,7 +702,13 @@ def expert_reliability(
     null = np.empty((n_permutations, len(first)))
     for number in range(n_permutations):
         order = rng.permutation(first.shape[1])
-        null[number] = np.mean([_matched(first, o[:, order]) for o in others], axis=0)
+        permuted = [
+            _walk(transformer, preference[:, order])
+            for transformer, preference in zip(
+                transformers[1:], preferences[1:], strict=True
+            )
+        ]
+        null[number] = np.mean([_matched(first, other) for other in permuted], axis=0)
     mean = found.mean(0)
     return pd.DataFrame(
         {
@@ -727,10 +745,26 @@ def _read_for_experts(transformer: MEGFMTransformer, X: Any) -> Recordings:
     return as_recordings(X, duration=transformer.duration, overlap=transformer.overlap)
 
 
-def _mean_gates(
-    transformer: MEGFMTransformer, recordings: Recordings
+def _walk(
+    transformer: MEGFMTransformer, preferences: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Average gates over rows; (n_experts, n_regions, n_patches)."""
+    """Make gates of mean preferences; both (n_experts, n_regions, n_patches)."""
+    pooling = transformer.pooling_
+    given = torch.as_tensor(preferences).permute(1, 2, 0)[None]
+    given = given.to(pooling.region_logits)
+    recorded = torch.ones(1, given.shape[2], dtype=torch.bool, device=given.device)
+    with torch.inference_mode():
+        gates = pooling.average_over_walks(given, recorded)
+    return gates[0].permute(2, 0, 1).double().cpu().numpy()
+
+
+def _mean_over_rows(
+    transformer: MEGFMTransformer, recordings: Recordings, walked: bool = True
+) -> NDArray[np.float64]:
+    """Average gates, or preferences before the walk, over rows.
+
+    Returns an array of shape (n_experts, n_regions, n_patches).
+    """
     pooling, device = transformer.pooling_, transformer.model_.kernel.device
     total, count = np.zeros((0, 0, 0)), np.zeros(0)
     for part in iter_row_tokens(
@@ -740,7 +774,10 @@ def _mean_gates(
         batch_size=transformer.batch_size,
     ):
         tokens, recorded = part.tokens.to(device), part.recorded.to(device)
-        gates = pooling.gates(tokens, recorded).detach()
+        with torch.inference_mode():
+            gates = pooling.preferences(tokens)
+            if walked:
+                gates = pooling.average_over_walks(gates, recorded)
         gates = (gates * recorded[:, None, :, None]).sum(0).permute(2, 0, 1)
         gates, seen = gates.double().cpu().numpy(), part.recorded.sum(0).numpy()
         if not total.size:

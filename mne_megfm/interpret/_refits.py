@@ -590,7 +590,14 @@ def _make_samples(pipeline: Any, X: Any) -> Any:
     transformer = clone(first)
     recordings = transformer._recordings(X)
     if transformer._settle_sample(recordings) == "participant":
-        return _People(FrozenStep(first), X)
+        frozen = FrozenStep(first)
+        if frozen.step._fits_pooling and frozen.step.aggregator_.pools_rows:
+            raise ValueError(
+                "Expected weights that contain the state of the pooling, got pooling="
+                f"{first.pooling!r}, which would be fitted again for permuted labels; "
+                "fit once, save, and load by weights."
+            )
+        return _People(frozen, X)
     return _Rows(transformer, X, recordings)
 
 

@@ -45,11 +45,12 @@ class RandomWalkExperts(Pooling):
     experts have to be near the hidden tokens that they serve, by
     :math:`\sum_{ie} G_{ie} \lVert x_i - z_e \rVert^2` over hidden tokens, with what
     expert *e* made of the others, :math:`z_e`, while the load is balanced [2]_. The
-    gates of hidden tokens know their region, and by the walk their neighbours. It is
-    called with training data where weights bring no state of this pooling: in ``fit``
-    of an estimator (with the same ``random_state`` to the same state), and in
-    pretraining from a store. Saved state is used as it is, frozen. Fine-tuning trains
-    all parameters with the labels, with the same balance.
+    gates of hidden tokens know their region, and by the walk their neighbours.
+
+    If the weights contain fitted experts, these are used unchanged. Otherwise ``fit``
+    of the estimator, or pretraining from a store, trains them on its data; the same
+    ``random_state`` gives the same experts. Fine-tuning trains them further, with the
+    labels and the same balance.
 
     Parameters
     ----------
@@ -240,11 +241,42 @@ class RandomWalkExperts(Pooling):
         gates : Tensor, shape (n, n_regions, n_patches, n_experts)
             They sum to 1 over experts.
         """
+        return self.average_over_walks(self.preferences(tokens), recorded)
+
+    def preferences(self, tokens: Tensor) -> Tensor:
+        """Compute what tokens prefer by themselves, before the walk.
+
+        Parameters
+        ----------
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            Tokens around the mean token at their place.
+
+        Returns
+        -------
+        preferences : Tensor, shape (n, n_regions, n_patches, n_experts)
+            They sum to 1 over experts.
+        """
         self._check_built(tokens)
         logits = F.linear(tokens / self.unit, self.router)
-        preference = (logits + self.region_bias[:, None]).softmax(3)
+        return (logits + self.region_bias[:, None]).softmax(3)
+
+    def average_over_walks(self, preferences: Tensor, recorded: Tensor) -> Tensor:
+        """Average preferences over where walks end.
+
+        Parameters
+        ----------
+        preferences : Tensor, shape (n, n_regions, n_patches, n_experts)
+            What tokens prefer.
+        recorded : Tensor of bool, shape (n, n_patches)
+            Patches with samples.
+
+        Returns
+        -------
+        gates : Tensor, shape (n, n_regions, n_patches, n_experts)
+            :math:`W^k S`.
+        """
         regions, times = self._powers(recorded)
-        by_region = torch.einsum("rs,nsue->nrue", regions, preference)
+        by_region = torch.einsum("rs,nsue->nrue", regions, preferences)
         return torch.einsum("ntu,nrue->nrte", times, by_region)
 
     # -- experts ------------------------------------------------------------

@@ -306,8 +306,8 @@ class LocalMasking(_Masking):
     The loss is of the *targets* alone: the hidden tokens without a visible token within
     both radii. Those that were drawn are among them, and neighbours of which all
     neighbours are hidden too. Other hidden tokens, at the edge of what is hidden, are
-    neither seen nor predicted. What lies outside the window, or was not recorded, is no
-    visible token.
+    neither seen nor predicted. What lies outside the window, or beyond the
+    longest window of the batch, is no visible token.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ class LocalMasking(_Masking):
         neighbourhood has where that is more. Tokens that are left when no whole
         neighbourhood fits any more are hidden at random. On the canonical array, with
         the default radii and windows of 1 s, 0.8 hides 192 of 240 tokens, of which
-        about 75 are targets; 0.5 hides 120, of which about 23 are.
+        about 72 are targets; 0.5 hides 120, of which about 23 are.
     radius_space : float
         Largest distance between centres of regions, in m. The nearest neighbours are
         0.06 to 0.08 m apart; with 0.09 m, 4 to 6 regions are hidden together. With 0,

@@ -99,6 +99,23 @@ def test_rows_without_baseline_are_whitened_alone(epochs):
     assert relative_error(few.matrix, expected) < 1e-3
 
 
+def test_rows_from_50_ms_before_the_stimulus(epochs):
+    """They have a baseline; those that begin later have none."""
+    for tmin, expected in ((-0.05, 8), (-0.048, 0)):
+        late = epochs.copy().crop(tmin=tmin)
+        assert MEGFMTransformer().fit(late).denoising_.n_components == expected
+
+
+def test_averages_may_differ_by_a_sample(epochs):
+    """Evokeds of people whose files end a sample apart are denoised together."""
+    evokeds = [epochs[i].average() for i in range(12)]
+    for evoked in evokeds[::2]:
+        evoked.crop(tmax=epochs.times[-2])
+    transformer = MEGFMTransformer(sample="epoch").fit(evokeds)
+    assert transformer.denoising_.n_components == 8
+    assert np.isfinite(transformer.transform(evokeds)).all()
+
+
 def test_features_are_those_of_denoised_signals(transformer, epochs):
     """The second half is the network's answer to signals times the filter."""
     features = transformer.transform(epochs)

@@ -5,6 +5,7 @@ import pickle
 import mne
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.model_selection import GridSearchCV
@@ -132,6 +133,26 @@ def test_causal_head_does_not_look_ahead(kind, sequences):
     assert all(block.back is None for block in head.network_.blocks)
     both = clone(head).set_params(causal=False).fit(X[:40], _targets(kind, y[:40]))
     assert all(block.back is not None for block in both.network_.blocks)
+    # later steps change nothing at earlier ones, unless the head looks both ways
+    steps = torch.randn(1, 6, X.shape[2], generator=torch.Generator().manual_seed(0))
+    changed = steps.clone()
+    changed[:, -1] += 10.0
+    seen = torch.ones(1, 6, dtype=torch.bool)
+    for network, same in ((head.network_, True), (both.network_, False)):
+        with torch.inference_mode():
+            network.linear.weight.fill_(1.0)  # zero at the start of training
+            one, two = (network.running(x, seen)[:, :-1] for x in (steps, changed))
+        assert torch.equal(one, two) is same
+
+
+@BOTH
+def test_sequences_of_prediction(kind, sequences):
+    X, y = sequences
+    head = kind(max_epochs=1, random_state=0).fit(X[:40], _targets(kind, y[:40]))
+    assert head.n_features_in_ == X.shape[2]
+    for wrong in (X[:3, :, :-1], X[:0]):
+        with pytest.raises(ValueError, match=f"of {X.shape[2]} features, one sequence"):
+            head.predict(wrong)
 
 
 def test_refusals(sequences):

@@ -13,7 +13,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 
-from mne_megfm import MEGFMTransformer
+from mne_megfm import MEGFMClassifier, MEGFMTransformer
 from mne_megfm.estimators import Pretraining
 from mne_megfm.evaluation import BandPower, HabituationFeatures, compare
 from mne_megfm.evaluation._confounds import _halves, find_again
@@ -211,6 +211,8 @@ def test_hand_made_measures_are_no_model():
     assert is_pretrained(linear(MEGFMTransformer()))
     assert not is_pretrained(linear(MEGFMTransformer(aggregation="measures")))
     assert not is_pretrained(linear(MEGFMTransformer(None)))
+    assert not is_pretrained(MEGFMClassifier(None, strategy="finetune"))
+    assert is_pretrained(MEGFMClassifier(None, masking="local"))
     assert not is_pretrained(linear(BandPower()))
 
 

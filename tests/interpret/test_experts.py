@@ -89,7 +89,30 @@ def test_reliability_finds_the_same_experts_in_any_order(transformer, epochs):
     assert (table["p_value"] > 0.01).all()
 
 
+def test_smooth_maps_of_other_seeds_are_not_reliable(epochs):
+    """Independent preferences are above chance as rarely as they should be.
+
+    Walks on the same graph make all maps smooth, and smooth maps are alike.
+    """
+    pooling = RandomWalkExperts(n_experts=6, n_steps=2)
+    transformer = MEGFMTransformer(None, config=SMALL, pooling=pooling, random_state=0)
+    transformer.fit(epochs[:2])
+    rng = np.random.default_rng(1)
+    p_values = []
+    for _ in range(25):
+        seeds = [
+            _with_gates(transformer, 2 * rng.standard_normal((24, 6)).astype("f4"))
+            for _ in range(3)
+        ]
+        table = expert_reliability(seeds, epochs[:2], n_permutations=39)
+        p_values += table["p_value"].tolist()
+    # 150 p-values of 0.05 at most have a share of 0.05; 0.72 if maps were permuted
+    assert np.mean(np.array(p_values) <= 0.05) < 0.15
+
+
 def test_refusals(transformer, epochs):
+    with pytest.raises(ValueError, match="n_permutations as a whole number from 1"):
+        expert_reliability([transformer, transformer], epochs, n_permutations=0)
     plain = MEGFMTransformer(None, config=SMALL, pooling="mean").fit(epochs)
     with pytest.raises(TypeError, match="pooling='rwmoe', got one with MeanPooling"):
         expert_weights(plain, epochs)

@@ -187,8 +187,6 @@ def test_no_visible_token_is_near_a_target(ratio, space, time):
         assert masks.targets[:, :, edge].any()
     # any other hidden token has a visible neighbour
     rest = masks.hidden & ~masks.targets
-    found = _leaks(masks._replace(targets=rest), space, time, 0.1)
-    assert len({pair[:2] for pair in found}) <= int(rest.sum())
     for number in range(20):
         one = masks._replace(hidden=masks.hidden[[number]], targets=rest[[number]])
         near = {tuple(pair[:2]) for pair in _leaks(one, space, time, 0.1)}
@@ -229,7 +227,7 @@ def test_targets_of_short_windows_and_other_patches():
     masks = draw_masks_and_targets(LocalMasking(), 20, None, config, POS, generator)
     assert not _leaks(masks, 0.09, 0.2, 0.2, n_recorded=5)
     assert _leaks(masks, 0.09, 0.4, 0.2, n_recorded=5)
-    n_valid = torch.tensor([110, 80])
+    n_valid = torch.tensor([110, 80] * 10)
     masks = draw_masks_and_targets(
         LocalMasking(0.6), 20, n_valid, ModelConfig(), POS, generator
     )

@@ -52,6 +52,7 @@ def store(tmp_path_factory):
     for number in range(6):
         store.append(
             rng.standard_normal((4, 192, 250)) * 1e-13,
+            n_valid=[250, 250, 110, 80],
             name=f"s{number}-rest",
             participant=f"s{number}",
             state="rest",

@@ -210,6 +210,7 @@ def test_aggregator(external, tmp_path):
             **transformer.get_params(deep=False),
             "sample": "epoch",
             "aggregation": "auto",
+            "sensor_mapping": "canonical",  # participants are not denoised
         }
     ).fit(X[0]["auditory"])
     weight = float(transformer.aggregator_.weight)
