@@ -46,13 +46,12 @@ def _quiet():
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Return a store of six recordings of four windows, some of them short."""
+    """Return a store of six recordings of four windows."""
     rng = np.random.default_rng(0)
     store = WindowStore.create(tmp_path_factory.mktemp("data") / "store")
     for number in range(6):
         store.append(
             rng.standard_normal((4, 192, 250)) * 1e-13,
-            n_valid=[250, 250, 110, 80],
             name=f"s{number}-rest",
             participant=f"s{number}",
             state="rest",

@@ -220,7 +220,7 @@ def test_threads_that_stay_are_named(install, maskings):
     code = "import threading\nstop = threading.Event()\n"
     code += "threading.Thread(target=stop.wait, args=(60,), name='mine').start()\n"
     module = install("busy-masks", "busy", code + PART)
-    with pytest.warns(RuntimeWarning, match="of busy-masks started mine, without"):
+    with pytest.warns(RuntimeWarning, match="of busy-masks started mine, which keeps"):
         maskings().resolve("busy")
     sys.modules[module].stop.set()
 
