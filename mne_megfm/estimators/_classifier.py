@@ -256,8 +256,9 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     def _check_targets(self, y: NDArray) -> NDArray:
         if type_of_target(y) == "continuous":
             raise ValueError(
-                "Expected labels of classes, got numbers with fractions, such as "
-                f"{y[y % 1 != 0][0]:g}; use MEGFMRegressor to predict numbers."
+                "Unknown label type: expected labels of classes, got numbers with "
+                f"fractions, such as {y[y % 1 != 0][0]:g}; use MEGFMRegressor to "
+                "predict numbers."
             )
         check_classification_targets(y)
         self.classes_ = np.unique(y)

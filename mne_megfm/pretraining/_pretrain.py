@@ -355,8 +355,11 @@ def plan_batches(
             f"{model.config.patch_length} samples at {model.config.sfreq:g} Hz, got at "
             f"most {max(windows.n_valid)} samples; give longer epochs."
         )
-    # no recording is on both sides
-    train, valid = split_groups(windows.recording, validation_fraction, random_state)
+    if isinstance(windows, WindowStore):  # no participant is on both sides
+        train, valid = windows.split(validation_fraction, random_state)
+    else:
+        groups = windows.recording
+        train, valid = split_groups(groups, validation_fraction, random_state)
     return Batches(windows, train, batch_size, n_parts, random_state, ranks), valid
 
 

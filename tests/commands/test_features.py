@@ -299,7 +299,7 @@ def test_classify_recordings(folder, tmp_path):
     result = run("classify", "fit", *args, "--folds", 2, "-o", model)
     # two participants of each, one of them in training, are too few to regularise
     assert result.exit_code == 1
-    assert "at least 2 participants of each class" in result.output
+    assert "Expected 2 participants of each class or more" in result.output
     assert not model.exists()
 
 

@@ -66,7 +66,7 @@ def test_given_axes(comparison):
         plot_comparison(comparison, axes=axes[0], show=False)
     with pytest.raises(ValueError, match="axes as 1 .* got 1 of .*str"):
         plot_roc(comparison, axes=["left"], show=False)
-    with pytest.raises(ValueError, match="a metric of this comparison"):
+    with pytest.raises(ValueError, match="a metric that was computed"):
         plot_comparison(comparison, "r2", show=False)
 
 
@@ -96,9 +96,14 @@ def test_learning_curve(rng):
         for size in (0.5, 1.0)
     )
     curve = LearningCurve(
-        pd.DataFrame(rows), predictions, pd.DataFrame(), ["roc_auc"],
-        {"control": 25, "migraine": 25}, ["control", "migraine"], {"roc_auc": 0.5},
-    )  # fmt: skip
+        folds=pd.DataFrame(rows),
+        predictions=predictions,
+        excluded=pd.DataFrame(),
+        metrics=["roc_auc"],
+        labels={"control": 25, "migraine": 25},
+        classes=["control", "migraine"],
+        trivial={"roc_auc": 0.5},
+    )
     (ax,) = plot_learning_curve(curve, show=False).axes
     table = curve.summary()
     assert _legend(ax) == ["95 % by chance", "a", "b"]
