@@ -62,8 +62,9 @@ def learned(request, epochs):
     their mean.
     """
     rng = np.random.default_rng(0)
-    signs = rng.choice([-1.0, 1.0], (2, 1, len(epochs.ch_names), 1))
-    first, second = signs * rng.uniform(0.5, 1.5, signs.shape)
+    first, second = rng.standard_normal((2, 1, len(epochs.ch_names), 1))
+    # no channel so weak that it is left out
+    first, second = (np.copysign(abs(x).clip(min=0.4), x) for x in (first, second))
     y = np.repeat([0, 1], 48)
     data = np.where(y[:, None, None] == 0, first, second)
     data = data * 6e-13 * rng.standard_normal((96, 1, 250))
