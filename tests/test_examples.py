@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
-QUICK = ("plot_attention", "plot_missing_states", "plot_reconstruction")
+QUICK = ("plot_reconstruction",)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

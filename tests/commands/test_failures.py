@@ -143,7 +143,7 @@ def test_participants(broken, folder, tmp_path, jobs):
 
 
 @pytest.mark.parametrize("more", [[], ["--participants"]])
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_none_can_be_read(tmp_path, more, jobs):
     """Nothing that can be read is an error, and nothing is written."""
     for number in range(3):

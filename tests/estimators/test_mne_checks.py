@@ -133,6 +133,7 @@ def test_pickle(small, epochs):
     assert_array_equal(pickle.loads(pickle.dumps(small)).transform(epochs), expected)
 
 
+@pytest.mark.slow
 def test_cross_validation(small, epochs):
     pipeline = make_pipeline(small, LogisticRegression())
     singles = cross_val_predict(pipeline, epochs, LABELS, cv=2)

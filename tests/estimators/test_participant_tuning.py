@@ -151,7 +151,9 @@ def test_starts_from_the_probe(labelled):
     )
 
 
-@BOTH
+@pytest.mark.parametrize(
+    "strategy", ["lora", pytest.param("finetune", marks=pytest.mark.slow)]
+)
 def test_repeats_and_pickles(labelled, strategy):
     X, y = labelled
     torch.manual_seed(1)

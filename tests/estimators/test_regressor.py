@@ -26,6 +26,7 @@ def ages():
     return np.array([31.0, 25.0, 47.0, 52.0, 38.0, 60.0, 44.0, 29.0])
 
 
+@pytest.mark.slow
 def test_probe_is_frozen_features_and_ridge(probe, labelled, ages):
     X, _ = labelled
     assert probe.fit(X, ages) is probe

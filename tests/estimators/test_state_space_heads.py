@@ -230,6 +230,7 @@ def test_sequences_are_the_rows_in_their_order(people):
         regressor.predict([{"visual": people[0]["rest"]}])
 
 
+@pytest.mark.slow
 def test_together(people, tmp_path):
     """Local masking, experts and state spaces: fit, predict, clone, pickle, save."""
     ages = np.linspace(20, 60, 8)

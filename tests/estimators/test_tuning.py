@@ -163,7 +163,9 @@ def test_keeps_the_start_where_training_makes_it_worse(labelled, without_encoder
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-@BOTH
+@pytest.mark.parametrize(
+    "strategy", ["lora", pytest.param("finetune", marks=pytest.mark.slow)]
+)
 def test_repeats_and_pickles(labelled, strategy):
     X, y = labelled
     torch.manual_seed(1)
@@ -213,6 +215,7 @@ def test_regression(labelled, strategy):
     assert 20 < predicted.mean() < 80
 
 
+@pytest.mark.slow
 def test_grid_search_over_strategy(labelled):
     X, y = labelled
     search = GridSearchCV(

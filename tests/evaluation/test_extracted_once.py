@@ -73,6 +73,7 @@ def test_who_has_a_recording_less_is_read_again(X, cohort, tmp_path):
     pd.testing.assert_frame_equal(first.predictions, second.predictions)
 
 
+@pytest.mark.slow
 def test_model_in_memory(X, cohort, tmp_path):
     """Folds are bit-equal to those without, also of a classifier that is parted."""
     X, y = X[:8], cohort.labels[:8]

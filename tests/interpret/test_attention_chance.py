@@ -71,6 +71,7 @@ def of(evoked, seed=0, n_surrogates=99):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", [None, (None, 0.0)])
 def test_level_over_all_times_and_places(looks_at_power, baseline):
     """Of 300 averages of noise, 5 % have any mark, also if they have a baseline."""

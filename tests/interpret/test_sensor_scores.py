@@ -41,6 +41,7 @@ def transformer(epochs):
     ).fit(epochs)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_reconstruction(transformer, epochs):
     """The model's scores, by hand, for each state; on hidden samples alone."""
     masks = {"it": SpaceBlockMasking()}

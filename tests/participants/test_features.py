@@ -275,6 +275,7 @@ def test_statistics_can_be_asked_for(participants):
     assert columns(transformer, "auditory_spread_").any()
 
 
+@pytest.mark.slow
 def test_encoder_with_random_weights(participants):
     """Without weights there is an encoder that has seen no participant."""
     one = MEGFMTransformer(None, aggregation="measures", random_state=0).fit(

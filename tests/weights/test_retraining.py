@@ -27,6 +27,7 @@ def tiny(monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_command(tiny, capsys):
     """One command gives a checkpoint with card; run again, it has nothing to do."""
     work = tiny()
