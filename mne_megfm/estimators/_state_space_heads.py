@@ -57,23 +57,8 @@ class SequenceAggregator(Aggregator):
     def read(self, recordings: Recordings, encoder: RowEncoder) -> list[RowSequences]:
         """Encode and pool the rows of each state of each element.
 
-        Parameters
-        ----------
-        recordings : Recordings
-            The rows, their elements and states.
-        encoder : RowEncoder
-            The transformer's window encoder.
-
-        Returns
-        -------
-        read : list of dict
-            For each element, from state to the form of its rows and an array of shape
-            (n_rows, n_features).
-
-        Raises
-        ------
-        ValueError
-            If the rows of a state of an element differ in length or start.
+        See `Aggregator.read`. Of each state there are the form of its rows and an array
+        of shape (n_rows, n_features).
         """
         config = encoder.model.config
         found: list[dict[str, list]] = [{} for _ in range(recordings.n_elements)]
@@ -98,21 +83,7 @@ class SequenceAggregator(Aggregator):
     def fit(self, extracted: Sequence[RowSequences]) -> SequenceAggregator:
         """Learn which states there are, and how long their rows are.
 
-        Parameters
-        ----------
-        extracted : sequence of dict
-            What `read` gave for the training participants.
-
-        Returns
-        -------
-        self : SequenceAggregator
-            The fitted aggregator.
-
-        Raises
-        ------
-        ValueError
-            If rows of a state differ in length or start, or rows of two states have
-            not as many features.
+        See `Aggregator.fit`.
         """
         self.states = sorted({state for entry in extracted for state in entry})
         self.forms, widths = {}, {}
@@ -133,21 +104,8 @@ class SequenceAggregator(Aggregator):
     def transform(self, extracted: Sequence[RowSequences]) -> NDArray[np.float32]:
         """Put the rows of each participant one after another.
 
-        Parameters
-        ----------
-        extracted : sequence of dict
-            What `read` gave.
-
-        Returns
-        -------
-        sequences : ndarray of float32, shape (n_elements, n_steps, n_features)
-            Sequences, filled with NaN to the length of the longest.
-
-        Raises
-        ------
-        ValueError
-            If a state is not known from the training data, or its rows are of
-            another length.
+        See `Aggregator.transform`; but here there is a sequence for each element,
+        shape (n_elements, n_steps, n_features), with NaN after its last row.
         """
         self.check_states(extracted)
         joined = []
@@ -163,18 +121,7 @@ class SequenceAggregator(Aggregator):
         return out
 
     def names(self, encoder: RowEncoder) -> list[str]:
-        """Name the features of a step.
-
-        Parameters
-        ----------
-        encoder : RowEncoder
-            The transformer's window encoder.
-
-        Returns
-        -------
-        names : list of str
-            One a feature.
-        """
+        """Name the features of a step, see `Aggregator.names`."""
         return encoder.names(self.forms[self.states[0]].n_patches)
 
 

@@ -281,22 +281,7 @@ class RandomWalkExperts(Pooling):
 
     # -- experts ------------------------------------------------------------
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
-        """Pool the tokens of rows.
-
-        Parameters
-        ----------
-        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
-            Tokens around the mean token at their place; zero where not recorded.
-        recorded : Tensor of bool, shape (n, n_patches)
-            Patches with samples.
-        model : Backbone
-            The backbone that the tokens are of.
-
-        Returns
-        -------
-        features : Tensor, shape (n, n_experts * d_model)
-            One row of features a row.
-        """
+        """Pool the tokens of rows, see `Pooling.forward`."""
         gates = self.gates(tokens, recorded)
         weight = gates * recorded[:, None, :, None].to(gates.dtype)
         return self._gather(tokens, weight).flatten(1)
@@ -369,24 +354,7 @@ class RandomWalkExperts(Pooling):
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float
     ) -> list[str]:
-        """Name the features by expert and token dimension.
-
-        Parameters
-        ----------
-        n_regions : int
-            Regions.
-        n_patches : int
-            Patches in a row.
-        d_model : int
-            Width of a token.
-        seconds : float
-            Length of a patch in s.
-
-        Returns
-        -------
-        names : list of str
-            One name a feature, in their order.
-        """
+        """Name the features by expert and token dimension, see `Pooling.names`."""
         return [
             f"expert{e:02d}_dim{d:03d}"
             for e in range(self.n_experts)
