@@ -37,8 +37,9 @@ for name, kind in (
     ("warm", int),
 ):
     parser.add_argument(f"--{name}", type=kind)
-for name in ("d-model", "n-layers", "n-heads"):
-    parser.add_argument(f"--{name}", type=int)
+SIZES = {"d_model": int, "n_layers": int, "n_heads": int, "dropout": float}
+for name, kind in SIZES.items():
+    parser.add_argument(f"--{name.replace('_', '-')}", type=kind)
 
 
 def main():
@@ -50,7 +51,7 @@ def main():
     from mne_megfm.models import PosteriorConfig
 
     given = {k: v for k, v in vars(args).items() if v is not None}
-    sizes = {k: given[k] for k in ("d_model", "n_layers", "n_heads") if k in given}
+    sizes = {k: given[k] for k in SIZES if k in given}
     names = (
         "chunk",
         "batch",
