@@ -67,7 +67,12 @@ class PanelPerson:
 
 
 def simulate_panel_person(
-    number: int, seed: int, *, array: str | None = None, n_trials: int = N_TRIALS
+    number: int,
+    seed: int,
+    *,
+    array: str | None = None,
+    n_trials: int = N_TRIALS,
+    visit: int = 0,
 ) -> PanelPerson:
     """Simulate a person of the panel.
 
@@ -82,6 +87,9 @@ def simulate_panel_person(
     n_trials : int
         So many trials of each evoked state are kept, the first ones, and as large a
         share of rest.
+    visit : int
+        Number of the visit: the same brain with another head position, other
+        background and other trials.
 
     Returns
     -------
@@ -91,7 +99,8 @@ def simulate_panel_person(
     Raises
     ------
     ValueError
-        If there is no such array, or `n_trials` is not between 1 and 40.
+        If there is no such array, `n_trials` is not between 1 and 40, or `visit` is
+        below 0.
 
     See Also
     --------
@@ -121,12 +130,18 @@ def simulate_panel_person(
         raise ValueError(f"Expected array among {', '.join(ARRAYS)}, got {array!r}.")
     if not 1 <= n_trials <= N_TRIALS:
         raise ValueError(f"Expected n_trials from 1 to {N_TRIALS}, got {n_trials!r}.")
+    if visit < 0:
+        raise ValueError(f"Expected visit to be 0 or more, got {visit!r}.")
     # parts have streams of their own: what one draws does not move the others
     streams = np.random.SeedSequence([seed, number]).spawn(8)
     who, where, what, how, *runs = map(np.random.default_rng, streams)
     values, classes = draw_traits(who)
     habits, shapes = draw_habits(what), draw_shapes(how)
     info = place_head(array, where)
+    if visit:  # the places of sources, which are drawn next, stay the same
+        again = np.random.SeedSequence([seed, number, visit]).spawn(1 + len(runs))
+        head, *runs = map(np.random.default_rng, again)
+        info = place_head(array, head)
     fields = compute_fields(info, *draw_places(where, values["n100m_place"]))
     noise = noise_levels(info)[:, None] * np.float32(np.sqrt(SFREQ / 2))
 

@@ -550,3 +550,33 @@ def test_interval_of_differences_holds_the_truth():
     assert 0.88 <= np.mean(held) <= 0.995
     with pytest.raises(ValueError, match="same cohorts and traits"):
         panel_difference(ours, {0: theirs[0]})
+
+
+def test_another_visit_is_the_same_brain(monkeypatch):
+    """Traits and sources stay; head position, noise and trials are drawn again."""
+    from panel import _person
+
+    places = []
+    compute_fields = _person.compute_fields
+
+    def watched(info, where, directions):
+        places.append((where, directions))
+        return compute_fields(info, where, directions)
+
+    monkeypatch.setattr(_person, "compute_fields", watched)
+    first, second, third = (
+        simulate_panel_person(3, 5, array="kit160", n_trials=2, visit=visit)
+        for visit in (0, 1, 2)
+    )
+    assert first.values == second.values and first.classes == second.classes
+    for one, other in zip(places[0], places[1], strict=True):
+        np.testing.assert_array_equal(one, other)
+    infos = [p.recordings["rest"].info for p in (first, second, third)]
+    heads = [info["dev_head_t"]["trans"][:3, 3] for info in infos]
+    away = [np.linalg.norm(a - b) for a, b in zip(heads, heads[1:], strict=False)]
+    assert all(1e-4 < distance < 0.05 for distance in away)
+    for state in first.recordings:
+        data = [p.recordings[state].get_data().ravel()[:15000] for p in (first, second)]
+        assert abs(np.corrcoef(data)[0, 1]) < 0.3
+    with pytest.raises(ValueError, match="Expected visit to be 0 or more, got -1"):
+        simulate_panel_person(3, 5, visit=-1)
