@@ -425,6 +425,7 @@ def main():
     )
     parser.add_argument("--cache", type=Path, required=True, help="folder to keep in")
     parser.add_argument("--people", type=int, default=120, help="of each cohort")
+    parser.add_argument("--seeds", nargs="+", type=int, help="of the cohorts")
     parser.add_argument("--cohorts", type=int, default=1, help="of the seeds, at most")
     parser.add_argument("--trials", type=int, nargs="+", default=[40])
     parser.add_argument("--labels", type=int, nargs="*", default=[], help="as 24 48 96")
@@ -449,7 +450,7 @@ def main():
             raise SystemExit(f"Expected rows among {list(rows)}, got {unknown}.")
         rows = {n: rows[n] for n in (*options.rows, *read_own(options.features))}
     seeds = REPORT_SEEDS if options.report else DEVELOPMENT_SEEDS
-    seeds = seeds[: options.cohorts]
+    seeds = options.seeds or seeds[: options.cohorts]
     traits = [n for n, t in TRAITS.items() if options.report or not t.held_out]
     needed = {need for row in rows.values() for one in row for need in one.needs}
     makers = {name: maker for name, maker in makers.items() if name in needed}

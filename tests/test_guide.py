@@ -18,7 +18,7 @@ PAGES = sorted(
 )
 
 #: Pages that train or score much.
-SLOW = ("evaluation", "interpretation")
+SLOW = ("evaluation", "interpretation", "pretraining")
 PARAMS = [
     pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else [])
     for page in PAGES

@@ -1,10 +1,13 @@
 """Put trained weights and the components of their bank into a checkpoint.
 
-python tools/pack_people.py WEIGHTS.safetensors BANK.npz CHECKPOINT_FOLDER
+python tools/pack_people.py WEIGHTS.safetensors BANK.npz CHECKPOINT_FOLDER TRAINING.json
+
+TRAINING.json says what the weights have seen, for the model card.
 """
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +17,7 @@ from mne_megfm.models import ParticipantPosterior, PosteriorConfig
 from mne_megfm.weights import POSTERIOR, load_checkpoint
 
 if __name__ == "__main__":
-    weights, bank, folder = sys.argv[1:]
+    weights, bank, folder, training = sys.argv[1:]
     with safe_open(weights, "pt") as file:
         about = json.loads(file.metadata()["config"])
         trained = {name: file.get_tensor(name) for name in file.keys()}
@@ -30,5 +33,5 @@ if __name__ == "__main__":
     arrays = np.load(bank)
     for name in ("whiten", "place_gain", "places"):
         getattr(posterior, name).copy_(torch.from_numpy(arrays[name]))
-    seen = {"data": "simulated participants (tools/people)"}
+    seen = json.loads(Path(training).read_text())
     POSTERIOR.save(folder, posterior, load_checkpoint(folder).kernel, seen)

@@ -96,9 +96,8 @@ def test_fit_takes_the_parameters_of_now(people, tmp_path, again):
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize(
-    "kind", ["pandas", pytest.param("polars", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
 def test_tables_of_scikit_learn_change_no_prediction(labelled, kind):
     pytest.importorskip(kind)
     X, y = labelled

@@ -183,7 +183,7 @@ def test_weights_go_with_a_checkpoint(people, fitted, tmp_path):
     path = fitted.save_pretrained(tmp_path / "mine")
     again = MEGFMTransformer(path, aggregation="parameters").fit(people)
     assert_array_equal(again.transform(people), fitted.transform(people))
-    assert again.provenance_["posterior"]["participants"] == 453000
+    assert again.provenance_["posterior"]["participants"] == 979000
     file = path / "posterior.safetensors"
     content = bytearray(file.read_bytes())
     content[-9] ^= 1

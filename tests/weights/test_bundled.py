@@ -178,9 +178,9 @@ def test_card(folder):
 
 # -- how good they are --------------------------------------------------------------
 RECORDINGS = (
-    pytest.param("kit157-auditory_raw.fif", marks=pytest.mark.slow),
-    pytest.param("vectorview306-audvis-prestim_raw.fif", marks=pytest.mark.slow),
-    pytest.param("4d248-solaris_raw.fif", marks=pytest.mark.slow),
+    "kit157-auditory_raw.fif",
+    "vectorview306-audvis-prestim_raw.fif",
+    "4d248-solaris_raw.fif",
     "ctf274_raw.fif",
 )
 
@@ -213,6 +213,7 @@ def test_beats_interpolation_on_real_recordings(scores, name, mask):
     assert model > max(0.0, *others) - max(spread, 0.01), row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_figures_of_the_card(scores, folder, name):
     """The card has the figures that are measured."""
