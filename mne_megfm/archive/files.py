@@ -240,6 +240,14 @@ def _read_other(path: Path) -> Any:
             f"Expected a file whose format MNE knows by its name (.fif, .ds, .con, "
             f".sqd, ...), got {path.name}; save the recording as FIF by MNE."
         ) from error
+    except (OSError, RuntimeWarning, MemoryError):
+        raise
+    except Exception as error:  # readers fail in many ways on what is not theirs
+        reason = " ".join(f"{type(error).__name__} {error}".split())
+        raise ValueError(
+            f"Expected a recording of the kind that the name {path.name} says, got a "
+            f"file that MNE cannot read ({reason}); copy or save it again."
+        ) from error
     complete_kit(raw, path)
     return raw
 

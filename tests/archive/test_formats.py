@@ -258,3 +258,13 @@ def test_files_that_end_early(tmp_path):
     assert log.outcome.value_counts().to_dict() == {"failed": 6, "written": 2}
     assert set(log.index[log.outcome == "written"]) == {"whole.con", "whole.ds"}
     assert "1000 samples, as the file says, got 700" in log.reason["samples.con"]
+
+
+@pytest.mark.parametrize("suffix", ["con", "sqd", "fif"])
+@pytest.mark.parametrize("size", [0, 300, 3000])
+def test_files_that_are_no_recordings(tmp_path, suffix, size):
+    """Names of formats on other content: the file is named, and what to do."""
+    path = tmp_path / f"other.{suffix}"
+    path.write_bytes(np.random.default_rng(size).bytes(size))
+    with pytest.raises(ValueError, match=rf"Expected .* other\.{suffix}.*again\."):
+        read_recording(path)
