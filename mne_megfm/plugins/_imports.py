@@ -121,7 +121,9 @@ def in_words(error: BaseException) -> str:
 
 
 def _in_a_line(text: str, most: int = 500) -> str:
-    text = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+    text = " ".join(text.split())
+    # no control characters, which a terminal would follow
+    text = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
     return text if len(text) <= most else f"{text[:most]}..."
 
 

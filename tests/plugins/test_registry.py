@@ -86,6 +86,7 @@ def test_external_is_imported_on_use_only(install, maskings):
         ("import not_installed_at_all", "No module named 'not_installed_at_all'"),
         ("Other = None", "has no attribute 'Part'"),
         ("def (", "SyntaxError"),
+        (r"raise ValueError('\udcff \x1b[31m')", r"ValueError: \\udcff \\x1b\[31m"),
     ],
 )
 def test_broken(install, maskings, code, reason):
