@@ -17,7 +17,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "time_interpolation",
             "wiener_interpolation",
         ],
-        "_masked_transformer": ["MaskedSignalTransformer", "ModelConfig"],
+        "_masked_transformer": ["Block", "MaskedSignalTransformer", "ModelConfig"],
         "_pooling": [
             "ProjectionPooling",
             "MeanPooling",
@@ -81,9 +81,11 @@ __getattr__, __dir__, _ = lazy.attach(
             "StateWindows",
         ],
         "windows": [
+            "NoiseAndCropping",
             "Scaled",
             "WindowArray",
             "WindowBatch",
+            "band_powers",
             "from_patches",
             "sample_mask",
             "to_patches",

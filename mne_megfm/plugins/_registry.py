@@ -125,6 +125,7 @@ KINDS = {
             builtins={
                 "huber+logspec": "mne_megfm.pretraining:signal_spectrum_objective",
                 "log-error": "mne_megfm.pretraining:log_error_objective",
+                "band-balanced": "mne_megfm.pretraining:BandBalancedReconstruction",
             },
         ),
         Kind(

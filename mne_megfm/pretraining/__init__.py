@@ -7,11 +7,12 @@ __getattr__, __dir__, _ = lazy.attach(
     submod_attrs={
         "_checkpoint_writer": ["draw_curves"],
         "_objective": [
+            "BandBalancedReconstruction",
             "LogErrorLoss",
             "MaskedReconstruction",
-            "NoiseAndCropping",
             "Objective",
             "SignalSpectrumLoss",
+            "build_objective",
             "log_error_objective",
             "resolve_objective",
             "signal_spectrum_objective",

@@ -24,6 +24,7 @@ from ..models import (
     Backbone,
     BackboneConfig,
     MaskedSignalTransformer,
+    NoiseAndCropping,
     WindowArray,
     build_pooling,
     freeze_encoder,
@@ -41,8 +42,8 @@ from ..weights.checkpoint import check_backbone
 from ._checkpoint_writer import Product
 from ._objective import (
     MaskedReconstruction,
-    NoiseAndCropping,
     Objective,
+    build_objective,
     resolve_objective,
 )
 from ._run import (
@@ -115,7 +116,7 @@ def pretrain(
     objective : callable
         ``objective(model, batch) -> loss``, see
         :class:`~mne_megfm.pretraining.Objective` and
-        ``MaskedReconstruction``.
+        ``MaskedReconstruction``. What it trains of its own begins from the seed.
     augmentation : callable, optional
         Changes training batches, see
         ``NoiseAndCropping``.
@@ -256,6 +257,7 @@ def pretrain(
         "model": model.config.to_dict(),
     }
     directory = None if directory is None else Path(directory).expanduser()
+    build_objective(objective, model, random_state)
     with hold(directory, ranks, model.kernel.device):
         step = _prepare(model, objective, compiled, sharded, ranks)
         run = Run(model, lr, weight_decay, settings, objective)
@@ -455,6 +457,7 @@ def pretrain_store(
                 parts[part] = loaded
     masking = _part("maskings", settings.masking)
     objective = _part("objectives", settings.objective)
+    build_objective(objective, model, settings.random_state)
     pooling = None
     if settings.pooling is not None:
         with torch.random.fork_rng(devices=[]):
