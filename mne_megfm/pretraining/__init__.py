@@ -8,10 +8,13 @@ __getattr__, __dir__, _ = lazy.attach(
         "_checkpoint_writer": ["draw_curves"],
         "_objective": [
             "BandBalancedReconstruction",
+            "LatentPrediction",
             "LogErrorLoss",
             "MaskedReconstruction",
             "Objective",
+            "ParticipantConsistency",
             "SignalSpectrumLoss",
+            "WindowStatistics",
             "build_objective",
             "log_error_objective",
             "resolve_objective",

@@ -60,7 +60,15 @@ from ._run import (
     whole,
 )
 from ._settings import PretrainSettings, check_settings
-from ._trainer import Batches, Step, Trainer, choose_windows, warmup_cosine
+from ._trainer import (
+    Batches,
+    Step,
+    Trainer,
+    check_pairs,
+    choose_windows,
+    pairs_of,
+    warmup_cosine,
+)
 
 
 # -- a model on windows ----------------------------------------------------------------
@@ -234,6 +242,7 @@ def pretrain(
         accumulate=accumulate,
         validation_fraction=validation_fraction,
         random_state=random_state,
+        pairs=pairs_of(objective),
     )
     n_batches = steps_per_epoch or batches.n_batches
     settings = {
@@ -308,6 +317,7 @@ def plan_batches(
     accumulate: int | None,
     validation_fraction: float,
     random_state: int,
+    pairs: str | None = None,
 ) -> tuple[Batches, np.ndarray]:
     """Split the data and plan the batches of a run; nothing is computed or written.
 
@@ -317,6 +327,8 @@ def plan_batches(
         See `pretrain`.
     validation_fraction, random_state : float, int
         See `pretrain`.
+    pairs : str, optional
+        What windows come in pairs of, as the objective asks.
 
     Returns
     -------
@@ -362,7 +374,10 @@ def plan_batches(
     else:
         groups = windows.recording
         train, valid = split_groups(groups, validation_fraction, random_state)
-    return Batches(windows, train, batch_size, n_parts, random_state, ranks), valid
+    batches = Batches(windows, train, batch_size, n_parts, random_state, ranks, pairs)
+    if pairs is not None:
+        check_pairs(batches.labels, pairs, train, valid, batch_size // n_parts)
+    return batches, valid
 
 
 def _prepare(
@@ -479,6 +494,7 @@ def pretrain_store(
             accumulate=settings.accumulate,
             validation_fraction=settings.validation_fraction,
             random_state=settings.random_state,
+            pairs=pairs_of(objective),
         )
         _check_folder(directory, overwrite, ranks)
         stack.enter_context(hold(directory / RUN, ranks, device))
