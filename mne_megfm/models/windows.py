@@ -243,6 +243,38 @@ def scale_windows(
 
 
 # -- frequencies -----------------------------------------------------------------------
+#: Edges in Hz between delta, theta, alpha, beta and gamma.
+EDGES = (4.0, 8.0, 13.0, 30.0)
+
+
+def check_edges(edges: Sequence[float]) -> tuple[float, ...]:
+    """Check edges of frequency bands.
+
+    Parameters
+    ----------
+    edges : sequence of float
+        Frequencies in Hz; those of a settings file come as a list.
+
+    Returns
+    -------
+    edges : tuple of float
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If they are no frequencies, or do not rise.
+    """
+    values = tuple(edges) if isinstance(edges, Sequence) else ()
+    numbers = all(isinstance(e, Real) and 0 < e < math.inf for e in values)
+    if not values or not numbers or list(values) != sorted(set(values)):
+        raise ValueError(
+            "Expected edges to be frequencies in Hz that rise, such as "
+            f"{list(EDGES)}, got {edges!r}; correct them."
+        )
+    return tuple(float(edge) for edge in values)
+
+
 def band_powers(signals: Tensor, sfreq: float, edges: Sequence[float]) -> Tensor:
     """Sum the squares of signals by frequency band.
 
@@ -299,6 +331,65 @@ def band_powers(signals: Tensor, sfreq: float, edges: Sequence[float]) -> Tensor
     of_band = torch.zeros(len(frequency), len(limits) + 1, dtype=torch.float64)
     of_band[torch.arange(len(frequency)), band] = weight / n_times
     return torch.fft.rfft(signals).abs().square() @ of_band.to(signals)
+
+
+def window_statistics(
+    windows: Tensor,
+    n_valid: Tensor,
+    config: BackboneConfig,
+    edges: Sequence[float] = EDGES,
+    slope_range: Sequence[float] = (2.0, 40.0),
+) -> Tensor:
+    """Compute log power in bands, and the slope of the spectrum, of each region.
+
+    Parameters
+    ----------
+    windows : Tensor, shape (n, n_sensors, n_times)
+        Windows at the network's scale, 0 where not recorded.
+    n_valid : Tensor of int, shape (n,)
+        Recorded samples of each window.
+    config : BackboneConfig
+        Sizes and sampling rate.
+    edges : sequence of float, length n_bands - 1
+        See :func:`band_powers`.
+    slope_range : sequence of float
+        Lowest and highest frequency in Hz that the slope is fitted to.
+
+    Returns
+    -------
+    statistics : Tensor, shape (n, n_regions, n_bands + 1)
+        Natural logarithm of the mean square in each band, mean over the sensors of a
+        region, without the mean of each sensor; then the slope of log power on log
+        frequency, by least squares.
+
+    Raises
+    ------
+    ValueError
+        If a band has no frequency of the windows, or ``slope_range`` less than two.
+    """
+    n_valid = n_valid.clamp(min=1)[:, None, None]
+    recorded = torch.arange(config.n_times, device=windows.device) < n_valid
+    mean = windows.sum(-1, keepdim=True) / n_valid
+    moving = torch.where(recorded, windows - mean, 0.0)
+    moving = moving.unflatten(1, (config.n_regions, config.sensors_per_region))
+    power = band_powers(moving, config.sfreq, edges).mean(2) / n_valid
+    spectrum = torch.fft.rfft(moving).abs().square().mean(2) / n_valid
+
+    frequency = torch.arange(config.n_times // 2 + 1) * config.sfreq / config.n_times
+    low, high = slope_range
+    inside = (frequency >= low) & (frequency <= high)
+    if inside.sum() < 2:
+        raise ValueError(
+            "Expected at least two frequencies of the windows, multiples of "
+            f"{config.sfreq / config.n_times:g} Hz, in slope_range to fit a slope to, "
+            f"got {int(inside.sum())} in {tuple(slope_range)}; widen it."
+        )
+    along = frequency[inside].to(windows).log()
+    along = along - along.mean()
+    # far below what sensors can measure, at the network's scale
+    log_spectrum = spectrum[..., inside.to(windows.device)].clamp(min=1e-10).log()
+    slope = log_spectrum @ along / along.square().sum()
+    return torch.cat([power.clamp(min=1e-10).log(), slope[..., None]], -1)
 
 
 # -- training data ---------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -14,15 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..models import (
+    EDGES,
     Backbone,
     BackboneConfig,
-    Block,
+    LatentPredictor,
     WindowBatch,
     band_powers,
+    check_edges,
     check_reconstructs,
     from_patches,
     to_patches,
     valid_patches,
+    window_statistics,
 )
 from ..plugins import resolve
 
@@ -441,22 +443,6 @@ class LogErrorLoss:
         return (self.floor + error / count[count > 0]).log().mean()
 
 
-#: Edges in Hz between delta, theta, alpha, beta and gamma.
-EDGES = (4.0, 8.0, 13.0, 30.0)
-
-
-def _check_edges(edges: Sequence[float]) -> tuple[float, ...]:
-    """Check edges of frequency bands; those of a file come as a list."""
-    values = tuple(edges) if isinstance(edges, Sequence) else ()
-    numbers = all(isinstance(e, Real) and 0 < e < math.inf for e in values)
-    if not values or not numbers or list(values) != sorted(set(values)):
-        raise ValueError(
-            "Expected edges to be frequencies in Hz that rise, such as "
-            f"{list(EDGES)}, got {edges!r}; correct them."
-        )
-    return tuple(float(edge) for edge in values)
-
-
 class BandBalancedReconstruction(MaskedReconstruction):
     r"""Predict the hidden part of windows, all frequency bands alike.
 
@@ -518,7 +504,7 @@ class BandBalancedReconstruction(MaskedReconstruction):
     """
 
     def __init__(self, edges: Sequence[float] = EDGES, floor: float = 1e-6) -> None:
-        self.edges = _check_edges(edges)
+        self.edges = check_edges(edges)
         _check_number("floor", floor, 0.0, 1e-6)
         self.floor = floor
 
@@ -598,7 +584,8 @@ class _Joint(nn.Module):
         ValueError
             If a frequency band does not suit its windows.
         """
-        build_objective(self.reconstruction, model, torch.initial_seed())
+        if hasattr(self.reconstruction, "build"):
+            self.reconstruction.build(model)
 
     def forward(self, model: Backbone, batch: WindowBatch) -> Tensor:
         """Compute the loss; see `MaskedReconstruction`."""
@@ -691,8 +678,8 @@ class WindowStatistics(_Joint):
         reconstruction: str | Objective = "huber+logspec",
     ) -> None:
         super().__init__(weight, reconstruction)
-        self.edges = _check_edges(edges)
-        self.slope_range = _check_edges(slope_range)
+        self.edges = check_edges(edges)
+        self.slope_range = check_edges(slope_range)
         if len(self.slope_range) != 2:
             raise ValueError(
                 "Expected slope_range to be the lowest and the highest frequency in "
@@ -721,68 +708,21 @@ class WindowStatistics(_Joint):
         super().build(model)
         config = model.config
         windows = torch.zeros(1, config.n_sensors, config.n_times)
-        n_statistics = self.statistics(
-            windows, torch.tensor([config.n_times]), config
-        ).shape[-1]
-        self.head = nn.Linear(config.d_model, config.n_regions * n_statistics)
+        known = self._statistics(windows, torch.tensor([config.n_times]), config)
+        self.head = nn.Linear(config.d_model, known[0].numel())
 
-    def statistics(
+    def _statistics(
         self, windows: Tensor, n_valid: Tensor, config: BackboneConfig
     ) -> Tensor:
-        """Compute what is to be predicted.
-
-        Parameters
-        ----------
-        windows : Tensor, shape (n, n_sensors, n_times)
-            Windows at the network's scale, 0 where not recorded.
-        n_valid : Tensor of int, shape (n,)
-            Recorded samples of each window.
-        config : BackboneConfig
-            Sizes and sampling rate.
-
-        Returns
-        -------
-        statistics : Tensor, shape (n, n_regions, n_bands + 1)
-            Natural logarithm of the mean square in each band, mean over the sensors of
-            a region, without the mean of each sensor; then the slope of log power on
-            log frequency, by least squares.
-        """
-        n_valid = n_valid.clamp(min=1)[:, None, None]
-        recorded = torch.arange(config.n_times, device=windows.device) < n_valid
-        mean = windows.sum(-1, keepdim=True) / n_valid
-        moving = torch.where(recorded, windows - mean, 0.0)
-        moving = moving.unflatten(1, (config.n_regions, config.sensors_per_region))
-        power = band_powers(moving, config.sfreq, self.edges).mean(2) / n_valid
-        spectrum = torch.fft.rfft(moving).abs().square().mean(2) / n_valid
-
-        frequency = torch.fft.rfftfreq(config.n_times, 1 / config.sfreq)
-        low, high = self.slope_range
-        inside = (frequency >= low) & (frequency <= high)
-        if inside.sum() < 2:
-            raise ValueError(
-                f"Expected at least two frequencies of the windows, multiples of "
-                f"{config.sfreq / config.n_times:g} Hz, in slope_range to fit a slope "
-                f"to, got {int(inside.sum())} in {self.slope_range}; widen it."
-            )
-        log_frequency = frequency[inside].log().to(windows)
-        along = log_frequency - log_frequency.mean()
-        slope = _log_power(spectrum[..., inside.to(windows.device)]) @ along
-        return torch.cat(
-            [_log_power(power), (slope / along.square().sum())[..., None]], -1
-        )
+        return window_statistics(windows, n_valid, config, self.edges, self.slope_range)
 
     def _term(self, model: Backbone, batch: WindowBatch) -> Tensor:
         self._check_built("head")
         predicted = self.head(_visible_mean(model, batch)).float()
         with torch.no_grad(), torch.autocast(batch.windows.device.type, enabled=False):
             scaled, _ = model.scale(batch.windows, batch.n_valid, batch.mask)
-            known = self.statistics(scaled.windows, batch.n_valid, model.config)
+            known = self._statistics(scaled.windows, batch.n_valid, model.config)
         return F.smooth_l1_loss(predicted, known.flatten(1))
-
-
-def _log_power(power: Tensor) -> Tensor:
-    # far below what sensors can measure, at the network's scale
-    return power.clamp(min=1e-10).log()
 
 
 class ParticipantConsistency(_Joint):
@@ -882,57 +822,6 @@ class ParticipantConsistency(_Joint):
         # not -inf: a row without any other participant must have a finite gradient
         others = alike.masked_fill(same, -1e4).logsumexp(1, keepdim=True)
         return (torch.logaddexp(alike, others) - alike)[pair].mean()
-
-
-class LatentPredictor(nn.Module):
-    """A small transformer from visible tokens to those of hidden places.
-
-    Parameters
-    ----------
-    config : BackboneConfig
-        Sizes of the backbone whose tokens it reads.
-    width : int
-        Width of its own tokens.
-    n_layers : int
-        Its layers.
-    """
-
-    def __init__(self, config: BackboneConfig, width: int, n_layers: int) -> None:
-        super().__init__()
-        self.enter = nn.Linear(config.d_model, width)
-        self.mask_token = nn.Parameter(torch.zeros(width))
-        self.region_position = nn.Parameter(torch.empty(config.n_regions, 1, width))
-        self.time_position = nn.Parameter(torch.empty(config.n_patches, width))
-        self.blocks = nn.ModuleList(Block(width, 4, 2.0) for _ in range(n_layers))
-        self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, config.d_model)
-        for position in (self.region_position, self.time_position):
-            nn.init.trunc_normal_(position, std=0.2)
-
-    def forward(self, tokens: Tensor, hidden: Tensor, recorded: Tensor) -> Tensor:
-        """Predict tokens.
-
-        Parameters
-        ----------
-        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
-            Tokens of the visible part.
-        hidden : Tensor of bool, shape (n, n_regions, n_patches)
-            Where they are hidden.
-        recorded : Tensor of bool, shape (n, n_patches)
-            Patches with samples.
-
-        Returns
-        -------
-        predicted : Tensor, shape as ``tokens``
-            A prediction everywhere.
-        """
-        x = torch.where(hidden[..., None], self.mask_token, self.enter(tokens))
-        x = (x + self.region_position + self.time_position).flatten(1, 2)
-        seen = recorded[:, None].expand(hidden.shape).flatten(1)
-        seen = seen | ~seen.any(1, keepdim=True)  # a row of nothing stays finite
-        for block in self.blocks:
-            x = block(x, seen)
-        return self.leave(self.norm(x)).view(tokens.shape)
 
 
 class LatentPrediction(_Joint):
