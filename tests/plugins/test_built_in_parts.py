@@ -26,6 +26,7 @@ from mne_megfm.models import (
 )
 from mne_megfm.pretraining import (
     BandBalancedReconstruction,
+    History,
     LatentPrediction,
     ParticipantConsistency,
     PretrainSettings,
@@ -277,18 +278,24 @@ OBJECTIVES = {
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_objectives_in_settings(name, store, tmp_path):
-    """By name in a file of settings, with parameters; interrupted and continued.
+    """From the shell and in Python, with parameters; interrupted and continued.
 
     What an objective trains of its own is in the run, and not in the weights.
     """
     file = tmp_path / "settings.toml"
     given = "".join(f"{key} = {value!r}\n" for key, value in OBJECTIVES[name].items())
-    file.write_text(f"[objective]\nname = '{name}'\n{given}")
-    settings = PretrainSettings.read(file, **SHORT)
-    history = pretrain_store(store, tmp_path / "one", settings)
+    file.write_text(
+        "epochs = 1\nsteps_per_epoch = 2\nbatch_size = 6\nvalidation_fraction = 0.4\n"
+        "device = 'cpu'\n[model]\nd_model = 32\nn_layers = 1\nn_decoder_layers = 1\n"
+        f"[objective]\nname = '{name}'\n{given}"
+    )
+    command = ["pretrain", str(store.path), str(tmp_path / "one")]
+    main([*command, "--config", str(file)], standalone_mode=False)
+    history = History.from_csv(tmp_path / "one" / "history.csv")
     assert set(history.r2) == {"all", "rest"}
-    steps = iter([False, False, True])
-    with pytest.raises(RuntimeError, match="stopped after step 3"):
+    settings = PretrainSettings.read(file)
+    steps = iter([True])
+    with pytest.raises(RuntimeError, match="stopped after step 1"):
         pretrain_store(store, tmp_path / "two", settings, stop=lambda: next(steps))
     pretrain_store(store, tmp_path / "two", settings)
     one, two = (load_checkpoint(tmp_path / n).state_dict() for n in ("one", "two"))
@@ -301,22 +308,6 @@ def test_objectives_in_settings(name, store, tmp_path):
     with pytest.raises(ValueError, match='"objective": .* there, .* here'):
         other = settings.change(objective={"name": "log-error"})
         pretrain_store(store, tmp_path / "two", other)
-
-
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_objectives_from_the_shell(name, store, tmp_path):
-    settings = tmp_path / "settings.toml"
-    settings.write_text(
-        "epochs = 1\nsteps_per_epoch = 1\nbatch_size = 6\nvalidation_fraction = 0.4\n"
-        "[model]\nd_model = 32\nn_layers = 1\nn_decoder_layers = 1\n"
-    )
-    options = ["--config", str(settings), "--device", "cpu", "--objective", name]
-    main(
-        ["pretrain", str(store.path), str(tmp_path / "out"), *options],
-        standalone_mode=False,
-    )
-    training = read_config(tmp_path / "out")["training"]
-    assert training["settings"]["objective"] == {"name": name}
 
 
 @pytest.mark.parametrize(
