@@ -174,19 +174,13 @@ class MaskedReconstruction:
         compared = _compared(model.config, batch)
         with torch.autocast(kind, enabled=False):
             if compared.any():
-                loss = self._loss(predicted, target, compared, model.config)
+                loss = self._loss(model.config, predicted, target, compared)
             else:  # a mean over nothing would be NaN
                 loss = predicted.sum() * 0.0
         return loss, predicted, target, compared, scaled.unit
 
-    def _loss(
-        self,
-        predicted: Tensor,
-        target: Tensor,
-        compared: Tensor,
-        config: BackboneConfig,
-    ) -> Tensor:
-        return self.loss(predicted, target, compared)
+    def _loss(self, config: BackboneConfig, *patches: Tensor) -> Tensor:
+        return self.loss(*patches)
 
 
 def _compared(config: BackboneConfig, batch: WindowBatch) -> Tensor:
@@ -512,35 +506,17 @@ class BandBalancedReconstruction(MaskedReconstruction):
         return f"BandBalancedReconstruction(edges={self.edges}, floor={self.floor})"
 
     def build(self, model: Backbone) -> None:
-        """Check that the windows of a backbone have frequencies in all bands.
-
-        Parameters
-        ----------
-        model : Backbone
-            The backbone.
-
-        Raises
-        ------
-        ValueError
-            If a band has none.
-        """
+        """Check that windows have frequencies in all bands, see `Objective`."""
         band_powers(torch.zeros(model.config.n_times), model.config.sfreq, self.edges)
 
-    def _loss(
-        self,
-        predicted: Tensor,
-        target: Tensor,
-        compared: Tensor,
-        config: BackboneConfig,
-    ) -> Tensor:
+    def _loss(self, config: BackboneConfig, *patches: Tensor) -> Tensor:
+        predicted, target, compared = patches
         at = compared[..., None, None]
         error, signal = (
             band_powers(
-                from_patches(torch.where(at, patches, 0.0), config),
-                config.sfreq,
-                self.edges,
+                from_patches(torch.where(at, x, 0.0), config), config.sfreq, self.edges
             ).sum(1)
-            for patches in (predicted - target, target)
+            for x in (predicted - target, target)
         )
         total = signal.sum(1, keepdim=True)
         n_samples = compared.sum((1, 2))[:, None] * config.token_length
@@ -572,18 +548,7 @@ class _Joint(nn.Module):
             )
 
     def build(self, model: Backbone) -> None:
-        """Make parameters for the tokens of a backbone; those that were there go.
-
-        Parameters
-        ----------
-        model : Backbone
-            The backbone.
-
-        Raises
-        ------
-        ValueError
-            If a frequency band does not suit its windows.
-        """
+        """Make new parameters for a backbone, see `Objective`."""
         if hasattr(self.reconstruction, "build"):
             self.reconstruction.build(model)
 
@@ -604,7 +569,7 @@ class _Joint(nn.Module):
         Returns
         -------
         measured : tuple of Tensor
-            The loss of both terms, and the rest as of `MaskedReconstruction.measure`.
+            As of `MaskedReconstruction.measure`, with the loss of both terms.
         """
         measured = self.reconstruction.measure(model, batch)
         loss = measured.loss + self.weight * self._term(model, batch)
@@ -630,7 +595,7 @@ def _visible_mean(model: Backbone, batch: WindowBatch) -> Tensor:
 
 
 class WindowStatistics(_Joint):
-    """Reconstruct windows, and tell statistics of the whole from what is visible.
+    """Reconstruct windows, and predict statistics of the whole from what is visible.
 
     The objective ``"statistics"``. A linear head reads the mean of the encoder's tokens
     of the visible part, and predicts of each region of the complete window the natural
@@ -693,18 +658,7 @@ class WindowStatistics(_Joint):
         )
 
     def build(self, model: Backbone) -> None:
-        """Make the head for a backbone, with random weights; see `_Joint`.
-
-        Parameters
-        ----------
-        model : Backbone
-            The backbone.
-
-        Raises
-        ------
-        ValueError
-            If its windows lack frequencies in a band, or two to fit a slope to.
-        """
+        """Make a head with random weights, see `Objective`."""
         super().build(model)
         config = model.config
         windows = torch.zeros(1, config.n_sensors, config.n_times)
@@ -796,7 +750,9 @@ class ParticipantConsistency(_Joint):
                 "objective, or give a list of recordings with an element for each "
                 "participant."
             )
-        return self.consistency(_visible_mean(model, batch), batch.participant)
+        embeddings = _visible_mean(model, batch)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self.consistency(embeddings, batch.participant)
 
     def consistency(self, embeddings: Tensor, participant: Tensor) -> Tensor:
         """Compute the loss of embeddings.
@@ -829,9 +785,9 @@ class LatentPrediction(_Joint):
 
     The objective ``"latent"`` (joint-embedding prediction [1]_). A teacher, whose
     weights are the exponential moving average of those of the model, encodes the
-    complete window. From the tokens of the visible part, a small predictor tells the
+    complete window. From the tokens of the visible part, a small predictor predicts the
     teacher's tokens at hidden places, each normalised to mean 0 and variance 1; the
-    loss is the mean square of the error, so that predicting nothing costs 1.
+    loss is the mean squared error, so that predicting nothing costs 1.
 
     Teacher and predictor are saved with the run, and not with the weights.
 
@@ -898,44 +854,14 @@ class LatentPrediction(_Joint):
         )
 
     def build(self, model: Backbone) -> None:
-        """Copy the model as teacher, and make the predictor with random weights.
-
-        Parameters
-        ----------
-        model : Backbone
-            The backbone.
-        """
+        """Copy the model as teacher, and make a predictor with random weights."""
         super().build(model)
         self.predictor = LatentPredictor(model.config, self.width, self.n_layers)
-        self.teacher = copy.deepcopy(model).requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> LatentPrediction:
-        """Set the mode of the predictor; the teacher's is always that of evaluation.
-
-        Parameters
-        ----------
-        mode : bool
-            Whether it is training.
-
-        Returns
-        -------
-        objective : LatentPrediction
-            The same.
-        """
-        super().train(mode)
-        if hasattr(self, "teacher"):
-            self.teacher.eval()
-        return self
+        self.teacher = copy.deepcopy(model).requires_grad_(False)
 
     @torch.no_grad()
     def after_step(self, model: Backbone) -> None:
-        """Move the teacher towards the model.
-
-        Parameters
-        ----------
-        model : Backbone
-            The model, after a step of the optimiser.
-        """
+        """Move the teacher towards the model, see `Objective`."""
         share = 1.0 - self.momentum
         for old, new in zip(self.teacher.parameters(), model.parameters(), strict=True):
             old.mul_(self.momentum).add_(new, alpha=share)
@@ -950,7 +876,7 @@ class LatentPrediction(_Joint):
         compared = _compared(model.config, batch)
         if not compared.any():
             return predicted.sum() * 0.0
-        with torch.no_grad():
-            known = self.teacher.encode(batch.windows, batch.n_valid).float()
+        with torch.no_grad():  # nor dropout, in training
+            known = self.teacher.eval().encode(batch.windows, batch.n_valid).float()
             known = F.layer_norm(known, known.shape[-1:])
         return F.mse_loss(predicted[compared], known[compared])

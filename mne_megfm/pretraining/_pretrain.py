@@ -241,6 +241,7 @@ def pretrain(
         batch_size=batch_size,
         accumulate=accumulate,
         validation_fraction=validation_fraction,
+        max_valid=max_valid,
         random_state=random_state,
         pairs=pairs_of(objective),
     )
@@ -286,7 +287,7 @@ def pretrain(
             ranks=ranks,
             windows=windows,
             batches=batches,
-            valid=choose_windows(valid, max_valid, random_state),
+            valid=valid,
             region_pos=region_pos,
             masking=masking,
             augmentation=augmentation,
@@ -316,8 +317,9 @@ def plan_batches(
     batch_size: int,
     accumulate: int | None,
     validation_fraction: float,
+    max_valid: int | None,
     random_state: int,
-    pairs: str | None = None,
+    pairs: str | None,
 ) -> tuple[Batches, np.ndarray]:
     """Split the data and plan the batches of a run; nothing is computed or written.
 
@@ -325,9 +327,9 @@ def plan_batches(
     ----------
     model, windows, steps_per_epoch, batch_size, accumulate : object
         See `pretrain`.
-    validation_fraction, random_state : float, int
+    validation_fraction, max_valid, random_state : float, int
         See `pretrain`.
-    pairs : str, optional
+    pairs : str | None
         What windows come in pairs of, as the objective asks.
 
     Returns
@@ -335,7 +337,7 @@ def plan_batches(
     batches : Batches
         What this process trains on.
     valid : array of int
-        Windows held out.
+        Windows to validate on.
 
     Raises
     ------
@@ -374,6 +376,7 @@ def plan_batches(
     else:
         groups = windows.recording
         train, valid = split_groups(groups, validation_fraction, random_state)
+    valid = choose_windows(valid, max_valid, random_state)
     batches = Batches(windows, train, batch_size, n_parts, random_state, ranks, pairs)
     if pairs is not None:
         check_pairs(batches.labels, pairs, train, valid, batch_size // n_parts)
@@ -493,6 +496,7 @@ def pretrain_store(
             batch_size=settings.batch_size,
             accumulate=settings.accumulate,
             validation_fraction=settings.validation_fraction,
+            max_valid=settings.max_valid,
             random_state=settings.random_state,
             pairs=pairs_of(objective),
         )

@@ -60,9 +60,9 @@ def _everywhere(n=2):
     return torch.ones(n, 4, 10, dtype=torch.bool)
 
 
-def _balanced(predicted, target, hidden, config=CONFIG, **params):
+def _balanced(predicted, target, hidden, **params):
     objective = BandBalancedReconstruction(**params)
-    return objective._loss(predicted, target, hidden, config)
+    return objective._loss(CONFIG, predicted, target, hidden)
 
 
 # -- band-balanced ---------------------------------------------------------------------
@@ -318,6 +318,16 @@ def test_training_and_continuing(name, windows, tmp_path):
     assert bool(own) == (name in ("statistics", "latent"))
     for key in own:
         assert torch.equal(one[key], two[key]), key
+
+
+@pytest.mark.parametrize("name", ["band-balanced", *JOINT])
+def test_lower_precision(name, windows):
+    """In bfloat16, losses are near those of full precision."""
+    given = {"max_epochs": 1, "steps_per_epoch": 2}
+    exact, rough = (_train(windows, name, bf16=b, **given)[1] for b in (False, True))
+    assert rough.train_loss == pytest.approx(exact.train_loss, rel=0.03)
+    assert rough.valid_loss == pytest.approx(exact.valid_loss, rel=0.03)
+    assert rough.columns != exact.columns
 
 
 @pytest.mark.parametrize("name", JOINT)
