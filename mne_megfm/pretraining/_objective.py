@@ -473,8 +473,10 @@ class BandBalancedReconstruction(MaskedReconstruction):
     -----
     A patch is too short to tell slow bands apart; frequencies are those of the complete
     window with the prediction put in. A step where the prediction meets visible signal
-    is an error in all bands. Windows of less than 0.1 % of ``config.scale`` are left
-    out.
+    is an error in all bands. So bands are alike to the last digit where sensors are
+    hidden all the time, and nearly so elsewhere: with power that falls as 1/f, and 80 %
+    of the tokens hidden at random, a band that is missed costs 0.18 to 0.23. Windows
+    whose root mean square is below 0.1 % of ``config.scale`` are left out.
 
     Targets that are standardised in each band, all bands weighing alike, are known from
     EEG [1]_; this form is the package's.
@@ -535,11 +537,15 @@ class _Joint(nn.Module):
     Explained shares are those of the reconstruction.
     """
 
-    def __init__(self, weight: float, reconstruction: str | Objective) -> None:
+    def __init__(self, weight: float, reconstruction: str | dict | Objective) -> None:
         super().__init__()
         _check_number("weight", weight, 0.0, 1.0)
         self.weight = float(weight)
-        self.reconstruction = resolve_objective(reconstruction)
+        params = {}
+        if isinstance(reconstruction, dict):  # as settings name an objective
+            params = {k: v for k, v in reconstruction.items() if k != "name"}
+            reconstruction = reconstruction.get("name")
+        self.reconstruction = resolve_objective(reconstruction, **params)
         if not isinstance(self.reconstruction, MaskedReconstruction):
             raise TypeError(
                 "Expected reconstruction to be the name of an objective that "
@@ -611,8 +617,9 @@ class WindowStatistics(_Joint):
         Frequencies in Hz between the bands, rising; see `BandBalancedReconstruction`.
     slope_range : tuple of float
         Lowest and highest frequency in Hz that the slope is fitted to.
-    reconstruction : str | MaskedReconstruction
-        The reconstruction: the name of an objective, or one.
+    reconstruction : str | dict | MaskedReconstruction
+        Name of an objective that reconstructs, a dict of its ``name`` and arguments, or
+        such an objective.
 
     Raises
     ------
@@ -640,7 +647,7 @@ class WindowStatistics(_Joint):
         weight: float = 1.0,
         edges: Sequence[float] = EDGES,
         slope_range: Sequence[float] = (2.0, 40.0),
-        reconstruction: str | Objective = "huber+logspec",
+        reconstruction: str | dict | Objective = "huber+logspec",
     ) -> None:
         super().__init__(weight, reconstruction)
         self.edges = check_edges(edges)
@@ -684,8 +691,8 @@ class ParticipantConsistency(_Joint):
 
     The objective ``"participant-consistency"``. The mean tokens of the visible parts of
     two windows *i* and *p* of one participant are to be closer, in cosine similarity
-    *s*, than those of *i* and windows *k* of other participants in the batch (InfoNCE
-    [1]_, eq. 4; the mean over all such pairs):
+    *s*, than those of *i* and windows *k* of other participants in the batch (or in its
+    part, where it is computed in parts; InfoNCE [1]_, eq. 4; the mean over such pairs):
 
     .. math:: -\log \frac{e^{s_{ip} / \tau}}{e^{s_{ip} / \tau} +
               \sum_k e^{s_{ik} / \tau}}
@@ -698,8 +705,9 @@ class ParticipantConsistency(_Joint):
         Weight of the consistency beside the reconstruction.
     temperature : float
         The temperature, :math:`\tau`.
-    reconstruction : str | MaskedReconstruction
-        The reconstruction: the name of an objective, or one.
+    reconstruction : str | dict | MaskedReconstruction
+        Name of an objective that reconstructs, a dict of its ``name`` and arguments, or
+        such an objective.
 
     Raises
     ------
@@ -731,7 +739,7 @@ class ParticipantConsistency(_Joint):
         self,
         weight: float = 0.1,
         temperature: float = 0.1,
-        reconstruction: str | Objective = "huber+logspec",
+        reconstruction: str | dict | Objective = "huber+logspec",
     ) -> None:
         super().__init__(weight, reconstruction)
         _check_number("temperature", temperature, 0.01, 0.1)
@@ -801,8 +809,9 @@ class LatentPrediction(_Joint):
         Width of the predictor, a multiple of 4.
     n_layers : int
         Layers of the predictor.
-    reconstruction : str | MaskedReconstruction
-        The reconstruction: the name of an objective, or one.
+    reconstruction : str | dict | MaskedReconstruction
+        Name of an objective that reconstructs, a dict of its ``name`` and arguments, or
+        such an objective.
 
     Raises
     ------
@@ -828,7 +837,7 @@ class LatentPrediction(_Joint):
         momentum: float = 0.996,
         width: int = 64,
         n_layers: int = 2,
-        reconstruction: str | Objective = "huber+logspec",
+        reconstruction: str | dict | Objective = "huber+logspec",
     ) -> None:
         super().__init__(weight, reconstruction)
         if not isinstance(momentum, Real) or not 0 <= momentum < 1:

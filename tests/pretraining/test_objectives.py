@@ -94,6 +94,27 @@ def test_bands_cost_the_same(lost, amplitudes):
     assert float(loss) == pytest.approx(0.05, rel=0.02)
 
 
+def test_bands_cost_nearly_the_same_in_masks(rng):
+    """Power as 1/f, 80 % of tokens hidden: squares are of delta, the loss of all."""
+    frequency = np.fft.rfftfreq(100, 0.01)
+    spectrum = rng.standard_normal((40, 16, 51, 2)).view(complex)[..., 0]
+    spectrum *= np.where(frequency > 0, np.maximum(frequency, 0.5), np.inf) ** -0.5
+    band = np.digitize(frequency + 1e-9, EDGES)
+    parts = [
+        to_patches(torch.from_numpy(np.fft.irfft(spectrum * (band == b), 100)), CONFIG)
+        for b in range(5)
+    ]
+    target = 50 * sum(parts)
+    hidden = torch.from_numpy(rng.random((40, 4, 10)) < 0.8)
+    at, squares, costs = hidden[..., None, None], [], []
+    for part in parts:
+        squares.append(float((part * 50 * at).square().sum()))
+        costs.append(float(_balanced(target - 50 * part, target, hidden)))
+    squares = np.array(squares) / sum(squares)
+    assert squares[0] > 0.38 and squares[1:].max() < 0.25
+    assert 0.16 < min(costs) and max(costs) < 0.25
+
+
 @pytest.mark.parametrize("edges", [(15.0,), (5.0, 15.0)])
 def test_other_bands(edges):
     """Bands are those that are asked for."""
@@ -344,6 +365,14 @@ def test_instances_start_again(name, windows):
     objective = JOINT[name](reconstruction="log-error")
     one, two = (_train(windows, objective, max_epochs=1)[1] for _ in range(2))
     assert one.columns == two.columns
+
+
+@pytest.mark.parametrize("name", JOINT)
+def test_reconstruction_with_arguments(name):
+    """As settings have them."""
+    objective = JOINT[name](reconstruction={"name": "log-error", "floor": 0.5})
+    assert objective.reconstruction.loss.floor == 0.5
+    assert "LogErrorLoss(floor=0.5)" in repr(objective)
 
 
 @pytest.mark.parametrize("name", JOINT)
