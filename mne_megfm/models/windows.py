@@ -248,23 +248,7 @@ EDGES = (4.0, 8.0, 13.0, 30.0)
 
 
 def check_edges(edges: Sequence[float]) -> tuple[float, ...]:
-    """Check edges of frequency bands.
-
-    Parameters
-    ----------
-    edges : sequence of float
-        Frequencies in Hz; those of a settings file come as a list.
-
-    Returns
-    -------
-    edges : tuple of float
-        The same.
-
-    Raises
-    ------
-    ValueError
-        If they are no frequencies, or do not rise.
-    """
+    """Check that edges of bands are frequencies in Hz that rise; give a tuple."""
     values = tuple(edges) if isinstance(edges, Sequence) else ()
     numbers = all(isinstance(e, Real) and 0 < e < math.inf for e in values)
     if not values or not numbers or list(values) != sorted(set(values)):

@@ -322,8 +322,9 @@ def check_pairs(
         if len(sizes) < 2 or sizes.max() < 2:
             raise ValueError(
                 f"Expected windows {name} with two of one {pairs} at least, beside "
-                f"another {pairs}, got {sizes.sum()} of {len(sizes)}; give more "
-                "recordings, change validation_fraction, or take another objective."
+                f"another {pairs}, got {sizes.sum()} windows of {len(sizes)}; give "
+                "more recordings, change validation_fraction, or take another "
+                "objective."
             )
 
 
