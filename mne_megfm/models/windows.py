@@ -249,7 +249,7 @@ EDGES = (4.0, 8.0, 13.0, 30.0)
 
 def check_edges(edges: Sequence[float]) -> tuple[float, ...]:
     """Check that edges of bands are frequencies in Hz that rise; give a tuple."""
-    values = tuple(edges) if isinstance(edges, Sequence) else ()
+    values = tuple(edges) if isinstance(edges, Iterable) else ()
     numbers = all(isinstance(e, Real) and 0 < e < math.inf for e in values)
     if not values or not numbers or list(values) != sorted(set(values)):
         raise ValueError(

@@ -197,6 +197,7 @@ def test_silent_windows_of_balance():
         ({"edges": (8.0, 4.0)}, "frequencies in Hz that rise"),
         ({"edges": ()}, "frequencies in Hz that rise"),
         ({"edges": "4, 8"}, "frequencies in Hz that rise"),
+        ({"edges": 4.0}, "frequencies in Hz that rise"),
         ({"edges": (0.0, 4.0)}, "frequencies in Hz that rise"),
         ({"floor": -1.0}, "floor to be a number"),
     ],
@@ -204,6 +205,12 @@ def test_silent_windows_of_balance():
 def test_wrong_bands(params, match):
     with pytest.raises(ValueError, match=match):
         BandBalancedReconstruction(**params)
+
+
+def test_edges_from_arrays_and_lists():
+    """They are the same objective, for a run that is continued."""
+    texts = {repr(BandBalancedReconstruction(e)) for e in ([4, 8], np.array([4.0, 8]))}
+    assert texts == {"BandBalancedReconstruction(edges=(4.0, 8.0), floor=1e-06)"}
 
 
 @pytest.mark.parametrize(
