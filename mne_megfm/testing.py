@@ -49,7 +49,7 @@ from .models import (
     to_patches,
 )
 from .plugins import make_backbone, name_of, register, resolve
-from .pretraining import resolve_objective
+from .pretraining import build_objective, resolve_objective
 from .sensors import canonical_array
 from .simulation import make_array_info
 from .weights import load_checkpoint, load_pooling, save_checkpoint
@@ -566,10 +566,17 @@ def _batch() -> WindowBatch:
     return WindowBatch(windows, n_valid, _mask(config), view=view, **known)
 
 
+def _made(objective: Any) -> Any:
+    """Copy an objective, and make it for the small model."""
+    objective = copy.deepcopy(objective)
+    build_objective(objective, _small_model(), 0)
+    return objective
+
+
 def check_loss(objective: Any) -> None:
     """Check that the loss is one finite number with a gradient for the model."""
     model = copy.deepcopy(_small_model()).train()
-    loss = objective(model, _batch())
+    loss = _made(objective)(model, _batch())
     _expect(
         isinstance(loss, Tensor) and not loss.shape and bool(loss.isfinite()),
         f"Expected a finite loss of shape (), got {loss!r}.",
@@ -582,7 +589,7 @@ def check_loss(objective: Any) -> None:
 def check_loss_is_deterministic(objective: Any) -> None:
     """Check that the same batch has the same loss."""
     with torch.inference_mode():
-        one, two = (objective(_small_model(), _batch()) for _ in range(2))
+        one, two = (_made(objective)(_small_model(), _batch()) for _ in range(2))
     _expect(
         torch.equal(one, two), f"Expected the same loss twice, got {one} and {two}."
     )
@@ -592,9 +599,13 @@ def check_parameters_are_trained(objective: Any) -> None:
     """Check that parameters of the objective, if it has any, get a gradient."""
     if not isinstance(objective, nn.Module):
         return
-    objective = copy.deepcopy(objective)
+    objective = _made(objective)
     objective(copy.deepcopy(_small_model()), _batch()).backward()
-    idle = [n for n, p in objective.named_parameters() if p.grad is None]
+    idle = [
+        name
+        for name, parameter in objective.named_parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ]
     _expect(not idle, f"Expected gradients for all parameters, got none for {idle}.")
 
 

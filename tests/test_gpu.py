@@ -72,6 +72,27 @@ def test_pretraining(people, masking):
     assert min(pairs) > 0.98
 
 
+@pytest.mark.parametrize(
+    "objective", ["band-balanced", "statistics", "participant-consistency", "latent"]
+)
+def test_objectives(people, objective):
+    """The same losses, by weights of objectives that are where the model is."""
+    losses = [
+        MEGFMTransformer(
+            pretraining=Pretraining(
+                2, objective=objective, validation_fraction=0.5, bf16=False
+            ),
+            aggregation="mean_std",
+            random_state=0,
+            device=device,
+        )
+        .fit(people)
+        .history_.train_loss
+        for device in DEVICES
+    ]
+    assert_allclose(*losses, rtol=0.02)
+
+
 def test_state_spaces(rng):
     """Forward and backward of the parallel scan."""
     torch.manual_seed(0)

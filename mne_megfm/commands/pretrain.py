@@ -45,7 +45,11 @@ from ._options import Command, run_as_module
     "--masking", help="mixed, local, random, time-block, space-block or a plug-in."
 )
 @click.option("--mask-ratio", type=float, help="Share that is hidden.")
-@click.option("--objective", help="huber+logspec or a plug-in.")
+@click.option(
+    "--objective",
+    help="huber+logspec, log-error, band-balanced, statistics, "
+    "participant-consistency, latent or a plug-in.",
+)
 @click.option("--epochs", type=int)
 @click.option("--steps-per-epoch", type=int, help="Default: a pass.")
 @click.option("--batch-size", type=int, help="Over all processes.")

@@ -44,8 +44,9 @@ class Pretraining(BaseEstimator):
     mask_ratio : float
         Share that a masking given by name hides.
     objective : str | callable
-        Loss of the reconstruction: ``"huber+logspec"``, the name of a plug-in or an
-        instance.
+        What is minimised: ``"huber+logspec"``, ``"log-error"``, ``"band-balanced"``,
+        ``"statistics"``, ``"participant-consistency"``, ``"latent"``, the name of a
+        plug-in or an instance, which is copied.
     lr : float
         Highest learning rate.
     validation_fraction : float

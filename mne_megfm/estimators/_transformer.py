@@ -151,7 +151,7 @@ class BaseMEGFM(BaseEstimator):
 
     def _train(self, recordings: Recordings, seed: int) -> dict:
         # inference loads no training code
-        from ..pretraining import pretrain
+        from ..pretraining import pretrain, resolve_objective
 
         windows = gather_windows(
             recordings, self.sensor_mapping_, self.config_, self.batch_size
@@ -167,7 +167,8 @@ class BaseMEGFM(BaseEstimator):
                 settings.masking,
                 **({"mask_ratio": settings.mask_ratio} if named else {}),
             ),
-            objective=settings.objective,
+            # one with weights of its own is trained, and parameters stay as given
+            objective=copy.deepcopy(resolve_objective(settings.objective)),
             max_epochs=settings.max_epochs,
             batch_size=self.batch_size,
             lr=settings.lr,

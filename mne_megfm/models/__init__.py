@@ -17,7 +17,11 @@ __getattr__, __dir__, _ = lazy.attach(
             "time_interpolation",
             "wiener_interpolation",
         ],
-        "_masked_transformer": ["MaskedSignalTransformer", "ModelConfig"],
+        "_masked_transformer": [
+            "LatentPredictor",
+            "MaskedSignalTransformer",
+            "ModelConfig",
+        ],
         "_pooling": [
             "ProjectionPooling",
             "MeanPooling",
@@ -81,13 +85,18 @@ __getattr__, __dir__, _ = lazy.attach(
             "StateWindows",
         ],
         "windows": [
+            "EDGES",
+            "NoiseAndCropping",
             "Scaled",
             "WindowArray",
             "WindowBatch",
+            "band_powers",
+            "check_edges",
             "from_patches",
             "sample_mask",
             "to_patches",
             "valid_patches",
+            "window_statistics",
         ],
     },
 )

@@ -466,3 +466,55 @@ class MaskedSignalTransformer(BaseBackbone):
 
 def _plain_norm(tokens: Tensor) -> Tensor:
     return F.layer_norm(tokens, tokens.shape[-1:])
+
+
+# -- tokens to tokens ------------------------------------------------------------------
+class LatentPredictor(nn.Module):
+    """A small transformer from visible tokens to those of hidden places.
+
+    Parameters
+    ----------
+    config : BackboneConfig
+        Sizes of the backbone whose tokens it reads.
+    width : int
+        Width of its own tokens.
+    n_layers : int
+        Its layers.
+    """
+
+    def __init__(self, config: BackboneConfig, width: int, n_layers: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(config.d_model, width)
+        self.mask_token = nn.Parameter(torch.zeros(width))
+        self.region_position = nn.Parameter(torch.empty(config.n_regions, 1, width))
+        self.time_position = nn.Parameter(torch.empty(config.n_patches, width))
+        self.blocks = nn.ModuleList(Block(width, 4, 2.0) for _ in range(n_layers))
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width, config.d_model)
+        for position in (self.region_position, self.time_position):
+            nn.init.trunc_normal_(position, std=0.2)
+
+    def forward(self, tokens: Tensor, hidden: Tensor, recorded: Tensor) -> Tensor:
+        """Predict tokens.
+
+        Parameters
+        ----------
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            Tokens of the visible part.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches)
+            Where they are hidden.
+        recorded : Tensor of bool, shape (n, n_patches)
+            Patches with samples.
+
+        Returns
+        -------
+        predicted : Tensor, shape as ``tokens``
+            A prediction everywhere.
+        """
+        x = torch.where(hidden[..., None], self.mask_token, self.enter(tokens))
+        x = (x + self.region_position + self.time_position).flatten(1, 2)
+        seen = recorded[:, None].expand(hidden.shape).flatten(1)
+        seen = seen | ~seen.any(1, keepdim=True)  # a row of nothing stays finite
+        for block in self.blocks:
+            x = block(x, seen)
+        return self.leave(self.norm(x)).view(tokens.shape)

@@ -1,4 +1,4 @@
-"""Windows: cut into patches and scaled, and gathered to train on.
+"""Windows: cut into patches, scaled, in bands, gathered to train on, augmented.
 
 A window is ``(n, n_sensors, n_times)``; its patches are ``(n, n_regions,
 n_patches, sensors_per_region, patch_length)``. A mask is ``(n, n_regions,
@@ -7,8 +7,10 @@ n_patches)`` and True where the signal is hidden.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -240,6 +242,140 @@ def scale_windows(
     return Scaled(signal / shrink, offset * config.scale, shrink * config.scale)
 
 
+# -- frequencies -----------------------------------------------------------------------
+#: Edges in Hz between delta, theta, alpha, beta and gamma.
+EDGES = (4.0, 8.0, 13.0, 30.0)
+
+
+def check_edges(edges: Sequence[float]) -> tuple[float, ...]:
+    """Check that edges of bands are frequencies in Hz that rise; give a tuple."""
+    values = tuple(edges) if isinstance(edges, Iterable) else ()
+    numbers = all(isinstance(e, Real) and 0 < e < math.inf for e in values)
+    if not values or not numbers or list(values) != sorted(set(values)):
+        raise ValueError(
+            "Expected edges to be frequencies in Hz that rise, such as "
+            f"{list(EDGES)}, got {edges!r}; correct them."
+        )
+    return tuple(float(edge) for edge in values)
+
+
+def band_powers(signals: Tensor, sfreq: float, edges: Sequence[float]) -> Tensor:
+    """Sum the squares of signals by frequency band.
+
+    The bands go from 0 Hz to the first edge, from edge to edge, and from the last edge
+    to the Nyquist frequency; the lower end belongs to a band. Together they have the
+    sum of squares of the signal (Parseval's theorem).
+
+    Parameters
+    ----------
+    signals : Tensor, shape (..., n_times)
+        The signals.
+    sfreq : float
+        Sampling rate in Hz.
+    edges : sequence of float, length n_bands - 1
+        Frequencies in Hz between the bands, rising.
+
+    Returns
+    -------
+    powers : Tensor, shape (..., n_bands)
+        Sums of squares, in squares of the unit of the signals.
+
+    Raises
+    ------
+    ValueError
+        If a band has none of the frequencies of signals of this length.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import band_powers
+    >>> alpha = 2.0 * torch.sin(2 * torch.pi * 10.0 * torch.arange(250) / 250.0)
+    >>> band_powers(alpha, 250.0, (4.0, 8.0, 13.0, 30.0)).round().tolist()
+    [0.0, 0.0, 500.0, 0.0, 0.0]
+    """
+    n_times = signals.shape[-1]
+    frequency = torch.arange(n_times // 2 + 1, dtype=torch.float64) * sfreq / n_times
+    # a frequency that is an edge must not fall below it by rounding
+    limits = torch.tensor(tuple(edges), dtype=torch.float64) * (1.0 - 1e-12)
+    band = torch.bucketize(frequency, limits, right=True)
+    counts = torch.bincount(band, minlength=len(limits) + 1)
+    if not counts.all():
+        ends = [0.0, *edges, sfreq / 2]
+        number = int((counts == 0).nonzero()[0])
+        raise ValueError(
+            f"Expected bands that hold multiples of {sfreq / n_times:g} Hz, which "
+            f"{n_times} samples at {sfreq:g} Hz resolve, got none from "
+            f"{ends[number]:g} to {ends[number + 1]:g} Hz; change the edges."
+        )
+    # all but 0 Hz and the Nyquist frequency stand for two terms of the transform
+    weight = torch.full_like(frequency, 2.0)
+    weight[0] = 1.0
+    if n_times % 2 == 0:
+        weight[-1] = 1.0
+    of_band = torch.zeros(len(frequency), len(limits) + 1, dtype=torch.float64)
+    of_band[torch.arange(len(frequency)), band] = weight / n_times
+    return torch.fft.rfft(signals).abs().square() @ of_band.to(signals)
+
+
+def window_statistics(
+    windows: Tensor,
+    n_valid: Tensor,
+    config: BackboneConfig,
+    edges: Sequence[float] = EDGES,
+    slope_range: Sequence[float] = (2.0, 40.0),
+) -> Tensor:
+    """Compute log power in bands, and the slope of the spectrum, of each region.
+
+    Parameters
+    ----------
+    windows : Tensor, shape (n, n_sensors, n_times)
+        Windows at the network's scale, 0 where not recorded.
+    n_valid : Tensor of int, shape (n,)
+        Recorded samples of each window.
+    config : BackboneConfig
+        Sizes and sampling rate.
+    edges : sequence of float, length n_bands - 1
+        See :func:`band_powers`.
+    slope_range : sequence of float
+        Lowest and highest frequency in Hz that the slope is fitted to.
+
+    Returns
+    -------
+    statistics : Tensor, shape (n, n_regions, n_bands + 1)
+        Natural logarithm of the mean square in each band, mean over the sensors of a
+        region, without the mean of each sensor; then the slope of log power on log
+        frequency, by least squares.
+
+    Raises
+    ------
+    ValueError
+        If a band has no frequency of the windows, or ``slope_range`` less than two.
+    """
+    n_valid = n_valid.clamp(min=1)[:, None, None]
+    recorded = torch.arange(config.n_times, device=windows.device) < n_valid
+    mean = windows.sum(-1, keepdim=True) / n_valid
+    moving = torch.where(recorded, windows - mean, 0.0)
+    moving = moving.unflatten(1, (config.n_regions, config.sensors_per_region))
+    power = band_powers(moving, config.sfreq, edges).mean(2) / n_valid
+    spectrum = torch.fft.rfft(moving).abs().square().mean(2) / n_valid
+
+    frequency = torch.arange(config.n_times // 2 + 1) * config.sfreq / config.n_times
+    low, high = slope_range
+    inside = (frequency >= low) & (frequency <= high)
+    if inside.sum() < 2:
+        raise ValueError(
+            "Expected at least two frequencies of the windows, multiples of "
+            f"{config.sfreq / config.n_times:g} Hz, in slope_range to fit a slope to, "
+            f"got {int(inside.sum())} in {tuple(slope_range)}; widen it."
+        )
+    along = frequency[inside].to(windows).log()
+    along = along - along.mean()
+    # far below what sensors can measure, at the network's scale
+    log_spectrum = spectrum[..., inside.to(windows.device)].clamp(min=1e-10).log()
+    slope = log_spectrum @ along / along.square().sum()
+    return torch.cat([power.clamp(min=1e-10).log(), slope[..., None]], -1)
+
+
 # -- training data ---------------------------------------------------------------------
 @dataclass
 class WindowBatch:
@@ -399,3 +535,153 @@ class WindowArray:
             Windows and recorded samples of each batch, in order; see `take`.
         """
         return map(self.take, batches)
+
+
+# -- augmentation ----------------------------------------------------------------------
+class NoiseAndCropping:
+    """Add local and smooth noise to some windows, filter and shorten some batches.
+
+    Simulated sensors are all of one quality. In real recordings some are noisier than
+    their neighbours, which puts a spot of field on the canonical array that nothing
+    else explains; users filter more than the simulation does, after which the field is
+    smoother and cleaner; and epochs are often shorter than a window.
+
+    Parameters
+    ----------
+    sensor_pos : Tensor, shape (n_sensors, 3)
+        Positions of the sensors in m.
+    patch_length : int
+        Samples in a patch.
+    noisy : float
+        Share of the windows that get noise.
+    short : float
+        Share of the batches that are shortened, to 3 patches at least.
+    filtered : float
+        Share of the batches that are low-pass filtered, at 20 to 80 Hz.
+    sfreq : float
+        Sampling rate in Hz.
+
+    Raises
+    ------
+    ValueError
+        If a share is out of range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import NoiseAndCropping
+    >>> augmentation = NoiseAndCropping(torch.randn(192, 3) * 0.1)
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> windows = torch.ones(2, 192, 250) * 1e-13
+    >>> more, n_valid = augmentation(windows, torch.tensor([250, 250]), generator)
+    >>> more.shape
+    torch.Size([2, 192, 250])
+    """
+
+    def __init__(
+        self,
+        sensor_pos: Tensor,
+        patch_length: int = 25,
+        noisy: float = 0.5,
+        short: float = 0.3,
+        filtered: float = 0.0,
+        sfreq: float = 250.0,
+    ) -> None:
+        for name, share in (("noisy", noisy), ("short", short), ("filtered", filtered)):
+            if not isinstance(share, Real) or not 0 <= share <= 1:
+                raise ValueError(
+                    f"Expected {name} to be a share from 0 to 1, got {share!r}; "
+                    "correct it."
+                )
+        self.distance = torch.cdist(sensor_pos.float(), sensor_pos.float())
+        smooth = torch.exp(-0.5 * (self.distance / 0.015) ** 2)
+        self.smooth = smooth / smooth.square().sum(1, keepdim=True).sqrt()
+        self.patch_length = patch_length
+        self.noisy = noisy
+        self.short = short
+        self.filtered = filtered
+        self.sfreq = sfreq
+
+    def __repr__(self) -> str:
+        return (
+            f"NoiseAndCropping(noisy={self.noisy}, short={self.short}, "
+            f"filtered={self.filtered})"
+        )
+
+    def __call__(
+        self, windows: Tensor, n_valid: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Draw noise and length for a batch.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Canonical field in tesla.
+        n_valid : Tensor of int, shape (n,)
+            Recorded samples of each window.
+        generator : torch.Generator
+            Source of what is random.
+
+        Returns
+        -------
+        windows : Tensor, shape (n, n_sensors, n_times)
+            Windows with noise, in tesla.
+        n_valid : Tensor of int, shape (n,)
+            Recorded samples, fewer in a shortened batch.
+        """
+        device = windows.device
+        noise = self._noise(windows.shape, generator).to(device)
+        # a standard deviation in tesla would underflow on the way to its square
+        spread = (windows * 1e12).std((1, 2), keepdim=True) * 1e-12
+        windows = windows + noise * spread
+        # without a share nothing is drawn: what comes after stays as it was
+        if self.filtered and float(torch.rand(1, generator=generator)) < self.filtered:
+            cutoff = 20.0 * 4.0 ** float(torch.rand(1, generator=generator))
+            windows = self._low_pass(windows, cutoff)
+        if float(torch.rand(1, generator=generator)) < self.short:
+            most = windows.shape[-1] // self.patch_length
+            n_patches = int(torch.randint(3, most, (1,), generator=generator))
+            n_valid = n_valid.clamp(max=n_patches * self.patch_length)
+        time = torch.arange(windows.shape[-1], device=device)
+        return torch.where((time < n_valid[:, None])[:, None], windows, 0.0), n_valid
+
+    def _low_pass(self, windows: Tensor, cutoff: float) -> Tensor:
+        """Filter without phase: a Gaussian response, -3 dB at the cutoff."""
+        n_times = windows.shape[-1]
+        first, last = windows[..., :1], windows[..., -1:]
+        # odd reflection has neither a jump nor a kink at the ends
+        before = 2 * first - windows[..., 1:].flip(-1)
+        after = 2 * last - windows[..., :-1].flip(-1)
+        long = torch.cat([before, windows, after], -1)
+        frequency = torch.fft.rfftfreq(long.shape[-1], 1 / self.sfreq)
+        response = torch.exp(-0.5 * math.log(2.0) * (frequency / cutoff) ** 2)
+        spectrum = torch.fft.rfft(long) * response.to(windows.device)
+        smooth = torch.fft.irfft(spectrum, n=long.shape[-1])
+        return smooth[..., n_times - 1 : 2 * n_times - 1]
+
+    def _noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Draw noise in units of the windows' standard deviation."""
+        n, n_sensors, n_times = shape
+
+        def uniform(low: float, high: float, *size: int) -> Tensor:
+            return low + (high - low) * torch.rand(size, generator=generator)
+
+        n_spots = 3
+        centre = torch.randint(n_sensors, (n, n_spots), generator=generator)
+        width = 0.01 * uniform(0.0, 1.5, n, n_spots, 1).exp()
+        maps = torch.exp(-0.5 * (self.distance[centre] / width) ** 2)
+        strength = uniform(-3.0, 1.1, n, n_spots, 1).exp()
+        strength = strength * (uniform(0.0, 1.0, n, n_spots, 1) < self.noisy)
+
+        # power falls with frequency, from not at all to its square
+        frequency = torch.arange(1, n_times // 2 + 2, dtype=torch.float32)
+        shaped = frequency ** (-0.5 * uniform(0.0, 2.0, n, n_spots, 1))
+        white = torch.randn(n, n_spots, n_times, generator=generator)
+        course = torch.fft.irfft(torch.fft.rfft(white) * shaped, n=n_times)
+        course = course / course.std(-1, keepdim=True)
+        spots = torch.einsum("nks,nkt->nst", maps * strength, course)
+
+        level = uniform(-4.0, -0.7, n, 1, 1).exp()
+        level = level * (uniform(0.0, 1.0, n, 1, 1) < self.noisy)
+        white = torch.randn(n, n_sensors, n_times, generator=generator)
+        return spots + level * (self.smooth @ white)

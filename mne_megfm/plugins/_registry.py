@@ -125,6 +125,12 @@ KINDS = {
             builtins={
                 "huber+logspec": "mne_megfm.pretraining:signal_spectrum_objective",
                 "log-error": "mne_megfm.pretraining:log_error_objective",
+                "band-balanced": "mne_megfm.pretraining:BandBalancedReconstruction",
+                "statistics": "mne_megfm.pretraining:WindowStatistics",
+                "participant-consistency": (
+                    "mne_megfm.pretraining:ParticipantConsistency"
+                ),
+                "latent": "mne_megfm.pretraining:LatentPrediction",
             },
         ),
         Kind(

@@ -7,11 +7,15 @@ __getattr__, __dir__, _ = lazy.attach(
     submod_attrs={
         "_checkpoint_writer": ["draw_curves"],
         "_objective": [
+            "BandBalancedReconstruction",
+            "LatentPrediction",
             "LogErrorLoss",
             "MaskedReconstruction",
-            "NoiseAndCropping",
             "Objective",
+            "ParticipantConsistency",
             "SignalSpectrumLoss",
+            "WindowStatistics",
+            "build_objective",
             "log_error_objective",
             "resolve_objective",
             "signal_spectrum_objective",

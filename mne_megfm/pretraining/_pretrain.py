@@ -24,6 +24,7 @@ from ..models import (
     Backbone,
     BackboneConfig,
     MaskedSignalTransformer,
+    NoiseAndCropping,
     WindowArray,
     build_pooling,
     freeze_encoder,
@@ -41,8 +42,8 @@ from ..weights.checkpoint import check_backbone
 from ._checkpoint_writer import Product
 from ._objective import (
     MaskedReconstruction,
-    NoiseAndCropping,
     Objective,
+    build_objective,
     resolve_objective,
 )
 from ._run import (
@@ -59,7 +60,15 @@ from ._run import (
     whole,
 )
 from ._settings import PretrainSettings, check_settings
-from ._trainer import Batches, Step, Trainer, choose_windows, warmup_cosine
+from ._trainer import (
+    Batches,
+    Step,
+    Trainer,
+    check_pairs,
+    choose_windows,
+    pairs_of,
+    warmup_cosine,
+)
 
 
 # -- a model on windows ----------------------------------------------------------------
@@ -115,7 +124,7 @@ def pretrain(
     objective : callable
         ``objective(model, batch) -> loss``, see
         :class:`~mne_megfm.pretraining.Objective` and
-        ``MaskedReconstruction``.
+        ``MaskedReconstruction``. What it trains of its own begins from the seed.
     augmentation : callable, optional
         Changes training batches, see
         ``NoiseAndCropping``.
@@ -232,7 +241,9 @@ def pretrain(
         batch_size=batch_size,
         accumulate=accumulate,
         validation_fraction=validation_fraction,
+        max_valid=max_valid,
         random_state=random_state,
+        pairs=pairs_of(objective),
     )
     n_batches = steps_per_epoch or batches.n_batches
     settings = {
@@ -256,6 +267,7 @@ def pretrain(
         "model": model.config.to_dict(),
     }
     directory = None if directory is None else Path(directory).expanduser()
+    build_objective(objective, model, random_state)
     with hold(directory, ranks, model.kernel.device):
         step = _prepare(model, objective, compiled, sharded, ranks)
         run = Run(model, lr, weight_decay, settings, objective)
@@ -275,7 +287,7 @@ def pretrain(
             ranks=ranks,
             windows=windows,
             batches=batches,
-            valid=choose_windows(valid, max_valid, random_state),
+            valid=valid,
             region_pos=region_pos,
             masking=masking,
             augmentation=augmentation,
@@ -305,7 +317,9 @@ def plan_batches(
     batch_size: int,
     accumulate: int | None,
     validation_fraction: float,
+    max_valid: int | None,
     random_state: int,
+    pairs: str | None,
 ) -> tuple[Batches, np.ndarray]:
     """Split the data and plan the batches of a run; nothing is computed or written.
 
@@ -313,15 +327,17 @@ def plan_batches(
     ----------
     model, windows, steps_per_epoch, batch_size, accumulate : object
         See `pretrain`.
-    validation_fraction, random_state : float, int
+    validation_fraction, max_valid, random_state : float, int
         See `pretrain`.
+    pairs : str | None
+        What windows come in pairs of, as the objective asks.
 
     Returns
     -------
     batches : Batches
         What this process trains on.
     valid : array of int
-        Windows held out.
+        Windows to validate on.
 
     Raises
     ------
@@ -360,7 +376,11 @@ def plan_batches(
     else:
         groups = windows.recording
         train, valid = split_groups(groups, validation_fraction, random_state)
-    return Batches(windows, train, batch_size, n_parts, random_state, ranks), valid
+    valid = choose_windows(valid, max_valid, random_state)
+    batches = Batches(windows, train, batch_size, n_parts, random_state, ranks, pairs)
+    if pairs is not None:
+        check_pairs(batches.labels, pairs, train, valid, batch_size // n_parts)
+    return batches, valid
 
 
 def _prepare(
@@ -455,6 +475,7 @@ def pretrain_store(
                 parts[part] = loaded
     masking = _part("maskings", settings.masking)
     objective = _part("objectives", settings.objective)
+    build_objective(objective, model, settings.random_state)
     pooling = None
     if settings.pooling is not None:
         with torch.random.fork_rng(devices=[]):
@@ -475,7 +496,9 @@ def pretrain_store(
             batch_size=settings.batch_size,
             accumulate=settings.accumulate,
             validation_fraction=settings.validation_fraction,
+            max_valid=settings.max_valid,
             random_state=settings.random_state,
+            pairs=pairs_of(objective),
         )
         _check_folder(directory, overwrite, ranks)
         stack.enter_context(hold(directory / RUN, ranks, device))

@@ -57,7 +57,7 @@ class PretrainSettings:
     masking : dict
         ``name`` of the masking, and its arguments.
     objective : dict
-        ``name`` of the objective, and its arguments.
+        ``name`` of the objective, and its arguments; see ``Objective``.
     pooling : dict | None
         ``name`` of a pooling, and its arguments: one that learns from tokens
         (see :class:`~mne_megfm.models.Pooling`) is fitted after training, and its

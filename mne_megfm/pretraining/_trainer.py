@@ -87,6 +87,10 @@ class Labels:
             if name != "recording"
         }
 
+    def numbers(self, name: str) -> np.ndarray | None:
+        """Give the number of each window's participant, say; None if not known."""
+        return self._numbers[name][1] if name in self._numbers else None
+
     def batch(
         self,
         data: Tensor | np.ndarray,
@@ -124,6 +128,8 @@ class Batches:
         Seed of the order and of the streams.
     ranks : Ranks
         This process among the others.
+    pairs : str | None
+        Of what windows come in pairs, see `Objective`.
     """
 
     def __init__(
@@ -134,9 +140,11 @@ class Batches:
         n_parts: int,
         random_state: int,
         ranks: Ranks,
+        pairs: str | None = None,
     ) -> None:
         self.windows = windows
         self.labels = Labels(windows)
+        groups = None if pairs is None else self.labels.numbers(pairs)
         self.random_state = random_state
         self.parts = ranks.share(n_parts)
         self._samplers = [
@@ -146,6 +154,7 @@ class Batches:
                 random_state=random_state,
                 rank=part,
                 world_size=n_parts,
+                groups=None if groups is None else groups[index],
             )
             for part in self.parts
         ]
@@ -269,6 +278,56 @@ def n_views(objective: Objective) -> int:
     return getattr(objective, "n_views", 1)
 
 
+def pairs_of(objective: Objective) -> str | None:
+    """Tell of what windows of a batch are to come in pairs; None if they need not."""
+    return getattr(objective, "pairs", None)
+
+
+def check_pairs(
+    labels: Labels, pairs: str, train: np.ndarray, valid: np.ndarray, part_size: int
+) -> None:
+    """Check that batches can have pairs, and others to tell them from.
+
+    Parameters
+    ----------
+    labels : Labels
+        What is known of the windows.
+    pairs : str
+        What the pairs are of.
+    train, valid : array of int
+        Windows to train on, and those held out.
+    part_size : int
+        Windows that are compared with each other.
+
+    Raises
+    ------
+    ValueError
+        If they cannot.
+    """
+    numbers = labels.numbers(pairs)
+    if numbers is None:
+        raise ValueError(
+            f"Expected windows whose {pairs} is known, since the objective compares "
+            f"two windows of one {pairs} with those of others, got none; give a list "
+            "of recordings with an element for each participant, a store, or another "
+            "objective."
+        )
+    if part_size < 4:
+        raise ValueError(
+            f"Expected at least 4 windows of a batch together for pairs of one {pairs} "
+            f"beside others, got {part_size}; raise batch_size, or lower accumulate."
+        )
+    for index, name in ((train, "to train on"), (valid, "held out")):
+        sizes = np.unique(numbers[index], return_counts=True)[1]
+        if len(sizes) < 2 or sizes.max() < 2:
+            raise ValueError(
+                f"Expected windows {name} with two of one {pairs} at least, beside "
+                f"another {pairs}, got {sizes.sum()} windows of {len(sizes)}; give "
+                "more recordings, change validation_fraction, or take another "
+                "objective."
+            )
+
+
 def draw_batch_masks(
     masking: Callable[..., Tensor],
     n_valid: Tensor,
@@ -333,9 +392,16 @@ def validate(
     measures = hasattr(objective, "measure")
     states = None if windows.state is None else np.asarray(windows.state)[index]
     names = [ALL] if states is None else [ALL, *np.unique(states).tolist()]
-    # small batches draw more masks, of every kind
-    batch_size = max(1, min(batch_size, len(index) // 8))
-    starts = range(0, len(index), batch_size)
+    pairs = pairs_of(objective)
+    if pairs is None:
+        # small batches draw more masks, of every kind
+        batch_size = max(1, min(batch_size, len(index) // 8))
+        cuts = np.arange(batch_size, len(index), batch_size)
+        parts = np.split(np.arange(len(index)), cuts)
+    else:
+        groups = labels.numbers(pairs)[index]
+        parts = list(ShardSampler(len(index), batch_size, groups=groups).epoch(0))
+    starts = np.cumsum([0, *map(len, parts)])
     # error and power by state, then the loss
     sums = np.zeros(2 * len(names) + 1)
     step.eval()
@@ -343,11 +409,11 @@ def validate(
     sharded = any(is_sharded(p) for p in step.parameters())
     with torch.no_grad() if sharded else torch.inference_mode():
         # all processes take as many turns: sharded parameters are gathered in each
-        for turn in range(-(-len(starts) // ranks.size)):
+        for turn in range(-(-len(parts) // ranks.size)):
             number = turn * ranks.size + ranks.number
-            counts = number < len(starts)
-            start = starts[number if counts else -1]
-            part = slice(start, start + batch_size)
+            counts = number < len(parts)
+            number = min(number, len(parts) - 1)
+            part, start = parts[number], int(starts[number])
             batch = labels.batch(*windows.take(index[part]), index[part], device)
             generator = stream_of(random_state, VALIDATION, start)
             mask, scored = draw_batch_masks(
@@ -528,6 +594,8 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.step.parameters(), self.clip)
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
+        if hasattr(self.objective, "after_step"):
+            self.objective.after_step(self.model)
         run.step += 1
         run.total += loss
 

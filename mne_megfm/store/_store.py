@@ -652,7 +652,8 @@ class ShardSampler:
 
     In an epoch each window comes exactly once. What is in a batch depends on
     ``random_state`` and epoch alone: the shares of all ranks, put together in the order
-    of the ranks, are the batch that a single process would get.
+    of the ranks, are the batch that a single process would get. (With ``groups``, in
+    another order.)
 
     Parameters
     ----------
@@ -670,11 +671,17 @@ class ShardSampler:
     block : int
         Neighbouring windows that stay together. 1 mixes everything; more spares a
         disk on which finding a place is slow, for batches that are less mixed.
+    groups : array of int, shape (n,), optional
+        A number for each window, such as that of its participant. Windows then come
+        with another one of their group, drawn in each epoch; a window that is the only
+        one of its group comes alone. At the ends of a rank's share, a pair may be
+        divided.
 
     Raises
     ------
     ValueError
-        If a number is out of range, or there are fewer windows in a batch than ranks.
+        If a number is out of range, there are fewer windows in a batch than ranks, or
+        there are ``groups`` and blocks.
 
     Examples
     --------
@@ -696,6 +703,7 @@ class ShardSampler:
         rank: int = 0,
         world_size: int = 1,
         block: int = 1,
+        groups: np.ndarray | None = None,
     ) -> None:
         self.index = np.arange(index) if isinstance(index, Integral) else index
         self.index = np.asarray(self.index, dtype=np.int64)
@@ -716,7 +724,13 @@ class ShardSampler:
         self.random_state = random_state
         self.rank = rank
         self.world_size = world_size
+        if groups is not None and (block > 1 or len(groups) != len(self.index)):
+            raise ValueError(
+                f"Expected a group for each of {len(self.index)} windows and block=1, "
+                f"got {len(groups)} and {block}; change one of them."
+            )
         self.block = block
+        self.groups = groups
         if not len(self.index) or len(self.index) // len(self) < world_size:
             raise ValueError(
                 f"Expected at least one window a batch for each of {world_size} "
@@ -741,11 +755,32 @@ class ShardSampler:
             This rank's windows in each batch.
         """
         rng = np.random.default_rng([self.random_state, number])
-        if self.block == 1:
+        if self.groups is not None:
+            order = self._in_pairs(rng)
+        elif self.block == 1:
             order = rng.permutation(self.index)
         else:
             cuts = np.arange(self.block, len(self.index), self.block)
             blocks = np.split(self.index, cuts)
             order = np.concatenate([blocks[i] for i in rng.permutation(len(blocks))])
         for batch in np.array_split(order, len(self)):
-            yield np.array_split(batch, self.world_size)[self.rank]
+            share = np.array_split(batch, self.world_size)[self.rank]
+            if self.groups is not None:  # neighbours share masks: pairs must not
+                share = np.random.default_rng(
+                    [self.random_state, number, int(share[0])]
+                ).permutation(share)
+            yield share
+
+    def _in_pairs(self, rng: np.random.Generator) -> np.ndarray:
+        """Order windows at random, each next to another one of its group."""
+        drawn = rng.permutation(len(self.index))
+        drawn = drawn[np.argsort(self.groups[drawn], kind="stable")]
+        group = self.groups[drawn]
+        starts = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
+        sizes = np.diff(np.r_[starts, len(group)])
+        place = np.arange(len(group)) - np.repeat(starts, sizes)
+        # of a group of an odd size, the last three stay together
+        size = np.repeat(sizes, sizes)
+        first = (place % 2 == 0) & ((place == 0) | (place < size - 1))
+        pairs = np.split(self.index[drawn], np.flatnonzero(first)[1:])
+        return np.concatenate([pairs[i] for i in rng.permutation(len(pairs))])

@@ -93,6 +93,27 @@ def test_two_processes_with_a_shared_model(begin, straight, tmp_path):
     assert _furthest(straight, tmp_path / "out") < 1e-6
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("objective", "mode"),
+    [
+        ("latent", "--copied"),
+        ("latent", "--sharded"),
+        ("participant-consistency", "--copied"),
+    ],
+)
+def test_objectives_in_two_processes(begin, tmp_path, objective, mode):
+    """So do objectives that train weights of their own, or ask for pairs."""
+    options = ["--objective", objective, "--batch-size", "8", "--accumulate", "2"]
+    options += ["--validation-fraction", "0.5"]  # two participants on either side
+    code, out = _end(begin(tmp_path / "one", *options))
+    assert code == 0, out
+    code, out = _end(begin(tmp_path / "two", *options, mode, n_processes=2))
+    assert code == 0, out
+    assert read_config(tmp_path / "two")["training"]["processes"] == 2
+    assert _furthest(tmp_path / "one", tmp_path / "two") < 1e-5
+
+
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
 )

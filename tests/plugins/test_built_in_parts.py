@@ -1,6 +1,7 @@
 """Built-in parts with state or targets of their own: from a store to features."""
 
 import copy
+import pickle
 
 import mne
 import numpy as np
@@ -8,10 +9,14 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMClassifier, MEGFMTransformer
 from mne_megfm.commands import main
-from mne_megfm.estimators import FineTuning
+from mne_megfm.estimators import FineTuning, Pretraining
 from mne_megfm.models import (
     LocalMasking,
     MaskedSignalTransformer,
@@ -19,7 +24,17 @@ from mne_megfm.models import (
     RandomWalkExperts,
     masked_r2,
 )
-from mne_megfm.pretraining import PretrainSettings, pretrain, pretrain_store
+from mne_megfm.pretraining import (
+    BandBalancedReconstruction,
+    History,
+    LatentPrediction,
+    ParticipantConsistency,
+    PretrainSettings,
+    WindowStatistics,
+    find_damage,
+    pretrain,
+    pretrain_store,
+)
 from mne_megfm.sensors import canonical_array
 from mne_megfm.simulation import make_array_info
 from mne_megfm.store import WindowStore
@@ -251,3 +266,118 @@ def test_features_of_experts_from_the_shell(store, epochs, tmp_path):
     np.testing.assert_allclose(
         found[:, :256], transformer.fit_transform(epochs)[:, :256], rtol=1e-4, atol=1e-5
     )
+
+
+OBJECTIVES = {
+    "band-balanced": {"edges": [4.0, 8.0, 13.0, 30.0, 60.0]},
+    "statistics": {"weight": 0.5, "slope_range": [3.0, 30.0]},
+    "participant-consistency": {"temperature": 0.2},
+    "latent": {"momentum": 0.9, "width": 16, "reconstruction": "band-balanced"},
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_objectives_in_settings(name, store, tmp_path):
+    """From the shell and in Python, with parameters; interrupted and continued.
+
+    What an objective trains of its own is in the run, and not in the weights.
+    """
+    file = tmp_path / "settings.toml"
+    given = "".join(f"{key} = {value!r}\n" for key, value in OBJECTIVES[name].items())
+    file.write_text(
+        "epochs = 1\nsteps_per_epoch = 2\nbatch_size = 6\nvalidation_fraction = 0.4\n"
+        "device = 'cpu'\n[model]\nd_model = 32\nn_layers = 1\nn_decoder_layers = 1\n"
+        f"[objective]\nname = '{name}'\n{given}"
+    )
+    command = ["pretrain", str(store.path), str(tmp_path / "one")]
+    main([*command, "--config", str(file)], standalone_mode=False)
+    history = History.from_csv(tmp_path / "one" / "history.csv")
+    assert set(history.r2) == {"all", "rest"}
+    settings = PretrainSettings.read(file)
+    steps = iter([True])
+    with pytest.raises(RuntimeError, match="stopped after step 1"):
+        pretrain_store(store, tmp_path / "two", settings, stop=lambda: next(steps))
+    pretrain_store(store, tmp_path / "two", settings)
+    one, two = (load_checkpoint(tmp_path / n).state_dict() for n in ("one", "two"))
+    assert set(one) == set(MaskedSignalTransformer(ModelConfig(**MODEL)).state_dict())
+    for key, array in one.items():
+        assert torch.equal(array, two[key]), key
+    assert find_damage(tmp_path / "two") == {"weights": "", "run": ""}
+    training = read_config(tmp_path / "two")["training"]
+    assert training["settings"]["objective"] == {"name": name, **OBJECTIVES[name]}
+    with pytest.raises(ValueError, match='"objective": .* there, .* here'):
+        other = settings.change(objective={"name": "log-error"})
+        pretrain_store(store, tmp_path / "two", other)
+
+
+@pytest.mark.parametrize(
+    ("objective", "match"),
+    [
+        ({"name": "band-balanced", "edges": [4.2, 4.8]}, "from 4.2 to 4.8 Hz"),
+        ({"name": "latent", "momentum": 2}, "momentum to be in"),
+        ({"name": "statistics", "reconstruction": "latent"}, "that reconstructs"),
+        ({"name": "participant-consistency"}, "two of one participant"),
+    ],
+)
+def test_objectives_that_do_not_suit(objective, match, tmp_path):
+    """Nothing is written then."""
+    store = WindowStore.create(tmp_path / "store")
+    for number in range(6):
+        window = np.ones((1, 192, 250)) * 1e-13
+        name = f"s{number}"
+        store.append(window, name=name, participant=name, state="rest")
+    settings = PretrainSettings(objective=objective, **SHORT)
+    with pytest.raises((TypeError, ValueError), match=match):
+        pretrain_store(store, tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()
+
+
+INSTANCES = [
+    BandBalancedReconstruction((8.0, 30.0)),
+    WindowStatistics(0.5),
+    LatentPrediction(width=16, n_layers=1),
+]
+
+
+def _pretrained(objective):
+    return MEGFMTransformer(
+        None,
+        config=MODEL,
+        pretraining=Pretraining(1, objective=objective),
+        pooling="mean",
+        batch_size=8,
+        random_state=0,
+    )
+
+
+@pytest.mark.parametrize("objective", INSTANCES, ids=repr)
+def test_objectives_in_an_estimator(objective, epochs):
+    """Copies, pickles and a second fit give the same; the one given stays as it is."""
+    transformer = _pretrained(objective)
+    copied = clone(transformer), pickle.loads(pickle.dumps(transformer))
+    features = transformer.fit_transform(epochs)
+    assert transformer.pretraining.objective is objective
+    assert not getattr(objective, "state_dict", dict)()
+    for other in (transformer, *copied):
+        np.testing.assert_array_equal(other.fit_transform(epochs), features)
+    again = pickle.loads(pickle.dumps(transformer))
+    np.testing.assert_array_equal(again.transform(epochs), features)
+
+
+def test_search_among_objectives(epochs):
+    pipeline = make_pipeline(_pretrained("log-error"), LogisticRegression())
+    name = "megfmtransformer__pretraining__objective"
+    grid = {name: ["band-balanced", "statistics", "latent", WindowStatistics(0.1)]}
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise")
+    search.fit(epochs, np.arange(12) % 2)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_consistency_of_participants_in_an_estimator(epochs):
+    """A list has participants; epochs of one have none to compare."""
+    people = [epochs[[i, i + 1, i + 2]] for i in (0, 3, 6, 9)]
+    transformer = _pretrained(ParticipantConsistency())
+    transformer.set_params(pretraining__validation_fraction=0.5, aggregation="mean_std")
+    assert transformer.fit_transform(people).shape[0] == 4
+    with pytest.raises(ValueError, match="whose participant is known"):
+        transformer.fit(epochs)

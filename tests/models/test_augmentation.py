@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mne_megfm.pretraining import NoiseAndCropping
+from mne_megfm.models import NoiseAndCropping
 from mne_megfm.sensors import canonical_array
 
 
