@@ -276,7 +276,13 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "latent" else pytest.mark.slow)
+        for name in OBJECTIVES
+    ],
+)
 def test_objectives_in_settings(name, store, tmp_path):
     """From the shell and in Python, with parameters; interrupted and continued.
 
@@ -350,6 +356,7 @@ def _pretrained(objective):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", INSTANCES, ids=repr)
 def test_objectives_in_an_estimator(objective, epochs):
     """Copies, pickles and a second fit give the same; the one given stays as it is."""
@@ -364,6 +371,7 @@ def test_objectives_in_an_estimator(objective, epochs):
     np.testing.assert_array_equal(again.transform(epochs), features)
 
 
+@pytest.mark.slow
 def test_search_among_objectives(epochs):
     pipeline = make_pipeline(_pretrained("log-error"), LogisticRegression())
     name = "megfmtransformer__pretraining__objective"
