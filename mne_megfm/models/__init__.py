@@ -17,7 +17,11 @@ __getattr__, __dir__, _ = lazy.attach(
             "time_interpolation",
             "wiener_interpolation",
         ],
-        "_masked_transformer": ["MaskedSignalTransformer", "ModelConfig"],
+        "_masked_transformer": [
+            "MaskedSignalNetwork",
+            "MaskedSignalTransformer",
+            "ModelConfig",
+        ],
         "_pooling": [
             "ProjectionPooling",
             "MeanPooling",
@@ -30,6 +34,8 @@ __getattr__, __dir__, _ = lazy.attach(
         ],
         "_random_walk_experts": ["RandomWalkExperts", "balance_loss"],
         "_state_space": [
+            "HybridConfig",
+            "HybridStateSpace",
             "SelectiveStateSpace",
             "StateSpaceBlock",
             "StateSpacePredictor",

@@ -106,7 +106,10 @@ KINDS = {
             "backbone",
             methods=("scale", "encode", "set_token_axes", "layer_groups", "layers"),
             attributes=("config_class", "config", "kernel", "token_mean", "token_axes"),
-            builtins={"masked-transformer": "mne_megfm.models:MaskedSignalTransformer"},
+            builtins={
+                "hybrid-ssm": "mne_megfm.models:HybridStateSpace",
+                "masked-transformer": "mne_megfm.models:MaskedSignalTransformer",
+            },
         ),
         Kind(
             "maskings",
