@@ -37,7 +37,11 @@ BUILTINS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "part"), BUILTINS, ids=str)
+def _named(part):
+    return part if isinstance(part, str) else type(part).__name__
+
+
+@pytest.mark.parametrize(("kind", "part"), BUILTINS, ids=_named)
 def test_built_ins_pass(kind, part):
     for check in plugin_checks(kind, part):
         check()

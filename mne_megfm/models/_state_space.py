@@ -455,12 +455,16 @@ class HybridStateSpace(MaskedSignalNetwork):
         return [*over_time, *over_regions]
 
     def start_layers(self) -> None:
-        """Draw the weights of linear layers; those inside state spaces are drawn."""
+        """Draw the weights of linear layers, but for those over time.
+
+        What a state adds is a product of three projections of the input: drawn as small
+        as the others, these would leave hardly any gradient. So they stay as drawn.
+        """
         drawn = {
             layer
-            for part in self.modules()
-            if isinstance(part, SelectiveStateSpace)
-            for layer in part.modules()
+            for block in self.modules()
+            if isinstance(block, StateSpaceBlock)
+            for layer in block.modules()
         }
         for layer in self.modules():
             if layer not in drawn:
