@@ -21,7 +21,7 @@ from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
 from mne_megfm.estimators import FineTuning, Pretraining
 from mne_megfm.interpret import attention
 from mne_megfm.models import WindowArray
-from mne_megfm.plugins import KINDS, make_backbone
+from mne_megfm.plugins import KINDS, get, make_backbone
 from mne_megfm.pretraining import (
     PretrainSettings,
     find_damage,
@@ -322,13 +322,19 @@ def test_attention_of_a_backbone_without(external, epochs):
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(external, external_site, store, tmp_path):
-    """Copies (DDP) of an external backbone and objective end with the same weights."""
+@pytest.mark.parametrize(
+    ("backbone", "objective"),
+    [("tiny-convolution", "tiny-contrast"), ("hybrid-ssm", "huber+logspec")],
+)
+def test_two_processes_equal_one(
+    external, external_site, store, tmp_path, backbone, objective
+):
+    """Copies (DDP) of backbones and objectives end with the same weights."""
     settings = tmp_path / "settings.toml"
     settings.write_text(
-        'backbone = "tiny-convolution"\nepochs = 2\nsteps_per_epoch = 3\n'
+        f'backbone = "{backbone}"\nepochs = 2\nsteps_per_epoch = 3\n'
         'batch_size = 8\naccumulate = 2\nvalidation_fraction = 0.4\ndevice = "cpu"\n'
-        '[objective]\nname = "tiny-contrast"\n[model]\nd_model = 20\n'
+        f'[objective]\nname = "{objective}"\n[model]\nd_model = 20\n'
     )
     paths = [str(external_site), os.environ.get("PYTHONPATH", "")]
     env = {
@@ -350,7 +356,7 @@ def test_two_processes_equal_one(external, external_site, store, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
     assert read_config(tmp_path / "two")["training"]["processes"] == 2
     one, two = (load_checkpoint(tmp_path / name) for name in ("one", "two"))
-    assert type(two) is external.TinyConvolution
+    assert type(one) is type(two) is get("backbones", backbone)
     for name, array in one.state_dict().items():
         torch.testing.assert_close(
             two.state_dict()[name], array, rtol=0, atol=1e-6, msg=name
