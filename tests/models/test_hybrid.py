@@ -14,6 +14,7 @@ from mne_megfm.models import (
     ModelConfig,
     StateSpaceBlock,
 )
+from mne_megfm.models._masked_transformer import Attention
 
 SMALL = {
     "n_sensors": 12,
@@ -174,6 +175,17 @@ def test_hidden_signal_is_not_seen(hidden):
     spoilt = windows.detach().clone()
     spoilt[_samples(hidden)] = torch.nan
     torch.testing.assert_close(network.encode(spoilt, None, hidden), tokens)
+
+
+def test_every_row_attends_to_something(hidden):
+    """Not all versions of torch give finite numbers where nothing is attended to."""
+    network, given = _network(), []
+    for layer in network.modules():
+        if isinstance(layer, Attention):
+            layer.register_forward_pre_hook(lambda module, args: given.append(args[1]))
+    network.encode(_windows(), None, hidden)
+    assert len(given) == 2 and not given[0].all()
+    assert all(seen.any(-1).all() for seen in given)
 
 
 def test_each_token_sees_its_region_and_those_of_its_patch():

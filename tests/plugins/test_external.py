@@ -83,6 +83,7 @@ def test_passes_the_checks(external, kind, name):
         check()
 
 
+@pytest.mark.slow
 def test_listed_in_the_shell(external_site, install, tmp_path):
     """A table of all parts, those of other packages and broken ones; also as JSON."""
     install("broken-parts", "broken", "raise RuntimeError('no licence')")
