@@ -62,6 +62,8 @@ def associative_scan(decay: Tensor, given: Tensor) -> Tensor:
     n_first = n_steps - paired // 2
     between = decay[:, 0::2] * before[:, :n_first] + given[:, 0::2]
     states = torch.stack([between[:, : paired // 2], after], 2).flatten(1, 2)
+    if paired == n_steps:
+        return states
     return torch.cat([states, between[:, paired // 2 :]], 1)
 
 
