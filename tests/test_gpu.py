@@ -93,6 +93,25 @@ def test_objectives(people, objective):
     assert_allclose(*losses, rtol=0.02)
 
 
+def test_hybrid_pretraining(people):
+    """State spaces over time and attention over regions: losses and features."""
+    losses, features = [], []
+    for device in DEVICES:
+        transformer = MEGFMTransformer(
+            None,
+            backbone="hybrid-ssm",
+            config={"d_model": 32, "n_layers": 1},
+            pretraining=Pretraining(2),
+            random_state=0,
+            device=device,
+        )
+        features.append(transformer.fit_transform(people[0]["auditory"]))
+        losses.append(transformer.history_.train_loss)
+    assert_allclose(*losses, rtol=0.02)
+    pairs = [np.corrcoef(a, b)[0, 1] for a, b in zip(*features, strict=True)]
+    assert min(pairs) > 0.98
+
+
 def test_state_spaces(rng):
     """Forward and backward of the parallel scan."""
     torch.manual_seed(0)

@@ -10,6 +10,8 @@ from torch import nn
 from mne_megfm.models import (
     BackboneConfig,
     BaseBackbone,
+    HybridConfig,
+    HybridStateSpace,
     LocalMasking,
     MaskedSignalTransformer,
     MeanPooling,
@@ -24,14 +26,22 @@ from mne_megfm.pretraining import MaskedReconstruction
 from mne_megfm.testing import plugin_checks
 
 SMALL = ModelConfig(d_model=32, n_layers=2, n_decoder_layers=1)
+HYBRID = HybridConfig(d_model=32, n_layers=1)
 BUILTINS = [
     (kind, name)
     for kind in ("aggregators", "maskings", "objectives", "poolings", "sensor_mappings")
     for name in KINDS[kind].builtins
-] + [("backbones", MaskedSignalTransformer(SMALL))]
+] + [
+    ("backbones", MaskedSignalTransformer(SMALL)),
+    ("backbones", HybridStateSpace(HYBRID)),
+]
 
 
-@pytest.mark.parametrize(("kind", "part"), BUILTINS, ids=str)
+def _named(part):
+    return part if isinstance(part, str) else type(part).__name__
+
+
+@pytest.mark.parametrize(("kind", "part"), BUILTINS, ids=_named)
 def test_built_ins_pass(kind, part):
     for check in plugin_checks(kind, part):
         check()

@@ -1,14 +1,18 @@
-"""Tell what a checkpoint is, or what is installed."""
+"""Tell what a checkpoint is, what is installed, or which parts there are."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ._options import Command, run_as_module
+
+if TYPE_CHECKING:
+    from ..plugins import PartInfo
 
 
 @click.command(
@@ -17,16 +21,29 @@ from ._options import Command, run_as_module
     mne-megfm info
     mne-megfm info megfm-tiny
     mne-megfm info OUT --json
+    mne-megfm info --plugins
     """,
 )
 @click.argument("weights", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print config.json as it is.")
-def command(weights: str | None, as_json: bool) -> None:
+@click.option("--plugins", is_flag=True, help="List all parts that have names.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print config.json, or the list, as JSON."
+)
+def command(weights: str | None, plugins: bool, as_json: bool) -> None:
     """Tell what WEIGHTS are, or, without, what is installed.
 
     WEIGHTS is the name of bundled weights, a checkpoint's folder or hf://owner/name,
-    which is looked up on the Hugging Face hub. All files are checked on the way.
+    which is looked up on the Hugging Face hub. All files are checked on the way. With
+    --plugins, parts of all kinds are listed: where they come from, and what they are,
+    or why they cannot be used.
     """
+    if plugins:
+        if weights is not None:
+            raise click.UsageError(
+                f"Expected no WEIGHTS with --plugins, got {weights}."
+            )
+        _show_parts(as_json)
+        return
     if weights is None:
         if as_json:
             raise click.UsageError("Expected WEIGHTS with --json, got none.")
@@ -53,6 +70,35 @@ def command(weights: str | None, as_json: bool) -> None:
     width = max(map(len, rows)) + 2
     for name, value in rows.items():
         click.echo(f"{name:<{width}}{value}")
+
+
+def _show_parts(as_json: bool) -> None:
+    """Print the parts of all kinds, those of each kind below its name."""
+    from ..plugins import KINDS, describe
+
+    parts = {kind: describe(kind) for kind in KINDS}
+    if as_json:
+        rows = [asdict(part) for found in parts.values() for part in found]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    texts = {
+        part: (part.name, _from(part), part.error and f"NOT USABLE: {part.error}")
+        for found in parts.values()
+        for part in found
+    }
+    widths = [max(len(text[i]) for text in texts.values()) for i in (0, 1)]
+    for kind, found in parts.items():
+        click.echo(f"{kind} (entry points: {KINDS[kind].group})")
+        for part in found:
+            name, where, error = texts[part]
+            columns = f"  {name:<{widths[0]}}  {where:<{widths[1]}}  "
+            click.echo((columns + (error or part.summary)).rstrip())
+
+
+def _from(part: PartInfo) -> str:
+    if part.origin == "built in":
+        return part.origin
+    return f"{part.origin} ({part.entry_point})"
 
 
 def _size(path: Path) -> int:

@@ -70,8 +70,8 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
         How recordings reach the model's array, see
         :class:`~mne_megfm.MEGFMTransformer`. Fine-tuning takes signals not denoised.
     backbone : str | None
-        Name of the network; None takes that of the weights, or with ``weights=None``
-        ``"masked-transformer"``.
+        Name of the network (see :class:`~mne_megfm.MEGFMTransformer`); None takes that
+        of the weights, or with ``weights=None`` ``"masked-transformer"``.
     config : dict | BackboneConfig | None
         Fields of its configuration, for ``weights=None`` only.
     duration : float

@@ -378,12 +378,13 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
         signals are whitened alone, as of fewer than eight rows. ``"auto"`` is
         ``"canonical+denoised"`` for epochs and ``"canonical"`` for participants.
     backbone : str | None
-        Name of the network. None takes that of the weights, or with ``weights=None``
+        Name of the network: ``"masked-transformer"``, ``"hybrid-ssm"`` or a plug-in.
+        None takes that of the weights, or with ``weights=None``
         ``"masked-transformer"``. Weights of another network than the one named are an
         error.
     config : dict | BackboneConfig | None
         Fields of its configuration that differ from the default (see
-        ``ModelConfig``); for ``weights=None`` only.
+        ``ModelConfig`` and ``HybridConfig``); for ``weights=None`` only.
     duration : float
         Length in s of the rows of a Raw. Rows that touch a BAD annotation are left
         out; :func:`mne.make_fixed_length_epochs` cuts in other ways.

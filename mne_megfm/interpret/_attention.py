@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..estimators import MEGFMTransformer
 from ..estimators.extraction import window_blocks
 from ..inputs import Recordings, as_recordings
-from ..models import Backbone, MaskedSignalTransformer
+from ..models import Backbone, HybridStateSpace, MaskedSignalNetwork
 from ..sensors import canonical_array
 from ._attention_scores import (
     region_places,
@@ -50,29 +50,39 @@ class LayerAttention(NamedTuple):
     values: Tensor
 
 
-def check_attends(model: Backbone) -> None:
+def check_attends(model: Backbone, method: str) -> None:
     """Check that the attention of a backbone can be read.
 
     Parameters
     ----------
     model : Backbone
         The backbone.
+    method : str
+        One of `ATTENTION_METHODS`.
 
     Raises
     ------
     TypeError
         If it has no attention, or such that is not known here.
+    ValueError
+        If it has attention, but not such that can be read in this way.
     """
-    if not isinstance(model, MaskedSignalTransformer):
+    if not isinstance(model, MaskedSignalNetwork):
         raise TypeError(
-            "Expected the backbone 'masked-transformer', whose attention can be read, "
-            f"got {type(model).__name__}; use mne_megfm.interpret.occlude, which takes "
-            "any backbone."
+            "Expected the backbone 'masked-transformer' or 'hybrid-ssm', whose "
+            f"attention can be read, got {type(model).__name__}; use "
+            "mne_megfm.interpret.occlude, which takes any backbone."
+        )
+    if isinstance(model, HybridStateSpace) and method == "rollout":
+        raise ValueError(
+            "Expected a method other than 'rollout' for the backbone 'hybrid-ssm', got "
+            "'rollout'; its state spaces over time have no attention to follow, so use "
+            "'between', or mne_megfm.interpret.occlude for what depends on when."
         )
 
 
 def encoder_attention(
-    model: MaskedSignalTransformer,
+    model: MaskedSignalNetwork,
     windows: Tensor,
     n_valid: Tensor,
     layers: Sequence[int],
@@ -85,7 +95,7 @@ def encoder_attention(
 
     Parameters
     ----------
-    model : MaskedSignalTransformer
+    model : MaskedSignalNetwork
         The network, in evaluation mode.
     windows : Tensor, shape (n, n_sensors, n_times)
         Canonical field in tesla.
@@ -93,25 +103,35 @@ def encoder_attention(
         Recorded samples, in as many patches in each window. Patches after these are
         padding, which the encoder does not see.
     layers : sequence of int
-        Which layers.
+        Which of the layers that have attention.
 
     Returns
     -------
     found : list of LayerAttention
         In the order of ``layers``. Token ``region * n_patches + patch`` is the region
-        during the patch, of the patches that are recorded.
+        during the patch, of the patches that are recorded. Where regions attend to each
+        other within patches alone, weights between patches are 0.
     """
     given: dict[nn.Module, Tensor] = {}
 
     def keep(module: nn.Module, args: tuple[Any, ...]) -> None:
         given[module] = args[0]
 
-    parts = [model.blocks[layer].attention for layer in layers]
+    attending = [b.attention for b in model.blocks if hasattr(b, "attention")]
+    parts = [attending[layer] for layer in layers]
     hooks = [part.register_forward_pre_hook(keep) for part in parts]
     try:
         with torch.inference_mode():
             model.encode(windows, n_valid, n_layers=len(model.blocks))
-            return [_recompute(part, given[part]) for part in parts]
+            if not isinstance(model, HybridStateSpace):
+                return [_recompute(part, given[part]) for part in parts]
+            recorded = -(-int(n_valid[0]) // model.config.patch_length)
+            found = []
+            for part in parts:
+                tokens = given[part].unflatten(0, (len(windows), -1))[:, :recorded]
+                layer = _recompute(part, tokens.flatten(0, 1))
+                found.append(_within_patches(layer, recorded))
+            return found
     finally:
         for hook in hooks:
             hook.remove()
@@ -131,6 +151,17 @@ def _recompute(attention: nn.Module, tokens: Tensor) -> LayerAttention:
         apart[:, head, :, head] = value[:, head]
     bias = attention.out(torch.zeros(d_model, device=tokens.device))
     return LayerAttention(weights, attention.out(apart.flatten(-2)) - bias)
+
+
+def _within_patches(layer: LayerAttention, n_patches: int) -> LayerAttention:
+    """Put attention between the regions of each patch into that between all tokens."""
+    weights, values = (part.unflatten(0, (-1, n_patches)) for part in layer)
+    n, _, n_heads, n_regions, _ = weights.shape
+    shape = (n, n_heads, n_regions, n_patches, n_regions, n_patches)
+    every = weights.new_zeros(shape)
+    every.diagonal(dim1=3, dim2=5).copy_(weights.permute(0, 2, 3, 4, 1))
+    values = values.permute(0, 2, 3, 1, 4).flatten(2, 3)
+    return LayerAttention(every.flatten(4, 5).flatten(2, 3), values)
 
 
 def rollout(layers: list[LayerAttention], head: int | None) -> Tensor:
@@ -261,7 +292,7 @@ def attention(
             Plain weights, multiplied through the layers [2]_.
     layer : int | None
         The layer, from 0 or, from the end, from -1; None averages all layers. A
-        rollout goes from the first to this one.
+        rollout goes from the first to this one. Layers without attention do not count.
     head : int | None
         The attention head; None takes all together.
     n_turns : int
@@ -304,6 +335,9 @@ def attention(
     by :meth:`mne.Evoked.apply_baseline` gives what a stimulus changes.
 
     Where windows of a long row overlap, all of them count.
+
+    With the backbone ``"hybrid-ssm"``, regions attend to each other within each patch.
+    There is no attention over time, and a rollout is an error.
 
     What aligns with sources was measured on simulated averages: ``"between"`` does for
     sounds, ``"rollout"`` to some degree for stimuli of a median nerve; plain weights
@@ -383,7 +417,7 @@ def _check(
             f"Expected method to be one of {', '.join(ATTENTION_METHODS)}, "
             f"got {method!r}."
         )
-    check_attends(transformer.model_)
+    check_attends(transformer.model_, method)
     config = transformer.config_
     for name, value, least, most in (
         ("layer", layer, -config.n_layers, config.n_layers - 1),
@@ -414,7 +448,7 @@ class _Reader:
 
     Parameters
     ----------
-    model : MaskedSignalTransformer
+    model : MaskedSignalNetwork
         The network.
     method : str
         One of `ATTENTION_METHODS`.
@@ -428,7 +462,7 @@ class _Reader:
 
     def __init__(
         self,
-        model: MaskedSignalTransformer,
+        model: MaskedSignalNetwork,
         method: str,
         layers: list[int],
         head: int | None,

@@ -19,6 +19,7 @@ __getattr__, __dir__, _ = lazy.attach(
         ],
         "_masked_transformer": [
             "LatentPredictor",
+            "MaskedSignalNetwork",
             "MaskedSignalTransformer",
             "ModelConfig",
         ],
@@ -34,6 +35,8 @@ __getattr__, __dir__, _ = lazy.attach(
         ],
         "_random_walk_experts": ["RandomWalkExperts", "balance_loss"],
         "_state_space": [
+            "HybridConfig",
+            "HybridStateSpace",
             "SelectiveStateSpace",
             "StateSpaceBlock",
             "StateSpacePredictor",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -200,8 +202,8 @@ FILL_REGULARIZATIONS = (1e-4, 1e-2, 1e-1, 1.0)
 N_FILLS = len(FILL_REGULARIZATIONS) + 1
 
 
-class MaskedSignalTransformer(BaseBackbone):
-    """Transformer over (region, patch) tokens of canonical MEG windows.
+class MaskedSignalNetwork(BaseBackbone):
+    """What networks of the package have in common: embedding, decoder, what it weighs.
 
     The encoder sees visible tokens alone, as in masked autoencoders [1]_. The
     decoder gets, for every hidden token, what interpolation over the field (from
@@ -210,6 +212,9 @@ class MaskedSignalTransformer(BaseBackbone):
     ``a1 * field1 + ... + a4 * field4 + c * time + residual``. For every token it is
     given how far each of the fields is off where the truth is visible
     (see ``field_trust``).
+
+    A child says which layers there are (``make_layers``), and how tokens go through
+    them (``mix``).
 
     Parameters
     ----------
@@ -223,18 +228,7 @@ class MaskedSignalTransformer(BaseBackbone):
     ----------
     .. [1] He et al. (2022), "Masked autoencoders are scalable vision learners",
        CVPR, section 3.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from mne_megfm.models import MaskedSignalTransformer, ModelConfig
-    >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
-    >>> windows = torch.randn(2, 192, 250) * 1e-13
-    >>> model.eval().encode(windows).shape
-    torch.Size([2, 24, 10, 32])
     """
-
-    config_class = ModelConfig
 
     def __init__(self, config: ModelConfig, kernel: Tensor | None = None) -> None:
         super().__init__(config, kernel)
@@ -245,10 +239,7 @@ class MaskedSignalTransformer(BaseBackbone):
         self.embed = nn.Linear(config.token_length, d_model)
         self.region_position = nn.Parameter(torch.zeros(config.n_regions, 1, d_model))
         self.time_position = nn.Parameter(torch.zeros(config.n_patches, d_model))
-        self.blocks = nn.ModuleList(
-            Block(d_model, config.n_heads, config.mlp_ratio)
-            for _ in range(config.n_layers)
-        )
+        self.blocks = nn.ModuleList(self.make_layers(config.n_layers))
         self.norm = nn.LayerNorm(d_model)
 
         self.bridge = nn.Linear(d_model, d_model)
@@ -261,16 +252,13 @@ class MaskedSignalTransformer(BaseBackbone):
         self.decoder_time_position = nn.Parameter(
             torch.zeros(config.n_patches, d_model)
         )
-        self.decoder_blocks = nn.ModuleList(
-            Block(d_model, config.n_heads, config.mlp_ratio)
-            for _ in range(config.n_decoder_layers)
-        )
+        self.decoder_blocks = nn.ModuleList(self.make_layers(config.n_decoder_layers))
         self.decoder_norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, config.token_length)
         self.gate = nn.Linear(d_model, N_FILLS * n_in)
         self.unmixing = nn.Parameter(torch.eye(n_in).repeat(config.n_regions, 1, 1))
 
-        self.apply(initialize)
+        self.start_layers()
         nn.init.xavier_uniform_(self.embed.weight)
         for name, parameter in self.named_parameters():
             if name.endswith("_position"):
@@ -279,6 +267,48 @@ class MaskedSignalTransformer(BaseBackbone):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.gate.weight)
         nn.init.constant_(self.gate.bias, 1 / N_FILLS)
+
+    @abstractmethod
+    def make_layers(self, n_layers: int) -> Iterable[nn.Module]:
+        """Make the layers of the encoder, or of the decoder.
+
+        Parameters
+        ----------
+        n_layers : int
+            ``config.n_layers`` or ``config.n_decoder_layers``.
+
+        Returns
+        -------
+        layers : iterable of Module
+            The layers, from the first to the last.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def mix(
+        self, layers: Iterable[nn.Module], tokens: Tensor, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Send tokens through layers.
+
+        Parameters
+        ----------
+        layers : iterable of Module
+            Layers of the encoder, or of the decoder.
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            Tokens.
+        hidden : Tensor of bool, shape (n, n_regions, n_patches), optional
+            Tokens that the others must not see; none by default.
+
+        Returns
+        -------
+        tokens : Tensor, shape (n, n_regions, n_patches, d_model)
+            Output of the last layer; anything finite where hidden.
+        """
+        raise NotImplementedError
+
+    def start_layers(self) -> None:
+        """Draw the weights that the linear layers start from."""
+        self.apply(initialize)
 
     def layer_groups(self) -> list[list[str]]:
         """Name the parts of the encoder: embedding, each layer, the last norm.
@@ -297,26 +327,14 @@ class MaskedSignalTransformer(BaseBackbone):
         self, patches: Tensor, hidden: Tensor, n_layers: int | None = None
     ) -> Tensor:
         """Encode scaled patches; tokens at hidden places come out as zero."""
-        n = len(patches)
         blocks = self.blocks[:n_layers]
         # the last norm belongs to the last layer
         norm = self.norm if len(blocks) == len(self.blocks) else _plain_norm
         mixed = torch.einsum("nrpst,ros->nrpot", patches, self.mixing)
         tokens = self.embed(mixed.flatten(3))
-        tokens = (tokens + self.region_position + self.time_position).flatten(1, 2)
-        flat = hidden.flatten(1)
-        if not flat.any():
-            for block in blocks:
-                tokens = block(tokens)
-            return norm(tokens).view(n, *hidden.shape[1:], -1)
-        packed, index, real = gather_visible(tokens, flat)
-        seen = None if bool(real.all()) else real
-        for block in blocks:
-            packed = block(packed, seen)
-        packed = norm(packed) * real[..., None]
-        out = torch.zeros(tokens.shape, dtype=packed.dtype, device=packed.device)
-        out = out.scatter(1, index[..., None].expand_as(packed), packed)
-        return out.view(n, *hidden.shape[1:], -1)
+        tokens = tokens + self.region_position + self.time_position
+        tokens = norm(self.mix(blocks, tokens, hidden))
+        return tokens.masked_fill(hidden[..., None], 0.0)
 
     def encode(
         self,
@@ -398,7 +416,6 @@ class MaskedSignalTransformer(BaseBackbone):
 
     def _predict(self, patches: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Predict by the network, and by the field that visible regions speak for."""
-        n, n_regions, n_patches = hidden.shape
         visible = torch.where(hidden[..., None, None], 0.0, patches)
         fills, trust = self.fills(visible, hidden)
         tokens = self._encode_patches(visible, hidden)
@@ -409,10 +426,7 @@ class MaskedSignalTransformer(BaseBackbone):
         )
         states = states + self.embed_trust(trust)
         states = states + self.decoder_region_position + self.decoder_time_position
-        states = states.flatten(1, 2)
-        for block in self.decoder_blocks:
-            states = block(states)
-        states = self.decoder_norm(states).view(n, n_regions, n_patches, -1)
+        states = self.decoder_norm(self.mix(self.decoder_blocks, states))
         residual = self.head(states).float().unflatten(-1, patches.shape[3:])
         residual = torch.einsum("nrpst,ros->nrpot", residual, self.unmixing.float())
         gates = self.gate(states).float().unflatten(-1, (N_FILLS, -1))
@@ -421,7 +435,7 @@ class MaskedSignalTransformer(BaseBackbone):
         # of the whole window, the last of the scopes
         unexplained = trust[:, 0, 0].unflatten(-1, (-1, N_SCOPES))[..., -1]
         best = unexplained.argmin(-1)
-        return predicted, fills[best, torch.arange(n, device=fills.device)]
+        return predicted, fills[best, torch.arange(len(best), device=fills.device)]
 
     def complete_patches(self, patches: Tensor, hidden: Tensor) -> Tensor:
         """Predict scaled patches where hidden, by the network and the field together.
@@ -462,6 +476,59 @@ class MaskedSignalTransformer(BaseBackbone):
         weight = torch.where(partly, weight[:, None, None], 1.0)
         weight = weight[..., None, None]
         return weight * network + (1.0 - weight) * field
+
+
+class MaskedSignalTransformer(MaskedSignalNetwork):
+    """Transformer over (region, patch) tokens of canonical MEG windows.
+
+    Every token attends to all others, those of other regions and patches. Hidden tokens
+    are left out of the encoder. See ``MaskedSignalNetwork`` for how tokens are made
+    and turned back to signal.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes and scale.
+    kernel : Tensor, shape (n_sensors, n_sensors), optional
+        Gram matrix of the canonical lead fields with a mean diagonal of 1, needed
+        for field interpolation. None stands for the identity: no physics.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+    >>> model = MaskedSignalTransformer(ModelConfig(d_model=32, n_layers=1))
+    >>> windows = torch.randn(2, 192, 250) * 1e-13
+    >>> model.eval().encode(windows).shape
+    torch.Size([2, 24, 10, 32])
+    """
+
+    config_class = ModelConfig
+
+    def make_layers(self, n_layers: int) -> Iterable[nn.Module]:
+        """Make transformer layers, see ``MaskedSignalNetwork.make_layers``."""
+        config = self.config
+        return [
+            Block(config.d_model, config.n_heads, config.mlp_ratio)
+            for _ in range(n_layers)
+        ]
+
+    def mix(
+        self, layers: Iterable[nn.Module], tokens: Tensor, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Let tokens attend to all visible ones, see ``MaskedSignalNetwork.mix``."""
+        shape = tokens.shape
+        tokens = tokens.flatten(1, 2)
+        if hidden is None or not hidden.any():
+            for layer in layers:
+                tokens = layer(tokens)
+            return tokens.view(shape)
+        packed, index, real = gather_visible(tokens, hidden.flatten(1))
+        seen = None if bool(real.all()) else real
+        for layer in layers:
+            packed = layer(packed, seen)
+        out = torch.zeros(tokens.shape, dtype=packed.dtype, device=packed.device)
+        return out.scatter(1, index[..., None].expand_as(packed), packed).view(shape)
 
 
 def _plain_norm(tokens: Tensor) -> Tensor:

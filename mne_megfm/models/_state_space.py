@@ -1,4 +1,4 @@
-"""Selective state-space layers: sequences of any length, linear in time.
+"""Selective state-space layers, and networks of them: linear in time.
 
 Plain torch, for any device. The recurrence is a first-order linear one, so that it is
 computed by an associative scan; the tests compare it with a loop over steps.
@@ -7,10 +7,15 @@ computed by an associative scan; the tests compare it with a loop over steps.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ._masked_transformer import Block, MaskedSignalNetwork, ModelConfig, initialize
+from .backbone import check_numbers
 
 
 def associative_scan(decay: Tensor, given: Tensor) -> Tensor:
@@ -57,6 +62,8 @@ def associative_scan(decay: Tensor, given: Tensor) -> Tensor:
     n_first = n_steps - paired // 2
     between = decay[:, 0::2] * before[:, :n_first] + given[:, 0::2]
     states = torch.stack([between[:, : paired // 2], after], 2).flatten(1, 2)
+    if paired == n_steps:
+        return states
     return torch.cat([states, between[:, paired // 2 :]], 1)
 
 
@@ -322,3 +329,166 @@ class StateSpacePredictor(nn.Module):
             One row a sequence.
         """
         return self.running(steps, seen)[:, -1]
+
+
+# -- a backbone ------------------------------------------------------------------------
+@dataclass(frozen=True)
+class HybridConfig(ModelConfig):
+    """Shape and scale of a network of state spaces and attention.
+
+    Parameters
+    ----------
+    n_sensors : int
+        Virtual sensors of the canonical array.
+    n_regions : int
+        Regions that the sensors form; each has ``n_sensors // n_regions``
+        consecutive sensors, and every token is one region during one patch.
+    sfreq : float
+        Sampling rate of the windows in Hz.
+    patch_length : int
+        Samples in a patch.
+    n_patches : int
+        Patches in a window.
+    d_model : int
+        Width of a token.
+    scale : float
+        Field in tesla that becomes 1 at the network's input.
+    max_rms : float
+        Windows whose root mean square exceeds this (in units of ``scale``) are
+        shrunk to it, so that drifts and artefacts stay within what was trained.
+    n_components : int
+        Axes of the tokens of each region, kept with the weights for compact pooling.
+    n_layers : int
+        Encoder layers over time, and as many over regions after these.
+    n_heads : int
+        Attention heads in every layer over regions.
+    mlp_ratio : float
+        Hidden width of the feed-forward part of layers over regions, as a multiple of
+        ``d_model``.
+    n_decoder_layers : int
+        Decoder layers over time, and as many over regions after these, used for
+        reconstruction alone.
+    d_state : int
+        Numbers of the state of each channel, in layers over time.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or they do not fit together.
+
+    Examples
+    --------
+    >>> from mne_megfm.models import HybridConfig
+    >>> config = HybridConfig(d_model=32, d_state=4)
+    >>> config.n_layers, config.n_feature_layers
+    (2, 4)
+    """
+
+    n_layers: int = 2
+    n_decoder_layers: int = 1
+    d_state: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, {"d_state": (1, 1024)})
+
+    @property
+    def n_feature_layers(self) -> int:
+        """Encoder layers before the tokens that features are made of.
+
+        All of them: what comes before the layers over regions sees one region alone.
+        """
+        return 2 * self.n_layers
+
+
+class HybridStateSpace(MaskedSignalNetwork):
+    """State spaces over time, then attention over regions.
+
+    The two stages of BrainMT [1]_, for (region, patch) tokens of MEG windows instead of
+    volumes of functional MRI. First, selective state spaces go through the patches of
+    each region in both directions. Then, the tokens of all regions attend to each other
+    within each patch. The decoder has the same two stages. Operations and memory grow
+    linearly with the number of patches; with attention over all tokens, as in
+    ``MaskedSignalTransformer``, they grow with its square.
+
+    Hidden tokens leave states as they are, and are not attended to. See
+    ``MaskedSignalNetwork`` for how tokens are made and turned back to signal.
+
+    Parameters
+    ----------
+    config : HybridConfig
+        Sizes and scale.
+    kernel : Tensor, shape (n_sensors, n_sensors), optional
+        Gram matrix of the canonical lead fields with a mean diagonal of 1, needed
+        for field interpolation. None stands for the identity: no physics.
+
+    See Also
+    --------
+    StateSpaceBlock : The layer over time.
+
+    References
+    ----------
+    .. [1] Kannan, Lindquist & Caffo (2025), "BrainMT: a hybrid Mamba-transformer
+       architecture for modeling long-range dependencies in functional MRI data",
+       MICCAI, arXiv:2506.22591.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mne_megfm.models import HybridConfig, HybridStateSpace
+    >>> model = HybridStateSpace(HybridConfig(d_model=32, n_layers=1))
+    >>> windows = torch.randn(2, 192, 250) * 1e-13
+    >>> model.eval().encode(windows).shape
+    torch.Size([2, 24, 10, 32])
+    """
+
+    config_class = HybridConfig
+
+    def make_layers(self, n_layers: int) -> Iterable[nn.Module]:
+        """Make layers over time, then as many over regions."""
+        config = self.config
+        over_time = [
+            StateSpaceBlock(config.d_model, config.d_state) for _ in range(n_layers)
+        ]
+        over_regions = [
+            Block(config.d_model, config.n_heads, config.mlp_ratio)
+            for _ in range(n_layers)
+        ]
+        return [*over_time, *over_regions]
+
+    def start_layers(self) -> None:
+        """Draw the weights of linear layers, but for those over time.
+
+        What a state adds is a product of three projections of the input: drawn as small
+        as the others, these would leave hardly any gradient. So they stay as drawn.
+        """
+        drawn = {
+            layer
+            for block in self.modules()
+            if isinstance(block, StateSpaceBlock)
+            for layer in block.modules()
+        }
+        for layer in self.modules():
+            if layer not in drawn:
+                initialize(layer)
+
+    def mix(
+        self, layers: Iterable[nn.Module], tokens: Tensor, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Scan the patches of each region, then attend to regions within each patch."""
+        n, n_regions, n_patches, _ = tokens.shape
+        in_time = within = None
+        if hidden is not None:
+            # what is hidden may be NaN
+            tokens = tokens.masked_fill(hidden[..., None], 0.0)
+            in_time, within = ~hidden.flatten(0, 1), ~hidden.transpose(1, 2)
+            # what attends to nothing is not finite; nothing sees what comes of it
+            within = (within | hidden.all(1)[..., None]).flatten(0, 1)
+        for layer in layers:
+            if isinstance(layer, StateSpaceBlock):
+                mixed, _ = layer(tokens.flatten(0, 1), in_time)
+                tokens = mixed.view(n, n_regions, n_patches, -1)
+            else:
+                mixed = layer(tokens.transpose(1, 2).flatten(0, 1), within)
+                tokens = mixed.view(n, n_patches, n_regions, -1).transpose(1, 2)
+        return tokens

@@ -630,7 +630,7 @@ class MeasuresAggregator(StateAggregator):
 
 
 def aggregate_with_evoked() -> MeasuresAggregator:
-    """Make the aggregator ``"measures+evoked"``.
+    """Make the aggregator ``"measures+evoked"``: measures, and averages of trials.
 
     Returns
     -------

@@ -420,7 +420,7 @@ class ParametersAggregator(StateAggregator):
 
 
 def aggregate_with_measures() -> ParametersAggregator:
-    """Make the aggregator ``"parameters+measures"``.
+    """Make the aggregator ``"parameters+measures"``: posterior means, and measures.
 
     Returns
     -------

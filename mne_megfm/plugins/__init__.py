@@ -16,7 +16,16 @@ __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_networks": ["backbone_config", "braindecode_models", "make_backbone"],
-        "_registry": ["KINDS", "available", "get", "name_of", "resolve", "register"],
+        "_registry": [
+            "KINDS",
+            "PartInfo",
+            "available",
+            "describe",
+            "get",
+            "name_of",
+            "register",
+            "resolve",
+        ],
     },
 )
 

@@ -37,9 +37,12 @@ import json, os, sys
 from importlib.metadata import EntryPoint
 task = json.loads(sys.argv[1])
 sys.path[:] = task["path"]
+summary = ""
 try:
     part = EntryPoint(*task["entry"]).load()
     reason = "" if callable(part) else f"TypeError: {part!r} cannot be called"
+    text = getattr(part, "__doc__", None)
+    summary = text.strip().partition("\\n")[0] if isinstance(text, str) else ""
 except BaseException as error:
     reason = type(error).__name__
     try:
@@ -47,12 +50,12 @@ except BaseException as error:
     except BaseException:  # some cannot even be written out
         pass
 with open(task["result"], "w", encoding="utf-8") as file:
-    json.dump(reason, file)
+    json.dump([reason, summary], file)
 os._exit(0)  # whatever threads it has started
 """
 
 
-def probe(entries: Sequence[EntryPoint]) -> list[str]:
+def probe(entries: Sequence[EntryPoint]) -> list[tuple[str, str]]:
     """Import plug-ins in processes of their own.
 
     Parameters
@@ -62,17 +65,18 @@ def probe(entries: Sequence[EntryPoint]) -> list[str]:
 
     Returns
     -------
-    reasons : list of str
-        Why each cannot be used; empty for those that can.
+    found : list of tuple of str
+        Why each cannot be used, empty for those that can; and the first line of its
+        docstring.
     """
-    reasons = []
+    found = []
     with tempfile.TemporaryDirectory() as folder:
         for first in range(0, len(entries), _AT_A_TIME):
-            reasons += _probe(entries[first : first + _AT_A_TIME], Path(folder))
-    return reasons
+            found += _probe(entries[first : first + _AT_A_TIME], Path(folder))
+    return found
 
 
-def _probe(entries: Sequence[EntryPoint], folder: Path) -> list[str]:
+def _probe(entries: Sequence[EntryPoint], folder: Path) -> list[tuple[str, str]]:
     results = [folder / f"{i}.json" for i in range(len(entries))]
     children = []
     try:
@@ -93,7 +97,7 @@ def _probe(entries: Sequence[EntryPoint], folder: Path) -> list[str]:
             children.append(child)
         end = time.monotonic() + SECONDS
         return [
-            _reason(child, result, end)
+            _result(child, result, end)
             for child, result in zip(children, results, strict=True)
         ]
     finally:
@@ -101,15 +105,16 @@ def _probe(entries: Sequence[EntryPoint], folder: Path) -> list[str]:
             _end(child)
 
 
-def _reason(child: subprocess.Popen, result: Path, end: float) -> str:
+def _result(child: subprocess.Popen, result: Path, end: float) -> tuple[str, str]:
     try:
         code = child.wait(max(0.0, end - time.monotonic()))
     except subprocess.TimeoutExpired:
-        return f"its import took more than {SECONDS:g} s"
+        return f"its import took more than {SECONDS:g} s", ""
     try:
-        return _in_a_line(json.loads(result.read_text("utf-8")))
+        reason, summary = json.loads(result.read_text("utf-8"))
     except (OSError, ValueError):
-        return f"its import ended the process (exit code {code})"
+        return f"its import ended the process (exit code {code})", ""
+    return _in_a_line(reason), _in_a_line(summary)
 
 
 def in_words(error: BaseException) -> str:

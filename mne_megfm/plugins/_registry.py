@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -106,7 +107,10 @@ KINDS = {
             "backbone",
             methods=("scale", "encode", "set_token_axes", "layer_groups", "layers"),
             attributes=("config_class", "config", "kernel", "token_mean", "token_axes"),
-            builtins={"masked-transformer": "mne_megfm.models:MaskedSignalTransformer"},
+            builtins={
+                "hybrid-ssm": "mne_megfm.models:HybridStateSpace",
+                "masked-transformer": "mne_megfm.models:MaskedSignalTransformer",
+            },
         ),
         Kind(
             "maskings",
@@ -182,6 +186,35 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class PartInfo:
+    """What is known of a part without making it.
+
+    Parameters
+    ----------
+    kind : str
+        Its kind, one of the keys of ``KINDS``.
+    name : str
+        Its name.
+    origin : str
+        Package that offers it, ``"built in"``, or ``"register"`` for one that a
+        ``with`` block makes known.
+    entry_point : str
+        Where it is, ``"module:object"``.
+    summary : str
+        First line of its docstring; empty if it has none.
+    error : str
+        Why it cannot be used; empty if it can.
+    """
+
+    kind: str
+    name: str
+    origin: str
+    entry_point: str
+    summary: str = ""
+    error: str = ""
+
+
 class Registry:
     """The parts of one kind, each loaded on first use.
 
@@ -204,7 +237,9 @@ class Registry:
         self._temporary: dict[str, Callable[..., Any]] = {}
         self._loaded: dict[str, Callable[..., Any]] = {}
         self._failures: dict[str, tuple[str, BaseException]] = {}
-        self._tried: set[str] = set()
+        #: First line of the docstring of each that was imported elsewhere.
+        self._tried: dict[str, str] = {}
+        self._left_out: list[tuple[EntryPoint, str]] = []
         self._found: dict[str, EntryPoint] | None = None
 
     def available(self) -> tuple[str, ...]:
@@ -213,14 +248,47 @@ class Registry:
         entries = self._external()
         known = {*self._loaded, *self._failures, *self._tried}
         new = [name for name in entries if name not in known]
-        reasons = probe([entries[name] for name in new])
-        for name, reason in zip(new, reasons, strict=True):
+        found = probe([entries[name] for name in new])
+        for name, (reason, summary) in zip(new, found, strict=True):
             if reason:
                 self._fail(name, reason, ImportError(reason))
             else:
-                self._tried.add(name)
+                self._tried[name] = summary
         external = set(self._external()) - set(self._failures)
         return tuple(sorted({*self._builtins, *self._temporary, *external}))
+
+    def describe(self) -> list[PartInfo]:
+        """Describe all parts, also those that cannot be used."""
+        with warnings.catch_warnings():
+            # what cannot be used is in the list
+            warnings.filterwarnings("ignore", f"The {self.kind.singular} '")
+            self.available()
+        rows = []
+        for _, entry in sorted(self._builtins.items()):
+            try:
+                rows.append(self._row(entry, _summary(self._load(entry))))
+            except ImportError as exc:
+                rows.append(self._row(entry, error=in_words(exc)))
+        for name, factory in sorted(self._temporary.items()):
+            own = getattr(factory, "__qualname__", type(factory).__qualname__)
+            where = f"{factory.__module__}:{own}"
+            rows.append(
+                PartInfo(self.kind.name, name, "register", where, _summary(factory))
+            )
+        for name, entry in sorted(self._external().items()):
+            if name in self._failures:
+                rows.append(self._row(entry, error=self._failures[name][0]))
+            elif name in self._loaded:
+                rows.append(self._row(entry, _summary(self._loaded[name])))
+            else:
+                rows.append(self._row(entry, self._tried[name]))
+        rows += [self._row(entry, error=reason) for entry, reason in self._left_out]
+        return rows
+
+    def _row(self, entry: EntryPoint, summary: str = "", error: str = "") -> PartInfo:
+        origin = "built in" if entry.dist is None else _origin(entry)
+        kind = self.kind.name
+        return PartInfo(kind, entry.name, origin, entry.value, summary, error)
 
     def get(self, name: str) -> Callable[..., Any]:
         """Return what makes the part of this name."""
@@ -353,10 +421,14 @@ class Registry:
                 if taken is None:
                     self._found[entry.name] = entry
                 else:
+                    reason = (
+                        f"is left out, since {_origin(taken)} has one of that name "
+                        f"({taken.value})"
+                    )
+                    self._left_out.append((entry, reason))
                     warn(
                         f"The {self.kind.singular} {entry.name!r} of {_origin(entry)} "
-                        f"({entry.value}) is left out, since {_origin(taken)} has one "
-                        f"of that name ({taken.value})."
+                        f"({entry.value}) {reason}."
                     )
             for name, entry in self._found.items():
                 if not entry.pattern.match(entry.value):
@@ -383,6 +455,11 @@ def _origin(entry: EntryPoint) -> str:
     if entry.dist is None:
         return "mne-megfm"
     return entry.dist.metadata.get("Name") or "a package without a name"
+
+
+def _summary(factory: Callable[..., Any]) -> str:
+    text = getattr(factory, "__doc__", None)
+    return text.strip().partition("\n")[0] if isinstance(text, str) else ""
 
 
 def _enumerate(names: Iterable[str]) -> str:
@@ -428,6 +505,34 @@ def available(kind: str) -> tuple[str, ...]:
     True
     """
     return _registry(kind).available()
+
+
+def describe(kind: str) -> list[PartInfo]:
+    """Describe the parts of one kind, also those that cannot be used.
+
+    Parameters
+    ----------
+    kind : str
+        One of the keys of ``KINDS``, for example ``'maskings'``.
+
+    Returns
+    -------
+    parts : list of PartInfo
+        Those of the package, then those of others, each sorted by name. Of those that
+        cannot be used, ``error`` says why; there is no warning.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind.
+
+    Examples
+    --------
+    >>> from mne_megfm.plugins import describe
+    >>> describe("maskings")[0].summary
+    'Hide tokens together with their neighbours in space and time.'
+    """
+    return _registry(kind).describe()
 
 
 def get(kind: str, name: str) -> Callable[..., Any]:

@@ -49,11 +49,12 @@ class PretrainSettings:
     weights : str | None
         Weights to go on from; None starts from random ones.
     backbone : str | None
-        Name of the backbone. None stands for that of the weights, or without weights
-        for ``"masked-transformer"``.
+        Name of the backbone (``"masked-transformer"``, ``"hybrid-ssm"`` or a plug-in).
+        None stands for that of the weights, or without weights for
+        ``"masked-transformer"``.
     model : dict
         Fields of the configuration of the backbone that differ from their defaults
-        (see ``ModelConfig``); with ``weights=None`` only.
+        (see ``ModelConfig`` and ``HybridConfig``); with ``weights=None`` only.
     masking : dict
         ``name`` of the masking, and its arguments.
     objective : dict

@@ -98,3 +98,6 @@ def test_info():
     config = json.loads(run("info", "megfm-tiny", "--json").output)
     assert config["training"]["name"] == "megfm-tiny"
     assert run("info", "--json").exit_code == 2
+    result = run("info", "megfm-tiny", "--plugins")
+    assert result.exit_code == 2
+    assert "Expected no WEIGHTS with --plugins, got megfm-tiny" in result.output

@@ -86,6 +86,52 @@ def test_attention_gives_what_the_layer_gave(transformer, windows, n_valid):
     assert not any(block.attention._forward_pre_hooks for block in model.blocks)
 
 
+@pytest.mark.parametrize("n_valid", [250, 130])
+def test_attention_of_regions_alone(epochs, windows, n_valid):
+    """State spaces over time have no attention; regions attend within each patch.
+
+    Weights are those of a softmax over the regions of a patch, and times values they
+    are the output of the network's own attention. A rollout is an error.
+    """
+    given = {"config": SMALL | {"n_heads": 2}, "random_state": 0}
+    transformer = MEGFMTransformer(None, backbone="hybrid-ssm", **given).fit(epochs)
+    model, valid = transformer.model_, torch.full((2,), n_valid)
+    n_patches, attending = -(-n_valid // 25), [b.attention for b in model.blocks[2:]]
+    inputs, outputs, hooks = [], [], []
+    for part in attending:
+        with torch.no_grad():
+            part.qkv.weight *= 15.0
+            part.out.bias += torch.randn(32)
+        hooks.append(part.register_forward_hook(lambda m, x, y: outputs.append(y)))
+        hooks.append(part.register_forward_hook(lambda m, x, y: inputs.append(x[0])))
+    with torch.no_grad():
+        model.encode(windows, valid)
+    for hook in hooks:
+        hook.remove()
+    found = encoder_attention(model, windows, valid, [0, 1])
+    for part, layer, x, output in zip(attending, found, inputs, outputs, strict=True):
+        got = (layer.weights @ layer.values).sum(1) + part.out.bias
+        got = got.view(2, 24, n_patches, 32).transpose(1, 2)
+        torch.testing.assert_close(
+            got, output.view(2, 10, 24, 32)[:, :n_patches], rtol=1e-4, atol=1e-5
+        )
+        weights = layer.weights.view(2, 2, 24, n_patches, 24, n_patches)
+        other = ~torch.eye(n_patches, dtype=torch.bool)
+        assert not weights.movedim(4, 3)[..., other].any()
+        query, key = part.qkv(x).detach()[..., :64].view(2, 10, 24, 2, 2, 16).unbind(3)
+        expected = torch.einsum("ntqhd,ntkhd->nhqtk", query, key) / 4.0
+        expected = expected.softmax(-1)[:, :, :, :n_patches]
+        torch.testing.assert_close(
+            weights.diagonal(dim1=3, dim2=5).transpose(-1, -2), expected
+        )
+    evoked = epochs.average()
+    for method in ("between", "received", "norms"):
+        shown = attention(transformer, evoked, method=method, layer=None, n_turns=1)
+        assert shown.data.shape == (64, 10) and shown.data.min() >= 0
+    with pytest.raises(ValueError, match="got 'rollout'; its state spaces over time"):
+        attention(transformer, evoked, method="rollout")
+
+
 def test_norms_are_those_of_what_is_carried():
     """Norms agree with carrying each value and measuring it."""
     generator = torch.Generator().manual_seed(2)

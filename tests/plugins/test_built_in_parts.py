@@ -14,13 +14,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from mne_megfm import MEGFMClassifier, MEGFMTransformer
+from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
 from mne_megfm.commands import main
 from mne_megfm.estimators import FineTuning, Pretraining
+from mne_megfm.interpret import reconstruct
 from mne_megfm.models import (
+    HybridStateSpace,
     LocalMasking,
     MaskedSignalTransformer,
     ModelConfig,
+    RandomMasking,
     RandomWalkExperts,
     masked_r2,
 )
@@ -51,6 +54,7 @@ SHORT = {
 }
 LOCAL = {"name": "local", "mask_ratio": 0.7, "radius_time": 0.1}
 EXPERTS = {"name": "rwmoe", "n_experts": 3}
+HYBRID = {"d_model": 16, "n_layers": 1, "d_state": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -389,3 +393,126 @@ def test_consistency_of_participants_in_an_estimator(epochs):
     assert transformer.fit_transform(people).shape[0] == 4
     with pytest.raises(ValueError, match="whose participant is known"):
         transformer.fit(epochs)
+
+
+# -- state spaces over time ----------------------------------------------------------
+def _hybrid(**params):
+    given = {
+        "backbone": "hybrid-ssm",
+        "config": HYBRID,
+        "sensor_mapping": "canonical",
+        "random_state": 0,
+    }
+    return MEGFMTransformer(None, **given | params)
+
+
+def test_hybrid_from_store_to_features(store, epochs, tmp_path):
+    """A run that was interrupted ends as one that was not; its weights come back."""
+    settings = PretrainSettings(
+        backbone="hybrid-ssm", masking=LOCAL, **SHORT | {"model": HYBRID}
+    )
+    steps = iter([False, False, True])
+    with pytest.raises(RuntimeError, match="stopped after step 3"):
+        pretrain_store(store, tmp_path / "two", settings, stop=lambda: next(steps))
+    one = pretrain_store(store, tmp_path / "one", settings)
+    two = pretrain_store(store, tmp_path / "two", settings)
+    assert one.valid_loss == two.valid_loss and np.isfinite(one.valid_loss).all()
+    config = read_config(tmp_path / "one")
+    assert config["backbone"] == "hybrid-ssm" and config["model"]["d_state"] == 4
+    states = [load_checkpoint(tmp_path / n).state_dict() for n in ("one", "two")]
+    for name, array in states[0].items():
+        assert torch.equal(array, states[1][name]), name
+    assert states[0]["token_mean"].any()  # the axes were fitted
+    transformer = MEGFMTransformer(tmp_path / "one", sensor_mapping="canonical")
+    features = transformer.fit_transform(epochs)
+    assert type(transformer.model_) is HybridStateSpace
+    path = transformer.save_pretrained(tmp_path / "again")
+    again = MEGFMTransformer(path, sensor_mapping="canonical").fit(epochs)
+    np.testing.assert_array_equal(again.transform(epochs), features)
+    match = "weights of the backbone 'masked-transformer', got some of 'hybrid-ssm'"
+    with pytest.raises(ValueError, match=match):
+        MEGFMTransformer(path, backbone="masked-transformer").fit(epochs)
+
+
+@pytest.mark.parametrize("pooling", ["projection", "mean", "rwmoe", "tokens"])
+def test_hybrid_on_several_arrays(pooling):
+    """Features of recordings of several systems, of clones and of pickles."""
+    cohort = simulate_cohort(
+        4,
+        states=("auditory",),
+        arrays=("ctf151", "kit157", "opm64"),
+        n_epochs=3,
+        random_state=1,
+    )
+    X = cohort.epochs("auditory")
+    assert len({len(one.ch_names) for one in X}) > 1
+    transformer = _hybrid(pooling=pooling, aggregation="mean_std")
+    features = transformer.fit_transform(X)
+    assert features.shape == (4, len(transformer.get_feature_names_out()))
+    assert np.isfinite(features).all() and features.std(0).max() > 0.0
+    for other in (pickle.loads(pickle.dumps(transformer)), clone(transformer).fit(X)):
+        np.testing.assert_array_equal(other.transform(X), features)
+
+
+def test_hybrid_in_a_search(epochs):
+    """A search goes through backbones, their configurations and their pretraining."""
+    pipeline = make_pipeline(_hybrid(batch_size=8), LogisticRegression())
+    step = "megfmtransformer"
+    grid = [
+        {f"{step}__config": [HYBRID, {**HYBRID, "d_state": 2}]},
+        {f"{step}__pretraining": [Pretraining(max_epochs=1)]},
+        {f"{step}__backbone": ["masked-transformer"], f"{step}__config": [MODEL]},
+    ]
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise")
+    search.fit(epochs, np.arange(12) % 2)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_hybrid_pretrained_in_an_estimator(epochs):
+    """Training changes all weights; the axes of tokens are fitted to the data."""
+    start = _hybrid().fit(epochs).model_.state_dict()
+    trained = _hybrid(pretraining=Pretraining(max_epochs=6, masking="local"))
+    features = trained.fit_transform(epochs)
+    assert np.isfinite(features).all() and len(trained.history_.epoch) == 6
+    assert np.isfinite(trained.history_.train_loss).all()
+    for name, array in trained.model_.state_dict().items():
+        assert torch.equal(array, start[name]) == (name == "kernel"), name
+
+
+@pytest.mark.parametrize("strategy", ["lora", "finetune"])
+def test_hybrid_is_fine_tuned(epochs, strategy, tmp_path):
+    """Adapters go on the layers over time as well; what was tuned is saved."""
+    classifier = MEGFMClassifier(
+        None,
+        backbone="hybrid-ssm",
+        config={"d_model": 16, "n_layers": 1},
+        strategy=strategy,
+        finetuning=FineTuning(max_epochs=2, lr=0.05),
+        random_state=0,
+    ).fit(epochs, np.arange(12) % 2)
+    names = {n for n, _ in classifier.network_.encoder.named_parameters()}
+    for layer in ("forth.step", "back.to_state", "leave"):
+        assert (f"blocks.0.{layer}.down" in names) == (strategy == "lora")
+    assert ("blocks.1.attention.qkv.down" in names) == (strategy == "lora")
+    assert "embed.down" not in names
+    tuned = load_checkpoint(classifier.save_pretrained(tmp_path / "tuned"))
+    assert type(tuned) is HybridStateSpace
+    before = classifier.transformer_.model_.state_dict()["blocks.0.leave.weight"]
+    after = tuned.state_dict()["blocks.0.leave.weight"]
+    best = int(classifier.history_["valid_loss"].argmin())
+    assert torch.equal(after, before) == (best == 0)  # else what is kept is the start
+
+
+def test_hybrid_reconstructs(epochs):
+    """Before training, it is the mean of the interpolations, as any network is."""
+    masking = RandomMasking(0.5)
+    hybrid = _hybrid().fit(epochs)
+    found = reconstruct(epochs[:2], hybrid, masking, on="canonical")
+    other = _hybrid(backbone="masked-transformer", config=MODEL).fit(epochs)
+    expected = reconstruct(epochs[:2], other, masking, on="canonical")
+    assert found.mask.any() and not np.allclose(
+        found.reconstructed[found.mask], found.original[found.mask], atol=1e-15
+    )
+    np.testing.assert_allclose(
+        found.reconstructed, expected.reconstructed, rtol=1e-4, atol=1e-17
+    )

@@ -1,8 +1,12 @@
 """A package with a backbone, a pooling, an objective and a front end of its own."""
 
+import ast
+import json
 import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -17,7 +21,7 @@ from mne_megfm import MEGFMClassifier, MEGFMTransformer, simulate_cohort
 from mne_megfm.estimators import FineTuning, Pretraining
 from mne_megfm.interpret import attention
 from mne_megfm.models import WindowArray
-from mne_megfm.plugins import make_backbone
+from mne_megfm.plugins import KINDS, get, make_backbone
 from mne_megfm.pretraining import (
     PretrainSettings,
     find_damage,
@@ -77,6 +81,57 @@ def test_passes_the_checks(external, kind, name):
     """The parts keep what the package relies on."""
     for check in plugin_checks(kind, name):
         check()
+
+
+@pytest.mark.slow
+def test_listed_in_the_shell(external_site, install, tmp_path):
+    """A table of all parts, those of other packages and broken ones; also as JSON."""
+    install("broken-parts", "broken", "raise RuntimeError('no licence')")
+    source = Path(__file__).with_name("external")
+    project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
+    tree = ast.parse((source / "tiny_megfm_parts.py").read_text())
+    docs = {
+        node.name: ast.get_docstring(node)
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
+    paths = [str(external_site), str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+    def listed(*options):
+        command = ["-m", "mne_megfm.commands.info", "--plugins", *options]
+        done = subprocess.run(
+            [sys.executable, *command],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "cannot be used" not in done.stderr
+        return done.stdout
+
+    table, rows = listed().splitlines(), json.loads(listed("--json"))
+    assert len(table) == len(rows) + len(KINDS)
+    found = {(row["kind"], row["name"]): row for row in rows}
+    start = {line.split()[0]: line for line in table if line.startswith("  ")}
+    for group, entries in project["entry-points"].items():
+        for name, where in entries.items():
+            row = found.pop((group.removeprefix("mne_megfm."), name))
+            assert row["origin"] == "tiny-megfm-parts" and not row["error"]
+            assert row["entry_point"] == where
+            summary = docs[where.partition(":")[2]].splitlines()[0]
+            assert row["summary"] == summary and start[name].endswith(summary)
+            assert f"tiny-megfm-parts ({where})" in start[name]
+    broken = found.pop(("maskings", "broken"))
+    assert broken["error"] == "RuntimeError: no licence" and not broken["summary"]
+    assert start["broken"].endswith("NOT USABLE: RuntimeError: no licence")
+    # what is left is of the package, and all of it
+    assert set(found) == {(k, name) for k in KINDS for name in KINDS[k].builtins}
+    assert all(row["summary"] and not row["error"] for row in found.values())
+    # columns begin at the same places
+    where = {line.index(" built in ") for line in table if " built in " in line}
+    assert len(where) == 1
 
 
 @pytest.mark.parametrize("objective", ["huber+logspec", "tiny-contrast"])
@@ -268,13 +323,19 @@ def test_attention_of_a_backbone_without(external, epochs):
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(external, external_site, store, tmp_path):
-    """Copies (DDP) of an external backbone and objective end with the same weights."""
+@pytest.mark.parametrize(
+    ("backbone", "objective"),
+    [("tiny-convolution", "tiny-contrast"), ("hybrid-ssm", "huber+logspec")],
+)
+def test_two_processes_equal_one(
+    external, external_site, store, tmp_path, backbone, objective
+):
+    """Copies (DDP) of backbones and objectives end with the same weights."""
     settings = tmp_path / "settings.toml"
     settings.write_text(
-        'backbone = "tiny-convolution"\nepochs = 2\nsteps_per_epoch = 3\n'
+        f'backbone = "{backbone}"\nepochs = 2\nsteps_per_epoch = 3\n'
         'batch_size = 8\naccumulate = 2\nvalidation_fraction = 0.4\ndevice = "cpu"\n'
-        '[objective]\nname = "tiny-contrast"\n[model]\nd_model = 20\n'
+        f'[objective]\nname = "{objective}"\n[model]\nd_model = 20\n'
     )
     paths = [str(external_site), os.environ.get("PYTHONPATH", "")]
     env = {
@@ -296,7 +357,7 @@ def test_two_processes_equal_one(external, external_site, store, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
     assert read_config(tmp_path / "two")["training"]["processes"] == 2
     one, two = (load_checkpoint(tmp_path / name) for name in ("one", "two"))
-    assert type(two) is external.TinyConvolution
+    assert type(one) is type(two) is get("backbones", backbone)
     for name, array in one.state_dict().items():
         torch.testing.assert_close(
             two.state_dict()[name], array, rtol=0, atol=1e-6, msg=name

@@ -352,6 +352,42 @@ def test_duplicate_external(install, maskings):
         assert registry.resolve("checkerboard")() == 0.5
 
 
+def test_described(install, maskings):
+    """All parts are in the list, with what they are or why they cannot be used.
+
+    The list is without warnings, and nothing of others is imported in this process.
+    """
+    documented = PART.replace(
+        "Part:", 'Part(list):\n    """\n    Squares.\n\n    More."""'
+    )
+    module = install("a-masks", "squares", documented)
+    install("b-masks", "plain", "class Part(list): pass")
+    install("c-masks", "broken", "raise ValueError('no such file')")
+    install("d-masks", "kills", "import os\nos._exit(5)")
+    install("e-masks", "random", PART)
+    registry = maskings()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = registry.describe()
+    assert module not in sys.modules
+    own = [row for row in rows if row.origin == "built in"]
+    assert [row.name for row in own] == sorted(KINDS["maskings"].builtins)
+    assert all(row.summary and not row.error and row.kind == "maskings" for row in own)
+    others = {row.origin: row for row in rows if row.origin != "built in"}
+    assert len(others) == len(rows) - len(own) == 5
+    squares, plain = others["a-masks"], others["b-masks"]
+    assert (squares.name, squares.entry_point) == ("squares", "a_masks:Part")
+    assert (squares.summary, squares.error) == ("Squares.", "")
+    assert (plain.summary, plain.error) == ("", "")  # not the docstring of its parent
+    assert others["c-masks"].error == "ValueError: no such file"
+    assert "exit code 5" in others["d-masks"].error
+    assert "left out, since mne-megfm has one" in others["e-masks"].error
+    with registry.register("mine", lambda: len):
+        [mine] = [row for row in registry.describe() if row.name == "mine"]
+        assert mine.origin == "register" and not mine.error
+    assert registry.describe() == rows
+
+
 def test_other_kinds_are_apart(install, maskings):
     """A part offered as an objective is no masking."""
     install("checker-masks", "checkerboard", PART, kind="objectives")
