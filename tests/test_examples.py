@@ -11,7 +11,6 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
-QUICK = ("plot_reconstruction",)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -37,15 +36,8 @@ def test_gallery_order():
     assert named <= {path.name for path in EXAMPLES}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(
-            path, id=path.stem, marks=[] if path.stem in QUICK else pytest.mark.slow
-        )
-        for path in EXAMPLES
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_run(path, monkeypatch):
     """An example runs, and ends with a figure."""
     monkeypatch.setattr("sys.argv", [str(path)])

@@ -166,6 +166,7 @@ def score_reconstruction(
     --------
     >>> from mne_megfm import MEGFMTransformer, simulate_cohort
     >>> from mne_megfm.interpret import score_reconstruction
+    >>> from mne_megfm.models import TimeBlockMasking
     >>> cohort = simulate_cohort(
     ...     1,
     ...     states=("auditory",),
@@ -176,12 +177,13 @@ def score_reconstruction(
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> transformer = MEGFMTransformer().fit(epochs)
-    >>> score_reconstruction(epochs, transformer, n_draws=1).columns.tolist()
+    >>> masks = {"300 ms": TimeBlockMasking(0.3)}
+    >>> score_reconstruction(epochs, transformer, masks=masks).columns.tolist()
     ['model', 'network', 'wiener', 'field', 'time']
     >>> scores = score_reconstruction(epochs, transformer, on="sensors")
     >>> scores["method"].unique().tolist()
     ['model', 'network', 'wiener', 'time', 'interpolate_bads', 'pca']
-    >>> scores = score_reconstruction(epochs, transformer, on="evoked")
+    >>> scores = score_reconstruction(epochs, transformer, masks=masks, on="evoked")
     >>> scores["method"].tolist()
     ['model', 'network', 'wiener', 'time', 'same trials']
     """

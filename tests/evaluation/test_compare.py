@@ -136,6 +136,7 @@ SCORERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*recordings are missing")
 def test_equal_to_scikit_learn(participants, cohort):
     """Features computed once give what fitting everything anew in each fold gives.

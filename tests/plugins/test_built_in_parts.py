@@ -434,7 +434,16 @@ def test_hybrid_from_store_to_features(store, epochs, tmp_path):
         MEGFMTransformer(path, backbone="masked-transformer").fit(epochs)
 
 
-@pytest.mark.parametrize("pooling", ["projection", "mean", "rwmoe", "tokens"])
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        "mean",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("projection", "rwmoe", "tokens")
+        ),
+    ],
+)
 def test_hybrid_on_several_arrays(pooling):
     """Features of recordings of several systems, of clones and of pickles."""
     cohort = simulate_cohort(
@@ -454,6 +463,7 @@ def test_hybrid_on_several_arrays(pooling):
         np.testing.assert_array_equal(other.transform(X), features)
 
 
+@pytest.mark.slow
 def test_hybrid_in_a_search(epochs):
     """A search goes through backbones, their configurations and their pretraining."""
     pipeline = make_pipeline(_hybrid(batch_size=8), LogisticRegression())
@@ -479,6 +489,7 @@ def test_hybrid_pretrained_in_an_estimator(epochs):
         assert torch.equal(array, start[name]) == (name == "kernel"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["lora", "finetune"])
 def test_hybrid_is_fine_tuned(epochs, strategy, tmp_path):
     """Adapters go on the layers over time as well; what was tuned is saved."""
@@ -503,6 +514,7 @@ def test_hybrid_is_fine_tuned(epochs, strategy, tmp_path):
     assert torch.equal(after, before) == (best == 0)  # else what is kept is the start
 
 
+@pytest.mark.slow
 def test_hybrid_reconstructs(epochs):
     """Before training, it is the mean of the interpolations, as any network is."""
     masking = RandomMasking(0.5)
