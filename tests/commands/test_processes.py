@@ -111,7 +111,13 @@ def test_objectives_in_two_processes(begin, tmp_path, objective, mode):
     code, out = _end(begin(tmp_path / "two", *options, mode, n_processes=2))
     assert code == 0, out
     assert read_config(tmp_path / "two")["training"]["processes"] == 2
-    assert _furthest(tmp_path / "one", tmp_path / "two") < 1e-5
+    one, two = (load_checkpoint(tmp_path / name) for name in ("one", "two"))
+    for name, parameter in two.named_parameters():
+        torch.testing.assert_close(
+            parameter, dict(one.named_parameters())[name], rtol=0, atol=1e-5
+        )
+    # steps of Adam enlarge rounding where gradients are near 0; steps are of 2e-3
+    assert _furthest(tmp_path / "one", tmp_path / "two") < 1e-4
 
 
 @pytest.mark.parametrize(
