@@ -107,10 +107,10 @@ def _dominant(matrix: Tensor, k: int, n_steps: int = 12) -> Tensor:
     n, size = len(matrix), matrix.shape[-1]
     start = torch.eye(size, device=matrix.device)[:, : 2 * k].expand(n, -1, -1)
     trace = matrix.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
-    # of nothing, any vectors
-    matrix = matrix / trace.clamp(min=1e-12) + 1e-5 * torch.eye(
-        size, device=matrix.device
-    )
+    # of nothing, any vectors, with values that differ: derivatives divide by that
+    distinct = torch.linspace(1.0, 0.5, size, device=matrix.device).diag()
+    matrix = torch.where(trace > 1e-12, matrix / trace.clamp(min=1e-12), distinct)
+    matrix = matrix + 1e-5 * torch.eye(size, device=matrix.device)
     q = _orthonormal(matrix @ start + 1e-3 * start)
     for _ in range(n_steps):
         q = _orthonormal(matrix @ q)
@@ -195,7 +195,7 @@ class PersonStatistics:
         mean = x.sum(3, keepdim=True) / self.inside.sum()
         x = (x - mean) * self.inside
         # windows with artefacts count less
-        size = x.square().mean((1, 3)).sqrt()
+        size = _root(x.square().mean((1, 3)))
         usual = _median(size, valid)
         weight = (
             weight * (2.5 * usual[:, None] / size.clamp(min=1e-9)).clamp(max=1) ** 2
@@ -240,7 +240,7 @@ class PersonStatistics:
 
     def _covariance(self, x: Tensor, weight: Tensor) -> Tensor:
         n_samples = self.inside.sum() * weight.sum(1).clamp(min=1e-6)
-        scaled = x * weight.sqrt()[:, None, :, None]
+        scaled = x * _root(weight)[:, None, :, None]
         flat = scaled.flatten(2)
         cov = flat @ flat.mT / n_samples[:, None, None]
         trace = cov.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
@@ -382,7 +382,7 @@ class PersonStatistics:
         scale = weight / weight.sum(1, keepdim=True).clamp(min=1e-6)
         for group in GROUPS:
             part = torch.view_as_real(tf[:, k : k + len(group)])
-            part = part * scale.sqrt()[:, None, None, :, None, None]
+            part = part * _root(scale)[:, None, None, :, None, None]
             flat = part.transpose(1, 2).flatten(2)
             covs.append(flat @ flat.mT)
             k += len(group)
@@ -397,9 +397,13 @@ class PersonStatistics:
         inner = torch.einsum("ngpkc,cpj->ngpkj", solved, self.place_gain)
         filters = _inverse2(inner) @ solved
         power = filters @ cov[:, :, None] @ filters.mT
-        angle = 0.5 * torch.atan2(
-            2 * power[..., 0, 1], power[..., 0, 0] - power[..., 1, 1]
-        )
+        # of any scale, so that squares in the derivative do not vanish
+        size = power.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+        power = power / size.detach().clamp(min=1e-30)
+        across, along = 2 * power[..., 0, 1], power[..., 0, 0] - power[..., 1, 1]
+        # without power, or with the same in all directions, any direction will do
+        along = torch.where((across == 0) & (along == 0), 1.0, along)
+        angle = 0.5 * torch.atan2(across, along)
         way = torch.stack([angle.cos(), angle.sin()], -1)
         filters = 1e8 * (filters * way[..., None]).sum(-2)
         return filters, filters.square().sum(3).add(1e-9).log().transpose(1, 2)
@@ -429,6 +433,15 @@ def _inverse2(m: Tensor) -> Tensor:
 
 #: Values of the whole recording that are there with a state, by state.
 N_COURSES = 4 * 3 * N_AXES * len(SEGMENTS)
+
+
+def _root(x: Tensor) -> Tensor:
+    """Take square roots whose derivative at 0 is 0, not infinite.
+
+    Windows that are not there have no weight, and must have no derivative.
+    """
+    there = x > 0
+    return torch.where(there, x, 1.0).sqrt() * there
 
 
 def _squash(x: Tensor, size: float) -> Tensor:
@@ -544,7 +557,7 @@ def _connections(tf, energy, weight, seen, areas) -> Tensor:
         z = tf[..., index, :]
         e = energy[..., index, :].mean(3) + 1e-9
         # phases
-        scaled = z * w.sqrt()[:, None, :, None, None]
+        scaled = z * _root(w)[:, None, :, None, None]
         cross = 0.0
         for ii in range(len(group)):
             flat = scaled[:, :, :, ii].flatten(2)
@@ -573,7 +586,7 @@ def _connections(tf, energy, weight, seen, areas) -> Tensor:
 def _correlate(values: Tensor, w: Tensor) -> Tensor:
     """Correlate places over windows and times, (n, 40, 40)."""
     mean = torch.einsum("npwt,nw->np", values, w) / values.shape[3]
-    centred = (values - mean[:, :, None, None]) * w.sqrt()[:, None, :, None]
+    centred = (values - mean[:, :, None, None]) * _root(w)[:, None, :, None]
     flat = centred.flatten(2)
     c = flat @ flat.mT
     d = c.diagonal(dim1=1, dim2=2).clamp(min=1e-9).sqrt()

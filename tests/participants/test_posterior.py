@@ -256,3 +256,31 @@ def test_parameters_are_of_participants(people):
     fitted = MEGFMTransformer(aggregation="parameters").fit(people)
     with pytest.raises(ValueError, match="interval between 0 and 1"):
         fitted.estimate_parameters(people, interval=1.0)
+
+
+@pytest.mark.parametrize("states", [("auditory", "somatosensory"), ("rest",)])
+def test_derivatives_are_finite(states):
+    """Also of windows that are not there, and of bands that a filter took away."""
+    cohort = simulate_cohort(
+        1, states=states, arrays=("ctf275",), n_epochs=6, filters=(1.0, 40.0),
+        random_state=20,
+    )  # fmt: skip
+    people = [person.recordings for person in cohort.participants]
+    transformer = MEGFMTransformer(aggregation="parameters").fit(people * 2)
+    step = transformer.aggregator_
+    (read,) = step.read(transformer._recordings(people), transformer._rows())
+    signals = {
+        state: one.components.data.clone().requires_grad_()
+        for state, one in read.items()
+    }
+    read = {
+        state: one._replace(components=one.components._replace(data=signals[state]))
+        for state, one in read.items()
+    }
+    row = step.differentiable_row(read)
+    # some directions in the space of features
+    for seed in range(3):
+        weights = torch.randn(len(row), generator=torch.Generator().manual_seed(seed))
+        found = torch.autograd.grad(row @ weights, signals.values(), retain_graph=True)
+        for one in found:
+            assert torch.isfinite(one).all() and one.abs().max() > 0
