@@ -479,7 +479,7 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
     ... )
     >>> epochs = cohort.epochs("auditory")[0]
     >>> MEGFMTransformer().fit_transform(epochs).shape
-    (4, 7680)
+    (4, 7968)
     """
 
     _parameter_constraints: dict = {

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ._token_projection import log_power
 from .backbone import Backbone
 from .windows import WindowArray, valid_patches
 
@@ -260,11 +261,13 @@ class _BinnedPooling(Pooling):
 
 
 class ProjectionPooling(_BinnedPooling):
-    """Keep where and when: the leading axes of every token.
+    """Keep where and when, and the spectrum: the leading axes of every token.
 
     Tokens are projected on the leading axes of their region that are stored with the
     weights (see ``fit_token_projection``). All axes of a token
-    together have unit variance: a linear classifier needs no scaling before it.
+    together have unit variance: a linear classifier needs no scaling before it. So have
+    the spectral features of a region together: projections of the log power of its
+    tokens, over all patches of the row.
 
     Parameters
     ----------
@@ -272,34 +275,44 @@ class ProjectionPooling(_BinnedPooling):
         Axes to keep; at most as many as the weights hold.
     max_bins : int
         Longer rows are averaged into this many runs of patches.
+    n_spectral : int
+        Spectral axes of each region to keep; 0 for none.
 
     Raises
     ------
     ValueError
-        If a number is below 1, and when called with more components than the weights
+        If a number is too small, and when called with more components than the weights
         hold.
 
     Examples
     --------
     >>> from mne_megfm.models import ProjectionPooling
     >>> ProjectionPooling(n_components=4)
-    ProjectionPooling(n_components=4, max_bins=20)
+    ProjectionPooling(n_components=4, max_bins=20, n_spectral=6)
     """
 
-    def __init__(self, n_components: int = 16, max_bins: int = 20) -> None:
+    def __init__(
+        self, n_components: int = 16, max_bins: int = 20, n_spectral: int = 6
+    ) -> None:
         super().__init__(max_bins)
         self.n_components = check_count("n_components", n_components)
+        self.n_spectral = check_count("n_spectral", n_spectral, least=0)
 
     def forward(self, tokens: Tensor, recorded: Tensor, model: Backbone) -> Tensor:
         """Pool the tokens of rows, see `Pooling.forward`."""
-        axes = model.token_axes
-        if self.n_components > axes.shape[1]:
-            raise ValueError(
-                f"Expected n_components <= {axes.shape[1]} (what the weights hold), "
-                f"got {self.n_components}; lower it or use pooling='tokens'."
-            )
+        axes, spectral_axes = model.token_axes, model.spectral_axes
+        for name, held in (("n_components", axes), ("n_spectral", spectral_axes)):
+            if getattr(self, name) > held.shape[1]:
+                raise ValueError(
+                    f"Expected {name} <= {held.shape[1]} (what the weights hold), "
+                    f"got {getattr(self, name)}; lower it or use pooling='tokens'."
+                )
         projected = torch.einsum("nrpd,rkd->nrpk", tokens, axes[:, : self.n_components])
-        return self._in_bins(projected, recorded).flatten(1)
+        power = log_power(_mean(tokens.square(), recorded, (2,)), model.token_power)
+        spectral = torch.einsum("nrd,rkd->nrk", power, spectral_axes)
+        spectral = (spectral - model.spectral_offset)[..., : self.n_spectral]
+        in_time = self._in_bins(projected, recorded)
+        return torch.cat([in_time.flatten(1), spectral.flatten(1)], 1)
 
     def names(
         self, n_regions: int, n_patches: int, d_model: int, seconds: float
@@ -310,6 +323,10 @@ class ProjectionPooling(_BinnedPooling):
             for r in range(n_regions)
             for t in _bin_names(n_patches, self.max_bins, seconds)
             for c in range(self.n_components)
+        ] + [
+            f"region{r:02d}_spectrum{c:02d}"
+            for r in range(n_regions)
+            for c in range(self.n_spectral)
         ]
 
 

@@ -23,6 +23,12 @@ _RIDGE = 1e-4
 _N_SINGLES, _N_AVERAGES = 12, 6
 # share of the windows that is averaged at most: the others are the target
 _MOST = 0.6
+# where log spectra are read, in Hz: rhythms, and what filters mostly leave
+_LOWEST, _HIGHEST = 4.0, 30.0
+# least power, of the mean: where nothing was recorded
+_LEAST_POWER, _LEAST_TOKEN_POWER = 1e-6, 1e-2
+# of the mean variance of log power, for the regression on spectra
+_SPECTRAL_RIDGE = 1e-2
 
 
 def read_responses(
@@ -229,6 +235,131 @@ def _draw_parts(n: int, rng: np.random.Generator) -> Tensor:
     return parts
 
 
+def log_power(power: Tensor, usual: Tensor) -> Tensor:
+    """Take the logarithm of the power of tokens, relative to what is usual.
+
+    Parameters
+    ----------
+    power : Tensor, shape (..., n_regions, d_model)
+        Mean square of tokens over the patches of a row.
+    usual : Tensor, shape (n_regions, d_model)
+        The same over many windows.
+
+    Returns
+    -------
+    values : Tensor, shape (..., n_regions, d_model)
+        Finite, also where there is none.
+    """
+    return (power / usual.clamp(min=1e-12) + _LEAST_TOKEN_POWER).log()
+
+
+def read_spectra(
+    model: Backbone, windows: WindowArray, index: np.ndarray, batch_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Find how the power of the tokens of each region predicts the spectrum there.
+
+    The spectrum of a region is the mean log periodogram of its sensors (Hann window, 4
+    to 30 Hz). It is known by the principal axes of how recordings differ in it, the
+    same in all regions, each of unit variance: otherwise its size would hide where its
+    peaks are. Ridge regression predicts them from the log power of the tokens of one
+    window, for the mean of the *other* windows of a recording, so that noise of its
+    input cannot help it (see ``read_responses``). Of fewer than 20 recordings of ten
+    windows they are predicted for the window itself.
+
+    Parameters
+    ----------
+    model : Backbone
+        Whose tokens are read, around their mean at each place.
+    windows : WindowArray | WindowStore
+        Windows in tesla. Those that were not recorded as a whole are left out.
+    index : array of int
+        Windows to read.
+    batch_size : int
+        Windows at a time.
+
+    Returns
+    -------
+    power : Tensor, shape (n_regions, d_model)
+        Mean square of the tokens.
+    axes : Tensor, shape (n_regions, n_spectral, d_model)
+        Rows to project the log power of a region's tokens on, the axis by which
+        spectra differ most first. Zero beyond what there are spectra for.
+    offset : Tensor, shape (n_regions, n_spectral)
+        Mean projection.
+    """
+    config = model.config
+    device = next(model.parameters()).device
+    squares, spectra, whole = [], [], []
+    for start in range(0, len(index), batch_size):
+        part = index[start : start + batch_size]
+        data, n_valid = map(torch.as_tensor, windows.take(part))
+        full = n_valid == config.n_times
+        if not full.any():
+            continue
+        data = data[full].to(device)
+        with torch.inference_mode():
+            tokens = model.encode(data).float() - model.token_mean
+        squares.append(tokens.square().mean(2).cpu())
+        spectra.append(_spectra(data, config).cpu())
+        whole.append(part[full.numpy()])
+    axes = torch.zeros(config.n_regions, config.n_spectral, config.d_model).double()
+    offset = torch.zeros(config.n_regions, config.n_spectral).double()
+    if sum(map(len, whole)) < 2 or not spectra[0].shape[2]:
+        return torch.ones(config.n_regions, config.d_model), axes, offset
+    power, spectrum = torch.cat(squares), torch.cat(spectra).double()
+    spectrum = spectrum.clamp(min=_LEAST_POWER * spectrum.mean())
+    usual = power.mean(0)
+    known, others = _recording_spectra(spectrum, windows, np.concatenate(whole))
+    # (n_recordings * n_regions, n_bins)
+    around = (known - known.mean(0)).flatten(0, 1)
+    sizes, vectors = torch.linalg.svd(around, full_matrices=False)[1:]
+    n_axes = min(config.n_spectral, int((sizes > 1e-6 * sizes[0]).sum()))
+    vectors = _flipped(vectors[:n_axes]) / sizes[:n_axes, None] * len(around) ** 0.5
+    target = (others - known.mean(0)) @ vectors.T
+    target = (target - target.mean(0)).transpose(0, 1)
+    values = log_power(power, usual).double().transpose(0, 1)
+    mean = values.mean(1, keepdim=True)
+    values = values - mean
+    gram = values.mT @ values
+    ridge = _SPECTRAL_RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
+    ridge = ridge[:, None, None] * torch.eye(config.d_model, dtype=gram.dtype)
+    found = torch.linalg.solve(gram + ridge, values.mT @ target).mT
+    variance = (values @ found.mT).square().mean(1).sum(1).mean()
+    axes[:, :n_axes] = found / variance.sqrt().clamp(min=1e-12)
+    return usual, axes, (axes @ mean.mT)[..., 0]
+
+
+def _spectra(data: Tensor, config: BackboneConfig) -> Tensor:
+    """Give the mean periodogram of each region, shape (n, n_regions, n_bins)."""
+    n_times = data.shape[-1]
+    window = torch.hann_window(n_times, device=data.device)
+    centred = (data - data.mean(-1, keepdim=True)) / config.scale
+    freqs = torch.fft.rfftfreq(n_times, 1 / config.sfreq)
+    inside = (freqs >= _LOWEST) & (freqs <= _HIGHEST)
+    power = torch.fft.rfft(centred * window)[..., inside].abs().square()
+    return power.unflatten(1, (config.n_regions, -1)).mean(2)
+
+
+def _recording_spectra(
+    spectrum: Tensor, windows: WindowArray, index: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Give the log spectra of recordings, and those that windows are to predict."""
+    which = np.unique(np.asarray(windows.recording)[index], return_inverse=True)[1]
+    counts = np.bincount(which)
+    enough = counts >= MIN_WINDOWS
+    if enough.sum() < MIN_RECORDINGS:
+        return spectrum.log(), spectrum.log()
+    which, counts = torch.from_numpy(which), torch.from_numpy(counts).double()
+    total = spectrum.new_zeros(len(counts), *spectrum.shape[1:])
+    total.index_add_(0, which, spectrum)
+    # recordings of few windows are known too badly
+    several = counts[which] > 1
+    others = (total[which] - spectrum) / (counts[which] - 1).clamp(min=1)[:, None, None]
+    others = torch.where(several[:, None, None], others, spectrum).log()
+    mean = total / counts[:, None, None]
+    return mean[torch.from_numpy(enough)].log(), others
+
+
 #: Recordings that are needed to tell what is the same in all windows of one, and how
 #: many windows of each.
 MIN_RECORDINGS, MIN_WINDOWS = 20, 10
@@ -253,6 +384,8 @@ def fit_token_projection(
     variance in total, and strong axes stay strong. Of fewer than 20 recordings of ten
     windows they are the principal axes instead, scaled so that tokens have unit
     variance in total.
+
+    Spectral axes follow the spectrum of a recording, see ``read_spectra``.
 
     Parameters
     ----------
@@ -295,6 +428,8 @@ def fit_token_projection(
         power = torch.einsum("rkd,rde,rke->r", axes, covariance, axes)
     axes = axes / power.mean().sqrt().clamp(min=1e-12)
     model.set_token_axes(mean.float(), axes.float())
+    read = read_spectra(model, windows, index, batch_size)
+    model.set_spectral_axes(*(values.float() for values in read))
 
 
 def _choose(

@@ -34,6 +34,7 @@ _LIMITS = {
     "scale": (1e-30, 1.0),
     "max_rms": (1e-6, 1e9),
     "n_components": (1, 65_536),
+    "n_spectral": (1, 65_536),
 }
 
 
@@ -67,6 +68,8 @@ class BackboneConfig:
         shrunk to it, so that drifts and artefacts stay within what was trained.
     n_components : int
         Axes of the tokens of each region, kept with the weights for compact pooling.
+    n_spectral : int
+        Axes of the power of the tokens of each region, which follow the spectrum.
 
     Raises
     ------
@@ -98,6 +101,7 @@ class BackboneConfig:
     scale: float = 4e-13
     max_rms: float = 4.0
     n_components: int = 16
+    n_spectral: int = 6
 
     def __post_init__(self) -> None:
         check_numbers(self, _LIMITS)
@@ -223,6 +227,12 @@ class Backbone(Protocol):
         Mean token at every place, a buffer that is saved.
     token_axes : Tensor, shape (n_regions, n_components, d_model)
         Axes for compact pooling, a buffer that is saved.
+    token_power : Tensor, shape (n_regions, d_model)
+        Mean square of the tokens, a buffer that is saved.
+    spectral_axes : Tensor, shape (n_regions, n_spectral, d_model)
+        Axes of the log power of tokens, a buffer that is saved.
+    spectral_offset : Tensor, shape (n_regions, n_spectral)
+        Mean projection on these axes, a buffer that is saved.
 
     See Also
     --------
@@ -234,6 +244,9 @@ class Backbone(Protocol):
     kernel: Tensor
     token_mean: Tensor
     token_axes: Tensor
+    token_power: Tensor
+    spectral_axes: Tensor
+    spectral_offset: Tensor
 
     def encode(
         self,
@@ -253,6 +266,9 @@ class Backbone(Protocol):
 
     def set_token_axes(self, mean: Tensor, axes: Tensor) -> None:
         """Keep axes of the tokens, see ``BaseBackbone.set_token_axes``."""
+
+    def set_spectral_axes(self, power: Tensor, axes: Tensor, offset: Tensor) -> None:
+        """Keep axes of their power, see ``BaseBackbone.set_spectral_axes``."""
 
     def layer_groups(self) -> list[list[str]]:
         """Name parts by depth, see ``BaseBackbone.layer_groups``."""
@@ -344,6 +360,10 @@ class BaseBackbone(nn.Module):
         )
         first = torch.eye(config.d_model)[: config.n_components]
         self.register_buffer("token_axes", first.repeat(config.n_regions, 1, 1))
+        shape = config.n_regions, config.n_spectral, config.d_model
+        self.register_buffer("token_power", torch.ones(shape[0], shape[2]))
+        self.register_buffer("spectral_axes", torch.zeros(shape))
+        self.register_buffer("spectral_offset", torch.zeros(shape[:2]))
 
     def set_token_axes(self, mean: Tensor, axes: Tensor) -> None:
         """Keep axes of the tokens with the weights.
@@ -358,6 +378,24 @@ class BaseBackbone(nn.Module):
         """
         self.token_mean.copy_(mean)
         self.token_axes.copy_(axes)
+
+    def set_spectral_axes(self, power: Tensor, axes: Tensor, offset: Tensor) -> None:
+        """Keep axes of the power of the tokens with the weights.
+
+        Parameters
+        ----------
+        power : Tensor, shape (n_regions, d_model)
+            Mean square of the tokens, around their mean at each place.
+        axes : Tensor, shape (n_regions, n_spectral, d_model)
+            Rows to project the log power of each region's tokens on, relative to
+            ``power``, scaled so that the projections of a region have unit variance
+            together.
+        offset : Tensor, shape (n_regions, n_spectral)
+            Mean projection.
+        """
+        self.token_power.copy_(power)
+        self.spectral_axes.copy_(axes)
+        self.spectral_offset.copy_(offset)
 
     def scale(
         self,

@@ -105,8 +105,24 @@ KINDS = {
         Kind(
             "backbones",
             "backbone",
-            methods=("scale", "encode", "set_token_axes", "layer_groups", "layers"),
-            attributes=("config_class", "config", "kernel", "token_mean", "token_axes"),
+            methods=(
+                "scale",
+                "encode",
+                "set_token_axes",
+                "set_spectral_axes",
+                "layer_groups",
+                "layers",
+            ),
+            attributes=(
+                "config_class",
+                "config",
+                "kernel",
+                "token_mean",
+                "token_axes",
+                "token_power",
+                "spectral_axes",
+                "spectral_offset",
+            ),
             builtins={
                 "hybrid-ssm": "mne_megfm.models:HybridStateSpace",
                 "masked-transformer": "mne_megfm.models:MaskedSignalTransformer",

@@ -368,7 +368,7 @@ def test_demo(folder, tmp_path):
     args = ["demo", "--skip-cohort", "--data", recording, "--out", out]
     result = run(*args)
     assert result.exit_code == 0, result.output
-    assert "3 rows of 7680 features" in result.output
+    assert "3 rows of 7968 features" in result.output
     assert len(list(out.glob("*.png"))) == 3
     assert "pass --overwrite" in run(*args).output
 

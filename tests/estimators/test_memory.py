@@ -32,7 +32,7 @@ import mne_megfm.estimators._transformer  # torch and scikit-learn, with all the
 
 before = peak()
 features = MEGFMTransformer().fit(raw).transform(raw)
-assert features.shape == (seconds, 7680) and np.isfinite(features).all()
+assert features.shape == (seconds, 7968) and np.isfinite(features).all()
 print(peak() - before)
 """
 

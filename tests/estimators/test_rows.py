@@ -146,5 +146,5 @@ def test_real_recordings_of_four_systems(small, data_dir):
     for name, n_rows in rows.items():
         recording = mne.io.read_raw_fif(data_dir / name)
         features = small.fit(recording).transform(recording)
-        assert features.shape == (n_rows, 7680)
+        assert features.shape == (n_rows, 7968)
         assert np.isfinite(features).all() and features.std() > 0
