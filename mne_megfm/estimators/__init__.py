@@ -10,6 +10,11 @@ __getattr__, __dir__, _ = lazy.attach(
         "_heads": ["LogisticHead", "RidgeHead"],
         "_initialization": ["FineTuning", "Pretraining"],
         "_regressor": ["MEGFMRegressor"],
+        "_state_mixing_heads": [
+            "StateMixingClassifier",
+            "StateMixingRegressor",
+            "state_mixing_head",
+        ],
         "_state_space_heads": [
             "StateSpaceClassifier",
             "StateSpaceRegressor",

@@ -34,7 +34,7 @@ from ..utils.validation import (
 )
 from ._heads import LogisticHead, count_groups
 from ._initialization import FineTuning, Pretraining
-from ._state_space_heads import SequenceAggregator
+from ._sequence_heads import SequenceAggregator
 from ._transformer import MEGFMTransformer
 from .extraction import SUFFIX
 from .finetuning import ClassificationTask, RegressionTask
@@ -207,7 +207,9 @@ class BaseMEGFMPredictor(BaseEstimator):
         params = {name: getattr(self, name) for name in _OF_TRANSFORMER}
         params["pretraining"] = self._settle_pretraining()
         if getattr(head, "reads_sequences", False) and self.sample != "epoch":
-            params["aggregation"] = SequenceAggregator()
+            # a head of the user's own reads rows
+            make = getattr(head, "make_aggregator", SequenceAggregator)
+            params["aggregation"] = make()
         if self.strategy != "probe":
             # the network that is trained sees signals once
             if self.sensor_mapping == "auto":

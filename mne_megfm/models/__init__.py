@@ -34,6 +34,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "fit_pooling",
         ],
         "_random_walk_experts": ["RandomWalkExperts", "balance_loss"],
+        "_state_mixing": ["StateMixingPredictor"],
         "_state_space": [
             "HybridConfig",
             "HybridStateSpace",

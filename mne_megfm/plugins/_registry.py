@@ -186,6 +186,7 @@ KINDS = {
             methods=("fit", "predict"),
             builtins={
                 "logistic": "mne_megfm.estimators:LogisticHead",
+                "mixing": "mne_megfm.estimators:state_mixing_head",
                 "ridge": "mne_megfm.estimators:RidgeHead",
                 "ssm": "mne_megfm.estimators:state_space_head",
             },
