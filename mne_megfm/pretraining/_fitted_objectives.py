@@ -341,7 +341,7 @@ class ContrastiveRegression(Joint):
 
     See Also
     --------
-    mne_megfm.estimators.MEGFMRetriever : Find what was shown, from features.
+    mne_megfm.MEGFMRetriever : Find what was shown, from features.
 
     References
     ----------
