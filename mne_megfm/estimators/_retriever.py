@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
@@ -148,7 +149,7 @@ def retrieval_scores(
 
 
 def cosine_similarity(predicted: NDArray, candidates: NDArray) -> NDArray[np.float64]:
-    """Compute cosines of rows, to 12 digits, so that ties are not told by rounding."""
+    """Compute cosines of rows, to 12 digits, so that rounding breaks no ties."""
     units = []
     for rows in (predicted, candidates):
         length = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -183,7 +184,9 @@ def _match(embeddings: NDArray, candidates: Any) -> tuple[NDArray, NDArray]:
 
 # -- projection ------------------------------------------------------------------------
 _ALPHAS = np.logspace(-4.0, 3.0, 8)
-_N_FOLDS, _MOST_AXES, _BATCH = 5, 1000, 256
+_N_FOLDS, _MOST_AXES = 5, 1000
+# samples in a step of training, and of those that the temperature is found on
+_BATCH, _MOST_SAMPLES = 256, 2048
 
 
 class Axes:
@@ -255,7 +258,9 @@ class Axes:
 
 def _fit_log_scale(predicted: NDArray, embeddings: NDArray) -> float:
     """Find the temperature that suits predictions of samples that were held out."""
-    args = torch.from_numpy(predicted), torch.from_numpy(embeddings)
+    n = len(predicted)
+    at = np.unique(np.linspace(0, n - 1, min(n, _MOST_SAMPLES)).astype(int))
+    args = torch.from_numpy(predicted[at]), torch.from_numpy(embeddings[at])
 
     def loss(log_scale: float) -> float:
         scale = torch.tensor(log_scale, dtype=torch.float64)
@@ -536,18 +541,16 @@ class MEGFMRetriever(RegressorMixin, BaseEstimator):
         x, y = _tensors(scores, known)
         generator = torch.Generator().manual_seed(seed)
         optimizer = torch.optim.AdamW(projection.parameters(), lr=self.lr)
-        with torch.no_grad():
-            loss = float(projection.loss(x, y, self.balance))
-        yield loss, projection
         n_batches = -(-len(x) // _BATCH)
-        while True:
+        for epoch in itertools.count():
             total = 0.0
             order = torch.randperm(len(x), generator=generator)
             for batch in order.tensor_split(n_batches):
-                optimizer.zero_grad()
                 loss = projection.loss(x[batch], y[batch], self.balance)
-                loss.backward()
-                optimizer.step()
+                if epoch:  # the first is that of the start
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
                 total += float(loss.detach()) * len(batch)
             if not np.isfinite(total):
                 raise RuntimeError(

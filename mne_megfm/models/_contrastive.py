@@ -71,7 +71,8 @@ def contrastive_regression_loss(
     """
     scale = log_scale.exp().clamp(max=_LARGEST)
     alike = F.normalize(predicted, dim=-1) @ F.normalize(embeddings, dim=-1).T * scale
-    same = (embeddings[:, None] == embeddings).all(-1)
+    stimulus = torch.unique(embeddings, dim=0, return_inverse=True)[1]
+    same = stimulus[:, None] == stimulus
     same.fill_diagonal_(False)
     # not -inf, which has no finite gradient
     alike = alike.masked_fill(same, -1e4)

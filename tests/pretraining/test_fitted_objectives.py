@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from mne_megfm.models import (
     EmbeddingProjection,
+    HybridConfig,
+    HybridStateSpace,
     MaskedSignalTransformer,
     ModelConfig,
     RandomMasking,
@@ -54,6 +56,32 @@ def model():
     return MaskedSignalTransformer(CONFIG).eval()
 
 
+@pytest.mark.parametrize("name", ["time-frequency codes", "contrastive"])
+def test_other_networks(name, rng):
+    """State spaces take them, and windows of which some end early."""
+    hybrid = HybridStateSpace(
+        HybridConfig(
+            n_sensors=16,
+            n_regions=4,
+            sfreq=100.0,
+            patch_length=10,
+            n_patches=10,
+            d_model=16,
+            n_layers=1,
+            d_state=4,
+        )
+    )
+    values = rng.standard_normal((16, 16, 100)).astype(np.float32)
+    windows = WindowArray(
+        values,
+        unit=4e-13,
+        n_valid=np.array([100, 75, 5, 100] * 4),
+        targets=rng.standard_normal((16, 3)),
+    )
+    _, history = _pretrain(name, windows, model=hybrid)
+    assert np.isfinite([history.train_loss, history.valid_loss]).all()
+
+
 @pytest.fixture
 def batch(rng):
     """Six windows with embeddings, of which the last is short, and two are alike."""
@@ -76,9 +104,9 @@ def _fitted(objective, model, batch):
     return objective
 
 
-def _pretrain(objective, windows, **params):
+def _pretrain(objective, windows, model=None, **params):
     torch.manual_seed(0)
-    model = MaskedSignalTransformer(CONFIG)
+    model = MaskedSignalTransformer(CONFIG) if model is None else model
     given = {"max_epochs": 1, "batch_size": 8, "random_state": 3, **params}
     pos = torch.arange(4.0)[:, None] * torch.tensor([1.0, 0.0, 0.0])
     masking = RandomMasking(0.5)
@@ -346,6 +374,13 @@ def test_extremes_of_the_loss():
         for x in (4.7, 9.0)
     ]
     assert torch.equal(*losses)
+
+
+def test_loss_of_long_embeddings():
+    """Memory grows with the square of rows, not times their dimensions (32 GB)."""
+    z = torch.randn(2000, 2000)
+    loss = contrastive_regression_loss(z, z, torch.tensor(2.0), 0.5)
+    assert torch.isfinite(loss)
 
 
 def test_gradient_of_the_loss(rng):
