@@ -224,8 +224,12 @@ class Axes:
         n_folds = min(_N_FOLDS, stimulus.max() + 1)
         folds = list(GroupKFold(n_folds).split(scores, groups=stimulus))
 
+        # of one dimension, scikit-learn drops the axis
+        shape = embeddings.shape
         held_out = {
-            alpha: cross_val_predict(Ridge(alpha), scores, embeddings, cv=folds)
+            alpha: cross_val_predict(
+                Ridge(alpha), scores, embeddings, cv=folds
+            ).reshape(shape)
             for alpha in _ALPHAS[::-1].tolist()
         }
         errors = {a: np.square(x - embeddings).sum() for a, x in held_out.items()}
@@ -249,9 +253,10 @@ class Axes:
             projection = EmbeddingProjection(*size, hidden)
         ridge = Ridge(self.alpha).fit(scores / self.left, embeddings)
         with torch.no_grad():
-            coef = torch.from_numpy(ridge.coef_ / self.left)
-            projection.linear.weight.copy_(coef)
-            projection.linear.bias.copy_(torch.from_numpy(ridge.intercept_))
+            coef = np.reshape(ridge.coef_ / self.left, size[::-1])
+            intercept = np.reshape(ridge.intercept_, size[1:])
+            projection.linear.weight.copy_(torch.from_numpy(coef))
+            projection.linear.bias.copy_(torch.from_numpy(intercept))
             projection.log_scale.fill_(self.log_scale)
         return projection
 

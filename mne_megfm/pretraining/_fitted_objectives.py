@@ -15,14 +15,19 @@ from torch.nn import functional as F
 
 from ..models import (
     Backbone,
-    BackboneConfig,
     EmbeddingProjection,
     LatentPredictor,
     WindowBatch,
     to_patches,
     valid_patches,
 )
-from ._objective import Joint, Objective, compared_tokens, visible_mean
+from ._objective import (
+    Joint,
+    Objective,
+    compared_tokens,
+    visible_mean,
+    whole_patches,
+)
 
 # patches that codes are fitted to: so many, or so many for each code if that is more
 _N_PATCHES, _N_PER_CODE = 20_000, 40
@@ -201,7 +206,7 @@ class TimeFrequencyCodes(Joint):
     def fit(self, model: Backbone, batch: WindowBatch) -> None:
         """Find the codebooks by k-means on training windows, see `Objective`."""
         self._check_built("predictor")
-        at = _whole_patches(model.config, batch.n_valid)
+        at = whole_patches(model.config, batch.n_valid)
         at = at[:, None].expand(-1, model.config.n_regions, -1)
         seed = int(torch.randint(2**31 - 1, (1,)))
         for number, (name, values) in enumerate(
@@ -287,12 +292,6 @@ class TimeFrequencyCodes(Joint):
         return sum(losses) / (2.0 * math.log(self.n_codes))
 
 
-def _whole_patches(config: BackboneConfig, n_valid: Tensor) -> Tensor:
-    """Say which patches were recorded to their end, (n, n_patches)."""
-    ends = torch.arange(1, config.n_patches + 1, device=n_valid.device)
-    return ends * config.patch_length <= n_valid[:, None]
-
-
 def _draw(values: NDArray, n_codes: int, seed: int) -> NDArray:
     """Draw patches to fit codes to, where there are more than needed."""
     most = max(_N_PATCHES, _N_PER_CODE * n_codes)
@@ -327,6 +326,10 @@ class ContrastiveRegression(Joint):
     ValueError
         If a parameter is out of range; in training, if windows have no embeddings.
 
+    See Also
+    --------
+    mne_megfm.MEGFMRetriever : Find what was shown, from features.
+
     Notes
     -----
     Embeddings are the ``targets`` of the windows: of a store, those given to
@@ -338,10 +341,6 @@ class ContrastiveRegression(Joint):
 
     Projection, temperature and scaling are saved with the run, not with the weights.
     The network of the reference is trained from the start, without reconstruction.
-
-    See Also
-    --------
-    mne_megfm.MEGFMRetriever : Find what was shown, from features.
 
     References
     ----------

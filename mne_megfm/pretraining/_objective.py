@@ -186,11 +186,16 @@ class MaskedReconstruction:
         return self.loss(*patches)
 
 
+def whole_patches(config: BackboneConfig, n_valid: Tensor) -> Tensor:
+    """Say which patches were recorded to their end, (n, n_patches)."""
+    ends = torch.arange(1, config.n_patches + 1, device=n_valid.device)
+    return ends * config.patch_length <= n_valid[:, None]
+
+
 def compared_tokens(config: BackboneConfig, batch: WindowBatch) -> Tensor:
     """Say which tokens a loss of hidden signal is of."""
     # a mask may hide what was never recorded: nothing to compare with there
-    ends = torch.arange(1, config.n_patches + 1, device=batch.n_valid.device)
-    recorded = ends * config.patch_length <= batch.n_valid[:, None]
+    recorded = whole_patches(config, batch.n_valid)
     compared = batch.mask & recorded[:, None]
     return compared if batch.scored is None else compared & batch.scored
 

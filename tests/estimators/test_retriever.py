@@ -350,6 +350,20 @@ def test_units_of_embeddings(few, small_retriever):
         assert np.corrcoef(a, b)[0, 1] > 0.95
 
 
+def test_embeddings_of_one_dimension(few, small_retriever):
+    """Such as a rating: the ridge regression of that number."""
+    small_retriever.set_params(max_epochs=0)
+    number = few.embeddings[:, :1]
+    retriever = small_retriever.fit(few.epochs, number)
+    features = retriever.transformer_.transform(few.epochs).astype(float)
+    features = StandardScaler().fit_transform(features)
+    ridge = Ridge(retriever.alpha_ * features.var(0, ddof=1).sum())
+    expected = ridge.fit(features, number.ravel()).predict(features)
+    assert_allclose(retriever.predict(few.epochs)[:, 0], expected, rtol=2e-3, atol=2e-3)
+    assert len(np.unique(number)) == 12
+    assert 0.0 <= retriever.score(few.epochs, number) <= 1.0
+
+
 # -- scikit-learn ----------------------------------------------------------------------
 def test_same_seed_same_result(few, small_retriever):
     """Clones, pickles and second fits; another seed holds out others."""
