@@ -2,6 +2,7 @@ __all__ = [
     "CanonicalSensors",
     "MEGFMClassifier",
     "MEGFMRegressor",
+    "MEGFMRetriever",
     "MEGFMTransformer",
     "MEGSamples",
     "archive",
@@ -45,6 +46,7 @@ from .estimators import (
     CanonicalSensors,
     MEGFMClassifier,
     MEGFMRegressor,
+    MEGFMRetriever,
     MEGFMTransformer,
 )
 from .inputs import MEGSamples

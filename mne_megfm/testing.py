@@ -49,7 +49,7 @@ from .models import (
     to_patches,
 )
 from .plugins import make_backbone, name_of, register, resolve
-from .pretraining import build_objective, resolve_objective
+from .pretraining import build_objective, fit_objective, resolve_objective
 from .sensors import canonical_array
 from .simulation import make_array_info
 from .weights import load_checkpoint, load_pooling, save_checkpoint
@@ -559,6 +559,7 @@ def _batch() -> WindowBatch:
         "state": numbers,
         "array": torch.zeros(4, dtype=torch.long),
         "start": torch.arange(4.0),
+        "targets": torch.randn(4, 3, generator=torch.Generator().manual_seed(0)),
         "names": {"participant": ("a", "b"), "state": ("x", "y"), "array": ("ctf151",)},
     }
     windows, n_valid = _windows(config), torch.full((4,), config.n_times)
@@ -570,6 +571,7 @@ def _made(objective: Any) -> Any:
     """Copy an objective, and make it for the small model."""
     objective = copy.deepcopy(objective)
     build_objective(objective, _small_model(), 0)
+    fit_objective(objective, _small_model(), _batch(), 0)
     return objective
 
 

@@ -73,10 +73,19 @@ def test_pretraining(people, masking):
 
 
 @pytest.mark.parametrize(
-    "objective", ["band-balanced", "statistics", "participant-consistency", "latent"]
+    "objective",
+    [
+        "band-balanced",
+        "statistics",
+        "participant-consistency",
+        "latent",
+        "time-frequency codes",
+        "contrastive",
+    ],
 )
 def test_objectives(people, objective):
     """The same losses, by weights of objectives that are where the model is."""
+    embeddings = np.random.default_rng(0).standard_normal((8 * 20, 6))
     losses = [
         MEGFMTransformer(
             pretraining=Pretraining(
@@ -86,7 +95,7 @@ def test_objectives(people, objective):
             random_state=0,
             device=device,
         )
-        .fit(people)
+        .fit(people, embeddings)
         .history_.train_loss
         for device in DEVICES
     ]

@@ -49,7 +49,7 @@ from ._options import Command, run_as_module
 @click.option(
     "--objective",
     help="huber+logspec, log-error, band-balanced, statistics, "
-    "participant-consistency, latent or a plug-in.",
+    "participant-consistency, latent, time-frequency codes, contrastive or a plug-in.",
 )
 @click.option("--epochs", type=int)
 @click.option("--steps-per-epoch", type=int, help="Default: a pass.")

@@ -10,6 +10,7 @@ __getattr__, __dir__, _ = lazy.attach(
         "_heads": ["LogisticHead", "RidgeHead"],
         "_initialization": ["FineTuning", "Pretraining"],
         "_regressor": ["MEGFMRegressor"],
+        "_retriever": ["MEGFMRetriever", "retrieval_scores"],
         "_state_mixing_heads": [
             "StateMixingClassifier",
             "StateMixingRegressor",
@@ -31,7 +32,9 @@ __all__ = [
     "LogisticHead",
     "MEGFMClassifier",
     "MEGFMRegressor",
+    "MEGFMRetriever",
     "MEGFMTransformer",
     "Pretraining",
     "RidgeHead",
+    "retrieval_scores",
 ]

@@ -45,7 +45,8 @@ class Pretraining(BaseEstimator):
         Share that a masking given by name hides.
     objective : str | callable
         What is minimised: ``"huber+logspec"``, ``"log-error"``, ``"band-balanced"``,
-        ``"statistics"``, ``"participant-consistency"``, ``"latent"``, the name of a
+        ``"statistics"``, ``"participant-consistency"``, ``"latent"``, ``"time-frequency
+        codes"``, ``"contrastive"`` (to embeddings, the ``y`` of `fit`), the name of a
         plug-in or an instance, which is copied.
     lr : float
         Highest learning rate.

@@ -36,7 +36,7 @@ from ..models import (
 )
 from ..participants import Aggregator
 from ..plugins import get, resolve
-from ..utils.validation import use_verbose
+from ..utils.validation import check_embeddings, use_verbose
 from ..weights import delete_participant_parts, save_checkpoint
 from ._initialization import (
     Pretraining,
@@ -62,7 +62,7 @@ class BaseMEGFM(BaseEstimator):
     :class:`~mne_megfm.estimators.MEGFMTransformer`.
     """
 
-    def _fit_model(self, recordings: Recordings | None) -> None:
+    def _fit_model(self, recordings: Recordings | None, targets: Any = None) -> None:
         """Load or draw weights, and pretrain on recordings where that is asked for."""
         training_settings = self.pretraining
         parts = [("backbones", self.backbone)]
@@ -100,7 +100,7 @@ class BaseMEGFM(BaseEstimator):
         self.config_ = model.config
         self.history_ = None
         if self.pretraining is not None:
-            training = training | self._train(recordings, seed)
+            training = training | self._train(recordings, seed, targets)
         if self.weights is None and self.aggregator_.own_files:
             seen = {"participant_encoder": training}
         self.provenance_ = training | seen
@@ -149,14 +149,20 @@ class BaseMEGFM(BaseEstimator):
             isinstance(value, type(default)) and value == default
         )
 
-    def _train(self, recordings: Recordings, seed: int) -> dict:
+    def _train(self, recordings: Recordings, seed: int, targets: Any) -> dict:
         # inference loads no training code
         from ..pretraining import pretrain, resolve_objective
 
-        windows = gather_windows(
-            recordings, self.sensor_mapping_, self.config_, self.batch_size
-        )
         settings = self.pretraining
+        # one with weights of its own is trained, and parameters stay as given
+        objective = copy.deepcopy(resolve_objective(settings.objective))
+        if not getattr(objective, "needs_targets", False):
+            targets = None  # labels, which are for later steps
+        elif targets is not None:
+            targets = check_embeddings(targets, recordings.n_rows)
+        windows = gather_windows(
+            recordings, self.sensor_mapping_, self.config_, self.batch_size, targets
+        )
         named = isinstance(settings.masking, str)
         self.history_ = pretrain(
             self.model_,
@@ -167,8 +173,7 @@ class BaseMEGFM(BaseEstimator):
                 settings.masking,
                 **({"mask_ratio": settings.mask_ratio} if named else {}),
             ),
-            # one with weights of its own is trained, and parameters stay as given
-            objective=copy.deepcopy(resolve_objective(settings.objective)),
+            objective=objective,
             max_epochs=settings.max_epochs,
             batch_size=self.batch_size,
             lr=settings.lr,
@@ -545,8 +550,9 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
         ----------
         X : Epochs | Raw | Evoked | MEGSamples | list of these
             The recordings, in tesla.
-        y : None
-            Ignored; scikit-learn passes it on.
+        y : array-like, shape (n_rows, n_dims), optional
+            Embeddings of what was shown in each row, for ``pretraining`` with an
+            objective that predicts them (``"contrastive"``). Otherwise ignored.
 
         Returns
         -------
@@ -562,12 +568,14 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
         FileNotFoundError
             If there are no such weights.
         """
-        self._fit(self._recordings(X))
+        self._fit(self._recordings(X), y)
         return self
 
-    def _fit(self, recordings: Recordings) -> NDArray[np.float32] | None:
+    def _fit(
+        self, recordings: Recordings, targets: Any = None
+    ) -> NDArray[np.float32] | None:
         """Fit; give the features where finding them is part of it."""
-        self._fit_model(recordings)
+        self._fit_model(recordings, targets)
         self.sample_ = self._settle_sample(recordings)
         self._warn_unused(self.sample_)
         if self.sample_ == "epoch" or self.aggregator_.pools_rows:
@@ -635,8 +643,8 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
         ----------
         X : Epochs | Raw | Evoked | MEGSamples | list of these
             The recordings, in tesla.
-        y : None
-            Ignored.
+        y : array-like, shape (n_rows, n_dims), optional
+            See `fit`.
 
         Returns
         -------
@@ -644,7 +652,7 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
             See `transform`.
         """
         recordings = self._recordings(X)
-        features = self._fit(recordings)
+        features = self._fit(recordings, y)
         return self._transform(recordings) if features is None else features
 
     def _transform(self, recordings: Recordings) -> NDArray[np.float32]:

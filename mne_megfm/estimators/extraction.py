@@ -67,10 +67,12 @@ def gather_windows(
     sensor_mapping: Callable,
     config: BackboneConfig,
     batch_size: int = 64,
+    targets: np.ndarray | None = None,
 ) -> WindowArray:
     """Read all windows into memory (192 kB each), to train on or to score.
 
     They are without the mean over their recording, as those of a window store are.
+    ``targets``, one for each row, go with the windows of the row.
     """
     blocks = list(
         window_blocks(recordings, sensor_mapping, config, batch_size, centre_rows=False)
@@ -93,6 +95,7 @@ def gather_windows(
         recording=group[row],
         participant=group[row].astype(str) if recordings.is_list else None,
         start=start * config.patch_length / config.sfreq,
+        targets=None if targets is None else targets[row],
     )
 
 

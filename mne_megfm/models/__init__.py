@@ -9,6 +9,7 @@ __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_completion": ["Completed", "PARTS", "complete_recording", "stacked_weights"],
+        "_contrastive": ["EmbeddingProjection", "contrastive_regression_loss"],
         "_interpolation": [
             "GaussianComponents",
             "covariance_interpolation",

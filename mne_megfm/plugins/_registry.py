@@ -151,6 +151,8 @@ KINDS = {
                     "mne_megfm.pretraining:ParticipantConsistency"
                 ),
                 "latent": "mne_megfm.pretraining:LatentPrediction",
+                "time-frequency codes": "mne_megfm.pretraining:TimeFrequencyCodes",
+                "contrastive": "mne_megfm.pretraining:ContrastiveRegression",
             },
         ),
         Kind(

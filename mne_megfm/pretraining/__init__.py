@@ -6,6 +6,7 @@ __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_checkpoint_writer": ["draw_curves"],
+        "_fitted_objectives": ["ContrastiveRegression", "TimeFrequencyCodes"],
         "_objective": [
             "BandBalancedReconstruction",
             "LatentPrediction",
@@ -16,6 +17,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "SignalSpectrumLoss",
             "WindowStatistics",
             "build_objective",
+            "fit_objective",
             "log_error_objective",
             "resolve_objective",
             "signal_spectrum_objective",

@@ -44,7 +44,10 @@ class Objective(Protocol):
     - ``after_step(model)`` is called after each step of the optimiser;
     - ``n_views = 2`` asks for batches with a second ``view``;
     - ``pairs = "participant"`` (or ``"recording"``, ``"state"``, ``"array"``) asks for
-      batches in which windows come with another one of the same participant.
+      batches in which windows come with another one of the same participant;
+    - ``needs_targets = True`` asks for windows with ``targets``;
+    - ``fit(model, batch)`` is called after ``build``, with some hundred windows of the
+      training data, without masks: to find targets, or their sizes.
 
     See Also
     --------
@@ -171,7 +174,7 @@ class MaskedReconstruction:
             scaled, hidden = model.scale(batch.windows, batch.n_valid, batch.mask)
             target = to_patches(scaled.windows, model.config)
         predicted = model.predict_patches(target, hidden)
-        compared = _compared(model.config, batch)
+        compared = compared_tokens(model.config, batch)
         with torch.autocast(kind, enabled=False):
             if compared.any():
                 loss = self._loss(model.config, predicted, target, compared)
@@ -183,11 +186,16 @@ class MaskedReconstruction:
         return self.loss(*patches)
 
 
-def _compared(config: BackboneConfig, batch: WindowBatch) -> Tensor:
+def whole_patches(config: BackboneConfig, n_valid: Tensor) -> Tensor:
+    """Say which patches were recorded to their end, (n, n_patches)."""
+    ends = torch.arange(1, config.n_patches + 1, device=n_valid.device)
+    return ends * config.patch_length <= n_valid[:, None]
+
+
+def compared_tokens(config: BackboneConfig, batch: WindowBatch) -> Tensor:
     """Say which tokens a loss of hidden signal is of."""
     # a mask may hide what was never recorded: nothing to compare with there
-    ends = torch.arange(1, config.n_patches + 1, device=batch.n_valid.device)
-    recorded = ends * config.patch_length <= batch.n_valid[:, None]
+    recorded = whole_patches(config, batch.n_valid)
     compared = batch.mask & recorded[:, None]
     return compared if batch.scored is None else compared & batch.scored
 
@@ -213,6 +221,33 @@ def build_objective(objective: Objective, model: Backbone, random_state: int) ->
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_state)
             objective.build(model)
+
+
+def fit_objective(
+    objective: Objective, model: Backbone, batch: WindowBatch, random_state: int
+) -> None:
+    """Let an objective look at training windows, if it does so.
+
+    Parameters
+    ----------
+    objective : callable
+        The objective, changed in place; one without ``fit`` stays as it is.
+    model : Backbone
+        The backbone.
+    batch : WindowBatch
+        Windows to train on.
+    random_state : int
+        Seed of its parameters.
+
+    Raises
+    ------
+    ValueError
+        If the objective does not suit the windows.
+    """
+    if hasattr(objective, "fit"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(random_state)
+            objective.fit(model, batch)
 
 
 def resolve_objective(spec: Any, **params: Any) -> Objective:
@@ -531,7 +566,7 @@ class BandBalancedReconstruction(MaskedReconstruction):
 
 
 # -- what stands beside reconstruction -------------------------------------------------
-class _Joint(nn.Module):
+class Joint(nn.Module):
     """Reconstruction plus a weighted term, which a child computes.
 
     Explained shares are those of the reconstruction.
@@ -584,15 +619,15 @@ class _Joint(nn.Module):
     def _term(self, model: Backbone, batch: WindowBatch) -> Tensor:
         raise NotImplementedError
 
-    def _check_built(self, name: str) -> None:
+    def _check_built(self, name: str, call: str = "build(model)") -> None:
         if not hasattr(self, name):
             raise ValueError(
                 f"Expected {type(self).__name__} to have been built for a backbone, "
-                "got one without parameters; call build(model) first."
+                f"got one without parameters; call {call} first."
             )
 
 
-def _visible_mean(model: Backbone, batch: WindowBatch) -> Tensor:
+def visible_mean(model: Backbone, batch: WindowBatch) -> Tensor:
     """Average the tokens of each window that are visible, (n, d_model)."""
     tokens = model.encode(batch.windows, batch.n_valid, batch.mask).float()
     seen = ~batch.mask & valid_patches(batch.n_valid, model.config)[:, None]
@@ -600,7 +635,7 @@ def _visible_mean(model: Backbone, batch: WindowBatch) -> Tensor:
     return (tokens * seen[..., None]).sum((1, 2)) / count[:, None]
 
 
-class WindowStatistics(_Joint):
+class WindowStatistics(Joint):
     """Reconstruct windows, and predict statistics of the whole from what is visible.
 
     The objective ``"statistics"``. A linear head reads the mean of the encoder's tokens
@@ -679,14 +714,14 @@ class WindowStatistics(_Joint):
 
     def _term(self, model: Backbone, batch: WindowBatch) -> Tensor:
         self._check_built("head")
-        predicted = self.head(_visible_mean(model, batch)).float()
+        predicted = self.head(visible_mean(model, batch)).float()
         with torch.no_grad(), torch.autocast(batch.windows.device.type, enabled=False):
             scaled, _ = model.scale(batch.windows, batch.n_valid, batch.mask)
             known = self._statistics(scaled.windows, batch.n_valid, model.config)
         return F.smooth_l1_loss(predicted, known.flatten(1))
 
 
-class ParticipantConsistency(_Joint):
+class ParticipantConsistency(Joint):
     r"""Reconstruct windows, and find other windows of the same participant.
 
     The objective ``"participant-consistency"``. The mean tokens of the visible parts of
@@ -758,7 +793,7 @@ class ParticipantConsistency(_Joint):
                 "objective, or give a list of recordings with an element for each "
                 "participant."
             )
-        embeddings = _visible_mean(model, batch)
+        embeddings = visible_mean(model, batch)
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.consistency(embeddings, batch.participant)
 
@@ -788,7 +823,7 @@ class ParticipantConsistency(_Joint):
         return (torch.logaddexp(alike, others) - alike)[pair].mean()
 
 
-class LatentPrediction(_Joint):
+class LatentPrediction(Joint):
     """Reconstruct windows, and predict the tokens of their hidden part.
 
     The objective ``"latent"`` (joint-embedding prediction [1]_). A teacher, whose
@@ -882,7 +917,7 @@ class LatentPrediction(_Joint):
         recorded = valid_patches(batch.n_valid, model.config)
         tokens = model.encode(batch.windows, batch.n_valid, batch.mask)
         predicted = self.predictor(tokens, batch.mask, recorded).float()
-        compared = _compared(model.config, batch)
+        compared = compared_tokens(model.config, batch)
         if not compared.any():
             return predicted.sum() * 0.0
         with torch.no_grad():  # nor dropout, in training

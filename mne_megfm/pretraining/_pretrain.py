@@ -44,6 +44,7 @@ from ._objective import (
     MaskedReconstruction,
     Objective,
     build_objective,
+    fit_objective,
     resolve_objective,
 )
 from ._run import (
@@ -65,7 +66,9 @@ from ._trainer import (
     Step,
     Trainer,
     check_pairs,
+    check_targets,
     choose_windows,
+    look_at_windows,
     pairs_of,
     warmup_cosine,
 )
@@ -243,7 +246,7 @@ def pretrain(
         validation_fraction=validation_fraction,
         max_valid=max_valid,
         random_state=random_state,
-        pairs=pairs_of(objective),
+        objective=objective,
     )
     n_batches = steps_per_epoch or batches.n_batches
     settings = {
@@ -269,6 +272,12 @@ def pretrain(
     directory = None if directory is None else Path(directory).expanduser()
     build_objective(objective, model, random_state)
     with hold(directory, ranks, model.kernel.device):
+        if hasattr(objective, "fit"):
+            # also of a run that goes on, whose state then replaces what is found
+            looked_at = look_at_windows(
+                windows, batches, random_state, model.kernel.device
+            )
+            fit_objective(objective, model, looked_at, random_state)
         step = _prepare(model, objective, compiled, sharded, ranks)
         run = Run(model, lr, weight_decay, settings, objective)
         if directory is not None and (directory / FILE).is_file():
@@ -319,7 +328,7 @@ def plan_batches(
     validation_fraction: float,
     max_valid: int | None,
     random_state: int,
-    pairs: str | None,
+    objective: Objective,
 ) -> tuple[Batches, np.ndarray]:
     """Split the data and plan the batches of a run; nothing is computed or written.
 
@@ -329,8 +338,8 @@ def plan_batches(
         See `pretrain`.
     validation_fraction, max_valid, random_state : float, int
         See `pretrain`.
-    pairs : str | None
-        What windows come in pairs of, as the objective asks.
+    objective : callable
+        The objective, which may ask for pairs of windows, or for their targets.
 
     Returns
     -------
@@ -377,7 +386,9 @@ def plan_batches(
         groups = windows.recording
         train, valid = split_groups(groups, validation_fraction, random_state)
     valid = choose_windows(valid, max_valid, random_state)
+    pairs = pairs_of(objective)
     batches = Batches(windows, train, batch_size, n_parts, random_state, ranks, pairs)
+    check_targets(batches.labels, objective)
     if pairs is not None:
         check_pairs(batches.labels, pairs, train, valid, batch_size // n_parts)
     return batches, valid
@@ -498,7 +509,7 @@ def pretrain_store(
             validation_fraction=settings.validation_fraction,
             max_valid=settings.max_valid,
             random_state=settings.random_state,
-            pairs=pairs_of(objective),
+            objective=objective,
         )
         _check_folder(directory, overwrite, ranks)
         stack.enter_context(hold(directory / RUN, ranks, device))

@@ -87,6 +87,11 @@ class Labels:
             if name != "recording"
         }
 
+    @property
+    def has_targets(self) -> bool:
+        """Whether there is something to predict of each window."""
+        return "targets" in self._values
+
     def numbers(self, name: str) -> np.ndarray | None:
         """Give the number of each window's participant, say; None if not known."""
         return self._numbers[name][1] if name in self._numbers else None
@@ -146,6 +151,8 @@ class Batches:
         self.labels = Labels(windows)
         groups = None if pairs is None else self.labels.numbers(pairs)
         self.random_state = random_state
+        #: The windows that all processes together go through.
+        self.index = index
         self.parts = ranks.share(n_parts)
         self._samplers = [
             ShardSampler(
@@ -283,6 +290,22 @@ def pairs_of(objective: Objective) -> str | None:
     return getattr(objective, "pairs", None)
 
 
+def check_targets(labels: Labels, objective: Objective) -> None:
+    """Check that windows have targets, where the objective asks for them.
+
+    Raises
+    ------
+    ValueError
+        If they have none.
+    """
+    if getattr(objective, "needs_targets", False) and not labels.has_targets:
+        raise ValueError(
+            f"Expected targets of all windows (embeddings of what was shown, say) for "
+            f"{objective!r}, got none; give them as y in fit, with WindowStore.append "
+            "or WindowArray, or take another objective."
+        )
+
+
 def check_pairs(
     labels: Labels, pairs: str, train: np.ndarray, valid: np.ndarray, part_size: int
 ) -> None:
@@ -346,6 +369,21 @@ def draw_batch_masks(
     )
     times, device = -(-n // n_masks), n_valid.device
     return Masks(*(m.repeat_interleave(times, 0)[:n].to(device) for m in drawn))
+
+
+# windows that an objective looks at before training, at most
+_N_LOOKED_AT = 512
+
+
+def look_at_windows(
+    windows: WindowArray | WindowStore,
+    batches: Batches,
+    random_state: int,
+    device: torch.device,
+) -> WindowBatch:
+    """Draw windows to train on for ``fit`` of objectives, the same in each process."""
+    index = choose_windows(batches.index, _N_LOOKED_AT, random_state)
+    return batches.labels.batch(*windows.take(index), index, device)
 
 
 ALL = "all"

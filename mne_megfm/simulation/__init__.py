@@ -8,8 +8,9 @@ __getattr__, __dir__, _ = lazy.attach(
         "_cohort": ["Cohort", "simulate_cohort", "simulate_participant"],
         "_forward": ["ARRAYS", "Head", "lead_field", "make_array_info"],
         "_participant": ["MigraineEffects", "Participant"],
+        "_stimuli": ["StimulusResponses", "simulate_stimuli"],
     },
 )
 
 #: What users are to rely on; the rest is for the other folders.
-__all__ = ["simulate_cohort"]
+__all__ = ["simulate_cohort", "simulate_stimuli"]

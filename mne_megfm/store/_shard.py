@@ -310,9 +310,11 @@ _ARRAYS: dict[str, tuple[str, int]] = {
     "start": ("F64", 1),
     "windows": ("I16", 3),
 }
+#: An array that a file may have besides.
+_OPTIONAL: dict[str, tuple[str, int]] = {"targets": ("F32", 2)}
 #: Arrays that are read when a file is opened; the hash in the header is of these, too.
-_SMALL = ("check", "n_valid", "start")
-_DTYPES = {"F64": "<f8", "I32": "<i4", "U32": "<u4"}
+_SMALL = ("check", "n_valid", "start", "targets")
+_DTYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "U32": "<u4"}
 _AGAIN = "delete it, and prepare the recording again."
 _BLOCK = 64  # windows that are looked at together
 
@@ -333,6 +335,7 @@ def shard_bytes(
     n_valid: np.ndarray,
     start: np.ndarray,
     notes: dict[str, Any],
+    targets: np.ndarray | None = None,
 ) -> bytes:
     """Contents of a recording's file.
 
@@ -346,6 +349,8 @@ def shard_bytes(
         Time of each window's first sample in s.
     notes : dict
         What else is known of the recording.
+    targets : array of float, shape (n, n_dims), optional
+        What to predict of each window.
 
     Returns
     -------
@@ -361,13 +366,17 @@ def shard_bytes(
         "start": start.astype(np.float64),
         "windows": values,
     }
+    if targets is not None:
+        arrays["targets"] = np.ascontiguousarray(targets, np.float32)
     checksum = hashlib.blake2b(digest_size=16)
-    for name in ("windows", "coding", "n_valid", "start"):
-        checksum.update(np.ascontiguousarray(arrays[name]))
+    for name in ("windows", "coding", "n_valid", "start", "targets"):
+        if name in arrays:
+            checksum.update(np.ascontiguousarray(arrays[name]))
     notes = UNSEALED | notes | {"checksum": checksum.hexdigest()}
     content = save(arrays, metadata={_NOTES: json.dumps(notes)})
     header = 8 + int.from_bytes(content[:8], "little")
-    sealed = seal(content[:header], *(arrays[name].tobytes() for name in _SMALL))
+    small = [arrays[name].tobytes() for name in _SMALL if name in arrays]
+    sealed = seal(content[:header], *small)
     return sealed + content[header:]
 
 
@@ -396,6 +405,8 @@ class Shard:
         Sensors and samples of a window.
     windows_at, coding_at : int
         First byte of the integers, and of scales and offsets.
+    targets : ndarray of float32, shape (n, n_dims) | None
+        What to predict of each window, where that was given.
     """
 
     path: Path
@@ -406,6 +417,7 @@ class Shard:
     shape: tuple[int, int]
     windows_at: int
     coding_at: int
+    targets: np.ndarray | None = None
 
     @classmethod
     def open(cls, path: Path) -> Shard:
@@ -430,13 +442,13 @@ class Shard:
             try:
                 header = Header.read(file, os.fstat(file.fileno()).st_size)
                 kinds = {k: (kind, len(n)) for k, (kind, n, _) in header.arrays.items()}
-                if kinds != _ARRAYS:
+                if kinds not in (_ARRAYS, _ARRAYS | _OPTIONAL):
                     raise ValueError(f"it has the arrays {kinds}")
                 lengths = {shape[0] for _, shape, _ in header.arrays.values()}
                 if len(lengths) > 1:
                     raise ValueError("its arrays are of several lengths")
                 small = {}
-                for name in _SMALL:
+                for name in [name for name in _SMALL if name in kinds]:
                     kind, shape, at = header.arrays[name]
                     small[name] = np.empty(shape, _DTYPES[kind])
                     _fill(file, at, small[name])

@@ -39,13 +39,14 @@ def check_recording(
     participant: str,
     n_valid: np.ndarray | None,
     start: np.ndarray | None,
+    targets: np.ndarray | None,
     store: WindowStore,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Check what is to be appended, and fill in defaults.
 
     Parameters
     ----------
-    windows, name, participant, n_valid, start
+    windows, name, participant, n_valid, start, targets
         See `WindowStore.append`.
     store : WindowStore
         Where it is to go.
@@ -87,6 +88,18 @@ def check_recording(
         raise ValueError(
             f"Expected start to be {n} times in s, got shape {start.shape}."
         )
+    if targets is not None:
+        fits = targets.ndim == 2 and len(targets) == n and targets.shape[1] > 0
+        if (
+            not fits
+            or targets.dtype.kind not in "fiu"
+            or not np.isfinite(targets).all()
+        ):
+            raise ValueError(
+                f"Expected targets to be finite numbers of shape ({n}, n_dims), got "
+                f"{targets.dtype} of shape {targets.shape} for {name!r}; give a row "
+                "for each window."
+            )
     return n_valid, start
 
 
@@ -275,6 +288,7 @@ class WindowStore:
         site: str = "",
         array: str = "",
         dev_head_t: np.ndarray | None = None,
+        targets: np.ndarray | None = None,
         provenance: dict[str, Any] | None = None,
     ) -> None:
         """Write one recording. When this returns, it is on disk to stay.
@@ -300,6 +314,9 @@ class WindowStore:
             Sensors that it was recorded with.
         dev_head_t : array, shape (4, 4), optional
             Position of the head.
+        targets : array of float, shape (n, n_dims), optional
+            What to predict of each window, such as the embedding of an image that was
+            shown, for objectives that do so. Kept as float32.
         provenance : dict, optional
             Where the windows come from, as JSON can hold: files, their hashes,
             versions, parameters.
@@ -319,8 +336,9 @@ class WindowStore:
                 "it so to append."
             )
         windows = np.asarray(windows)
+        targets = None if targets is None else np.asarray(targets)
         n_valid, start = check_recording(
-            windows, name, participant, n_valid, start, self
+            windows, name, participant, n_valid, start, targets, self
         )
         notes = {
             "name": name,
@@ -334,7 +352,7 @@ class WindowStore:
             "provenance": provenance or {},
         }
         values, coding = encode(windows, n_valid)
-        content = shard_bytes(values, coding, n_valid, start, notes)
+        content = shard_bytes(values, coding, n_valid, start, notes, targets)
         commit(self._folder / file_name(name), content)
         for cached in _CACHED:
             self.__dict__.pop(cached, None)
@@ -402,6 +420,23 @@ class WindowStore:
     def start(self) -> np.ndarray:
         """Time of each window's first sample in its recording, in s."""
         return np.concatenate([np.empty(0), *(s.start for s in self._shards)])
+
+    @cached_property
+    def targets(self) -> np.ndarray | None:
+        """What to predict of each window; None unless all recordings have that.
+
+        Shape (n_windows, n_dims).
+        """
+        found = [s.targets for s in self._shards]
+        if not found or any(x is None for x in found):
+            return None
+        sizes = sorted({x.shape[1] for x in found})
+        if len(sizes) > 1:
+            raise ValueError(
+                f"Expected targets of one size in {self.path}, got {sizes[0]} and "
+                f"{sizes[-1]} numbers a window; make a store of each."
+            )
+        return np.concatenate(found)
 
     @cached_property
     def table(self) -> pd.DataFrame:

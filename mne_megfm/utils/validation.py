@@ -146,6 +146,52 @@ def check_groups(groups: Any, n_samples: int, sample: str) -> NDArray[np.int_]:
     return np.unique(groups, return_inverse=True)[1]
 
 
+def check_embeddings(
+    embeddings: Any, n_samples: int | None, name: str = "embeddings"
+) -> NDArray[np.float64]:
+    """Check that there is one embedding a sample, of finite numbers.
+
+    Parameters
+    ----------
+    embeddings : array-like, shape (n_samples, n_dims)
+        The embeddings.
+    n_samples : int | None
+        How many there should be; None for any number.
+    name : str
+        What they are called in messages.
+
+    Returns
+    -------
+    embeddings : ndarray, shape (n_samples, n_dims)
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If they have another shape, or are not finite numbers.
+    """
+    rows = "n_samples" if n_samples is None else str(n_samples)
+    expected = f"Expected {name} to be finite numbers of shape ({rows}, n_dims)"
+    try:
+        values = np.asarray(embeddings, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{expected}, got {type(embeddings).__name__} ({error}); give a row of "
+            "numbers for each sample."
+        ) from error
+    if values.ndim != 2 or not values.size or n_samples not in (None, len(values)):
+        raise ValueError(
+            f"{expected}, got shape {values.shape}; give a row for each sample, in the "
+            "order of X."
+        )
+    wrong = np.flatnonzero(~np.isfinite(values).all(1))
+    if len(wrong):
+        raise ValueError(
+            f"{expected}, got NaN or infinity for {listed(wrong)}; leave these out."
+        )
+    return values
+
+
 def find_missing(values: Any) -> NDArray[np.int_]:
     """Find the positions without a value (NaN, None), in whatever holds them."""
     if not hasattr(values, "dtype"):

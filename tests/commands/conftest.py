@@ -30,7 +30,10 @@ n_heads = 2
 
 @pytest.fixture(scope="session")
 def small_store(tmp_path_factory):
-    """Return the folder of a store: 4 participants, 2 states, 8 windows each."""
+    """Return the folder of a store: 4 participants, 2 states, 8 windows each.
+
+    A window has four of its frequencies as targets.
+    """
     path = tmp_path_factory.mktemp("store") / "store"
     rng = np.random.default_rng(0)
     mixing = np.linalg.cholesky(canonical_kernel() + 1e-3 * np.eye(192))
@@ -47,6 +50,7 @@ def small_store(tmp_path_factory):
                 participant=f"s{participant}",
                 state=state,
                 array="ctf151",
+                targets=rate[:, :4, 0],
                 provenance={"filter": [1.0, 40.0], "file": f"{participant}.fif"},
             )
     return path

@@ -100,6 +100,10 @@ def test_two_processes_with_a_shared_model(begin, straight, tmp_path):
         ("latent", "--copied"),
         ("latent", "--sharded"),
         ("participant-consistency", "--copied"),
+        ("time-frequency codes", "--copied"),
+        ("time-frequency codes", "--sharded"),
+        ("contrastive", "--copied"),
+        ("contrastive", "--sharded"),
     ],
 )
 def test_objectives_in_two_processes(begin, tmp_path, objective, mode):

@@ -13,6 +13,7 @@ from mne_megfm import (
     CanonicalSensors,
     MEGFMClassifier,
     MEGFMRegressor,
+    MEGFMRetriever,
     MEGFMTransformer,
 )
 
@@ -30,8 +31,8 @@ CHECKS = (
     "check_set_params",
     "check_valid_tag_types",
 )
-ESTIMATORS = (MEGFMTransformer, MEGFMClassifier, MEGFMRegressor)
-PREDICTORS = (MEGFMClassifier, MEGFMRegressor)
+PREDICTORS = (MEGFMClassifier, MEGFMRegressor, MEGFMRetriever)
+ESTIMATORS = (MEGFMTransformer, *PREDICTORS)
 # it validates without scikit-learn's private tools, and learns nothing
 NOT_OF_SENSORS = {"check_param_validation", "check_estimators_unfitted"}
 CASES = [

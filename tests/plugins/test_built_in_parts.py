@@ -29,10 +29,12 @@ from mne_megfm.models import (
 )
 from mne_megfm.pretraining import (
     BandBalancedReconstruction,
+    ContrastiveRegression,
     History,
     LatentPrediction,
     ParticipantConsistency,
     PretrainSettings,
+    TimeFrequencyCodes,
     WindowStatistics,
     find_damage,
     pretrain,
@@ -75,6 +77,7 @@ def store(tmp_path_factory):
             participant=f"s{number}",
             state="rest",
             array="ctf151",
+            targets=np.eye(6)[[number] * 4] + np.arange(4.0)[:, None],
         )
     return store
 
@@ -277,6 +280,8 @@ OBJECTIVES = {
     "statistics": {"weight": 0.5, "slope_range": [3.0, 30.0]},
     "participant-consistency": {"temperature": 0.2},
     "latent": {"momentum": 0.9, "width": 16, "reconstruction": "band-balanced"},
+    "time-frequency codes": {"n_codes": 24, "width": 16},
+    "contrastive": {"balance": 0.5, "weight": 0.3},
 }
 
 
@@ -327,6 +332,8 @@ def test_objectives_in_settings(name, store, tmp_path):
         ({"name": "latent", "momentum": 2}, "momentum to be in"),
         ({"name": "statistics", "reconstruction": "latent"}, "that reconstructs"),
         ({"name": "participant-consistency"}, "two of one participant"),
+        ({"name": "time-frequency codes", "n_codes": 0}, "n_codes to be a whole"),
+        ({"name": "contrastive"}, "Expected targets of all windows"),
     ],
 )
 def test_objectives_that_do_not_suit(objective, match, tmp_path):
@@ -346,7 +353,10 @@ INSTANCES = [
     BandBalancedReconstruction((8.0, 30.0)),
     WindowStatistics(0.5),
     LatentPrediction(width=16, n_layers=1),
+    TimeFrequencyCodes(n_codes=32, width=16, n_layers=1),
+    ContrastiveRegression(0.5),
 ]
+EMBEDDINGS = np.random.default_rng(1).standard_normal((12, 5))
 
 
 def _pretrained(objective):
@@ -366,11 +376,12 @@ def test_objectives_in_an_estimator(objective, epochs):
     """Copies, pickles and a second fit give the same; the one given stays as it is."""
     transformer = _pretrained(objective)
     copied = clone(transformer), pickle.loads(pickle.dumps(transformer))
-    features = transformer.fit_transform(epochs)
+    features = transformer.fit_transform(epochs, EMBEDDINGS)
     assert transformer.pretraining.objective is objective
     assert not getattr(objective, "state_dict", dict)()
     for other in (transformer, *copied):
-        np.testing.assert_array_equal(other.fit_transform(epochs), features)
+        again = other.fit_transform(epochs, EMBEDDINGS)
+        np.testing.assert_array_equal(again, features)
     again = pickle.loads(pickle.dumps(transformer))
     np.testing.assert_array_equal(again.transform(epochs), features)
 
@@ -379,10 +390,34 @@ def test_objectives_in_an_estimator(objective, epochs):
 def test_search_among_objectives(epochs):
     pipeline = make_pipeline(_pretrained("log-error"), LogisticRegression())
     name = "megfmtransformer__pretraining__objective"
-    grid = {name: ["band-balanced", "statistics", "latent", WindowStatistics(0.1)]}
+    names = ["band-balanced", "statistics", "latent", "time-frequency codes"]
+    grid = {name: [*names, WindowStatistics(0.1)]}
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise")
     search.fit(epochs, np.arange(12) % 2)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_embeddings_in_an_estimator(epochs):
+    """Those of rows go to their windows; others change the result, labels do not."""
+    transformer = _pretrained(ContrastiveRegression())
+    features = transformer.fit_transform(epochs, EMBEDDINGS)
+    assert np.isfinite(transformer.history_.valid_loss).all()
+    assert not np.array_equal(
+        transformer.fit_transform(epochs, EMBEDDINGS[::-1]), features
+    )
+    for wrong, match in (
+        (None, "Expected targets of all windows"),
+        (EMBEDDINGS[:-1], r"shape \(12, n_dims\), got shape \(11, 5\)"),
+        (np.arange(12) % 2, r"got shape \(12,\)"),
+        (["a"] * 12, "embeddings to be finite numbers"),
+        (np.where(EMBEDDINGS > 2, np.nan, EMBEDDINGS), "NaN or infinity for position"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            transformer.fit(epochs, wrong)
+    plain = _pretrained("log-error")
+    np.testing.assert_array_equal(
+        plain.fit_transform(epochs, ["a"] * 12), plain.fit_transform(epochs)
+    )
 
 
 def test_consistency_of_participants_in_an_estimator(epochs):

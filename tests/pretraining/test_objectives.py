@@ -23,13 +23,16 @@ from mne_megfm.models import (
 )
 from mne_megfm.pretraining import (
     BandBalancedReconstruction,
+    ContrastiveRegression,
     LatentPrediction,
     MaskedReconstruction,
     ParticipantConsistency,
     SignalSpectrumLoss,
     StoppedError,
+    TimeFrequencyCodes,
     WindowStatistics,
     build_objective,
+    fit_objective,
     pretrain,
 )
 from mne_megfm.pretraining._run import read_run
@@ -229,7 +232,17 @@ JOINT = {
     "statistics": WindowStatistics,
     "participant-consistency": ParticipantConsistency,
     "latent": LatentPrediction,
+    "time-frequency codes": TimeFrequencyCodes,
+    "contrastive": ContrastiveRegression,
 }
+#: Those that train parameters of their own.
+WITH_STATE = {"statistics", "latent", "time-frequency codes", "contrastive"}
+
+
+def _build(objective, model, batch):
+    """Make an objective ready, as `pretrain` does."""
+    build_objective(objective, model, 0)
+    fit_objective(objective, model, batch, 0)
 
 
 @pytest.fixture
@@ -248,6 +261,7 @@ def windows(rng):
         unit=4e-13,
         recording=who,
         participant=np.array([f"s{n}" for n in who]),
+        targets=np.eye(8)[who] + np.tile([0.1, -0.1, 0.0], 16)[:, None],
     )
 
 
@@ -263,6 +277,7 @@ def batch(windows):
         n_valid,
         mask,
         participant=torch.tensor([0, 0, 1, 1]),
+        targets=torch.tensor([[0.0, 2], [1, 1], [1, 1], [3, -1]]),
     )
 
 
@@ -291,7 +306,7 @@ def test_sum_of_terms(name, weight, batch):
     model = MaskedSignalTransformer(CONFIG).eval()
     reconstruction = MaskedReconstruction(SignalSpectrumLoss(0.0))
     objective = JOINT[name](weight=weight, reconstruction=reconstruction)
-    build_objective(objective, model, 0)
+    _build(objective, model, batch)
     measured = objective.measure(model, batch)
     alone = reconstruction.measure(model, batch)
     term = objective._term(model, batch)
@@ -307,7 +322,7 @@ def test_term_ignores_hidden_and_missing_samples(name, batch):
     """What is predicted from does not depend on what is hidden, or not recorded."""
     model = MaskedSignalTransformer(CONFIG).eval()
     objective = JOINT[name]()
-    build_objective(objective, model, 0)
+    _build(objective, model, batch)
     seen = []
     encode = model.encode
     model.encode = lambda *args: seen.append(encode(*args)) or seen[-1]
@@ -343,7 +358,7 @@ def test_training_and_continuing(name, windows, tmp_path):
     # also what the objective trains of its own
     one, two = (read_run(tmp_path / n / "run.safetensors")[1] for n in ("one", "two"))
     own = [key for key in one if key.startswith("objective.")]
-    assert bool(own) == (name in ("statistics", "latent"))
+    assert bool(own) == (name in WITH_STATE)
     for key in own:
         assert torch.equal(one[key], two[key]), key
 
@@ -678,6 +693,11 @@ def test_wrong_latent(params, match):
 def test_not_built(batch):
     """An objective that is called by itself says what it lacks."""
     model = MaskedSignalTransformer(CONFIG)
-    for objective in (WindowStatistics(), LatentPrediction()):
+    for name in WITH_STATE - {"contrastive"}:
         with pytest.raises(ValueError, match=r"call build\(model\) first"):
+            JOINT[name]()(model, batch)
+    built = TimeFrequencyCodes()
+    built.build(model)
+    for objective in (built, ContrastiveRegression()):
+        with pytest.raises(ValueError, match=r"call fit\(model, batch\) first"):
             objective(model, batch)
