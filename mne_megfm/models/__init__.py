@@ -18,6 +18,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "wiener_interpolation",
         ],
         "_masked_transformer": [
+            "Block",
             "LatentPredictor",
             "MaskedSignalNetwork",
             "MaskedSignalTransformer",
@@ -34,6 +35,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "fit_pooling",
         ],
         "_random_walk_experts": ["RandomWalkExperts", "balance_loss"],
+        "_signal_reconstructor": ["SignalReconstructor", "initialize"],
         "_state_space": [
             "HybridConfig",
             "HybridStateSpace",
@@ -50,6 +52,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "LowRankLinear",
             "Reconstructor",
             "add_adapters",
+            "check_numbers",
             "check_reconstructs",
             "encoder_parameters",
             "freeze_encoder",

@@ -92,7 +92,7 @@ class SignalReconstructor(BaseBackbone):
 
     @abstractmethod
     def make_encoder(self) -> None:
-        """Make the modules and parameters of the encoder, before those of the decoder."""
+        """Make modules and parameters of the encoder, before those of the decoder."""
         raise NotImplementedError
 
     @abstractmethod

@@ -635,6 +635,19 @@ class LowRankLinear(nn.Module):
         self.up = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
+    @property
+    def weight(self) -> Tensor:
+        """Weight with the correction, for modules that take it and not the layer.
+
+        The attention of torch does so with its last layer.
+        """
+        return self.base.weight + self.up @ self.down
+
+    @property
+    def bias(self) -> Tensor | None:
+        """Bias of the layer, which has no correction."""
+        return self.base.bias
+
     def forward(self, x: Tensor) -> Tensor:
         """Compute the layer with its correction.
 
@@ -665,9 +678,9 @@ class LowRankLinear(nn.Module):
             device=self.base.weight.device,
         )
         with torch.no_grad():
-            layer.weight.copy_(self.base.weight + self.up @ self.down)
-            if self.base.bias is not None:
-                layer.bias.copy_(self.base.bias)
+            layer.weight.copy_(self.weight)
+            if self.bias is not None:
+                layer.bias.copy_(self.bias)
         return layer
 
 
