@@ -44,7 +44,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "StateSpacePredictor",
             "associative_scan",
         ],
-        "_token_projection": ["fit_token_projection"],
+        "_token_projection": ["fit_token_projection", "random_fields"],
         "backbone": [
             "Backbone",
             "BackboneConfig",
