@@ -9,6 +9,7 @@ __getattr__, __dir__, _ = lazy.attach(
         "_classifier": ["MEGFMClassifier"],
         "_heads": ["LogisticHead", "RidgeHead"],
         "_initialization": ["FineTuning", "Pretraining"],
+        "_module": ["MEGFMModule"],
         "_regressor": ["MEGFMRegressor"],
         "_state_space_heads": [
             "StateSpaceClassifier",
@@ -25,6 +26,7 @@ __all__ = [
     "FineTuning",
     "LogisticHead",
     "MEGFMClassifier",
+    "MEGFMModule",
     "MEGFMRegressor",
     "MEGFMTransformer",
     "Pretraining",

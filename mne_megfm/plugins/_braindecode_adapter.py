@@ -11,7 +11,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from math import ceil
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from ..inputs import resampling_matrix
 from ..models import (
     BackboneConfig,
     BaseBackbone,
@@ -410,35 +410,6 @@ class BraindecodeReconstructor(Network, SignalReconstructor):
             part.apply(initialize)
         for position in (self.decoder_region_position, self.decoder_time_position):
             nn.init.trunc_normal_(position, std=0.2)
-
-
-def resampling_matrix(n_times: int, sfreq: float, rate: float) -> np.ndarray:
-    """Give `scipy.signal.resample_poly` as a matrix.
-
-    Parameters
-    ----------
-    n_times : int
-        Samples of a window.
-    sfreq : float
-        Their rate in Hz.
-    rate : float
-        The rate to resample to, in Hz.
-
-    Returns
-    -------
-    matrix : ndarray, shape (n_times, n_resampled)
-        ``signals @ matrix`` are resampled signals. The low-pass filter is the default
-        one (Kaiser window, beta 5), and the line from the first to the last sample is
-        left out of the filter (``padtype="line"``), so that there is no step at the
-        ends.
-    """
-    from scipy.signal import resample_poly
-
-    ratio = Fraction(rate / sfreq).limit_denominator(10_000)
-    if ratio == 1:
-        return np.eye(n_times)
-    up, down = ratio.numerator, ratio.denominator
-    return resample_poly(np.eye(n_times), up, down, axis=1, padtype="line")
 
 
 def overlap_weights(
