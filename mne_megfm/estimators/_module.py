@@ -151,9 +151,7 @@ class MEGFMModule(nn.Module):
             self.encoder.requires_grad_(False)
             self.pooling.requires_grad_(False)
         seconds = config.patch_length / config.sfreq
-        names = pool.names(
-            config.n_regions, self._n_patches, config.d_model, seconds
-        )
+        names = pool.names(config.n_regions, self._n_patches, config.d_model, seconds)
         self._n_features = len(names)
         self.reset_head(n_outputs)
 
@@ -194,8 +192,8 @@ class MEGFMModule(nn.Module):
             )
         config = self.encoder.config
         # far from the smallest number, which products of tesla would come near to
-        field = self.mapping @ (X / config.scale)
-        field = (field - field.mean(-1, keepdim=True)) @ self.resampling * config.scale
+        field = self.mapping @ (X / config.scale) @ self.resampling
+        field = (field - field.mean(-1, keepdim=True)) * config.scale
         n_samples, length = field.shape[-1], config.patch_length
         field = F.pad(field, (0, max(0, self._n_patches * length - n_samples)))
         total = field.new_zeros(

@@ -519,9 +519,10 @@ def check_reconstructs(model: Backbone) -> None:
     """
     if not callable(getattr(model, "predict_patches", None)):
         raise TypeError(
-            "Expected a backbone with predict_patches for masked reconstruction, got "
-            f"{type(model).__name__}, which makes tokens alone; use another backbone, "
-            "or for pretraining another objective."
+            "Expected a backbone that predicts hidden signal, as masked pretraining, "
+            f"scores and reconstruction need, got {type(model).__name__}, which makes "
+            "tokens alone (it has no predict_patches); use another backbone, or for "
+            "pretraining an objective of your own that needs tokens alone."
         )
 
 

@@ -57,10 +57,8 @@ class NetworkConfig(BackboneConfig):
 
 @dataclass(frozen=True)
 class ReconstructorConfig(NetworkConfig):
-    """The same with a decoder; a patch is what the network makes a token of, 1 s."""
+    """The same with a decoder."""
 
-    patch_length: int = 250
-    n_patches: int = 1
     n_decoder_layers: int = 2
     decoder_width: int = 128
 
