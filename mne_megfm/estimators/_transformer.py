@@ -378,10 +378,10 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
         signals are whitened alone, as of fewer than eight rows. ``"auto"`` is
         ``"canonical+denoised"`` for epochs and ``"canonical"`` for participants.
     backbone : str | None
-        Name of the network: ``"masked-transformer"``, ``"hybrid-ssm"`` or a plug-in.
-        None takes that of the weights, or with ``weights=None``
-        ``"masked-transformer"``. Weights of another network than the one named are an
-        error.
+        Name of the network: ``"masked-transformer"``, ``"hybrid-ssm"``, a network of
+        braindecode such as ``"braindecode:labram"``, or a plug-in. None takes that of
+        the weights, or with ``weights=None`` ``"masked-transformer"``. Weights of
+        another network than the one named are an error.
     config : dict | BackboneConfig | None
         Fields of its configuration that differ from the default (see
         ``ModelConfig`` and ``HybridConfig``); for ``weights=None`` only.

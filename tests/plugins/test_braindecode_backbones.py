@@ -405,6 +405,28 @@ def test_masked_pretraining(name, store, tmp_path):
     assert np.mean(moved) > 0.8
 
 
+@pytest.mark.slow
+def test_interrupted_run_ends_the_same(store, tmp_path):
+    """There is no dropout, so that a run that goes on has the same weights."""
+    settings = PretrainSettings(
+        backbone="braindecode:cbramod",
+        model=SMALL["cbramod"],
+        epochs=2,
+        steps_per_epoch=2,
+        batch_size=6,
+        validation_fraction=0.4,
+        device="cpu",
+    )
+    pretrain_store(store, tmp_path / "one", settings)
+    steps = iter([False, False, True])
+    with pytest.raises(RuntimeError, match="stopped after step 3"):
+        pretrain_store(store, tmp_path / "two", settings, stop=lambda: next(steps))
+    pretrain_store(store, tmp_path / "two", settings)
+    one, two = (load_checkpoint(tmp_path / n).state_dict() for n in ("one", "two"))
+    for name, array in one.items():
+        assert torch.equal(array, two[name]), name
+
+
 @pytest.mark.parametrize("name", sorted(WHOLE))
 def test_networks_that_cannot_predict_say_so(name, epochs):
     transformer = _transformer(name)
