@@ -35,7 +35,8 @@ from ._options import Command, run_as_module
 @click.option("--weights", help="Go on from these; without, from random ones.")
 @click.option(
     "--backbone",
-    help="masked-transformer, hybrid-ssm or a plug-in; default: that of the weights.",
+    help="masked-transformer, hybrid-ssm, braindecode:NAME or a plug-in; default: that "
+    "of the weights.",
 )
 @click.option(
     "--decoder-only/--whole-model",

@@ -9,6 +9,7 @@ __getattr__, __dir__, _ = lazy.attach(
         "_classifier": ["MEGFMClassifier"],
         "_heads": ["LogisticHead", "RidgeHead"],
         "_initialization": ["FineTuning", "Pretraining"],
+        "_module": ["MEGFMModule"],
         "_regressor": ["MEGFMRegressor"],
         "_retriever": ["MEGFMRetriever", "retrieval_scores"],
         "_state_mixing_heads": [
@@ -31,6 +32,7 @@ __all__ = [
     "FineTuning",
     "LogisticHead",
     "MEGFMClassifier",
+    "MEGFMModule",
     "MEGFMRegressor",
     "MEGFMRetriever",
     "MEGFMTransformer",

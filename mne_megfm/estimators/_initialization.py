@@ -183,9 +183,6 @@ class FineTuning(BaseEstimator):
 
 
 # -- models ----------------------------------------------------------------------------
-_N_FIELDS = 256  # windows of 240 tokens each, for axes of 128 values
-
-
 #: What ``aggregation="auto"`` tries, until weights have what is needed.
 AUTO = ("parameters+measures", "measures", "mean_std")
 
@@ -266,26 +263,6 @@ def start_aggregator(
         f"weights={weights!r} with pretraining={pretraining!r}, which have none; use "
         "aggregation='auto' for means and standard deviations over trials."
     )
-
-
-def random_fields(
-    sensor_mapping: CanonicalSensorMapping, config: BackboneConfig, seed: int
-) -> WindowArray:
-    """Draw windows on which the projections of a random network are found.
-
-    Normal fields with the covariance of sources all over the head and a 1/f spectrum
-    of power, at the model's scale.
-    """
-    rng = np.random.default_rng(seed)
-    size = (_N_FIELDS, config.n_sensors, config.n_times // 2 + 1)
-    spectrum = rng.standard_normal((*size, 2)).view(complex)[..., 0]
-    spectrum /= np.sqrt(np.maximum(np.arange(size[-1]), 1))
-    spectrum[..., 0] = 0.0
-    noise = np.fft.irfft(spectrum, config.n_times)
-    kernel = np.asarray(sensor_mapping.kernel, dtype=float)
-    root = np.linalg.cholesky(kernel + 1e-6 * np.eye(len(kernel)))
-    fields = root @ (noise / noise.std())
-    return WindowArray(fields, unit=config.scale)
 
 
 def start_pooling(

@@ -33,6 +33,7 @@ from ..models import (
     fit_pooling,
     fit_token_projection,
     masked_r2,
+    random_fields,
 )
 from ..participants import Aggregator
 from ..plugins import get, resolve
@@ -41,7 +42,6 @@ from ..weights import delete_participant_parts, save_checkpoint
 from ._initialization import (
     Pretraining,
     find_device,
-    random_fields,
     start_aggregator,
     start_model,
     start_pooling,
@@ -88,7 +88,7 @@ class BaseMEGFM(BaseEstimator):
         fields = None
         if self.weights is None and self.pretraining is None:
             # nothing is learnt from X: a network at its random start
-            fields = random_fields(self.sensor_mapping_, model.config, seed)
+            fields = random_fields(self.sensor_mapping_.kernel, model.config, seed)
             fit_token_projection(model, fields, len(fields), random_state=seed)
             training = {"random_weights": {"random_state": seed}}
         self.denoising_ = None
@@ -383,10 +383,10 @@ class MEGFMTransformer(TransformerMixin, AggregatesParticipants, BaseMEGFM):
         signals are whitened alone, as of fewer than eight rows. ``"auto"`` is
         ``"canonical+denoised"`` for epochs and ``"canonical"`` for participants.
     backbone : str | None
-        Name of the network: ``"masked-transformer"``, ``"hybrid-ssm"`` or a plug-in.
-        None takes that of the weights, or with ``weights=None``
-        ``"masked-transformer"``. Weights of another network than the one named are an
-        error.
+        Name of the network: ``"masked-transformer"``, ``"hybrid-ssm"``, a network of
+        braindecode such as ``"braindecode:labram"``, or a plug-in. None takes that of
+        the weights, or with ``weights=None`` ``"masked-transformer"``. Weights of
+        another network than the one named are an error.
     config : dict | BackboneConfig | None
         Fields of its configuration that differ from the default (see
         ``ModelConfig`` and ``HybridConfig``); for ``weights=None`` only.

@@ -17,6 +17,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "centre_windows",
             "iter_windows",
             "rate_ratio",
+            "resampling_matrix",
             "row_length",
             "window_starts",
         ],

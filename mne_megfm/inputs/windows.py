@@ -155,6 +155,32 @@ def resample_segment(
     return y + (first + slope * (offset + np.arange(n_out) * (down / up)))
 
 
+def resampling_matrix(n_times: int, sfreq_in: float, sfreq_out: float) -> np.ndarray:
+    """Give the resampling of signals of one length as a matrix.
+
+    Parameters
+    ----------
+    n_times : int
+        Samples of a signal.
+    sfreq_in, sfreq_out : float
+        Their rate, and the rate to resample to, in Hz.
+
+    Returns
+    -------
+    matrix : ndarray, shape (n_times, n_out)
+        ``signals @ matrix`` are resampled as by `resample_segment`, with as many
+        samples as begin within the signal.
+
+    Examples
+    --------
+    >>> from mne_megfm.inputs import resampling_matrix
+    >>> resampling_matrix(250, 250.0, 200.0).shape
+    (250, 200)
+    """
+    up, down, _ = rate_ratio(float(sfreq_in), float(sfreq_out))
+    return resample_segment(np.eye(n_times), up, down, n_out=ceil(n_times * up / down))
+
+
 # Below this sampling rate, in Hz, frequencies that matter are missing.
 _LOWEST_SFREQ = 80.0
 

@@ -19,6 +19,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "wiener_interpolation",
         ],
         "_masked_transformer": [
+            "Block",
             "LatentPredictor",
             "MaskedSignalNetwork",
             "MaskedSignalTransformer",
@@ -36,6 +37,7 @@ __getattr__, __dir__, _ = lazy.attach(
         ],
         "_random_walk_experts": ["RandomWalkExperts", "balance_loss"],
         "_state_mixing": ["StateMixingPredictor"],
+        "_signal_reconstructor": ["SignalReconstructor", "initialize"],
         "_state_space": [
             "HybridConfig",
             "HybridStateSpace",
@@ -44,7 +46,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "StateSpacePredictor",
             "associative_scan",
         ],
-        "_token_projection": ["fit_token_projection"],
+        "_token_projection": ["fit_token_projection", "random_fields"],
         "backbone": [
             "Backbone",
             "BackboneConfig",
@@ -52,6 +54,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "LowRankLinear",
             "Reconstructor",
             "add_adapters",
+            "check_numbers",
             "check_reconstructs",
             "encoder_parameters",
             "freeze_encoder",

@@ -22,7 +22,7 @@ from ._interpolation import (
     fit_components,
     wiener_interpolation,
 )
-from ._masked_transformer import FILL_REGULARIZATIONS
+from ._signal_reconstructor import FILL_REGULARIZATIONS
 from .backbone import Reconstructor, check_reconstructs
 from .windows import from_patches, sample_mask, to_patches, valid_patches
 

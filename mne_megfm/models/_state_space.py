@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._masked_transformer import Block, MaskedSignalNetwork, ModelConfig, initialize
+from ._masked_transformer import Block, MaskedSignalNetwork, ModelConfig
+from ._signal_reconstructor import initialize
 from .backbone import check_numbers
 
 
@@ -456,7 +457,7 @@ class HybridStateSpace(MaskedSignalNetwork):
         ]
         return [*over_time, *over_regions]
 
-    def start_layers(self) -> None:
+    def start_linear_layers(self) -> None:
         """Draw the weights of linear layers, but for those over time.
 
         What a state adds is a product of three projections of the input: drawn as small

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -496,3 +497,47 @@ def _flipped(axes: Tensor) -> Tensor:
     scikit-learn's ``svd_flip``, which does not take stacks of matrices.
     """
     return axes * axes.gather(-1, axes.abs().argmax(-1, keepdim=True)).sign()
+
+
+_N_FIELDS = 256  # windows of 240 tokens each, for axes of 128 values
+
+
+def random_fields(
+    kernel: ArrayLike, config: BackboneConfig, random_state: int
+) -> WindowArray:
+    """Draw windows on which the projections of a network are found without data.
+
+    Normal fields with the covariance of sources all over the head and a 1/f spectrum
+    of power, at the network's scale.
+
+    Parameters
+    ----------
+    kernel : array-like, shape (n_sensors, n_sensors)
+        Gram matrix of the canonical lead fields.
+    config : BackboneConfig
+        Sizes and scale.
+    random_state : int
+        Seed.
+
+    Returns
+    -------
+    windows : WindowArray
+        256 windows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_megfm.models import ModelConfig, random_fields
+    >>> len(random_fields(np.eye(192), ModelConfig(), 0))
+    256
+    """
+    rng = np.random.default_rng(random_state)
+    size = (_N_FIELDS, config.n_sensors, config.n_times // 2 + 1)
+    spectrum = rng.standard_normal((*size, 2)).view(complex)[..., 0]
+    spectrum /= np.sqrt(np.maximum(np.arange(size[-1]), 1))
+    spectrum[..., 0] = 0.0
+    noise = np.fft.irfft(spectrum, config.n_times)
+    kernel = np.asarray(kernel, dtype=float)
+    root = np.linalg.cholesky(kernel + 1e-6 * np.eye(len(kernel)))
+    fields = root @ (noise / noise.std())
+    return WindowArray(fields, unit=config.scale)

@@ -557,9 +557,10 @@ def check_reconstructs(model: Backbone) -> None:
     """
     if not callable(getattr(model, "predict_patches", None)):
         raise TypeError(
-            "Expected a backbone with predict_patches for masked reconstruction, got "
-            f"{type(model).__name__}, which makes tokens alone; use another backbone, "
-            "or for pretraining another objective."
+            "Expected a backbone that predicts hidden signal, as masked pretraining, "
+            f"scores and reconstruction need, got {type(model).__name__}, which makes "
+            "tokens alone (it has no predict_patches); use another backbone, or for "
+            "pretraining an objective of your own that needs tokens alone."
         )
 
 
@@ -673,6 +674,19 @@ class LowRankLinear(nn.Module):
         self.up = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
+    @property
+    def weight(self) -> Tensor:
+        """Weight with the correction, for modules that take it and not the layer.
+
+        The attention of torch does so with its last layer.
+        """
+        return self.base.weight + self.up @ self.down
+
+    @property
+    def bias(self) -> Tensor | None:
+        """Bias of the layer, which has no correction."""
+        return self.base.bias
+
     def forward(self, x: Tensor) -> Tensor:
         """Compute the layer with its correction.
 
@@ -703,9 +717,9 @@ class LowRankLinear(nn.Module):
             device=self.base.weight.device,
         )
         with torch.no_grad():
-            layer.weight.copy_(self.base.weight + self.up @ self.down)
-            if self.base.bias is not None:
-                layer.bias.copy_(self.base.bias)
+            layer.weight.copy_(self.weight)
+            if self.bias is not None:
+                layer.bias.copy_(self.bias)
         return layer
 
 

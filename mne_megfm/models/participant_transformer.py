@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ._masked_transformer import Block, initialize
+from ._masked_transformer import Block
+from ._signal_reconstructor import initialize
 from .backbone import check_numbers
 
 #: Edges in Hz, both included, of the bands of a window's spectrum.

@@ -92,6 +92,9 @@ def _text(dist: Distribution) -> str:
         return str(error.object, "utf-8", "replace")
 
 
+#: Where networks of braindecode are adapted; it is imported when one is made.
+_BRAINDECODE = "mne_megfm.plugins.braindecode_backbones"
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -124,6 +127,19 @@ KINDS = {
                 "spectral_offset",
             ),
             builtins={
+                **{
+                    f"braindecode:{name.lower()}": f"{_BRAINDECODE}:{name}"
+                    for name in (
+                        "Biot",
+                        "CBraMod",
+                        "Eegnet",
+                        "Eegpt",
+                        "Labram",
+                        "Luna",
+                        "Reve",
+                        "SignalJepa",
+                    )
+                },
                 "hybrid-ssm": "mne_megfm.models:HybridStateSpace",
                 "masked-transformer": "mne_megfm.models:MaskedSignalTransformer",
             },

@@ -49,8 +49,9 @@ class PretrainSettings:
     weights : str | None
         Weights to go on from; None starts from random ones.
     backbone : str | None
-        Name of the backbone (``"masked-transformer"``, ``"hybrid-ssm"`` or a plug-in).
-        None stands for that of the weights, or without weights for
+        Name of the backbone: ``"masked-transformer"``, ``"hybrid-ssm"``, a network of
+        braindecode such as ``"braindecode:labram"``, or a plug-in. None
+        stands for that of the weights, or without weights for
         ``"masked-transformer"``.
     model : dict
         Fields of the configuration of the backbone that differ from their defaults

@@ -13,6 +13,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "canonical_kernel",
             "compute_mapping",
         ],
+        "electrodes": ["electrode_names", "nearest_electrodes", "nearest_sensors"],
         "geometry": ["describe_array", "device_to_head", "is_maxwell_filtered"],
     },
 )

@@ -12,6 +12,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "upload_weights",
             "weights_path",
         ],
+        "_import_braindecode": ["import_braindecode"],
         "checkpoint": [
             "PARTICIPANT_ENCODER",
             "PARTICIPANT_PARTS",
@@ -29,5 +30,6 @@ __getattr__, __dir__, _ = lazy.attach(
 #: What users are to rely on; the rest is for the other folders.
 __all__ = [
     "available_weights",
+    "import_braindecode",
     "load_checkpoint",
 ]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from mne_megfm.inputs import iter_windows, rate_ratio
+from mne_megfm.inputs import iter_windows, rate_ratio, resampling_matrix
 from mne_megfm.inputs.windows import context_length, resample_segment
 
 RATES = [1000.0, 1200.0, 600.615, 678.17, 2034.5, 250.0, 200.0, 100.0]
@@ -39,6 +39,16 @@ def test_whole_signal_equals_scipy(sfreq, rng):
     x[:, [0, -1]] = 0.0  # so that the line taken out is nothing
     expected = resample_poly(x, up, down, axis=-1, padtype="line")
     got = resample_segment(x, up, down, n_out=expected.shape[-1])
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("sfreq", [200.0, 256.0, 128.0, 250.0])
+def test_matrix_is_what_scipy_computes(sfreq, rng):
+    x = rng.standard_normal((3, 250))
+    x[:, [0, -1]] = 0.0  # as above
+    up, down, _ = rate_ratio(250.0, sfreq)
+    expected = resample_poly(x, up, down, axis=-1)
+    got = x @ resampling_matrix(250, 250.0, sfreq)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
 
 

@@ -137,7 +137,7 @@ def test_time_first_then_regions(hidden):
     network = _network()
     torch.manual_seed(1)
     patches = torch.randn(3, 4, 6, 3, 5, dtype=torch.float64)
-    got = network._encode_patches(patches, hidden).detach()
+    got = network.encode_patches(patches, hidden).detach()
     mixed = torch.einsum("nrpst,ros->nrpot", patches, network.mixing).flatten(3)
     tokens = network.embed(mixed) + network.region_position + network.time_position
     tokens = tokens.detach()

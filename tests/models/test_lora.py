@@ -79,3 +79,22 @@ def test_merging(model, windows):
 def test_rank(model, rank):
     with pytest.raises(ValueError, match="rank from 1 to 32"):
         add_adapters(model, rank)
+
+
+def test_attention_of_torch_has_adapters():
+    """It takes the weights of its last layer and not the layer, so these have them."""
+    torch.manual_seed(0)
+    attention = torch.nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    x = torch.randn(3, 5, 8)
+    layer = LowRankLinear(attention.out_proj, rank=2)
+    torch.nn.init.normal_(layer.up)
+    attention.out_proj = torch.nn.Linear(8, 8)
+    with torch.no_grad():
+        attention.out_proj.weight.copy_(layer.base.weight + layer.up @ layer.down)
+        attention.out_proj.bias.copy_(layer.base.bias)
+    expected = attention(x, x, x)[0]
+    attention.out_proj = layer
+    found = attention.train()(x, x, x)[0]
+    torch.testing.assert_close(found, expected)
+    found.square().sum().backward()
+    assert layer.up.grad.abs().max() > 0 and layer.base.weight.grad is None

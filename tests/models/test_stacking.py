@@ -13,7 +13,7 @@ from mne_megfm.models import (
     to_patches,
 )
 from mne_megfm.models._interpolation import stacking_weight, visible_folds
-from mne_megfm.models._masked_transformer import FILL_REGULARIZATIONS
+from mne_megfm.models._signal_reconstructor import FILL_REGULARIZATIONS
 
 
 @pytest.fixture
