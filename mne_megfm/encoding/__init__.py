@@ -1,0 +1,19 @@
+"""Encoding models: features of naturalistic stimuli to sources, MEG and fMRI."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, _ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "_latent_source_encoder": ["LatentSourceEncoder"],
+        "_scores": ["cross_validate_stories", "noise_ceiling", "select_stories"],
+    },
+)
+
+#: What users are to rely on.
+__all__ = [
+    "LatentSourceEncoder",
+    "cross_validate_stories",
+    "noise_ceiling",
+    "select_stories",
+]
