@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from ..models import LatentSourceConfig, LatentSourceNetwork
-from ..utils.files import find_together, sealed_json, parse_sealed_json, write_together
+from ..utils.files import find_together, parse_sealed_json, sealed_json, write_together
 from ._source_space import SourceSpace
 
 CONFIG, WEIGHTS = "encoder.json", "encoder.safetensors"

@@ -50,7 +50,47 @@ def hrf_basis(sfreq: float) -> NDArray[np.float64]:
     return np.array([f(1.0 / sfreq, 1, HRF_DURATION) for f in kinds])
 
 
-def scan_samples(n_scans: int, tr: float, start: float, sfreq: float) -> NDArray[np.int_]:
+def fit_hrf(x: NDArray, y: NDArray, trust: NDArray) -> NDArray[np.float64]:
+    """Fit a haemodynamic response that all sources of a person share.
+
+    Least squares over sources with their own slopes, in turn for slopes and for the
+    weights of derivatives.
+
+    Parameters
+    ----------
+    x : array of shape (3, n_scans, n_sources)
+        Predictions with each function of the basis, centred.
+    y : array of shape (n_scans, n_sources)
+        The scans, centred.
+    trust : array of shape (n_sources,)
+        Weights of sources.
+
+    Returns
+    -------
+    weights : array of shape (3,)
+        Of the basis; the first is 1.
+    """
+    start = np.array([1.0, 0.0, 0.0])
+    x = x / np.maximum(x[0].std(axis=0), 1e-3 * x[0].std() + 1e-30)
+    weights = start
+    for _ in range(5):
+        whole = np.einsum("k,kts->ts", weights, x)
+        slope = np.sum(whole * y, axis=0) / np.sum(whole**2 + 1e-6, axis=0)
+        scaled = x * np.maximum(slope, 0.0)
+        gram = np.einsum("jts,kts,s->jk", scaled, scaled, trust)
+        cross = np.einsum("kts,ts,s->k", scaled, y, trust)
+        if not gram[0, 0] > 0:
+            return start
+        inner = gram[1:, 1:] + 1e-2 * np.diag(np.diag(gram)[1:])
+        more = np.linalg.solve(inner, cross[1:] - gram[1:, 0])
+        # derivatives are corrections: delays beyond 2 s make no sense
+        weights = np.r_[1.0, np.clip(more, -2.0, 2.0)]
+    return weights
+
+
+def scan_samples(
+    n_scans: int, tr: float, start: float, sfreq: float
+) -> NDArray[np.int_]:
     """Find the samples of the stimulus at which scans were taken.
 
     Parameters

@@ -16,21 +16,29 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ..models import LatentSourceConfig, LatentSourceNetwork, bold
+from ..models import LatentSourceConfig, bold
 from ..utils.validation import use_verbose
 from ._checkpoint import KnownPerson, load_encoder, save_encoder
-from ._hemodynamics import hrf_basis, scan_samples
-from ._linear_start import LaggedDesign, fit_linear, fmri_evidence, noise_metric
+from ._hemodynamics import fit_hrf, hrf_basis, scan_samples
+from ._linear_start import (
+    LaggedDesign,
+    NetworkDesign,
+    fit_linear,
+    fmri_evidence,
+    make_network,
+    noise_metric,
+)
 from ._recordings import (
     NANO,
     Person,
     check_stimulus,
+    keep_modalities,
     oriented_gain,
     prepare_people,
     without_ends,
 )
 from ._scores import correlation_table
-from ._source_space import SourceSpace, laplacian
+from ._source_space import SourceSpace, laplacian, source_estimate
 from ._training import (
     VALIDATION,
     Head,
@@ -48,10 +56,10 @@ _N_WITHOUT_MEG = 8
 class LatentSourceEncoder(BaseEstimator):
     """Cortical sources of naturalistic stimuli, from MEG and fMRI of several people.
 
-    A causal network turns features of a stimulus into courses of sources that all people
-    share. A person's MEG is their own lead field times the sources; a person's fMRI is
-    the haemodynamic response to the power of the sources. The sources that predict both
-    best are the estimate [1]_.
+    A causal network turns features of a stimulus into courses of sources that all
+    people share. A person's MEG is their own lead field times the sources; a person's
+    fMRI is the haemodynamic response to the power of the sources. The sources that
+    predict both best are the estimate [1]_.
 
     Parameters
     ----------
@@ -124,11 +132,11 @@ class LatentSourceEncoder(BaseEstimator):
     Notes
     -----
     Training starts from a linear model in closed form: regression on lagged features,
-    whitened by the noise of all people's sensors, localised over all people at once with
-    variances of sources that follow fMRI (see the modules' docstrings). The error of MEG
-    is the squared error whitened by what the linear model leaves. The error of fMRI is
-    that of a regression on the predicted response at each source, weighted by how well
-    its fMRI follows the stimulus at all.
+    whitened by the noise of all people's sensors, localised over all people at once
+    with variances of sources that follow fMRI (see the modules' docstrings). The error
+    of MEG is the squared error whitened by what the linear model leaves. The error of
+    fMRI is that of a regression on the predicted response at each source, weighted by
+    how well its fMRI follows the stimulus at all.
 
     References
     ----------
@@ -284,7 +292,7 @@ class LatentSourceEncoder(BaseEstimator):
             context=max(1, int(round(self.context * self.sfreq))),
             dropout=self.dropout,
         )
-        network = _make_network(config, design, kernel, maps, rng)
+        network = make_network(config, design, kernel, maps, rng)
         self.network_ = network.to(self._device())
         self.people_ = {}
         return metrics
@@ -318,7 +326,7 @@ class LatentSourceEncoder(BaseEstimator):
         network = self.network_.to(self._device())
         metrics = residual_metrics(network, people, stimulus, noise_metric)
         if any(p.fmri for p in people):
-            found = self._evidence(people, stimulus, _Standardise(network))
+            found = self._evidence(people, stimulus, NetworkDesign(network))
             self.evidence_ = np.maximum(self.evidence_, found)
         n_epochs = self.n_epochs if n_epochs is None else n_epochs
         self._train(people, stimulus, metrics, rng, n_epochs, stop_early=False)
@@ -330,7 +338,7 @@ class LatentSourceEncoder(BaseEstimator):
         n_features = getattr(self, "n_features_in_", None) if space else None
         stimulus = check_stimulus(stimulus, n_features)
         people = prepare_people(
-            _only(recordings, self.modalities),
+            keep_modalities(recordings, self.modalities),
             stimulus,
             self.sfreq,
             self.orientation,
@@ -393,10 +401,11 @@ class LatentSourceEncoder(BaseEstimator):
         heads = {}
         for person in people:
             known = self.people_.get(person.name)
-            hrf = np.array([1.0, 0.0, 0.0]) if known is None else known.hrf
-            heads[person.name] = Head.of(
-                person, metrics.get(person.name), hrf, device
-            )
+            if known is not None and known.scale is not None:
+                hrf = known.hrf
+            else:
+                hrf = self._fit_hrf(person, stimulus)
+            heads[person.name] = Head.of(person, metrics.get(person.name), hrf, device)
         has_fmri = any(p.fmri for p in people)
         kernels = None
         if has_fmri:
@@ -405,9 +414,7 @@ class LatentSourceEncoder(BaseEstimator):
             )
         precision = None
         if self.source_variance_.any():
-            wide = np.repeat(
-                self.source_variance_, self.network_.config.n_orientations
-            )
+            wide = np.repeat(self.source_variance_, self.network_.config.n_orientations)
             precision = torch.as_tensor(1 / wide, dtype=torch.float32, device=device)
         has_meg = any(p.meg for p in people)
         penalties = Penalties(
@@ -444,6 +451,18 @@ class LatentSourceEncoder(BaseEstimator):
             self._keep(person, heads[person.name], stimulus)
         return best, scores
 
+    def _fit_hrf(self, person: Person, stimulus) -> NDArray[np.float64]:
+        """Fit the haemodynamic response of a person to the sources of now."""
+        parts, data = [], []
+        for story, run in person.fmri.items():
+            x = [self._bold(stimulus[story], w, run.at) for w in np.eye(3)]
+            parts.append(np.array(x) - np.mean(x, axis=1, keepdims=True))
+            data.append(run.data / np.maximum(run.data.std(axis=0), 1e-12))
+        if not parts:
+            return np.array([1.0, 0.0, 0.0])
+        trust = self.evidence_ if self.evidence_.any() else np.ones(len(self.evidence_))
+        return fit_hrf(np.concatenate(parts, axis=1), np.vstack(data), trust)
+
     def _keep(self, person: Person, head: Head, stimulus) -> None:
         """Keep a person's head, and fit the units of their fMRI."""
         hrf = head.hrf.detach().cpu().numpy().astype(float)
@@ -474,7 +493,9 @@ class LatentSourceEncoder(BaseEstimator):
         """Compute components in double precision."""
         network = self.network_
         with torch.no_grad():
-            x = torch.as_tensor(features, dtype=torch.float64, device=network.mean.device)
+            x = torch.as_tensor(
+                features, dtype=torch.float64, device=network.mean.device
+            )
             try:
                 return network.double().eval()(x[None])[0].cpu().numpy()
             finally:
@@ -573,9 +594,10 @@ class LatentSourceEncoder(BaseEstimator):
     def _meg_matrix(self, participant, forward, whitened) -> NDArray[np.float64]:
         if forward is not None:
             self.space_.check_same(SourceSpace.of(forward), participant or "forward")
-            gain = NANO * oriented_gain(
-                forward, self.orientation, participant or "forward"
-            )[1]
+            gain = (
+                NANO
+                * oriented_gain(forward, self.orientation, participant or "forward")[1]
+            )
             if whitened:
                 raise ValueError(
                     "Expected whitened=False with a forward solution, which has no "
@@ -623,7 +645,8 @@ class LatentSourceEncoder(BaseEstimator):
 
         Returns
         -------
-        stc : mne.SourceEstimate | mne.VectorSourceEstimate | mne.VolSourceEstimate | dict
+        stc : mne.SourceEstimate | mne.VectorSourceEstimate | mne.VolSourceEstimate |
+        dict
             Currents in A m. Vector estimates with free orientation. A dict for a dict.
         """
         check_is_fitted(self)
@@ -633,7 +656,7 @@ class LatentSourceEncoder(BaseEstimator):
             data = NANO * self._sources(features)
             if self.orientation == "free":
                 data = data.reshape(self.space_.n_sources, 3, -1)
-            out[story] = _source_estimate(data, self.space_, self.sfreq)
+            out[story] = source_estimate(data, self.space_, self.sfreq)
         return next(iter(out.values())) if single else out
 
     def hrf_delays(self) -> pd.Series:
@@ -677,16 +700,12 @@ class LatentSourceEncoder(BaseEstimator):
         check_is_fitted(self)
         stimulus = check_stimulus(stimulus, self.n_features_in_)
         people = prepare_people(
-            _only(recordings, ("meg", "fmri")),
+            keep_modalities(recordings, self.modalities),
             stimulus,
             self.sfreq,
             self.orientation,
             self.space_,
         )
-        has_scale = any(p.scale is not None for p in self.people_.values())
-        for person in people:
-            if not has_scale:
-                person.fmri = {}
 
         def predict(person: Person, modality: str, story: str) -> NDArray:
             features = stimulus[story]
@@ -697,7 +716,7 @@ class LatentSourceEncoder(BaseEstimator):
             hrf, scale, _ = self._fmri_head(name)
             return scale * self._bold(features, hrf, person.fmri[story].at)
 
-        return correlation_table([p for p in people if p.meg or p.fmri], predict)
+        return correlation_table(people, predict)
 
     def score(
         self, stimulus: Any, recordings: Mapping[str, Mapping[str, Any]]
@@ -773,54 +792,3 @@ class LatentSourceEncoder(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in super().__getstate__().items() if k != "_laplacian"}
-
-
-class _Standardise:
-    """The part of a design that a network keeps."""
-
-    def __init__(self, network: LatentSourceNetwork) -> None:
-        self.mean, self.scale, self.reduce = (
-            getattr(network, k).cpu().double().numpy() for k in ("mean", "scale", "reduce")
-        )
-
-
-def _make_network(config, design, kernel, maps, rng) -> LatentSourceNetwork:
-    """Make a network that is the linear model."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**31)))
-        network = LatentSourceNetwork(config)
-    with torch.no_grad():
-        for name, value in (
-            ("mean", design.mean),
-            ("scale", design.scale),
-            ("reduce", design.reduce),
-            ("kernel", kernel),
-            ("maps", maps),
-        ):
-            getattr(network, name).copy_(torch.as_tensor(value, dtype=torch.float32))
-    return network
-
-
-def _only(recordings: Any, modalities: tuple[str, ...]) -> Any:
-    """Leave out recordings that are not asked for, and people who have no others."""
-    if not isinstance(recordings, Mapping) or set(modalities) >= {"meg", "fmri"}:
-        return recordings
-    out = {}
-    for name, given in recordings.items():
-        if not isinstance(given, Mapping):
-            return recordings
-        (other,) = {"meg", "fmri"} - set(modalities)
-        has = given.get(modalities[0]) is not None
-        if has or given.get(other) is None:
-            out[name] = {k: v for k, v in given.items() if k != other}
-    return out
-
-
-def _source_estimate(data: NDArray, space: SourceSpace, sfreq: float) -> Any:
-    vertices = [np.array(v) for v in space.vertices]
-    keys = {"tmin": 0.0, "tstep": 1.0 / sfreq, "subject": space.subject}
-    if space.kind == "surface":
-        kind = mne.VectorSourceEstimate if data.ndim == 3 else mne.SourceEstimate
-        return kind(data, vertices, **keys)
-    kind = mne.VolVectorSourceEstimate if data.ndim == 3 else mne.VolSourceEstimate
-    return kind(data, vertices, **keys)

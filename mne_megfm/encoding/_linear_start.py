@@ -2,8 +2,8 @@
 
 Ridge-free regression on lagged features gives response functions of all sensors. With
 the noise of sensors whitened, what several people's sensors share is told from noise by
-the singular values; and these few components are localised over all people at once, with
-a prior for each source that follows fMRI.
+the singular values; and these few components are localised over all people at once,
+with a prior for each source that follows fMRI.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from mne.utils import logger
 from numpy.typing import NDArray
 from scipy import linalg
 
+from ..models import LatentSourceConfig, LatentSourceNetwork
 from ._hemodynamics import hrf_basis
 from ._recordings import Person
 
@@ -136,8 +138,8 @@ def fit_linear(
     Notes
     -----
     The noise of coefficients of orthonormal regressors is that of the sensors. After it
-    is whitened, singular values above the edge of Marchenko and Pastur (1967) are signal.
-    The variances of sources follow the updates of Champagne (Wipf et al. 2010,
+    is whitened, singular values above the edge of Marchenko and Pastur (1967) are
+    signal. The variances of sources follow the updates of Champagne (Wipf et al. 2010,
     NeuroImage 49:641-655), which neuro-current response functions use as well (Das et
     al. 2020, NeuroImage 211:116528); their means follow fMRI with the weight of as many
     observations as there are components (Sato et al. 2004, NeuroImage 23:806-826).
@@ -164,9 +166,7 @@ def fit_linear(
     left, values, _ = np.linalg.svd(data, full_matrices=False)
     edge = np.sqrt(data.shape[0]) + np.sqrt(data.shape[1])
     n_components = int(np.clip(np.sum(values > 1.02 * edge), 1, max_components))
-    logger.info(
-        "%d components of %d are above noise", n_components, min(data.shape)
-    )
+    logger.info("%d components of %d are above noise", n_components, min(data.shape))
     left = left[:, :n_components]
     lead, fields = _reduce(lead, data.T @ left)
     prior = _prior(lead, n_orientations, evidence, depth)
@@ -374,3 +374,54 @@ def _held_out(x: NDArray, y: NDArray, part: NDArray) -> NDArray[np.float64]:
     product = np.sum(predicted * y, axis=0)
     norm = np.sqrt(np.sum(predicted**2, axis=0) * np.sum(y**2, axis=0))
     return np.maximum(product / np.maximum(norm, 1e-12), 0.0)
+
+
+# -- networks --------------------------------------------------------------------------
+class NetworkDesign:
+    """The part of a design that a network keeps."""
+
+    def __init__(self, network: LatentSourceNetwork) -> None:
+        self.mean, self.scale, self.reduce = (
+            getattr(network, k).cpu().double().numpy()
+            for k in ("mean", "scale", "reduce")
+        )
+
+
+def make_network(
+    config: LatentSourceConfig,
+    design: LaggedDesign,
+    kernel: NDArray,
+    maps: NDArray,
+    rng: np.random.Generator,
+) -> LatentSourceNetwork:
+    """Make a network that is the linear model.
+
+    Parameters
+    ----------
+    config : LatentSourceConfig
+        Its sizes.
+    design : LaggedDesign
+        Which standardises and projects features.
+    kernel, maps : array
+        The linear model, see `LinearStart`.
+    rng : numpy.random.Generator
+        Draws the start of the transformer.
+
+    Returns
+    -------
+    network : LatentSourceNetwork
+        The network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**31)))
+        network = LatentSourceNetwork(config)
+    with torch.no_grad():
+        for name, value in (
+            ("mean", design.mean),
+            ("scale", design.scale),
+            ("reduce", design.reduce),
+            ("kernel", kernel),
+            ("maps", maps),
+        ):
+            getattr(network, name).copy_(torch.as_tensor(value, dtype=torch.float32))
+    return network

@@ -333,6 +333,11 @@ def oriented_gain(
     gain : array of shape (n_channels, n_sources * n_orientations)
         Its lead field, SI units.
     """
+    if orientation == "fixed" and any(s["type"] != "surf" for s in forward["src"]):
+        raise ValueError(
+            f"Expected a surface source space of {name!r} for orientation='fixed', got "
+            "a volume, which has no normals; give orientation='free'."
+        )
     is_free = forward["source_ori"] == mne.io.constants.FIFF.FIFFV_MNE_FREE_ORI
     if orientation == "free":
         if not is_free:
@@ -598,3 +603,31 @@ def _detrend(scans: NDArray) -> NDArray[np.float64]:
     time = np.linspace(-1.0, 1.0, len(scans))
     design = np.c_[np.ones(len(scans)), time]
     return scans - design @ np.linalg.lstsq(design, scans, rcond=None)[0]
+
+
+def keep_modalities(recordings: Any, modalities: tuple[str, ...]) -> Any:
+    """Leave out recordings that are not asked for, and people who have no others.
+
+    Parameters
+    ----------
+    recordings : dict of dict
+        As users give them; what is no dict stays as it is, to be checked.
+    modalities : tuple of str
+        What is asked for.
+
+    Returns
+    -------
+    recordings : dict of dict
+        The rest.
+    """
+    if not isinstance(recordings, Mapping) or set(modalities) >= {"meg", "fmri"}:
+        return recordings
+    out = {}
+    for name, given in recordings.items():
+        if not isinstance(given, Mapping):
+            return recordings
+        (other,) = {"meg", "fmri"} - set(modalities)
+        has = given.get(modalities[0]) is not None
+        if has or given.get(other) is None:
+            out[name] = {k: v for k, v in given.items() if k != other}
+    return out

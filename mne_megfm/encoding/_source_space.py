@@ -114,9 +114,9 @@ def _counted(space: SourceSpace) -> str:
 def laplacian(src: Sequence[dict[str, Any]]) -> sparse.csr_array:
     """Compute the graph Laplacian over sources, of mean diagonal 1.
 
-    Sources of a surface are neighbours where their parts of the full surface touch (each
-    vertex belongs to the source that is nearest along the surface). Sources of a volume
-    are neighbours within 1.01 times the grid's spacing.
+    Sources of a surface are neighbours where their parts of the full surface touch
+    (each vertex belongs to the source that is nearest along the surface). Sources of a
+    volume are neighbours within 1.01 times the grid's spacing.
 
     Parameters
     ----------
@@ -129,7 +129,8 @@ def laplacian(src: Sequence[dict[str, Any]]) -> sparse.csr_array:
         Degrees minus adjacency, over the mean degree.
     """
     blocks = [
-        _surface_adjacency(s) if s["type"] == "surf" else _grid_adjacency(s) for s in src
+        _surface_adjacency(s) if s["type"] == "surf" else _grid_adjacency(s)
+        for s in src
     ]
     adjacency = sparse.csr_array(sparse.block_diag(blocks))
     degree = np.asarray(adjacency.sum(axis=1)).ravel()
@@ -166,3 +167,29 @@ def _symmetric(a: NDArray, b: NDArray, n: int) -> sparse.csr_array:
     out = sparse.coo_array((np.ones(len(both[0])), both), shape=(n, n)).tocsr()
     out.data[:] = 1.0
     return out
+
+
+def source_estimate(data: NDArray, space: SourceSpace, sfreq: float) -> Any:
+    """Make a source estimate of MNE-Python.
+
+    Parameters
+    ----------
+    data : array of shape (n_sources, n_times) or (n_sources, 3, n_times)
+        Currents in A m.
+    space : SourceSpace
+        The sources.
+    sfreq : float
+        Rate in Hz.
+
+    Returns
+    -------
+    stc : mne.SourceEstimate | mne.VectorSourceEstimate | mne.VolSourceEstimate
+        Of the kind that fits.
+    """
+    vertices = [np.array(v) for v in space.vertices]
+    keys = {"tmin": 0.0, "tstep": 1.0 / sfreq, "subject": space.subject}
+    if space.kind == "surface":
+        kind = mne.VectorSourceEstimate if data.ndim == 3 else mne.SourceEstimate
+        return kind(data, vertices, **keys)
+    kind = mne.VolVectorSourceEstimate if data.ndim == 3 else mne.VolSourceEstimate
+    return kind(data, vertices, **keys)

@@ -161,7 +161,9 @@ class Trainer:
         used = {s for h in heads.values() for s in (*h.meg, *h.fmri)}
         self.stories = [s for s in stimulus if s in used]
         self._n_samples = sum(
-            float(w.sum()) * len(h.gain) for h in heads.values() for _, w in h.meg.values()
+            float(w.sum()) * len(h.gain)
+            for h in heads.values()
+            for _, w in h.meg.values()
         )
 
     def chunks(self, part: str) -> list[tuple[str, int, int]]:
@@ -182,7 +184,9 @@ class Trainer:
             ]
         return out
 
-    def errors(self, story: str, first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
+    def errors(
+        self, story: str, first: int, last: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the errors of a chunk.
 
         Parameters
@@ -277,7 +281,9 @@ class Trainer:
                 x, y = (torch.cat(z) for z in zip(*found, strict=True))
                 mean = x.mean(0)
                 square = (x - mean).square().mean(0)
-                slope = ((x - mean) * y).mean(0) / (square + 1e-12 + 1e-3 * square.mean())
+                slope = ((x - mean) * y).mean(0) / (
+                    square + 1e-12 + 1e-3 * square.mean()
+                )
                 self.heads[name].fit = mean, slope.clamp(min=0.0)
 
     def penalty(self, components: Tensor) -> Tensor:
@@ -442,9 +448,9 @@ def residual_metrics(
             for story, run in person.meg.items():
                 x = torch.as_tensor(stimulus[story], device=double.maps.device)
                 z = double(x[None])[0].cpu().numpy()
-                left = run.data @ person.whitener.T - z @ (
-                    person.whitened_gain @ maps
-                ).T
+                left = (
+                    run.data @ person.whitener.T - z @ (person.whitened_gain @ maps).T
+                )
                 left[~run.good] = 0.0
                 weight = np.isfinite(run.repeats[:, :, 0]).sum(axis=0)
                 total = total + (left * weight[:, None]).T @ left
@@ -453,4 +459,3 @@ def residual_metrics(
                 out[person.name] = noise_metric(total, count, 0)
     network.float()
     return out
-

@@ -2,8 +2,8 @@
 
 Sources are a low-rank product: a few *components* in time, which the network computes
 from the stimulus, times their *maps* over the cortex. So the fields of all sensors and
-the power of all sources cost little: fields are linear in the components, and powers are
-linear in their products.
+the power of all sources cost little: fields are linear in the components, and powers
+are linear in their products.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class LatentSourceConfig:
                     f"Expected {name} of 1 or more, got {getattr(self, name)}."
                 )
         if self.n_orientations not in (1, 3):
-            raise ValueError(f"Expected 1 or 3 orientations, got {self.n_orientations}.")
+            raise ValueError(
+                f"Expected 1 or 3 orientations, got {self.n_orientations}."
+            )
         if self.n_layers and (self.d_model % self.n_heads or self.context < 1):
             raise ValueError(
                 "Expected d_model as a multiple of n_heads and context of 1 sample or "
@@ -93,8 +95,8 @@ class LatentSourceNetwork(nn.Module):
     """Features of a stimulus to components in time, and these to sources.
 
     A linear path (a causal convolution) and a transformer whose attention is causal and
-    local add up. The transformer ends in zeros, so that a new network is the linear path
-    alone.
+    local add up. The transformer ends in zeros, so that a new network is the linear
+    path alone.
 
     Parameters
     ----------
