@@ -627,8 +627,8 @@ class LatentSourceEncoder(BaseEstimator):
         people = [p for p in people if p.scale is not None]
         if not people:
             raise ValueError(
-                f"Expected a person with fMRI, got {participant!r}; None takes the mean "
-                "of all who have fMRI."
+                f"Expected a person with fMRI, got {participant!r}; None takes the "
+                "mean of all who have fMRI."
             )
         # a haemodynamic response is known up to its size
         hrf = np.mean([p.hrf / p.hrf[0] for p in people], axis=0)
