@@ -5,6 +5,7 @@ __all__ = [
     "MEGFMTransformer",
     "MEGSamples",
     "archive",
+    "encoding",
     "estimators",
     "evaluation",
     "inputs",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 from . import (
     archive,
+    encoding,
     estimators,
     evaluation,
     inputs,

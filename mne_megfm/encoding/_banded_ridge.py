@@ -224,9 +224,9 @@ class BandedRidge(BaseEstimator):
         step = max(1, int(round(self.lag_step * self.sfreq)))
         peaks = lags[::step]
         basis = np.maximum(0.0, 1.0 - np.abs(lags - peaks[:, None]) / step)
-        return signal.fftconvolve(
-            x[:, :, None], basis.T[:, None], axes=0
-        )[: len(x)].reshape(len(x), -1)
+        return signal.fftconvolve(x[:, :, None], basis.T[:, None], axes=0)[
+            : len(x)
+        ].reshape(len(x), -1)
 
     def _groups(self, n_columns: int) -> NDArray[np.int_]:
         """Give the number of the band of each column."""
@@ -290,8 +290,8 @@ def compress_stories(
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Replace the samples of each story by as few as there are columns.
 
-    With ``x = q r``, squared errors of any weights are those of ``r`` and ``q.T y`` plus
-    a constant, in training and in validation, as long as stories stay whole.
+    With ``x = q r``, squared errors of any weights are those of ``r`` and ``q.T y``
+    plus a constant, in training and in validation, as long as stories stay whole.
 
     Parameters
     ----------

@@ -89,8 +89,8 @@ def compare_sources(
         Also fit the encoder to MEG alone and to fMRI alone.
     inverse : iterable of str
         Of ``'MNE'``, ``'dSPM'``, ``'sLORETA'``, ``'LCMV'``: applied to the recordings
-        of the held-out stories, and (``'MNE of ridge'``) to what ridge regression predicts
-        of them.
+        of the held-out stories, and (``'MNE of ridge'``) to what ridge regression
+        predicts of them.
     solver : str | None
         As for ``BandedRidge``.
     verbose : bool | str | int | None
