@@ -645,9 +645,9 @@ class LatentSourceEncoder(BaseEstimator):
 
         Returns
         -------
-        stc : mne.SourceEstimate | mne.VectorSourceEstimate | mne.VolSourceEstimate |
-        dict
-            Currents in A m. Vector estimates with free orientation. A dict for a dict.
+        stc : mne.SourceEstimate | mne.VectorSourceEstimate | dict
+            Currents in A m; a volume estimate for a volume. Vector estimates with
+            free orientation. A dict for a dict.
         """
         check_is_fitted(self)
         single = not isinstance(stimulus, Mapping)

@@ -63,7 +63,18 @@ class Area:
     extent: float = 0.008
 
     def kernel(self, sfreq: float) -> NDArray[np.float64]:
-        """Sample the response to an impulse: a wave and a weaker one after it."""
+        """Sample the response to an impulse: a wave and a weaker one after it.
+
+        Parameters
+        ----------
+        sfreq : float
+            Rate in Hz.
+
+        Returns
+        -------
+        kernel : array of shape (n_times,)
+            The response, from the impulse on; its largest value is about 1.
+        """
         times = np.arange(0.0, self.latency + 8 * self.width, 1 / sfreq)
         late = (times - self.latency - 2.5 * self.width) / (1.5 * self.width)
         wave = np.exp(-0.5 * ((times - self.latency) / self.width) ** 2)
@@ -146,7 +157,13 @@ class NaturalisticExperiment:
         return mne.SourceEstimate(data, vertices, 0.0, 1 / self.sfreq, "fsaverage")
 
     def positions(self) -> NDArray[np.float64]:
-        """Give the positions of all sources, shape (n_sources, 3), in m (MRI)."""
+        """Give the positions of all sources.
+
+        Returns
+        -------
+        positions : array of shape (n_sources, 3)
+            In MRI coordinates, m.
+        """
         return np.vstack([s["rr"][s["vertno"]] for s in self.src])
 
 

