@@ -50,8 +50,8 @@ class BandedRidge(BaseEstimator):
         Columns of each group of features; None is one group.
     solver : 'himalaya' | 'sklearn' | None
         With himalaya's ``GroupRidgeCV``, which searches penalties of groups at
-        random, or scikit-learn's ``Ridge`` with one penalty. None takes himalaya if it is
-        installed.
+        random, or scikit-learn's ``Ridge`` with one penalty. None takes himalaya if
+        it is installed.
     n_iter : int
         Combinations of penalties that himalaya tries.
     modalities : tuple of str
