@@ -98,6 +98,7 @@ sphinx_gallery_conf = {
             "plot_pretraining.py",
             "plot_reconstruction.py",
             "plot_compare.py",
+            "plot_stories_to_sources.py",
             "*",
         ]
     ),

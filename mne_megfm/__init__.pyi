@@ -6,6 +6,7 @@ __all__ = [
     "MEGFMTransformer",
     "MEGSamples",
     "archive",
+    "encoding",
     "estimators",
     "evaluation",
     "inputs",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 from . import (
     archive,
+    encoding,
     estimators,
     evaluation,
     inputs,

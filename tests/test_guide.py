@@ -75,6 +75,8 @@ def test_code(page, names):
     text = (GUIDE / f"{page}.rst").read_text("utf-8")
     blocks = re.findall(r"^\.\. code-block:: python\n((?:\n|   .*\n)+)", text, re.M)
     assert blocks
+    if page == "stories":
+        pytest.importorskip("nilearn", reason="surfaces and fMRI need nilearn")
     if page == "pretraining":  # trains on a list of MNE objects, two for speed
         names["recordings"] = [epochs for _, epochs in names["recordings"][:3]]
     with mne.use_log_level("error"):

@@ -21,7 +21,7 @@ import mne_megfm
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(mne_megfm.__file__).parent
 #: Extras whose packages the code itself imports.
-USED = ["archive", "braindecode", "hub", "cluster", "interpret"]
+USED = ["archive", "braindecode", "hub", "cluster", "encoding", "interpret"]
 HEAVY = {"matplotlib", "mne", "numpy", "pandas", "scipy", "sklearn", "skorch", "torch"}
 
 

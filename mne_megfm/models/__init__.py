@@ -60,6 +60,12 @@ __getattr__, __dir__, _ = lazy.attach(
             "freeze_encoder",
             "merge_adapters",
         ],
+        "latent_sources": [
+            "LatentSourceConfig",
+            "LatentSourceNetwork",
+            "bold",
+            "convolve_at",
+        ],
         "masking": [
             "BASELINE_REGULARIZATIONS",
             "LocalMasking",

@@ -1,0 +1,248 @@
+"""Latent sources of simulated stories against ridge regression and inverse methods.
+
+    python benchmarks/bench_sources.py --seeds 2 --rst doc/validation/sources.rst
+
+Each seed is an experiment of its own: areas at random places, people on other arrays
+and in other positions. Some settings hand out forward solutions that are wrong. Nothing
+here is fitted to the held-out story. Areas are found by regressing the estimate on the
+true courses of all areas: the place of the largest coefficient against the true centre.
+This favours methods that are noisy, since the truth averages their noise.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+
+from mne_megfm.encoding import BandedRidge, LatentSourceEncoder, compare_sources
+from mne_megfm.simulation import simulate_naturalistic
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+from rst_tables import simple_table, write_table  # noqa: E402
+
+SETTINGS = {
+    "5 min": {},
+    "2 min": {"n_stories": 3},
+    "SNR 0.005": {"meg_snr": 0.005},
+    "head 5 mm off": {"head_error": 0.005},
+    "sphere 10 mm off": {"conductor_error": 0.01},
+}
+DEFAULTS = {
+    "n_people": 4,
+    "n_stories": 6,
+    "duration": 60.0,
+    "areas": 7,
+    "arrays": ("ctf151", "kit157", "4d248"),
+    "meg_snr": 0.02,
+    "fmri_snr": 0.2,
+    "n_electrodes": 28,
+}
+# has ECoG alone
+NEW = "P4"
+
+
+def main(argv=None):
+    """Print tables, and write them as a page if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=2, help="experiments a setting")
+    parser.add_argument("--first-seed", type=int, default=100)
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS))
+    parser.add_argument("--epochs", type=int, default=0, help="0: the linear start")
+    parser.add_argument("--solver", default=None, help="of ridge regression")
+    parser.add_argument("--rst", type=Path, help="page to write the table into")
+    args = parser.parse_args(argv)
+    mne.set_log_level("error")
+    rows = []
+    for setting in args.settings:
+        for seed in range(args.first_seed, args.first_seed + args.seeds):
+            start = time.perf_counter()
+            rows += run(setting, seed, args.epochs, args.solver)
+            seconds = time.perf_counter() - start
+            print(f"{setting}, seed {seed}: {seconds:.0f} s", flush=True)
+    table = pd.DataFrame(rows)
+    rows = make_rows(table)
+    facts = {
+        "Seeds": f"{args.first_seed} to {args.first_seed + args.seeds - 1}; in "
+        "brackets the standard deviation over seeds",
+        "Encoder": f"{args.epochs} epochs at most (0 is the linear start)",
+    }
+    for setting, part in table.groupby("setting", sort=False):
+        facts[f"Joint, {setting}"] = targets(part)
+    header = ["setting", "model", "MEG", "fMRI"]
+    header += ["peaks (mm)", "error (mm)", "spread (mm)", "course"]
+    print(*(f"{key}: {text}" for key, text in facts.items()), sep="\n")
+    print(simple_table(header, rows))
+    if args.rst:
+        write_table(args.rst, facts, header, rows)
+
+
+def run(setting, seed, n_epochs, solver):
+    """Fit and score all models on one experiment."""
+    sizes = DEFAULTS | SETTINGS[setting]
+    test = f"story{sizes['n_stories']}"
+    experiment = simulate_naturalistic(**sizes, n_repeats={test: 2}, random_state=seed)
+    encoder = LatentSourceEncoder(
+        experiment.sfreq, n_epochs=n_epochs, n_layers=2 if n_epochs else 0
+    )
+    comparison = compare_sources(
+        encoder,
+        experiment.stimulus,
+        {n: r for n, r in experiment.recordings.items() if n != NEW},
+        [test],
+        bands=experiment.bands,
+        solver=solver,
+    )
+    scores = comparison.scores
+    meg = scores[scores["modality"] == "meg"].groupby(["model", "participant"])
+    meg = meg["correlation"].mean()
+    fmri = scores[
+        (scores["modality"] == "fmri")
+        & scores["name"].isin([str(c) for c in experiment.centres])
+    ]
+    fmri = fmri.groupby(["model", "participant"])["correlation"].mean()
+    names = dict.fromkeys([*comparison.models, *comparison.sources])
+    rows = []
+    for name in names:
+        row = {"setting": setting, "seed": seed, "model": name}
+        if name in meg:
+            row["MEG"] = meg[name].mean()
+            row["MEG of people"] = tuple(meg[name])
+        if name in fmri:
+            row["fMRI"] = fmri[name].mean()
+        if name in comparison.sources:
+            row |= compare_with_truth(comparison.sources[name][test], experiment, test)
+        rows.append(row)
+    rows[0]["ECoG ahead"] = electrodes(comparison.models["joint"], experiment, test)
+    return rows
+
+
+def compare_with_truth(stc, experiment, story):
+    """Measure places, courses and their order."""
+    estimate = stc.data - stc.data.mean(axis=1, keepdims=True)
+    courses = experiment.courses[story]
+    courses = courses - courses.mean(axis=1, keepdims=True)
+    weights = np.linalg.lstsq(courses.T, estimate.T, rcond=None)[0]
+    points = 1e3 * experiment.positions()
+    centres = experiment.centres
+    error, spread, r = [], [], []
+    for weight, centre, course in zip(np.abs(weights), centres, courses, strict=True):
+        away = np.linalg.norm(points - points[centre], axis=1)
+        error.append(away[weight.argmax()])
+        spread.append(np.sqrt(np.sum(weight**2 * away**2) / np.sum(weight**2)))
+        r.append(np.corrcoef(estimate[centre], course)[0, 1])
+    return {
+        "peaks": match_peaks(estimate.std(axis=1), points, centres),
+        "error": np.mean(error),
+        "spread": np.mean(spread),
+        "course": np.mean(r),
+    }
+
+
+def match_peaks(power, points, centres):
+    """Match the strongest places, 25 mm apart, with the true centres."""
+    peaks = []
+    for at in np.argsort(-power):
+        if all(np.linalg.norm(points[at] - points[p]) > 25 for p in peaks):
+            peaks.append(at)
+        if len(peaks) == len(centres):
+            break
+    away = np.linalg.norm(points[centres][:, None] - points[peaks], axis=2)
+    return away[linear_sum_assignment(away)].mean()
+
+
+def electrodes(encoder, experiment, test):
+    """Compare sources with a linear read-out to regression on the stimulus.
+
+    The person was not in training; both read-outs are fitted to the same stories. A
+    read-out of all sources is one of the components that they are made of.
+    """
+    train = [s for s in experiment.stimulus if s != test]
+    maps = encoder.network_.maps.detach().cpu().double().numpy()
+    z = {
+        s: np.linalg.lstsq(maps, 1e9 * encoder.estimate_sources(x).data, rcond=None)[
+            0
+        ].T
+        for s, x in experiment.stimulus.items()
+    }
+    ridge = BandedRidge(experiment.sfreq)
+    features = np.vstack([experiment.stimulus[s] for s in train])
+    ridge.mean_, ridge.scale_ = features.mean(axis=0), features.std(axis=0)
+    lagged = {s: ridge._lagged(x) for s, x in experiment.stimulus.items()}
+    y = {s: raw.get_data().T * 1e6 for s, raw in experiment.ecog[NEW].items()}
+    scores = [_read_out(x, y, train, test) for x in (z, lagged)]
+    ahead = scores[0] > scores[1]
+    return float(np.mean(ahead))
+
+
+def _read_out(x, y, train, test):
+    """Ridge regression with the penalty that is best over training stories."""
+
+    def fit(stories, alpha):
+        a = np.vstack([x[s] - x[s].mean(axis=0) for s in stories])
+        b = np.vstack([y[s] - y[s].mean(axis=0) for s in stories])
+        return np.linalg.solve(a.T @ a + alpha * np.eye(a.shape[1]), a.T @ b)
+
+    def score(weights, story):
+        said = (x[story] - x[story].mean(axis=0)) @ weights
+        true = y[story] - y[story].mean(axis=0)
+        norm = np.linalg.norm(said, axis=0) * np.linalg.norm(true, axis=0)
+        return np.sum(said * true, axis=0) / np.maximum(norm, 1e-12)
+
+    alphas = np.logspace(-1, 6, 15)
+    held = [
+        np.mean(
+            [score(fit([s for s in train if s != out], a), out) for out in train],
+            axis=0,
+        ).mean()
+        for a in alphas
+    ]
+    return score(fit(train, alphas[int(np.argmax(held))]), test)
+
+
+def make_rows(table):
+    """Make the rows of the table: means over seeds, and their spread."""
+    digits = {"MEG": 3, "fMRI": 3, "peaks": 1, "error": 1, "spread": 1, "course": 2}
+    rows = []
+    for (setting, model), part in table.groupby(["setting", "model"], sort=False):
+        row = [setting, model]
+        for column, n in digits.items():
+            values = part[column].dropna()
+            mean, spread = values.mean(), values.std(ddof=0)
+            row.append(f"{mean:.{n}f} ({spread:.{n}f})" if len(values) else "")
+        rows.append(row)
+    return rows
+
+
+def targets(part):
+    """Say how far the joint model is from what was asked for."""
+    inverse = ["MNE", "dSPM", "sLORETA", "LCMV"]
+    mean = part.groupby("model")[["MEG", "fMRI", "peaks", "error", "course"]].mean()
+    best = mean.loc[inverse, "error"].idxmin()
+    near = mean.loc[inverse, "peaks"].idxmin()
+    course = mean.loc[inverse, "course"].idxmax()
+    joint, ridge = mean.loc["joint"], mean.loc["ridge"]
+    known = part.dropna(subset="MEG").groupby("model")["MEG of people"]
+    people = {model: np.hstack(list(values)) for model, values in known}
+    ahead = np.mean(people["joint"] > people["ridge"])
+    return (
+        f"peaks {joint['peaks'] / mean.loc[near, 'peaks']:.2f} times as far as with "
+        f"{near}, the best inverse method; error "
+        f"{joint['error'] / mean.loc[best, 'error']:.2f} times that of {best}, the "
+        "best inverse method; course "
+        f"{joint['course'] - mean.loc[course, 'course']:+.2f} against {course}, "
+        "the best inverse method, and "
+        f"{joint['course'] - mean.loc['MNE of ridge', 'course']:+.2f} against MNE of "
+        f"ridge; MEG {joint['MEG'] / ridge['MEG']:.2f} times ridge, ahead in "
+        f"{100 * ahead:.0f} % of people, and "
+        f"{joint['MEG'] / mean.loc['MEG alone', 'MEG']:.3f} times MEG alone; ECoG of "
+        f"the new person ahead at {100 * part['ECoG ahead'].mean():.0f} % of electrodes"
+    )
+
+
+if __name__ == "__main__":
+    main()
