@@ -156,10 +156,10 @@ def match_peaks(power, points, centres):
 
 
 def electrodes(encoder, experiment, test):
-    """Compare sources with a linear read-out to regression on the stimulus.
+    """Compare sources with a linear regression on sources to regression on the stimulus.
 
-    The person was not in training; both read-outs are fitted to the same stories. A
-    read-out of all sources is one of the components that they are made of.
+    The person was not in training; both regressions are fitted to the same stories. A
+    regression on all sources is one of the components that they are made of.
     """
     train = [s for s in experiment.stimulus if s != test]
     maps = encoder.network_.maps.detach().cpu().double().numpy()

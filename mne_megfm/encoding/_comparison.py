@@ -229,7 +229,7 @@ def inverse_estimate(
     Raises
     ------
     ValueError
-        If the method is not known, or nobody has MEG of the story.
+        If the method is not known, or no participant has MEG of the story.
     """
     if method not in INVERSE_METHODS:
         raise ValueError(f"Expected one of {INVERSE_METHODS}, got {method!r}.")

@@ -237,7 +237,7 @@ class LatentSourceEncoder(BaseEstimator):
         self.n_features_in_ = next(iter(stimulus.values())).shape[1]
         n_epochs, self.history_ = self.n_epochs, []
         if n_epochs:
-            # how long to train is told by the ends of stories, which nothing has seen
+            # how long to train follows from the ends of stories, which nothing has seen
             shorter = without_ends(people, stimulus, VALIDATION)
             metrics = self._start(shorter, stimulus, rng)
             n_epochs, self.history_ = self._train(

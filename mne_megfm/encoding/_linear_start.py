@@ -1,7 +1,7 @@
 """Where training starts: the best linear model, in closed form.
 
 Ridge-free regression on lagged features gives response functions of all sensors. With
-the noise of sensors whitened, what several people's sensors share is told from noise by
+the noise of sensors whitened, what several people's sensors share is separated from noise by
 the singular values; and these few components are localised over all people at once,
 with a prior for each source that follows fMRI.
 """

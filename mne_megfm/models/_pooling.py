@@ -309,8 +309,9 @@ class ProjectionPooling(_BinnedPooling):
                 )
         projected = torch.einsum("nrpd,rkd->nrpk", tokens, axes[:, : self.n_components])
         power = log_power(_mean(tokens.square(), recorded, (2,)), model.token_power)
-        spectral = torch.einsum("nrd,rkd->nrk", power, spectral_axes)
-        spectral = (spectral - model.spectral_offset)[..., : self.n_spectral]
+        # no product of matrices, whose rounding depends on the number of rows
+        spectral = (power[:, :, None] * spectral_axes[:, : self.n_spectral]).sum(-1)
+        spectral = spectral - model.spectral_offset[:, : self.n_spectral]
         in_time = self._in_bins(projected, recorded)
         return torch.cat([in_time.flatten(1), spectral.flatten(1)], 1)
 

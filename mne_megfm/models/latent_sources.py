@@ -117,7 +117,7 @@ class LatentSourceNetwork(nn.Module):
         self.maps = nn.Parameter(torch.zeros(rows, config.n_components))
         self.layers = nn.ModuleList()
         if config.n_layers:
-            # how long ago something began is told by its recent past
+            # how long ago something began is seen in its recent past
             self.embed = nn.Conv1d(config.n_features, config.d_model, 5)
             self.layers.extend(_LocalLayer(config) for _ in range(config.n_layers))
             self.norm = nn.LayerNorm(config.d_model)

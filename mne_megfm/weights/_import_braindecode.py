@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +19,6 @@ from ..plugins import make_backbone
 from ..sensors import canonical_kernel
 from ..utils.files import sha256
 from .checkpoint import check_finite, save_checkpoint
-
-#: Endings of files that torch writes; what runs code in them is not read.
-_TORCH = {".bin", ".ckpt", ".pt", ".pth"}
-#: Names under which training programs keep the arrays of the network.
-_WRAPPED = ("state_dict", "model_state_dict", "model")
 
 
 @verbose
@@ -43,9 +37,9 @@ def import_braindecode(
     Parameters
     ----------
     file : path-like
-        The weights as braindecode has them: ``.safetensors``, or ``.pt``, ``.pth``,
-        ``.bin`` or ``.ckpt`` of torch, of which only arrays are read
-        (``weights_only=True``). Nothing is downloaded.
+        The weights as braindecode has them, in safetensors. Files of torch are not
+        read, since they may hold programs: convert those that you trust, see Notes.
+        Nothing is downloaded.
     backbone : str
         Name of the network, such as ``"braindecode:labram"``.
     directory : path-like
@@ -92,6 +86,9 @@ def import_braindecode(
     of random weights are, so that no data are needed. A decoder for masked pretraining
     starts at random. Licences of published weights differ, and some can be had on
     request alone: the checkpoint is for you to keep to them.
+
+    A file of torch that holds arrays by name is converted by
+    ``torch.load(path, weights_only=True)`` and ``safetensors.torch.save_file``.
 
     Examples
     --------
@@ -154,42 +151,23 @@ def import_braindecode(
 
 
 def _read_arrays(path: Path) -> dict[str, Tensor]:
-    """Read arrays by name from a file of safetensors or of torch."""
+    """Read arrays by name from a file of safetensors."""
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected a file of weights at {path}, got none; give the path of a file "
             "that you have downloaded."
         )
     expected = f"Expected arrays by name in {path}"
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(
-                f"{expected}, got a file that is no safetensors or damaged ({error}); "
-                "download it again."
-            ) from error
-    if path.suffix not in _TORCH:
+    if path.suffix != ".safetensors":
         raise ValueError(
-            f"{expected} that ends with .safetensors or {', '.join(sorted(_TORCH))}, "
-            f"got {path.suffix or 'no ending'}; give one of these."
+            f"{expected} as a file that ends with .safetensors, got "
+            f"{path.suffix or 'no ending'}; convert it, see the notes of "
+            "import_braindecode."
         )
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        return load_file(path)
+    except SafetensorError as error:
         raise ValueError(
-            f"{expected}, got a file that has more than arrays, or is damaged: "
-            f"{error}; ask for safetensors."
+            f"{expected}, got a file that is no safetensors or damaged ({error}); "
+            "download it again."
         ) from error
-    for name in _WRAPPED:
-        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
-            found = found[name]
-            break
-    if not isinstance(found, Mapping) or not all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()
-    ):
-        raise ValueError(
-            f"{expected}, got {type(found).__name__} with something else; save the "
-            "state_dict() of the network alone."
-        )
-    return dict(found)

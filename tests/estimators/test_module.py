@@ -102,7 +102,7 @@ def test_classifier_of_braindecode(frozen):
         module__info=epochs.info,
         module__frozen=frozen,
         optimizer=torch.optim.AdamW,
-        lr=1e-2 if frozen else 1e-3,
+        lr=1e-3,
         max_epochs=2,
         batch_size=4,
         train_split=None,

@@ -108,7 +108,7 @@ def test_nothing_recorded(pooling, axed):
 
 def test_show_their_parameters():
     """GridSearchCV's table shows the parameters, and a checkpoint tells by them."""
-    shown = "ProjectionPooling(n_components=4, max_bins=20)"
+    shown = "ProjectionPooling(n_components=4, max_bins=20, n_spectral=6)"
     assert repr(ProjectionPooling(4)) == shown != repr(ProjectionPooling(5))
     assert repr(SpacePooling()) == "SpacePooling()"
     assert repr(TimePooling(max_bins=3)) == "TimePooling(max_bins=3)"

@@ -66,7 +66,9 @@ def test_of_another_package(epochs, install, monkeypatch):
 
 def test_heads_that_do_not_suit(epochs):
     y = [0, 1] * 4
-    with pytest.raises(ValueError, match="name of a head.*'logistic', 'ridge'.*'svm'"):
+    with pytest.raises(
+        ValueError, match="name of a head.*'logistic', 'mixing', 'ridge'.*'svm'"
+    ):
         made(MEGFMClassifier, head="svm").fit(epochs, y)
     with pytest.raises(ValueError, match="suits MEGFMClassifier, got 'ridge'"):
         made(MEGFMClassifier, head="ridge").fit(epochs, y)
