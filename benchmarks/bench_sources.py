@@ -156,7 +156,7 @@ def match_peaks(power, points, centres):
 
 
 def electrodes(encoder, experiment, test):
-    """Compare sources with a linear regression on sources to regression on the stimulus.
+    """Compare linear regression on sources with regression on the stimulus.
 
     The person was not in training; both regressions are fitted to the same stories. A
     regression on all sources is one of the components that they are made of.

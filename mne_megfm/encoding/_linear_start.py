@@ -1,9 +1,9 @@
 """Where training starts: the best linear model, in closed form.
 
 Ridge-free regression on lagged features gives response functions of all sensors. With
-the noise of sensors whitened, what several people's sensors share is separated from noise by
-the singular values; and these few components are localised over all people at once,
-with a prior for each source that follows fMRI.
+the noise of sensors whitened, singular values separate what several people's sensors
+share from noise; and these few components are localised over all people at once, with a
+prior for each source that follows fMRI.
 """
 
 from __future__ import annotations
