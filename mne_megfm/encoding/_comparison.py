@@ -120,7 +120,7 @@ def compare_sources(
 
     Examples
     --------
-    See :ref:`sphx_glr_auto_examples_plot_stories_to_sources.py`.
+    See :doc:`/guide/stories`, which has one.
     """
     stimulus = check_stimulus(stimulus)
     unknown = [s for s in test if s not in stimulus]

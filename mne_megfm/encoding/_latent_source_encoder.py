@@ -145,7 +145,7 @@ class LatentSourceEncoder(BaseEstimator):
 
     Examples
     --------
-    See :ref:`sphx_glr_auto_examples_plot_stories_to_sources.py`.
+    See :doc:`/guide/stories`, which has one.
     """
 
     def __init__(

@@ -260,7 +260,7 @@ def simulate_naturalistic(
 
     Examples
     --------
-    See :ref:`sphx_glr_auto_examples_plot_stories_to_sources.py`.
+    See :doc:`/guide/stories`, which has one.
     """
     _check(locals())
     rng = np.random.default_rng(random_state)
