@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ._intervals import inflation_of, participant_interval
 
 _WHO = ["participant", "y_true"]
+_RATES = ("sensitivity", "specificity")
 
 
 def person_probabilities(predictions: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -11,8 +11,9 @@ from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
+from ..inputs import as_recordings
 from ._comparison import Comparison
-from ._confounds import find_confounds
+from ._confounds import arrays_of, find_confounds
 from ._folds import (
     Fold,
     by_repeat,
@@ -253,7 +254,10 @@ def compare(
     fewest = fewest_in_training(chosen.values())
     folds = split_participants(samples, samples.y, cv, classify, fewest)
     exclude_rare_states(samples, folds)
-    known = add_always_known(confounds, samples)
+    recordings = as_recordings(samples.X, verbose="error")
+    arrays = arrays_of(recordings)
+    n_trials = recordings.rows_per_element
+    known = add_always_known(confounds, samples, arrays, n_trials)
     removed = None
     if confounds is not None:
         removed = known[list(confounds)]
@@ -334,7 +338,9 @@ def compare(
         random_weights=random_table(
             by_fold, same, fold_table(random, results[n:m], samples)
         ),
-        confounds=find_confounds(samples, chosen, frozen, halves, n_jobs, random_state),
+        confounds=find_confounds(
+            samples, arrays, chosen, frozen, halves, n_jobs, random_state
+        ),
         confound_scores=score_table(known, each, results[last:], samples),
         confound_groups=group_table(known, samples, classes),
         settings={

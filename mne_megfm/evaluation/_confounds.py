@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ..estimators import LogisticHead
 from ..estimators.frozen import frozen_step
-from ..inputs import as_recordings, describe_array
+from ..inputs import Recordings, describe_array
 from ._folds import repeated_folds, split_participants
 from ._intervals import mean_and_interval, wilson_interval
 from ._network_classifier import TrialSignals
@@ -35,10 +35,9 @@ COLUMNS = ("target", "pipeline", "value", "low", "high", "chance", "n", "note")
 _PERSON = "person"
 
 
-def arrays_of(samples: Samples) -> NDArray[np.str_]:
+def arrays_of(recordings: Recordings) -> NDArray[np.str_]:
     """Name the array of each participant; several are joined."""
-    recordings = as_recordings(samples.X, verbose="error")
-    found: list[dict[str, None]] = [{} for _ in range(len(samples))]
+    found: list[dict[str, None]] = [{} for _ in range(recordings.n_elements)]
     for recording in recordings:
         name = describe_array(recording.inst.info)
         found[recordings.elements[recording.index[0]]][name] = None
@@ -47,6 +46,7 @@ def arrays_of(samples: Samples) -> NDArray[np.str_]:
 
 def find_confounds(
     samples: Samples,
+    arrays: NDArray[np.str_],
     pipelines: Mapping[str, BaseEstimator],
     frozen: FrozenFeatures,
     halves: bool,
@@ -59,6 +59,8 @@ def find_confounds(
     ----------
     samples : Samples
         The participants.
+    arrays : ndarray of str, shape (n,)
+        The array of each.
     pipelines : dict
         Pipelines whose features are extracted by a frozen first step; others are left
         out, since they would have to be trained again.
@@ -83,7 +85,7 @@ def find_confounds(
         if (step := frozen_step(pipeline)) is not None
         and not isinstance(step, TrialSignals)
     }
-    targets = {"array": arrays_of(samples)}
+    targets = {"array": arrays}
     if samples.sites is not None:
         targets["site"] = samples.sites.astype(str)
     rows = []

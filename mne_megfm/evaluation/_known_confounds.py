@@ -14,8 +14,6 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from ..inputs import as_recordings
-from ._confounds import arrays_of
 from ._folds import Fold
 from ._intervals import mean_and_interval
 from ._network_classifier import TrialSignals
@@ -118,12 +116,16 @@ def _column(table: pd.DataFrame, name: Any) -> pd.Series:
     return text.astype(str)
 
 
-def add_always_known(confounds: pd.DataFrame | None, samples: Samples) -> pd.DataFrame:
+def add_always_known(
+    confounds: pd.DataFrame | None,
+    samples: Samples,
+    arrays: NDArray[np.str_],
+    n_trials: NDArray[np.int_],
+) -> pd.DataFrame:
     """Add array, number of trials and site, which are known without a table."""
-    recordings = as_recordings(samples.X, verbose="error")
     always = {
-        ARRAY: pd.Series(arrays_of(samples).astype(object)),
-        TRIALS: pd.Series(recordings.rows_per_element.astype(float)),
+        ARRAY: pd.Series(arrays.astype(object)),
+        TRIALS: pd.Series(n_trials.astype(float)),
     }
     if samples.sites is not None:
         always[SITE] = pd.Series(samples.sites.astype(str).astype(object))
