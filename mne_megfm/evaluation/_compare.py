@@ -11,6 +11,7 @@ from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
+from ..inputs import checked_once
 from ._comparison import (
     Comparison,
     count_participants,
@@ -45,6 +46,7 @@ from ._samples import gather
 from ._verdicts import ENOUGH
 
 
+@checked_once()
 @verbose
 def compare(
     X: Any,

@@ -14,6 +14,7 @@ from mne.utils import verbose
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
+from ..inputs import checked_once
 from ..utils.validation import as_labels, check_groups, find_missing, listed
 from ._comparison import (
     count_participants,
@@ -142,6 +143,7 @@ class ParticipantScores:
         return lines
 
 
+@checked_once()
 @verbose
 def cross_validate_participants(
     estimator: BaseEstimator,

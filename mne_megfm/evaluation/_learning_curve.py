@@ -15,6 +15,7 @@ from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
+from ..inputs import checked_once
 from ._comparison import (
     Results,
     count_participants,
@@ -141,6 +142,7 @@ class LearningCurve(Results):
         return notes
 
 
+@checked_once()
 @verbose
 def learning_curve(
     X: Any,

@@ -11,7 +11,7 @@ __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
         "_samples": ["MEGSamples"],
-        "reading": ["Recording", "Recordings", "as_recordings"],
+        "reading": ["Recording", "Recordings", "as_recordings", "checked_once"],
         "windows": [
             "WindowBlock",
             "centre_windows",
