@@ -62,7 +62,7 @@ $(VENV)/.%: $(SETUP) $(VENV)/.torch
 extra-%: $(VENV)/.%
 	@:
 
-demo: $(VENV)/.interpret
+demo: $(VENV)/.cli,interpret
 	MNE_MEGFM_TEST_DATA="$${MNE_MEGFM_TEST_DATA:-../shared/data}" \
 	  $(VENV)/bin/mne-megfm demo --overwrite $(if $(DATA),--data "$(DATA)")
 
