@@ -69,6 +69,7 @@ demo: $(VENV)/.cli,interpret
 lint: $(VENV)/.test
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 	$(VENV)/bin/lint-imports --no-cache
 
 format: $(VENV)/.test
@@ -94,6 +95,6 @@ benchmark: $(VENV)/.braindecode
 	  echo "== $$script"; OMP_NUM_THREADS=1 $(PY) $$script; done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo_output .coverage .pytest_cache .ruff_cache \
+	rm -rf $(VENV) build dist *.egg-info demo_output .coverage .mypy_cache .pytest_cache .ruff_cache \
 	  doc/_build doc/gallery doc/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

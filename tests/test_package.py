@@ -142,6 +142,37 @@ def test_subpackages(name):
         assert not public.startswith("_")
 
 
+def test_public_signatures_have_types():
+    """Functions, and methods of classes, that users call have types throughout."""
+    bare, n_checked = [], 0
+    objects = (getattr(mne_megfm, name) for name in mne_megfm.__all__)
+    for package in filter(inspect.ismodule, objects):
+        for name in package.__all__:
+            obj = getattr(package, name)
+            functions = {name: obj} if inspect.isfunction(obj) else {}
+            if inspect.isclass(obj):
+                functions = {
+                    f"{name}.{key}": inspect.unwrap(getattr(value, "__func__", value))
+                    for key, value in vars(obj).items()
+                    if key == "__init__" or key[0] != "_"
+                }
+            for key, function in functions.items():
+                if not inspect.isfunction(function):
+                    continue
+                if not function.__module__.startswith("mne_megfm"):
+                    continue  # what decorators of others make
+                signature = inspect.signature(function)
+                types = [p.annotation for p in signature.parameters.values()]
+                if [*signature.parameters][:1] in (["self"], ["cls"]):
+                    del types[0]
+                types.append(signature.return_annotation)
+                n_checked += 1
+                if inspect.Signature.empty in types:
+                    bare.append(f"{package.__name__}.{key}")
+    assert n_checked > 100
+    assert not bare
+
+
 def test_every_public_package_is_listed():
     """Subpackages are public names, but for what is run from the shell."""
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}

@@ -7,10 +7,10 @@ from typing import Any
 
 import joblib
 import numpy as np
-from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
+from ..utils.logs import verbose
 from ._comparison import (
     Comparison,
     count_participants,
