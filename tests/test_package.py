@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 import mne_megfm
 
@@ -231,6 +232,22 @@ def test_constraints_fit_requirements():
             assert requirement.specifier.contains(version), requirement
     for requirement in _requirements(config, ["braindecode", "doc", "test"]):
         assert requirement.name in pinned, f"constraints.txt lacks {requirement.name}"
+
+
+def test_lowest_versions():
+    """What CI installs as the lowest versions are those that the metadata allow."""
+    lines = (ROOT / "constraints-lowest.txt").read_text("utf-8").splitlines()
+    lines = [line for line in lines if line and line[0] != "#"]
+    pinned = {r.name: r.specifier for r in map(Requirement, lines)}
+    extras = ["cli", "compare", "finetune", "report"]
+    lowest = {}
+    for requirement in _requirements(_setup_cfg(), extras):
+        (least,) = (s.version for s in requirement.specifier if s.operator == ">=")
+        lowest[requirement.name] = Version(least)
+    assert set(pinned) == set(lowest)
+    for name, specifier in pinned.items():
+        (version,) = (s.version for s in specifier if s.operator == "==")
+        assert Version(version) == lowest[name], name
 
 
 def test_imports_are_declared():
