@@ -115,7 +115,7 @@ benchmark: $(VENV)/.braindecode
 dist-test: $(VENV)/.dev
 	rm -rf dist
 	$(PY) -m build
-	$(PY) tools/test_dist.py dist $(PYTEST_ARGS)
+	$(PY) tools/check_dist.py dist $(PYTEST_ARGS)
 
 changelog: $(VENV)/.dev
 	$(PY) -m towncrier build --yes --version $(VERSION)
