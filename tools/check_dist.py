@@ -1,8 +1,8 @@
 """Run the tests of an sdist on its wheel, in a new environment, not in the checkout.
 
 ``python tools/check_dist.py DIST [PYTEST_ARGS ...]``, with the folder of ``python -m
-build``. Nothing of the checkout is there: files that are not packed, and paths that lead
-out of the package, show.
+build``. Nothing of the checkout is there: files that are not packed, and paths that
+lead out of the package, show.
 """
 
 from __future__ import annotations
