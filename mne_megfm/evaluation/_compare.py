@@ -7,11 +7,11 @@ from typing import Any
 
 import joblib
 import numpy as np
-from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
 from ..inputs import checked_once
+from ..utils.logs import verbose
 from ._comparison import (
     Comparison,
     count_participants,

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from mne import BaseEpochs, Evoked, Info, pick_types
 from mne.io import BaseRaw
-from mne.utils import verbose, warn
+from mne.utils import warn
 
+from ..utils.logs import verbose
 from .checks import (
     band_rms,
     check_channels,

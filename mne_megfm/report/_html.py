@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..inputs import Recordings, as_recordings
 from ..sensors import describe_array
+from ..utils.extras import needs_extra
 
 #: Tables scroll by themselves, and narrow windows have no column of contents.
 STYLE = """
@@ -105,7 +106,8 @@ def preformatted(text: str) -> str:
 
 def card(markdown: str) -> str:
     """Write a model card; HTML in it is shown, not used."""
-    from markdown_it import MarkdownIt
+    with needs_extra("report", "the model card in a report"):
+        from markdown_it import MarkdownIt
 
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     # a picture would be fetched from elsewhere

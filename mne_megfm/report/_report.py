@@ -13,7 +13,6 @@ import mne
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from mne.utils import verbose
 from numpy.typing import ArrayLike, NDArray
 
 from .. import viz
@@ -26,6 +25,7 @@ from ..interpret import (
     reconstruct,
     score_reconstruction,
 )
+from ..utils.logs import verbose
 from ..weights import read_card, weights_path
 from ._html import (
     STYLE,

@@ -15,10 +15,10 @@ import numpy as np
 from mne.io.constants import FIFF
 from mne.transforms import Transform
 from mne.utils import _validate_type, logger, warn
-from mne.utils import verbose as _verbose
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from ..utils.logs import verbose as _verbose
 from .geometry import (
     ORIGIN,
     Geometry,

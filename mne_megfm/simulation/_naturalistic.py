@@ -14,11 +14,12 @@ from typing import Any
 import mne
 import numpy as np
 from mne.transforms import Transform, apply_trans, invert_transform
-from mne.utils import logger, verbose
+from mne.utils import logger
 from numpy.typing import NDArray
 from scipy import fft, signal
 from scipy.stats import gamma
 
+from ..utils.logs import verbose
 from ._brain import power_law, spectral_noise
 from ._cortex import (
     mesh_distances,
