@@ -16,13 +16,6 @@ from sklearn.base import BaseEstimator, is_regressor
 from ..inputs import checked_once
 from ..utils.logs import verbose
 from ..utils.validation import as_labels, check_groups, find_missing, listed
-from ._comparison import (
-    count_participants,
-    fold_table,
-    permutation_table,
-    prediction_table,
-    trivial_table,
-)
 from ._folds import (
     check_count,
     permute_labels,
@@ -34,6 +27,13 @@ from ._metrics import Scoring, find_metrics, label_of, order_classes, undefined
 from ._pipelines import fewest_in_training
 from ._running import Task, parallel, run
 from ._samples import Samples
+from ._tables import (
+    count_participants,
+    fold_table,
+    permutation_table,
+    prediction_table,
+    trivial_table,
+)
 from ._verdicts import (
     FOR_A_RANGE,
     judge,

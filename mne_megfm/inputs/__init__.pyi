@@ -1,5 +1,13 @@
+from ._quality import (
+    recording_quality as recording_quality,
+)
 from ._samples import (
     MEGSamples as MEGSamples,
+)
+from .device import (
+    describe_array as describe_array,
+    device_to_head as device_to_head,
+    is_maxwell_filtered as is_maxwell_filtered,
 )
 from .reading import (
     Recording as Recording,

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..inputs import Recordings, as_recordings
-from ..sensors import describe_array
+from ..inputs import Recordings, as_recordings, describe_array
 from ..utils.extras import needs_extra
 
 #: Tables scroll by themselves, and narrow windows have no column of contents.

@@ -11,8 +11,3 @@ from .electrodes import (
     nearest_electrodes as nearest_electrodes,
     nearest_sensors as nearest_sensors,
 )
-from .geometry import (
-    describe_array as describe_array,
-    device_to_head as device_to_head,
-    is_maxwell_filtered as is_maxwell_filtered,
-)
