@@ -16,6 +16,7 @@ __getattr__, __dir__, _ = lazy.attach(
         "_comparison": ["Comparison"],
         "_cross_validate": ["ParticipantScores", "cross_validate_participants"],
         "_folds": ["ParticipantSplit"],
+        "_group_differences": ["group_differences"],
         "_intervals": ["corrected_interval", "corrected_t_test"],
         "_learning_curve": ["LearningCurve", "learning_curve"],
         "_network_classifier": ["NetworkClassifier", "TrialSignals"],
@@ -35,5 +36,6 @@ __all__ = [
     "compare",
     "cross_validate_participants",
     "default_pipelines",
+    "group_differences",
     "learning_curve",
 ]

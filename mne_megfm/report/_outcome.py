@@ -1,0 +1,268 @@
+"""Can the groups be told apart: one number beside others, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from .. import viz
+from ._html import table
+from ._page import Answer, Part, embed, folded, paragraphs
+
+if TYPE_CHECKING:
+    from ..evaluation import Comparison, LearningCurve
+
+HEADINGS = {
+    "sd": "SD over folds",
+    "low": "95 % from",
+    "high": "to",
+    "difference": "difference to reference",
+    "difference_low": "95 % from ",
+    "difference_high": "to ",
+    "p_value": "p",
+    "permuted": "mean with permuted labels",
+    "null_low": "95 % by chance from",
+    "null_high": "to  ",
+    "p_permuted": "p (permutation)",
+}
+QUESTION = "Can patients be told from controls?"
+
+
+class Outcome(NamedTuple):
+    """The number that a report begins with, and what is beside it."""
+
+    model: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    chance: float
+    strongest: tuple[str, float] | None
+    random: tuple[int, float] | None
+    verdict: str
+
+
+def find_outcome(result: Comparison) -> Outcome:
+    """Find the main result of a comparison.
+
+    Parameters
+    ----------
+    result : Comparison
+        The comparison.
+
+    Returns
+    -------
+    outcome : Outcome
+        Of the first pretrained pipeline, or else the reference: by ROC AUC if that is
+        among the metrics, or else the first of them. The strongest of the simple
+        methods is that with the best mean.
+    """
+    # the metric that has words for those who do not know it
+    metric = "roc_auc" if "roc_auc" in result.metrics else result.metrics[0]
+    model = result.settings.get("model") or result.reference
+    summary = result.summary(metric)
+    row = summary.loc[model]
+    simple = [n for n in result.settings.get("baselines", []) if n != model]
+    means = summary["mean"][simple].dropna()
+    strongest = None
+    if len(means):
+        name = means.idxmin() if _smaller_is_better(metric) else means.idxmax()
+        strongest = (name, float(means[name]))
+    random, drawn = None, result.random_weights
+    if len(drawn):
+        drawn = drawn[drawn["metric"] == metric]
+        n = drawn["seed"].nunique()
+        random = (n, float(drawn.groupby("seed")["value"].mean().mean()))
+    return Outcome(
+        model, metric, *row[["mean", "low", "high"]].astype(float),
+        result.trivial.get(metric, np.nan), strongest, random,
+        result.verdicts(metric)[model],
+    )  # fmt: skip
+
+
+def _smaller_is_better(metric: str) -> bool:
+    return metric in ("brier", "mae")
+
+
+def question_of(result: Comparison | None) -> str:
+    """Ask with the labels that there are."""
+    if result is None:
+        return QUESTION
+    if result.classes is None:
+        return "Can the numbers be predicted?"
+    if result.positive is None:
+        return "Can the groups be told apart?"
+    return f"Can {result.positive} be told from {result.classes[0]}?"
+
+
+def outcome_answer(result: Comparison | None) -> Answer:
+    """Answer on the first screen, in words and numbers."""
+    question = question_of(result)
+    if result is None:
+        return Answer(
+            "outcome", question, "Not asked: no comparison was added (add_comparison)."
+        )
+    found = find_outcome(result)
+    if found.verdict.startswith("better than chance"):
+        short = "Yes, better than by chance"
+    elif found.verdict.startswith("worse than chance"):
+        short = "No: worse than chance"
+    else:
+        short = "Not shown by these data"
+    label = result.label(found.metric)
+    number = f"{label} {found.mean:.2f}"
+    if not np.isnan(found.low):
+        number += f" (95 % interval {found.low:.2f} to {found.high:.2f})"
+    texts = [f"{number}: {found.verdict}."]
+    if found.metric == "roc_auc" and result.positive is not None:
+        texts.append(
+            f"In words: of one person with the label {result.positive} and one with "
+            f"{result.classes[0]}, the model ranks the first higher in "
+            f"{100 * found.mean:.0f} of 100 pairs; guessing, in 50."
+        )
+    beside = [] if np.isnan(found.chance) else [f"chance {found.chance:.2f}"]
+    if found.strongest:
+        beside.append(
+            f"strongest simple method {found.strongest[1]:.2f} ({found.strongest[0]})"
+        )
+    if found.random:
+        beside.append(f"random weights {found.random[1]:.2f}")
+    counts = ", ".join(f"{n} {label}" for label, n in result.labels.items())
+    texts.append(f"Beside it: {'; '.join(beside)}." if beside else "")
+    texts.append(
+        f"By {found.model}, {counts}, cross-validated: nobody is tested by a model that "
+        "was trained on the same person."
+    )
+    return Answer("outcome", question, short, [text for text in texts if text])
+
+
+def outcome_parts(result: Comparison) -> list[Part]:
+    """Write the section: the model beside others, then all that was computed."""
+    found = find_outcome(result)
+    label = result.label(found.metric)
+    parts = [Part("Beside other methods", _beside(result, found))]
+    parts.append(Part("Has pretraining helped?", _gates(result), folded=True))
+    metrics = paragraphs("Means over folds, with 95 % intervals.")
+    metrics += table(_all_metrics(result))
+    parts.append(Part("All metrics", metrics, folded=True))
+    summary = result.summary().dropna(axis=1, how="all").rename(columns=HEADINGS)
+    parts.append(
+        Part(
+            "All statistics",
+            paragraphs(result._header() + ".")
+            + table(summary)
+            + paragraphs(*result._notes(with_weights=False)),
+            folded=True,
+        )
+    )
+    means = ", ".join(
+        f"{name} {mean:.2f}" for name, mean in result.summary()["mean"].items()
+    )
+    figure = viz.plot_comparison(result, show=False)
+    html = embed(
+        figure,
+        f"{result.label()} of each pipeline in each fold, and differences to "
+        f"{result.reference}. Means: {means}.",
+    )
+    parts.append(Part("Folds and differences", html, folded=True))
+    if has_two_classes(result):
+        alt = f"ROC curves of all pipelines, averaged over folds; {label}: {means}."
+        figure = viz.plot_roc(result, show=False)
+        parts.append(Part("ROC curves", embed(figure, alt), folded=True))
+    if has_probabilities(result):
+        parts.append(Part("Are probabilities right?", _calibration(result), True))
+    return parts
+
+
+def curve_parts(curve: LearningCurve) -> list[Part]:
+    """Show how scores grow with participants."""
+    found = curve.summary().reset_index().rename(columns=HEADINGS)
+    html = embed(
+        viz.plot_learning_curve(curve, show=False),
+        f"{curve.label()} against the number of labelled participants; the same "
+        "numbers are in the table beneath.",
+    )
+    html += folded("As a table", table(found))
+    html += paragraphs(curve._header() + ".", *curve._notes())
+    return [Part("Would more people help?", html)]
+
+
+def _beside(result: Comparison, found: Outcome) -> str:
+    """Show the model beside simple methods, random weights and chance."""
+    summary = result.summary(found.metric)
+    label = result.label(found.metric)
+    means = ", ".join(
+        f"{name} {row['mean']:.2f}"
+        + ("" if np.isnan(row["low"]) else f" ({row['low']:.2f} to {row['high']:.2f})")
+        for name, row in summary.iterrows()
+    )
+    chance = "" if np.isnan(found.chance) else f" Chance is {found.chance:.2f}."
+    html = embed(
+        viz.plot_scores(result, found.metric, show=False),
+        f"{label} of each pipeline with its 95 % interval: {means}.{chance}",
+    )
+    if found.model != result.settings.get("model"):
+        return html + paragraphs("There is no pretrained pipeline among them.")
+    reasons = result.gates(found.metric)
+    texts = [
+        f"{name.capitalize()}? {gate['result'].capitalize()}: {gate['reason']}."
+        for name, gate in reasons.iterrows()
+        if "baseline" in name or "random" in name
+    ]
+    return html + paragraphs(*texts)
+
+
+def _gates(result: Comparison) -> str:
+    """Show which of the four gates are passed."""
+    model = result.settings.get("model")
+    if model is None:
+        return paragraphs(*result._gate_lines())
+    shown = result.gates()[["result", "reason"]].rename(columns={"reason": "why"})
+    return paragraphs(
+        f"Four claims about {model}, whose {result.label()} is "
+        f"{result.values()[model].mean():.3f}, of {result.n_participants} "
+        "participants. Passed: it was shown. Not passed: it was not shown; it may be "
+        "wrong, or there are too few participants to tell. Not tested: nothing was "
+        "computed, or it is not known, which does not count as passed."
+    ) + table(shown)
+
+
+def _all_metrics(result: Comparison) -> pd.DataFrame:
+    """Give each metric of each pipeline with its interval."""
+    columns = {}
+    for name in result.metrics:
+        found = result.summary(name)
+        columns[result.label(name)] = [
+            f"{mean:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})")
+            for mean, low, high in found[["mean", "low", "high"]].to_numpy(float)
+        ]
+    return pd.DataFrame(columns, index=pd.Index(result.pipelines, name="pipeline"))
+
+
+def _calibration(result: Comparison) -> str:
+    """Show whether probabilities mean what they say."""
+    html = paragraphs(
+        f"Of people with a probability of 0.8 of {result.positive}, 80 % should have "
+        "that label: the curve should lie on the diagonal. The Brier score is the mean "
+        "squared error of probabilities; 0.25 is what always saying 0.5 gives."
+    )
+    return html + embed(
+        viz.plot_reliability(result, show=False),
+        f"Share of {result.positive} against the probability given, in five groups of "
+        "people, for each pipeline; beneath, how probabilities are spread.",
+    )
+
+
+def has_probabilities(result: Comparison) -> bool:
+    """Find whether a comparison is of two classes, with probabilities."""
+    return (
+        has_two_classes(result)
+        and result.predictions.get("proba", pd.Series(dtype=float)).notna().any()
+    )
+
+
+def has_two_classes(result: Comparison) -> bool:
+    """Find whether a comparison is of two classes, with scores."""
+    return "score" in result.predictions and result.predictions["score"].notna().any()
