@@ -57,7 +57,8 @@ def read_signals(X: Any) -> dict[str, StateSignals]:
     for place, person in enumerate(X):
         recordings = as_recordings([person], verbose="error")
         lowpass = min([lowpass, *(part.inst.info["lowpass"] for part in recordings)])
-        for state, trials in trials_by_state(recordings).items():
+        (own_states,) = trials_by_state(recordings)
+        for state, trials in own_states.items():
             own = found.setdefault(state, StateSignals())
             if trials.locked:
                 own.averages[place] = _average(trials.data, trials.tmin)
@@ -263,8 +264,11 @@ def _readable(found: pd.DataFrame) -> pd.DataFrame:
         if name.startswith(start)
     }
     names |= {
-        "g": "Hedges' g", "low": "95 % from", "high": "to", "p_corrected": "p, corrected"
-    }  # fmt: skip
+        "g": "Hedges' g",
+        "low": "95 % from",
+        "high": "to",
+        "p_corrected": "p, corrected",
+    }
     first = ["g", "low", "high", "p", "p_corrected"]
     return found[[*first, *found.columns.difference(first, sort=False)]].rename(
         columns=names

@@ -132,8 +132,8 @@ def outcome_answer(result: Comparison | None) -> Answer:
     counts = ", ".join(f"{n} {label}" for label, n in result.labels.items())
     texts.append(f"Beside it: {'; '.join(beside)}." if beside else "")
     texts.append(
-        f"By {found.model}, {counts}, cross-validated: nobody is tested by a model that "
-        "was trained on the same person."
+        f"By {found.model}, {counts}, cross-validated: nobody is tested by a model "
+        "that was trained on the same person."
     )
     return Answer("outcome", question, short, [text for text in texts if text])
 

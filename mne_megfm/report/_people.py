@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from .. import viz
 from ..estimators.novelty import Novelty
 from ._html import table
-from ._page import Answer, Part, beside, embed, folded, paragraphs
+from ._page import Answer, Part, embed, folded, paragraphs
 
 if TYPE_CHECKING:
     from ..evaluation import Comparison
@@ -230,11 +230,11 @@ def _left_out(excluded: pd.DataFrame) -> list[str]:
     if not len(excluded):
         return []
     found = excluded[excluded["kind"] == "participant"]
+    found = found.rename(columns={"name": "name_"})
     if not len(found):
         return []
-    return [
-        f"Left out: {_listed([f'{n} ({r})' for n, r in zip(found['name'], found['reason'], strict=True)])}."
-    ]
+    listed = [f"{row.name_} ({row.reason})" for row in found.itertuples()]
+    return [f"Left out: {_listed(listed)}."]
 
 
 def _listed(names: object, most: int = 6) -> str:
@@ -423,16 +423,22 @@ def _page_of(
     html = paragraphs(*facts)
     near = similar.get(name, [])
     if near:
-        html += table(_of_similar(near, ids, people), digits=2,
-                      caption="Most similar people, by the model's features")  # fmt: skip
+        html += table(
+            _of_similar(near, ids, people),
+            digits=2,
+            caption="Most similar people, by the model's features",
+        )
     if features is not None and reference is not None and name in features.index:
         found = standing_out(features, reference, name)
+        found = found.rename(
+            columns={"mean": f"mean of {other}", "sd": f"SD of {other}"}
+        )
         if len(found):
-            html += table(
-                found.rename(columns={"mean": f"mean of {other}", "sd": f"SD of {other}"}),
-                caption=f"Features that differ most from those of {other}, in their "
-                "standard deviations (z)",
-            )  # fmt: skip
+            caption = (
+                f"Features that differ most from those of {other}, in their standard "
+                "deviations (z)"
+            )
+            html += table(found, caption=caption)
     summary = Markup("{} ({}, {})").format(
         name, row["label"], _coloured(row["outcome"] or f"{row['predicted']:.3g}")
     )
