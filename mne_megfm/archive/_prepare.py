@@ -26,8 +26,14 @@ from joblib import Parallel, delayed
 from mne.utils import ProgressBar, logger, use_log_level, verbose
 
 from .. import __version__
-from ..inputs import as_recordings, centre_windows, iter_windows
-from ..sensors import CanonicalSensorMapping, describe_array, device_to_head
+from ..inputs import (
+    as_recordings,
+    centre_windows,
+    describe_array,
+    device_to_head,
+    iter_windows,
+)
+from ..sensors import CanonicalSensorMapping
 from ..store import WindowStore
 from ..utils.tables import escape_formula
 from .files import is_fif

@@ -20,7 +20,7 @@ from mne.io.constants import FIFF
 from mne.utils import logger, use_log_level, warn
 from numpy.typing import NDArray
 
-from ..sensors import device_to_head, is_maxwell_filtered
+from ..inputs import device_to_head, is_maxwell_filtered
 from ..sensors.geometry import ORIGIN
 from .settings import Filters, Reading, SettingsError
 from .sources import Source

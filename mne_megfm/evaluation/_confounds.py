@@ -19,8 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ..estimators import LogisticHead
 from ..estimators.frozen import frozen_step
-from ..inputs import as_recordings
-from ..sensors import describe_array
+from ..inputs import as_recordings, describe_array
 from ._comparison import fold_table, prediction_table
 from ._folds import repeated_folds, split_participants
 from ._intervals import mean_and_interval, wilson_interval

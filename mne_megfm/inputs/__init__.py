@@ -10,7 +10,9 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
+        "_quality": ["recording_quality"],
         "_samples": ["MEGSamples"],
+        "device": ["describe_array", "device_to_head", "is_maxwell_filtered"],
         "reading": ["Recording", "Recordings", "as_recordings"],
         "windows": [
             "WindowBlock",
@@ -25,4 +27,4 @@ __getattr__, __dir__, _ = lazy.attach(
 )
 
 #: What users are to rely on; the rest is for the other folders.
-__all__ = ["MEGSamples"]
+__all__ = ["MEGSamples", "recording_quality"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: A channel is left out if it is so many times as strong as its neighbours, or as weak,
 FAR_OFF = 5.0
 # ... and that lies so many robust standard deviations from what is usual
-_ROBUST_Z = 6.0
+ROBUST_Z = 6.0
 _N_NEIGHBOURS = 8
 # of fewer sensors of a kind nothing is known about what is usual
 _FEWEST = 10
@@ -28,7 +28,7 @@ _MOST = 0.25
 _MIXED = 30.0
 
 # Hz; below are drifts, above is the mains
-_BAND = (3.0, 45.0)
+BAND = (3.0, 45.0)
 #: RMS in that band, in T, above which the median channel is in no recording of a
 #: brain: strong rhythms have 2e-12 T.
 STRONGEST = 1.5e-11
@@ -83,7 +83,7 @@ def far_off(data: np.ndarray, recording: Recording) -> np.ndarray:
        Quality Press, section 3.3 (z-scores by median and median absolute deviation).
     """
     far = np.zeros(len(data), bool)
-    flat = _is_flat(data.max(axis=1), data.min(axis=1))
+    flat = is_flat(data.max(axis=1), data.min(axis=1))
     size = np.where(flat, 0.0, rms_about_line(data))
     drifting = np.where(flat, 0.0, data.std(axis=1))
     for kind in _kinds(recording.info, recording.picks):
@@ -143,7 +143,7 @@ def _excess(log: np.ndarray, around: np.ndarray, without: np.ndarray) -> np.ndar
 def _far(excess: np.ndarray, feeble: np.ndarray) -> np.ndarray:
     usual = np.median(excess[~feeble])
     spread = 1.4826 * np.median(np.abs(excess[~feeble] - usual))
-    return (excess > np.log(FAR_OFF)) & (excess - usual > _ROBUST_Z * spread)
+    return (excess > np.log(FAR_OFF)) & (excess - usual > ROBUST_Z * spread)
 
 
 def rms_about_line(data: np.ndarray) -> np.ndarray:
@@ -258,8 +258,8 @@ def check_drifts(
         if len(known) and np.median(np.nanmedian(known, axis=1)) > LARGEST_DRIFT:
             return (
                 "Drifts within rows are more than "
-                f"{LARGEST_DRIFT:g} times as strong as signals from {_BAND[0]:g} to "
-                f"{_BAND[1]:g} Hz, so features will be of the drifts. High-pass filter "
+                f"{LARGEST_DRIFT:g} times as strong as signals from {BAND[0]:g} to "
+                f"{BAND[1]:g} Hz, so features will be of the drifts. High-pass filter "
                 "the recording before it is cut (raw.filter(0.5, None), or "
                 "--highpass 0.5), or detrend epochs (mne.Epochs(..., detrend=1))."
             )
@@ -274,7 +274,7 @@ def _band_spectrum(data: np.ndarray, sfreq: float) -> np.ndarray:
     """Compute the periodogram from 3 to 45 Hz, shape (n_channels, n_frequencies)."""
     n = data.shape[1]
     freqs = np.fft.rfftfreq(n, 1 / sfreq)
-    inside = (freqs >= _BAND[0]) & (freqs <= _BAND[1])
+    inside = (freqs >= BAND[0]) & (freqs <= BAND[1])
     # the first two bins hold what the taper leaves of drifts
     inside[:2] = False
     if not inside.any():
@@ -324,7 +324,7 @@ def check_units(total: np.ndarray, rms: np.ndarray, recording: Recording) -> str
     if middle > STRONGEST:
         raise ValueError(
             f"Expected MEG in tesla, got a median RMS of {middle:.2g} T from "
-            f"{_BAND[0]:g} to {_BAND[1]:g} Hz, where the strongest rhythms of a brain "
+            f"{BAND[0]:g} to {BAND[1]:g} Hz, where the strongest rhythms of a brain "
             "have 2e-12 T: this looks like another unit, or a factor of 1000. Pass the "
             "signals in SI units, as MNE reads them; leave out recordings that are "
             "artefact throughout."
@@ -339,7 +339,7 @@ def check_units(total: np.ndarray, rms: np.ndarray, recording: Recording) -> str
     if ratio < 1:
         weak, guess = "magnetometers", "a unit other than T"
     return (
-        f"From {_BAND[0]:g} to {_BAND[1]:g} Hz, magnetometers are {ratio:.2g} times as "
+        f"From {BAND[0]:g} to {BAND[1]:g} Hz, magnetometers are {ratio:.2g} times as "
         "strong as planar gradiometers (as differences over their baseline), where "
         f"about 1 to 3 is usual: {weak} may be in {guess}, or the others full of "
         "artefacts. Compare the units with MNE's, or leave one kind out."
@@ -445,7 +445,7 @@ def check_rows(
             f"{_shorten(names)}; annotate or drop that span, or mark the channels "
             "as bad."
         )
-    flat = _is_flat(highest, lowest)
+    flat = is_flat(highest, lowest)
     if data.shape[1] == 1:  # a single sample says nothing about flatness
         extent = np.abs(highest)
         flat = extent == 0
@@ -472,7 +472,8 @@ def check_rows(
     return flat, far_off(data, recording)
 
 
-def _is_flat(highest: np.ndarray, lowest: np.ndarray) -> np.ndarray:
+def is_flat(highest: np.ndarray, lowest: np.ndarray) -> np.ndarray:
+    """Find channels that do not change, from their largest and smallest values."""
     size = np.maximum(np.abs(highest), np.abs(lowest))
     return highest - lowest <= np.maximum(_FLAT_RELATIVE * size, _FLAT_ABSOLUTE)
 

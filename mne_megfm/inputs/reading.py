@@ -484,12 +484,12 @@ def collect(X: Any, **settings: Any) -> tuple[list[tuple[int, Recording]], int, 
 
     Returns the pairs, the number of elements and whether the input was a list.
     """
-    if _is_single(X):
+    if is_single(X):
         parts = _parts(X, "X", None, settings)
         return [(0, part) for part in parts], 1, False
-    elements = _as_list(X)
+    elements = as_list(X)
     if elements is None:
-        raise TypeError(_wrong_type(X, "X"))
+        raise TypeError(wrong_type(X, "X"))
     if not elements:
         raise ValueError(
             f"Expected at least one row in X, got an empty list; pass {_EXPECTED}."
@@ -502,11 +502,13 @@ def collect(X: Any, **settings: Any) -> tuple[list[tuple[int, Recording]], int, 
     return list(zip(numbers, _stack(groups), strict=True)), len(elements), True
 
 
-def _is_single(x: Any) -> bool:
+def is_single(x: Any) -> bool:
+    """Tell whether something is one object of MNE, or a view of some."""
     return isinstance(x, BaseRaw | BaseEpochs | Evoked) or hasattr(x, "_as_parts")
 
 
-def _as_list(x: Any) -> list | None:
+def as_list(x: Any) -> list | None:
+    """Give the elements of a list, tuple or array of objects; None of anything else."""
     if isinstance(x, np.ndarray):
         return x.tolist() if x.dtype == object and x.ndim == 1 else None
     return list(x) if isinstance(x, list | tuple) else None
@@ -523,7 +525,7 @@ def _stack(groups: Sequence[list[Recording]]) -> list[Recording]:
 
 def _element_parts(x: Any, where: str, settings: dict) -> list[Recording]:
     """Take apart one element of a list: an object, or several of them."""
-    if _is_single(x):
+    if is_single(x):
         return _parts(x, where, None, settings)
     if isinstance(x, Mapping):
         inner = [
@@ -532,9 +534,9 @@ def _element_parts(x: Any, where: str, settings: dict) -> list[Recording]:
             for one in (value if isinstance(value, list | tuple) else [value])
         ]
     else:
-        inner = [(None, value) for value in _as_list(x) or ()]
-        if not inner and _as_list(x) is None:
-            raise TypeError(_wrong_type(x, where))
+        inner = [(None, value) for value in as_list(x) or ()]
+        if not inner and as_list(x) is None:
+            raise TypeError(wrong_type(x, where))
     if not inner:
         raise ValueError(
             f"Expected at least one recording in {where}, got an empty "
@@ -548,8 +550,8 @@ def _parts(x: Any, where: str, state: str | None, settings: dict) -> list[Record
     """Take apart one object: itself, or what a view stands on."""
     if isinstance(x, BaseRaw | BaseEpochs | Evoked):
         return [as_recording(x, state=state, where=where, **settings)]
-    if not _is_single(x):
-        raise TypeError(_wrong_type(x, where))
+    if not is_single(x):
+        raise TypeError(wrong_type(x, where))
     parts = x._as_parts()  # a MEGSamples, which knows its windows
     if not parts:
         raise ValueError(
@@ -559,7 +561,7 @@ def _parts(x: Any, where: str, state: str | None, settings: dict) -> list[Record
     return parts if state is None else [replace(part, state=state) for part in parts]
 
 
-def _wrong_type(x: Any, where: str) -> str:
+def wrong_type(x: Any, where: str) -> str:
     """Say what was expected, what came, and how to get from there to here."""
     got, todo = f"a {type(x).__name__}", "see the documentation of as_recordings"
     if isinstance(x, np.ndarray):

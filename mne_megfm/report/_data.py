@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..inputs import Recordings, as_recordings
-from ..sensors import describe_array
+from ..inputs import Recordings, as_recordings, describe_array, recording_quality
 from ._html import long_table, table
 from ._page import Answer, Part, paragraphs
 

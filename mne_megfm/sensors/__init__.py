@@ -14,7 +14,6 @@ __getattr__, __dir__, _ = lazy.attach(
             "compute_mapping",
         ],
         "electrodes": ["electrode_names", "nearest_electrodes", "nearest_sensors"],
-        "geometry": ["describe_array", "device_to_head", "is_maxwell_filtered"],
     },
 )
 

@@ -19,14 +19,8 @@ from mne.utils import verbose as _verbose
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from .geometry import (
-    ORIGIN,
-    Geometry,
-    active_projs,
-    is_maxwell_filtered,
-    read_geometry,
-    separation_records,
-)
+from ..inputs.device import active_projs, is_maxwell_filtered, separation_records
+from .geometry import ORIGIN, Geometry, read_geometry
 
 if TYPE_CHECKING:
     from ..inputs import Recording

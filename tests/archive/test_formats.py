@@ -7,7 +7,7 @@ import pytest
 from mne.io.constants import FIFF
 
 from mne_megfm.archive.files import read_recording
-from mne_megfm.sensors import device_to_head
+from mne_megfm.inputs import device_to_head
 from mne_megfm.store import WindowStore
 
 from ._archives import (

@@ -9,12 +9,11 @@ import pytest
 from mne.io.constants import FIFF
 from mne.transforms import Transform
 
+from mne_megfm.inputs import device_to_head, is_maxwell_filtered
 from mne_megfm.sensors import (
     _mapping,
     canonical_array,
     compute_mapping,
-    device_to_head,
-    is_maxwell_filtered,
 )
 from mne_megfm.simulation import make_array_info
 
