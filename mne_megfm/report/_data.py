@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..inputs import Recordings, as_recordings, describe_array, recording_quality
 from ._html import long_table, table
-from ._page import Answer, Part, paragraphs
+from ._page import Answer, Part, folded, listed, paragraphs
 
 if TYPE_CHECKING:
     from ..evaluation import Comparison
@@ -148,18 +148,94 @@ def recorded_by_person(described: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def data_parts(described: pd.DataFrame) -> list[Part]:
-    """Count participants, states and arrays."""
+#: Columns of the table of quality that are shown, with their headings.
+_QUALITY = {
+    "participant": "person",
+    "state": "state",
+    "remarks": "remarks",
+    "duration": "duration (s)",
+    "n_trials": "trials",
+    "n_dropped": "dropped",
+    "n_bad": "marked bad",
+    "n_flat": "flat",
+    "n_noisy": "noisy",
+    "n_weak": "weak",
+    "n_intermittent": "at times",
+    "strongest_ratio": "strongest / median",
+    "head_position": "head position",
+    "line_noise_50": "50 Hz (dB)",
+    "line_noise_60": "60 Hz (dB)",
+    "saturated": "saturated (s)",
+    "artefacts": "artefacts (%)",
+    "sfreq": "rate (Hz)",
+    "highpass": "from (Hz)",
+    "lowpass": "to (Hz)",
+    "maxwell": "Maxwell",
+    "n_projectors_active": "projectors",
+    "array": "array",
+}
+
+
+def data_parts(described: pd.DataFrame, quality: pd.DataFrame) -> list[Part]:
+    """Show what was recorded, and how good it is.
+
+    Parameters
+    ----------
+    described : DataFrame
+        From `describe_data`.
+    quality : DataFrame
+        From :func:`~mne_megfm.inputs.recording_quality`.
+
+    Returns
+    -------
+    parts : list of Part
+        The parts of the section.
+    """
+    shown = _shown_quality(quality)
+    noted = shown[quality["remarks"].ne("").to_numpy()]
     html = paragraphs(
-        f"{len(described)} people, {described['minutes'].sum():.1f} minutes. Rows are "
-        "epochs, or windows of a continuous recording; medians are over people who "
-        "have the state."
+        f"{len(noted)} of {len(shown)} recordings have remarks. Nothing was changed or "
+        "left out for them; look at the signals, and see whether these people are "
+        "among those that are classified wrongly."
     )
-    html += table(summarise(described), digits=1)
-    return [
-        Part("Overview", html),
-        Part("What was recorded of whom", long_table(described, digits=1), True),
+    if len(noted):
+        html += long_table(noted.set_index("person")[["state", "remarks"]])
+    texts = [
+        "Channels are counted: flat, noisy (more than 5 times as strong as their "
+        "neighbours) and weak ones in at least half of the rows, and those of which one "
+        "of these is true at times. Strongest / median: the strongest channel to the "
+        "median of its kind. Mains: power to that of frequencies beside it. Rows are "
+        "epochs, or windows of 1 s. Artefacts: rows far above the usual.",
     ]
+    whole = paragraphs(*texts) + table(shown.set_index("person"), digits=1)
+    html += folded(f"All {len(shown)} recordings", whole)
+    count = paragraphs(
+        f"{len(described)} people, {described['minutes'].sum():.1f} minutes; medians "
+        "are over people who have the state."
+    )
+    count += table(summarise(described), digits=1)
+    count += folded("By person", long_table(described, digits=1))
+    return [Part("Quality of recordings", html), Part("What was recorded", count)]
+
+
+def _shown_quality(quality: pd.DataFrame) -> pd.DataFrame:
+    """Choose and name the columns that are shown; leave out what is nowhere known."""
+    found = quality[list(_QUALITY)].copy()
+    found["artefacts"] = 100.0 * found["artefacts"]
+    for name in ("head_position", "maxwell"):
+        found[name] = np.where(found[name], "yes", "no")
+    for name in ("n_trials", "n_dropped"):
+        found[name] = found[name].astype(float)
+    return found.dropna(axis=1, how="all").rename(columns=_QUALITY)
+
+
+def remarks_by_person(quality: pd.DataFrame) -> dict[str, str]:
+    """Put the remarks on all recordings of a person together."""
+    noted = quality[quality["remarks"] != ""]
+    return {
+        str(name): "; ".join(f"{r.state}: {r.remarks}" for r in part.itertuples())
+        for name, part in noted.groupby("participant", sort=False)
+    }
 
 
 def exclusion_parts(excluded: pd.DataFrame) -> list[Part]:
@@ -208,21 +284,31 @@ def _revealed(result: Comparison) -> tuple[pd.DataFrame, list[str]]:
     return found.loc[order].rename_axis("features of"), notes
 
 
-def data_answer(described: pd.DataFrame | None, excluded: pd.DataFrame) -> Answer:
+def data_answer(
+    described: pd.DataFrame | None, quality: pd.DataFrame | None, excluded: pd.DataFrame
+) -> Answer:
     """Say on the first screen what is wrong with the data."""
     question = "What is wrong with the data?"
     if described is None:
         short = "Not asked: no recordings were added (add_data)."
         return Answer("data", question, short)
-    states = states_of(described)
-    lacking = int((described[states] == 0).any(axis=1).sum())
-    arrays = described["array"].nunique()
+    noted = quality[quality["remarks"] != ""]
+    short = f"{len(noted)} of {len(quality)} recordings have remarks"
     texts = [
-        f"{len(described)} people on {arrays} MEG array{'s' if arrays > 1 else ''}, "
-        f"{described['minutes'].sum():.0f} minutes."
+        f"{row.participant}, {row.state}: {row.remarks}."
+        for row in noted.head(2).itertuples()
     ]
-    if lacking:
-        texts.append(f"{lacking} lack a state.")
+    if len(noted) > 2:
+        texts.append(f"And {len(noted) - 2} more.")
+    lacking = described.index[(described[states_of(described)] == 0).any(axis=1)]
+    if len(lacking):
+        texts.append(f"Without a state that others have: {listed(lacking)}.")
+    settings = quality[["sfreq", "highpass", "lowpass"]].drop_duplicates()
+    if len(settings) > 1:
+        texts.append("Sampling rates or filters differ between recordings.")
+    arrays = described["array"].nunique()
+    if arrays > 1:
+        texts.append(f"Recorded on {arrays} MEG arrays: see the confounds.")
     if len(excluded):
-        texts.append(f"{len(excluded)} left out of the comparison, with reasons.")
-    return Answer("data", question, "See below", texts)
+        texts.append(f"Left out of the comparison: {len(excluded)}, with reasons.")
+    return Answer("data", question, short, texts)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from .. import viz
 from ._html import table
@@ -27,6 +28,8 @@ HEADINGS = {
     "null_high": "to  ",
     "p_permuted": "p (permutation)",
 }
+_WORDS = {"passed": "shown", "not passed": "not shown", "not tested": "not tested"}
+_BASELINE, _RANDOM = "better than the strongest baseline", "better than random weights"
 QUESTION = "Can patients be told from controls?"
 
 
@@ -105,45 +108,63 @@ def outcome_answer(result: Comparison | None) -> Answer:
             "outcome", question, "Not asked: no comparison was added (add_comparison)."
         )
     found = find_outcome(result)
-    if found.verdict.startswith("better than chance"):
-        short = "Yes, better than by chance"
-    elif found.verdict.startswith("worse than chance"):
-        short = "No: worse than chance"
-    else:
-        short = "Not shown by these data"
     label = result.label(found.metric)
     number = f"{label} {found.mean:.2f}"
     if not np.isnan(found.low):
         number += f" (95 % interval {found.low:.2f} to {found.high:.2f})"
-    texts = [f"{number}: {found.verdict}."]
+    if found.verdict.startswith("better than chance"):
+        short = f"Yes, better than by chance: {number}"
+    elif found.verdict.startswith("worse than chance"):
+        short = f"No, worse than by chance: {number}"
+    else:
+        short = f"Not shown: {number}"
+    counts = ", ".join(f"{n} {label}" for label, n in result.labels.items())
+    texts = [f"{found.verdict[0].upper()}{found.verdict[1:]} ({counts})."]
     if found.metric == "roc_auc" and result.positive is not None:
         texts.append(
-            f"In words: of one person with the label {result.positive} and one with "
+            f"In words: of one person with {result.positive} and one with "
             f"{result.classes[0]}, the model ranks the first higher in "
-            f"{100 * found.mean:.0f} of 100 pairs; guessing, in 50."
+            f"{100 * found.mean:.0f} of 100 such pairs. Guessing does so in 50."
         )
     beside = [] if np.isnan(found.chance) else [f"chance {found.chance:.2f}"]
     if found.strongest:
         beside.append(
-            f"strongest simple method {found.strongest[1]:.2f} ({found.strongest[0]})"
+            f"the strongest simple method {found.strongest[1]:.2f} "
+            f"({found.strongest[0]})"
         )
     if found.random:
         beside.append(f"random weights {found.random[1]:.2f}")
-    counts = ", ".join(f"{n} {label}" for label, n in result.labels.items())
-    texts.append(f"Beside it: {'; '.join(beside)}." if beside else "")
+    if beside:
+        texts.append(f"Beside it: {', '.join(beside)}.{_beaten(result, found)}")
     texts.append(
-        f"By {found.model}, {counts}, cross-validated: nobody is tested by a model "
-        "that was trained on the same person."
+        "Cross-validated: nobody is tested by a model that was trained on the same "
+        "person."
     )
-    return Answer("outcome", question, short, [text for text in texts if text])
+    return Answer("outcome", question, short, texts, _figure(result, found))
+
+
+def _beaten(result: Comparison, found: Outcome) -> str:
+    """Say whether the model is better than simple methods and random weights."""
+    if result.settings.get("model") is None:
+        return ""
+    gates = result.gates(found.metric)["result"]
+    texts = [
+        f"better than {what}: {_WORDS[gate]}"
+        for name, what in (
+            (_BASELINE, "all simple methods"),
+            (_RANDOM, "random weights"),
+        )
+        if (gate := gates[name]) != "not tested"
+    ]
+    text = "; ".join(texts)
+    return f" {text[0].upper()}{text[1:]}." if text else ""
 
 
 def outcome_parts(result: Comparison) -> list[Part]:
     """Write the section: the model beside others, then all that was computed."""
     found = find_outcome(result)
     label = result.label(found.metric)
-    parts = [Part("Beside other methods", _beside(result, found))]
-    parts.append(Part("Has pretraining helped?", _gates(result), folded=True))
+    parts = [Part("Has pretraining helped?", _gates(result))]
     metrics = paragraphs("Means over folds, with 95 % intervals.")
     metrics += table(_all_metrics(result))
     parts.append(Part("All metrics", metrics, folded=True))
@@ -189,29 +210,19 @@ def curve_parts(curve: LearningCurve) -> list[Part]:
     return [Part("Would more people help?", html)]
 
 
-def _beside(result: Comparison, found: Outcome) -> str:
+def _figure(result: Comparison, found: Outcome) -> Markup:
     """Show the model beside simple methods, random weights and chance."""
-    summary = result.summary(found.metric)
-    label = result.label(found.metric)
     means = ", ".join(
         f"{name} {row['mean']:.2f}"
         + ("" if np.isnan(row["low"]) else f" ({row['low']:.2f} to {row['high']:.2f})")
-        for name, row in summary.iterrows()
+        for name, row in result.summary(found.metric).iterrows()
     )
     chance = "" if np.isnan(found.chance) else f" Chance is {found.chance:.2f}."
-    html = embed(
+    return embed(
         viz.plot_scores(result, found.metric, show=False),
-        f"{label} of each pipeline with its 95 % interval: {means}.{chance}",
+        f"{result.label(found.metric)} of each pipeline with its 95 % interval: "
+        f"{means}.{chance}",
     )
-    if found.model != result.settings.get("model"):
-        return html + paragraphs("There is no pretrained pipeline among them.")
-    reasons = result.gates(found.metric)
-    texts = [
-        f"{name.capitalize()}? {gate['result'].capitalize()}: {gate['reason']}."
-        for name, gate in reasons.iterrows()
-        if "baseline" in name or "random" in name
-    ]
-    return html + paragraphs(*texts)
 
 
 def _gates(result: Comparison) -> str:
@@ -220,13 +231,12 @@ def _gates(result: Comparison) -> str:
     if model is None:
         return paragraphs(*result._gate_lines())
     shown = result.gates()[["result", "reason"]].rename(columns={"reason": "why"})
+    shown["result"] = shown["result"].map(_WORDS)
     return paragraphs(
-        f"Four claims about {model}, whose {result.label()} is "
-        f"{result.values()[model].mean():.3f}, of {result.n_participants} "
-        "participants. Passed: it was shown. Not passed: it was not shown; it may be "
-        "wrong, or there are too few participants to tell. Not tested: nothing was "
-        "computed, or it is not known, which does not count as passed."
-    ) + table(shown)
+        f"Four claims about {model}, by {result.label()}. Not shown: it may be wrong, "
+        "or there are too few people to tell. Not tested: nothing was computed, or it "
+        "is not known, which does not count as shown."
+    ) + table(shown.rename_axis("claim"))
 
 
 def _all_metrics(result: Comparison) -> pd.DataFrame:

@@ -32,6 +32,7 @@ class Answer(NamedTuple):
     question: str
     short: str
     texts: Sequence[str] = ()
+    figure: Markup = Markup()
 
 
 class Part(NamedTuple):
@@ -109,9 +110,16 @@ def preformatted(text: str) -> Markup:
     return Markup("<pre>{}</pre>").format(text)
 
 
-def folded(title: str, html: Markup) -> Markup:
+def folded(title: str | Markup, html: Markup) -> Markup:
     """Fold what is long."""
     return Markup("<details><summary>{}</summary>{}</details>").format(title, html)
+
+
+def listed(names: Iterable, most: int = 6) -> str:
+    """List names; of many, the first ones and how many more there are."""
+    names = [str(name) for name in names]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def render(

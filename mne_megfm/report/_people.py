@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from .. import viz
 from ..estimators.novelty import Novelty
 from ._html import table
-from ._page import Answer, Part, embed, folded, paragraphs
+from ._page import Answer, Part, embed, folded, listed, paragraphs
 
 if TYPE_CHECKING:
     from ..evaluation import Comparison
@@ -214,15 +214,15 @@ def people_answer(
     unsure = people["outcome"].str.contains("unsure")
     texts = []
     if wrong.any():
-        texts.append(f"Wrong: {_listed(people.index[wrong])}.")
+        texts.append(f"Wrong: {listed(people.index[wrong])}.")
     if (unsure & ~wrong).any():
-        texts.append(f"Right, but unsure: {_listed(people.index[unsure & ~wrong])}.")
+        texts.append(f"Right, but unsure: {listed(people.index[unsure & ~wrong])}.")
     texts += _left_out(excluded)
     if positive is not None:
         by = (~wrong).groupby(people["label"]).agg(["sum", "size"])
         shares = ", ".join(f"{k} of {m} {label}" for label, (k, m) in by.iterrows())
         texts.insert(0, f"Right: {shares}.")
-    short = f"{(~wrong).sum()} of {n} people are classified rightly"
+    short = f"{(~wrong).sum()} of {n} people are classified correctly"
     return Answer("people", question, short, texts)
 
 
@@ -233,14 +233,8 @@ def _left_out(excluded: pd.DataFrame) -> list[str]:
     found = found.rename(columns={"name": "name_"})
     if not len(found):
         return []
-    listed = [f"{row.name_} ({row.reason})" for row in found.itertuples()]
-    return [f"Left out: {_listed(listed)}."]
-
-
-def _listed(names: object, most: int = 6) -> str:
-    names = [str(name) for name in names]
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    who = [f"{row.name_} ({row.reason})" for row in found.itertuples()]
+    return [f"Left out: {listed(who)}."]
 
 
 def people_parts(
@@ -283,7 +277,9 @@ def people_parts(
     ids = {name: f"person-{number}" for number, name in enumerate(people.index, 1)}
     shown = _overview(people, ids, positive, recorded, known)
     urgent = people["outcome"].ne("right").to_numpy()
-    n_open = len(people) if len(people) <= _MOST_LISTED else max(int(urgent.sum()), 3)
+    n_open = (
+        len(people) if len(people) <= _MOST_LISTED else max(int(urgent.sum()), _FEWEST)
+    )
     if "error" in people and len(people) > _MOST_LISTED:
         n_open = _MOST_LISTED
     html = paragraphs(*_how_to_read(people, positive, pipeline, threshold, known))
@@ -302,14 +298,19 @@ def people_parts(
         rest = len(people) - n_open
         html += folded(f"{rest} more people", table(shown.iloc[n_open:], digits=2))
     reference = None if other is None else people["label"] == other
-    pages = Markup("").join(
+    pages = [
         _page_of(
             name, row, ids, people, similar, recorded, remarks, features, reference,
             known, other,
         )
         for name, row in people.iterrows()
-    )  # fmt: skip
-    return [Part("People, wrong and unsure first", html), Part("One by one", pages)]
+    ]  # fmt: skip
+    html += Markup("<h3>One by one</h3>") + Markup("").join(pages[:n_open])
+    if n_open < len(people):
+        html += folded(
+            f"{len(people) - n_open} more people", Markup("").join(pages[n_open:])
+        )
+    return [Part("People, wrong and unsure first", html)]
 
 
 def _how_to_read(
@@ -360,7 +361,9 @@ def _overview(
     )
     out["label"] = people["label"].astype(object).to_numpy()
     if "error" not in people:
-        out["outcome"] = [_coloured(outcome) for outcome in people["outcome"]]
+        cells = [_coloured(outcome) for outcome in people["outcome"]]
+        # as objects, or pandas makes plain text of them
+        out["outcome"] = pd.Series(cells, out.index, dtype=object)
     if "probability" in people:
         out[f"probability of {positive}"] = people["probability"].to_numpy()
     else:
@@ -462,4 +465,4 @@ def _of_similar(
             rows.append((one, None, np.nan, None))
     value = "probability" if "probability" in people else "predicted"
     columns = ["person", "label", value, "outcome"]
-    return pd.DataFrame(rows, columns=columns).set_index("person")
+    return pd.DataFrame(rows, columns=columns, dtype=object).set_index("person")

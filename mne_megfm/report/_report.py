@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from sklearn.impute import SimpleImputer
 
 from ..estimators import MEGFMTransformer
+from ..inputs import recording_quality
 from ..interpret import MASKS, attention_test, reconstruct, score_reconstruction
 from ._data import (
     data_answer,
@@ -27,6 +28,7 @@ from ._data import (
     name_all,
     named_labels,
     recorded_by_person,
+    remarks_by_person,
     revealed_parts,
     states_of,
 )
@@ -113,6 +115,7 @@ class MEGFMReport:
         self.fname: str | None = None
         self._comparison: Comparison | None = None
         self._described: pd.DataFrame | None = None
+        self._quality: pd.DataFrame | None = None
         self._features: pd.DataFrame | None = None
         self._labels: pd.Series | None = None
         self._by: dict[str, Sequence] | None = None
@@ -161,6 +164,8 @@ class MEGFMReport:
         """
         described = describe_data(X, y, names)
         _check_unique(described.index)
+        own = described.index.tolist() if isinstance(X, list) else None
+        self._quality = recording_quality(X, names=own, verbose="error")
         self._described = described
         self._html = None
 
@@ -483,7 +488,7 @@ class MEGFMReport:
             parts["people"] += self._people_parts(result, people, model)
         differences = self._why(parts["why"], positive)
         if self._described is not None:
-            parts["data"] += data_parts(self._described)
+            parts["data"] += data_parts(self._described, self._quality)
         if result is not None:
             parts["data"] += exclusion_parts(excluded) + revealed_parts(result)
             parts[_METHODS] += provenance_parts(result)
@@ -495,7 +500,7 @@ class MEGFMReport:
             outcome_answer(result),
             people_answer(people, excluded, positive),
             why_answer(differences, order),
-            data_answer(self._described, excluded),
+            data_answer(self._described, self._quality, excluded),
         ]
         titles = {answer.key: answer.question for answer in answers}
         titles[_METHODS] = "Methods"
@@ -518,7 +523,7 @@ class MEGFMReport:
             pipeline=model,
             threshold=_THRESHOLD,
             recorded=recorded,
-            remarks={},
+            remarks={} if self._quality is None else remarks_by_person(self._quality),
             features=self._features,
         )
 

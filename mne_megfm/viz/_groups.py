@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import mne
@@ -103,13 +103,19 @@ def plot_group_averages(
     most = max(np.abs(mean).max() for mean in means.values()) * _FEMTO
     for column, (name, mean) in enumerate(means.items()):
         ax = fig.add_subplot(grid[1, 3 * column : 3 * column + 3])
-        ax.plot(first.times * 1e3, mean.T * _FEMTO, lw=0.4, color=COLORS[column])
+        ax.plot(first.times * 1e3, mean.T * _FEMTO, lw=0.4, color=_line(name, means)[0])
         ax.set_title(f"{name} (n = {len(groups[name])})", fontsize="medium")
         ax.set(xlabel="Time (ms)", ylim=(-1.05 * most, 1.05 * most))
         ax.set_ylabel("Sensors (fT)" if column == 0 else "")
         bare(ax)
     _plot_topographies(fig, grid, means, first, at)
     return finish(fig, show, title)
+
+
+def _line(name: str, names: Iterable[str]) -> tuple[str, str]:
+    """Give a group the colour that it has in maps of people, and a style."""
+    place = sorted(map(str, names)).index(str(name))
+    return COLORS[place % len(COLORS)], "-" if place else "--"
 
 
 def _check_groups(groups: Mapping[str, list[mne.Evoked]]) -> None:
@@ -151,10 +157,9 @@ def _plot_power(
     at: NDArray[np.int_],
 ) -> None:
     """Draw means of groups with 95 % intervals."""
-    for number, (name, part) in enumerate(power.items()):
+    for name, part in power.items():
         mean, half = _mean_and_half(part * _FEMTO)
-        color = COLORS[number]
-        style = "-" if number == 0 else "--"
+        color, style = _line(name, power)
         ax.plot(times * 1e3, mean, style, color=color, label=name)
         ax.fill_between(times * 1e3, mean - half, mean + half, color=color, alpha=0.2)
     for index in at:
@@ -211,6 +216,13 @@ def _plot_topographies(
                 vlim=(-most, most), cmap="RdBu_r", sensors=False, contours=0,
                 sphere=_sphere(first), extrapolate="local",
             )  # fmt: skip
+            sphere = _sphere(first)
+            if sphere is not None:  # no more room than sensors take
+                reach = 1.35 * sphere[3]
+                ax.set(
+                    xlim=(sphere[0] - reach, sphere[0] + reach),
+                    ylim=(sphere[1] - reach, sphere[1] + reach),
+                )
             if row == 0:
                 ax.set_title(name, fontsize="medium")
             if column == 0:
@@ -286,7 +298,7 @@ def plot_group_spectra(
     """
     freqs = np.asarray(freqs, float)
     fig, (ax,) = open_axes(axes, 1, figsize=(5.2, 3.4))
-    for number, (name, values) in enumerate(spectra.items()):
+    for name, values in spectra.items():
         values = np.asarray(values, float)
         if values.ndim != 2 or values.shape[1] != len(freqs) or not (values > 0).all():
             raise ValueError(
@@ -294,8 +306,7 @@ def plot_group_spectra(
                 f"shape {values.shape} for {name!r}; pass one row a person, in T²/Hz."
             )
         mean, half = _mean_and_half(10.0 * np.log10(values * _FEMTO**2))
-        color = COLORS[number % len(COLORS)]
-        style = "-" if number == 0 else "--"
+        color, style = _line(name, spectra)
         ax.plot(freqs, mean, style, color=color, label=f"{name} (n = {len(values)})")
         ax.fill_between(freqs, mean - half, mean + half, color=color, alpha=0.2)
     ax.set(xlabel="Frequency (Hz)", ylabel="Power (dB, 0: 1 fT²/Hz)")
@@ -363,8 +374,8 @@ def plot_group_differences(
     ax.axvline(0.0, color="0.5", lw=1, ls=":", zorder=0)
     ax.set_yticks(rows, [_short(name) for name in shown.index])
     ax.set_ylim(len(shown) - 0.5, -0.5)
-    one, other = _compared(differences)
-    ax.set_xlabel(f"Hedges' g, 95 % interval (above 0: higher in {one})")
+    one, _ = _compared(differences)
+    ax.set_xlabel(f"Hedges' g, 95 % interval\nabove 0: higher in {_short(one, 30)}")
     bare(ax)
     return finish(fig, show, title)
 
