@@ -11,15 +11,7 @@ from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
-from ._comparison import (
-    Comparison,
-    count_participants,
-    fold_table,
-    permutation_table,
-    prediction_table,
-    random_table,
-    trivial_table,
-)
+from ._comparison import Comparison
 from ._confounds import find_confounds
 from ._folds import (
     Fold,
@@ -42,6 +34,14 @@ from ._provenance import (
 )
 from ._running import Task, extract, make_task, parallel, run
 from ._samples import gather
+from ._tables import (
+    count_participants,
+    fold_table,
+    permutation_table,
+    prediction_table,
+    random_table,
+    trivial_table,
+)
 from ._verdicts import ENOUGH
 
 

@@ -1,9 +1,8 @@
-"""What a comparison found, and tables of what folds gave."""
+"""What a comparison found."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -12,18 +11,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._folds import Fold
+from ._clinical import (
+    confusion_table,
+    net_benefit_table,
+    operating_table,
+    person_probabilities,
+)
 from ._intervals import corrected_interval, corrected_t_test, mean_and_interval
 from ._metrics import (
     greater_is_better,
     is_defined,
     label_of,
     metrics_of,
-    trivial_values,
 )
 from ._provenance import WeightsSeen
-from ._running import FoldResult, Task
-from ._samples import Samples
 from ._verdicts import (
     BASELINE,
     FEW,
@@ -357,6 +358,170 @@ class Comparison(Results):
         columns = ["result", "gain", "low", "high", "participants", "reason"]
         return pd.DataFrame(rows).T[columns].infer_objects().rename_axis("gate")
 
+    # -- decisions at a threshold --
+    def confusion(
+        self, pipeline: str | None = None, threshold: float = 0.5
+    ) -> pd.DataFrame:
+        """Count people by their class and by what is said of them.
+
+        Parameters
+        ----------
+        pipeline : str | None
+            Which pipeline; None for the model (the first pretrained one), or the first.
+        threshold : float
+            People whose probability is as high or higher are said to be of the positive
+            class.
+
+        Returns
+        -------
+        counts : DataFrame, shape (2, 2)
+            People: rows by their class (``true``), columns by what is said
+            (``predicted``), the positive class last.
+
+        Raises
+        ------
+        ValueError
+            If there is no such pipeline, it gives no probabilities of two classes, or
+            the threshold is not between 0 and 1.
+
+        Notes
+        -----
+        A person counts once, by the mean of the probabilities of all repeats (and of
+        sessions), which are of models that had not seen this person. A threshold that
+        was chosen by looking at these counts is optimistic: see `operating_points`.
+
+        Examples
+        --------
+        >>> result.confusion(threshold=0.3)  # doctest: +SKIP
+        """
+        name, predictions = self._probabilities(pipeline)
+        people = person_probabilities(predictions, name)
+        return confusion_table(people, self.classes, threshold)
+
+    def operating_points(
+        self,
+        pipeline: str | None = None,
+        sensitivity: float | Sequence[float] = (0.8, 0.9),
+        *,
+        prevalence: float | None = None,
+    ) -> pd.DataFrame:
+        """Give the specificity at some sensitivities, with thresholds of other folds.
+
+        Parameters
+        ----------
+        pipeline : str | None
+            Which pipeline; None for the model (the first pretrained one), or the first.
+        sensitivity : float | sequence of float
+            Sensitivities to aim at.
+        prevalence : float | None
+            Share of the positive class among those who will be examined, for the
+            predictive values. None for that of these participants, which is seldom
+            that of a clinic.
+
+        Returns
+        -------
+        points : DataFrame
+            One row for each sensitivity aimed at (``target_sensitivity``): the mean
+            ``threshold`` and its standard deviation over folds, ``sensitivity`` and
+            ``specificity`` that were reached, with 95 % intervals (``_low``,
+            ``_high``), positive and negative predictive values (``ppv``, ``npv``), and
+            the ``prevalence`` that these are for.
+
+        Raises
+        ------
+        ValueError
+            If there is no such pipeline, it gives no probabilities of two classes,
+            there is one fold in each repeat, or a number is not between 0 and 1.
+
+        Notes
+        -----
+        The threshold of a fold is the highest at which so many of the positive
+        participants of the *other* folds of the same repeat are found, by their own
+        out-of-fold probabilities. It is used on participants whom it has not seen.
+        (Models of the other folds have been trained on them; what they reveal of these
+        participants in that way is not excluded.) So the sensitivity that is reached
+        may differ from the one aimed at, as it will with new people.
+
+        Intervals are Wilson's, of shares over all repeats, with the number of
+        participants divided by 1 + (tested) / (in training), and Student's t for the
+        normal quantile, as in `summary`. Predictive values follow from Bayes' theorem.
+        Their limits take the lower limits of sensitivity and specificity together, and
+        the upper ones, and are wider than 95 %.
+
+        Examples
+        --------
+        >>> points = result.operating_points(prevalence=0.15)  # doctest: +SKIP
+        """
+        name, predictions = self._probabilities(pipeline)
+        person_probabilities(predictions, name)
+        folds = self._part(self.folds, name, self.metrics[0])
+        return operating_table(
+            folds, predictions, self._classes, sensitivity, prevalence
+        )
+
+    def decision_curve(
+        self,
+        pipeline: str | None = None,
+        thresholds: Sequence[float] | None = None,
+    ) -> pd.DataFrame:
+        """Give the net benefit of acting on a pipeline, on everybody and on nobody.
+
+        Parameters
+        ----------
+        pipeline : str | None
+            Which pipeline; None for the model (the first pretrained one), or the first.
+        thresholds : sequence of float | None
+            Probabilities from which on one would act: at 0.2, one accepts four people
+            who are treated in vain for each one who needs it. None for 0.01 to 0.99.
+
+        Returns
+        -------
+        curve : DataFrame
+            One row for each ``threshold``: net benefit of the ``model``, of acting on
+            ``all``, and on ``none`` (0).
+
+        Raises
+        ------
+        ValueError
+            If there is no such pipeline, it gives no probabilities of two classes, or
+            a threshold is not between 0 and 1.
+
+        Notes
+        -----
+        With ``n`` people of whom ``TP`` are rightly and ``FP`` wrongly said to be of
+        the positive class, the net benefit at the threshold ``t`` is ``TP / n - FP / n
+        * t / (1 - t)`` [1]_. People count as in `confusion`. It is for a prevalence as
+        in these participants, and probabilities must be calibrated to be acted on.
+
+        References
+        ----------
+        .. [1] Vickers AJ, Elkin EB (2006). Decision curve analysis: a novel method for
+           evaluating prediction models. Med Decis Making 26:565-574.
+           doi:10.1177/0272989X06295361
+
+        Examples
+        --------
+        >>> result.decision_curve().plot()  # doctest: +SKIP
+        """
+        name, predictions = self._probabilities(pipeline)
+        people = person_probabilities(predictions, name)
+        return net_benefit_table(people, self.positive, thresholds)
+
+    def _probabilities(self, pipeline: str | None) -> tuple[str, pd.DataFrame]:
+        """Choose a pipeline of two classes, and give its predictions."""
+        if self.positive is None:
+            raise ValueError(
+                "Expected a comparison of two classes, got "
+                f"{self.classes or 'numbers'}; there is no positive class to decide on."
+            )
+        if pipeline is None:
+            pipeline = self.settings.get("model") or self.pipelines[0]
+        if pipeline not in self.pipelines:
+            raise ValueError(
+                f"Expected one of the pipelines {self.pipelines}, got {pipeline!r}."
+            )
+        return pipeline, self._part(self.predictions, pipeline)
+
     def _find_gates(self, metric: str, model: str) -> dict[str, Gate]:
         design = self._design()
         values = self.values(metric)
@@ -554,129 +719,3 @@ class Comparison(Results):
                     f"one alone); {mean}."
                 )
         return notes
-
-
-# -- tables of what folds gave ---------------------------------------------------------
-def fold_table(
-    tasks: Sequence[Task], results: Sequence[list[FoldResult]], samples: Samples
-) -> pd.DataFrame:
-    """One row a pipeline, fold and metric."""
-    rows = []
-    for task, found in zip(tasks, results, strict=True):
-        for result in found:
-            fold = result.fold
-            shared = {
-                "n_train": len(fold.train),
-                "n_test": len(fold.test),
-                "train": tuple(samples.names[fold.train].tolist()),
-                "test": tuple(samples.names[fold.test].tolist()),
-            }
-            for metric, value in result.values.items():
-                rows.append(
-                    {
-                        "pipeline": task.name,
-                        "repeat": fold.repeat,
-                        "fold": fold.number,
-                        "metric": metric,
-                        "value": value,
-                        **shared,
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def prediction_table(
-    tasks: Sequence[Task], results: Sequence[list[FoldResult]], samples: Samples
-) -> pd.DataFrame:
-    """One row a pipeline, repeat and test participant."""
-    tables = []
-    for task, found in zip(tasks, results, strict=True):
-        for result in found:
-            fold, predictions = result.fold, result.predictions
-            columns = {
-                "pipeline": task.name,
-                "participant": samples.names[fold.test],
-                "repeat": fold.repeat,
-                "fold": fold.number,
-                "y_true": predictions.y,
-                "y_pred": predictions.label,
-            }
-            if task.classes is not None and len(task.classes) == 2:
-                columns["score"] = predictions.score
-                if predictions.proba is not None:
-                    columns["proba"] = predictions.proba[:, 1]
-            elif predictions.proba is not None:
-                for column, label in enumerate(predictions.classes):
-                    columns[f"proba_{label}"] = predictions.proba[:, column]
-            tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True)
-
-
-def permutation_table(
-    tasks: Sequence[Task], results: Sequence[list[FoldResult]]
-) -> pd.DataFrame:
-    """One row a pipeline, permutation and metric, averaged over folds.
-
-    Tasks of a pipeline are in the order of permutations.
-    """
-    rows, counts = [], Counter()
-    for task, found in zip(tasks, results, strict=True):
-        for metric in task.metrics:
-            rows.append(
-                {
-                    "pipeline": task.name,
-                    "permutation": counts[task.name],
-                    "metric": metric,
-                    "value": _mean([result.values[metric] for result in found]),
-                }
-            )
-        counts[task.name] += 1
-    return pd.DataFrame(rows, columns=["pipeline", "permutation", "metric", "value"])
-
-
-def trivial_table(
-    y: NDArray, folds: Sequence[Fold], classes: NDArray | None
-) -> dict[str, float]:
-    """Average over folds what is reached without looking at features."""
-    found = [trivial_values(y, fold.train, fold.test, classes) for fold in folds]
-    return {name: _mean([values[name] for values in found]) for name in found[0]}
-
-
-def count_participants(
-    names: NDArray, y: NDArray, classes: NDArray | None
-) -> dict[str, int]:
-    """Count participants of each class, or of all in regression."""
-    if classes is None:
-        return {"participants": len(np.unique(names))}
-    return {str(label): len(np.unique(names[y == label])) for label in sorted(classes)}
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else np.nan
-
-
-def random_table(
-    by_fold: pd.DataFrame, same: Mapping[int, str | None], others: pd.DataFrame
-) -> pd.DataFrame:
-    """Put the results of random weights together, a row a seed, fold and metric.
-
-    Parameters
-    ----------
-    by_fold : DataFrame
-        Results of the pipelines that are compared.
-    same : dict
-        From seed to the name of a pipeline among these that is the same, or None.
-    others : DataFrame
-        Results of the rest, with seeds as names.
-    """
-    parts = [
-        by_fold[by_fold["pipeline"] == name].assign(pipeline=seed)
-        for seed, name in same.items()
-        if name is not None
-    ]
-    columns = ["pipeline", "repeat", "fold", "metric", "value"]
-    parts += [others] if len(others) else []
-    table = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
-    table = table[columns].rename(columns={"pipeline": "seed"})
-    return table.reset_index(drop=True)

@@ -20,12 +20,12 @@ from sklearn.preprocessing import StandardScaler
 from ..estimators import LogisticHead
 from ..estimators.frozen import frozen_step
 from ..inputs import as_recordings, describe_array
-from ._comparison import fold_table, prediction_table
 from ._folds import repeated_folds, split_participants
 from ._intervals import mean_and_interval, wilson_interval
 from ._network_classifier import TrialSignals
 from ._running import FrozenFeatures, Task, make_task, parallel, run
 from ._samples import Samples
+from ._tables import fold_table, prediction_table
 
 METRIC = "balanced_accuracy"
 #: Fewer participants of an array or site are left out: they cannot be in all folds.

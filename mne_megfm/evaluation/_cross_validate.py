@@ -15,13 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
 from ..utils.validation import as_labels, check_groups, find_missing, listed
-from ._comparison import (
-    count_participants,
-    fold_table,
-    permutation_table,
-    prediction_table,
-    trivial_table,
-)
 from ._folds import (
     check_count,
     permute_labels,
@@ -33,6 +26,13 @@ from ._metrics import Scoring, find_metrics, label_of, order_classes, undefined
 from ._pipelines import fewest_in_training
 from ._running import Task, parallel, run
 from ._samples import Samples
+from ._tables import (
+    count_participants,
+    fold_table,
+    permutation_table,
+    prediction_table,
+    trivial_table,
+)
 from ._verdicts import (
     FOR_A_RANGE,
     judge,

@@ -15,13 +15,7 @@ from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
-from ._comparison import (
-    Results,
-    count_participants,
-    fold_table,
-    prediction_table,
-    trivial_table,
-)
+from ._comparison import Results
 from ._folds import (
     Fold,
     by_repeat,
@@ -34,6 +28,12 @@ from ._metrics import Scoring, choose_classes, find_metrics
 from ._pipelines import applicable, choose_pipelines, fewest_in_training
 from ._running import extract, make_task, parallel, run
 from ._samples import Samples, gather
+from ._tables import (
+    count_participants,
+    fold_table,
+    prediction_table,
+    trivial_table,
+)
 from ._verdicts import judge, listed_counts, null_in_words, null_summary
 
 

@@ -174,11 +174,13 @@ def recording_quality(
     --------
     >>> from mne_megfm import simulate_cohort
     >>> from mne_megfm.inputs import recording_quality
-    >>> cohort = simulate_cohort(2, states=("rest",), n_epochs=10, random_state=0)
+    >>> cohort = simulate_cohort(
+    ...     2, states=("rest",), arrays=("opm64",), n_epochs=3, verbose=False
+    ... )
     >>> X = [participant.recordings for participant in cohort.participants]
     >>> quality = recording_quality(X, names=cohort.names, verbose=False)
-    >>> quality[["state", "kind", "n_trials", "n_noisy"]].iloc[0].to_list()
-    ['rest', 'epochs', 10, 0]
+    >>> quality[["state", "kind", "array", "remarks"]].iloc[0].to_list()
+    ['rest', 'epochs', '64 magnetometers', '']
     """
     parts, n_elements = _parts(X)
     if names is None:
