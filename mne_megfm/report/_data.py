@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..inputs import Recordings, as_recordings, describe_array, recording_quality
+from ..inputs import Recordings, as_recordings, describe_array
 from ._html import long_table, table
 from ._page import Answer, Part, folded, listed, paragraphs
 
@@ -202,8 +202,8 @@ def data_parts(described: pd.DataFrame, quality: pd.DataFrame) -> list[Part]:
         html += long_table(noted.set_index("person")[["state", "remarks"]])
     texts = [
         "Channels are counted: flat, noisy (more than 5 times as strong as their "
-        "neighbours) and weak ones in at least half of the rows, and those of which one "
-        "of these is true at times. Strongest / median: the strongest channel to the "
+        "neighbours) and weak ones in at least half of the rows, and those that are so "
+        "at times. Strongest / median: the strongest channel to the "
         "median of its kind. Mains: power to that of frequencies beside it. Rows are "
         "epochs, or windows of 1 s. Artefacts: rows far above the usual.",
     ]
@@ -294,12 +294,12 @@ def data_answer(
         return Answer("data", question, short)
     noted = quality[quality["remarks"] != ""]
     short = f"{len(noted)} of {len(quality)} recordings have remarks"
-    texts = [
-        f"{row.participant}, {row.state}: {row.remarks}."
-        for row in noted.head(2).itertuples()
-    ]
-    if len(noted) > 2:
-        texts.append(f"And {len(noted) - 2} more.")
+    texts = []
+    if len(noted):
+        first = noted.iloc[0]
+        more = f" And {len(noted) - 1} more." if len(noted) > 1 else ""
+        said = f"{first['participant']}, {first['state']}: {first['remarks']}.{more}"
+        texts.append(said)
     lacking = described.index[(described[states_of(described)] == 0).any(axis=1)]
     if len(lacking):
         texts.append(f"Without a state that others have: {listed(lacking)}.")

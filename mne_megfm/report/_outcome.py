@@ -133,7 +133,8 @@ def outcome_answer(result: Comparison | None) -> Answer:
             f"({found.strongest[0]})"
         )
     if found.random:
-        beside.append(f"random weights {found.random[1]:.2f}")
+        n, mean = found.random
+        beside.append(f"random weights {mean:.2f} (mean of {n} draws)")
     if beside:
         texts.append(f"Beside it: {', '.join(beside)}.{_beaten(result, found)}")
     texts.append(
@@ -160,11 +161,14 @@ def _beaten(result: Comparison, found: Outcome) -> str:
     return f" {text[0].upper()}{text[1:]}." if text else ""
 
 
-def outcome_parts(result: Comparison) -> list[Part]:
+def outcome_parts(result: Comparison, threshold: float) -> list[Part]:
     """Write the section: the model beside others, then all that was computed."""
     found = find_outcome(result)
     label = result.label(found.metric)
-    parts = [Part("Has pretraining helped?", _gates(result))]
+    parts = []
+    if has_probabilities(result, found.model):
+        parts.append(Part("At a threshold", _decisions(result, found.model, threshold)))
+    parts.append(Part("Has pretraining helped?", _gates(result)))
     metrics = paragraphs("Means over folds, with 95 % intervals.")
     metrics += table(_all_metrics(result))
     parts.append(Part("All metrics", metrics, folded=True))
@@ -225,6 +229,77 @@ def _figure(result: Comparison, found: Outcome) -> Markup:
     )
 
 
+def _decisions(result: Comparison, model: str, threshold: float) -> Markup:
+    """Count decisions at a threshold, at given sensitivities, and their benefit."""
+    positive, other = result.positive, result.classes[0]
+    counts = result.confusion(model, threshold)
+    shown = counts.rename(
+        index=lambda label: f"truly {label}",
+        columns=lambda label: f"classified as {label}",
+    )
+    sizes = counts.sum(axis=1)
+    shown["right"] = [
+        f"{counts.loc[label, label]} of {n}"
+        + (f" ({counts.loc[label, label] / n:.0%})" if n else "")
+        for label, n in sizes.items()
+    ]
+    html = paragraphs(
+        f"Classified as {positive} from a probability of {threshold:g} on. Each person "
+        "counts once, by the mean probability out of fold."
+    )
+    html += table(shown.rename_axis(None))
+    try:
+        points = result.operating_points(model)
+    except ValueError as error:  # too few folds to choose a threshold on others
+        html += paragraphs(f"Without thresholds for given sensitivities. {error}")
+    else:
+        html += paragraphs(
+            f"To find 80 or 90 % of people with {positive}, thresholds were chosen on "
+            "other people than those that they are used on, so that what is reached "
+            "may differ from what was aimed at. Predictive values are for the share of "
+            f"{positive} that these people have, which is seldom that of a clinic: for "
+            "another one, call operating_points(prevalence=...)."
+        ) + table(_points(points, positive, other), digits=2)
+    curve = result.decision_curve(model)
+    best = curve["model"] > curve[["all", "none"]].max(axis=1)
+    spans = curve.index[best]
+    where = f"from {spans.min():.2f} to {spans.max():.2f}" if len(spans) else "nowhere"
+    curve_html = paragraphs(
+        "Net benefit: people rightly acted on, less those wrongly acted on, weighed by "
+        "the probability from which on one would act (Vickers and Elkin 2006), for "
+        "each person examined. A model is of use where it is above both acting on "
+        "everybody and on nobody. It takes probabilities that are right: see below."
+    ) + embed(
+        viz.plot_decision_curve(curve, show=False),
+        f"Net benefit of {model} against the probability from which on one acts, "
+        f"beside acting on everybody and on nobody; {model} is above both {where}.",
+    )
+    return html + folded("Decision curve", curve_html)
+
+
+def _points(points: pd.DataFrame, positive: object, other: object) -> pd.DataFrame:
+    """Write operating points with intervals."""
+
+    def with_interval(name: str) -> list[str]:
+        rows = points[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)
+        return [f"{value:.2f} ({low:.2f} to {high:.2f})" for value, low, high in rows]
+
+    return pd.DataFrame(
+        {
+            "threshold": points["threshold"].to_numpy(),
+            f"sensitivity ({positive})": with_interval("sensitivity"),
+            f"specificity ({other})": with_interval("specificity"),
+            "positive predictive value": with_interval("ppv"),
+            "negative predictive value": with_interval("npv"),
+            "at a prevalence of": points["prevalence"].to_numpy(),
+        },
+        index=pd.Index(
+            [f"{value:.0%}" for value in points.index],
+            name="sensitivity aimed at",
+        ),
+    )
+
+
 def _gates(result: Comparison) -> str:
     """Show which of the four gates are passed."""
     model = result.settings.get("model")
@@ -265,12 +340,13 @@ def _calibration(result: Comparison) -> str:
     )
 
 
-def has_probabilities(result: Comparison) -> bool:
+def has_probabilities(result: Comparison, pipeline: str | None = None) -> bool:
     """Find whether a comparison is of two classes, with probabilities."""
-    return (
-        has_two_classes(result)
-        and result.predictions.get("proba", pd.Series(dtype=float)).notna().any()
-    )
+    table = result.predictions
+    if pipeline is not None:
+        table = table[table["pipeline"] == pipeline]
+    known = table.get("proba", pd.Series(dtype=float)).notna()
+    return result.positive is not None and known.any()
 
 
 def has_two_classes(result: Comparison) -> bool:

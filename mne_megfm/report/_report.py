@@ -482,7 +482,7 @@ class MEGFMReport:
         excluded = pd.DataFrame(columns=["kind", "name", "reason"])
         if result is not None:
             excluded = result.excluded
-            parts["outcome"] += outcome_parts(result)
+            parts["outcome"] += outcome_parts(result, _THRESHOLD)
             model = find_outcome(result).model
             people = list_people(result, model, _THRESHOLD)
             parts["people"] += self._people_parts(result, people, model)

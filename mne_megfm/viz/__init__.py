@@ -13,6 +13,7 @@ __getattr__, __dir__, _ = lazy.attach(
         ],
         "_embedding": ["EmbeddingDisplay", "plot_embedding"],
         "_groups": [
+            "plot_decision_curve",
             "plot_group_averages",
             "plot_group_differences",
             "plot_group_spectra",
@@ -35,6 +36,7 @@ __all__ = [
     "plot_attention",
     "plot_attribution",
     "plot_comparison",
+    "plot_decision_curve",
     "plot_embedding",
     "plot_group_averages",
     "plot_group_differences",

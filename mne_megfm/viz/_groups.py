@@ -95,8 +95,8 @@ def plot_group_averages(
     if times is None:
         times = _peaks(np.concatenate(list(data.values())).mean(0), first.times)
     at = first.time_as_index(times, use_rounding=True)
-    fig = plt.figure(figsize=(5.2, 4.4 + 1.75 * len(at)), layout="constrained")
-    grid = fig.add_gridspec(2 + len(at), 6, height_ratios=[1.9, 1.2, *[1.35] * len(at)])
+    fig = plt.figure(figsize=(5.2, 4.2 + 1.35 * len(at)), layout="constrained")
+    grid = fig.add_gridspec(2 + len(at), 6, height_ratios=[1.9, 1.2, *[1.2] * len(at)])
     power = fig.add_subplot(grid[0, :])
     _plot_power(power, {k: v.std(1) for k, v in data.items()}, first.times, at)
     _shade_clusters(power, data, first.times, random_state)
@@ -511,5 +511,65 @@ def plot_people(
     ax.set_yticks(range(len(labels)), [_short(label, 20) for label in labels])
     ax.set(xlim=(-0.02, 1.02), ylim=(len(labels) - 0.5, -0.5))
     ax.set_xlabel(f"Probability of {positive}, out of fold")
+    bare(ax)
+    return finish(fig, show, title)
+
+
+def plot_decision_curve(
+    curve: pd.DataFrame,
+    *,
+    axes: Axes | None = None,
+    title: str | None = None,
+    show: bool = True,
+) -> Figure:
+    """Plot the net benefit of acting on a model, on everybody and on nobody.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        One row a threshold, its index: ``model``, ``all`` and ``none``, from the method ``decision_curve`` of a
+        :class:`~mne_megfm.evaluation.Comparison`.
+    axes : Axes | None
+        Where to draw. None makes a figure.
+    title : str | None
+        Title of the figure.
+    show : bool
+        Whether to show the figure.
+
+    Returns
+    -------
+    fig : Figure
+        A line for each.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mne_megfm.viz import plot_decision_curve
+    >>> curve = pd.DataFrame(
+    ...     {
+    ...         "threshold": [0.1, 0.5],
+    ...         "model": [0.4, 0.3],
+    ...         "all": [0.4, 0.0],
+    ...         "none": 0.0,
+    ...     }
+    ... )
+    >>> fig = plot_decision_curve(curve, show=False)
+    >>> fig.axes[0].get_ylabel()
+    'Net benefit'
+    """
+    fig, (ax,) = open_axes(axes, 1, figsize=(5.2, 3.4))
+    looks = {
+        "model": (COLORS[1], "-", "the model"),
+        "all": (COLORS[0], "--", "everybody"),
+        "none": ("0.3", ":", "nobody"),
+    }
+    for name, (color, style, label) in looks.items():
+        ax.plot(curve.index, curve[name], style, color=color, label=label)
+    most = max(curve[["model", "all"]].max())
+    ax.set(xlim=(0, 1))
+    if most > 0:
+        ax.set_ylim(-0.25 * most, 1.1 * most)
+    ax.set(xlabel="Probability from which on one acts", ylabel="Net benefit")
+    ax.legend(frameon=False, title="acting on")
     bare(ax)
     return finish(fig, show, title)
