@@ -527,8 +527,9 @@ def plot_decision_curve(
     Parameters
     ----------
     curve : DataFrame
-        One row a threshold, its index: ``model``, ``all`` and ``none``, from the method ``decision_curve`` of a
-        :class:`~mne_megfm.evaluation.Comparison`.
+        From the method ``decision_curve`` of a
+        :class:`~mne_megfm.evaluation.Comparison`: one row a threshold, its index, with
+        ``model``, ``all`` and ``none``.
     axes : Axes | None
         Where to draw. None makes a figure.
     title : str | None
