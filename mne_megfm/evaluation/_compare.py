@@ -22,6 +22,16 @@ from ._folds import (
     permute_labels,
     split_participants,
 )
+from ._known_confounds import (
+    ALONE,
+    add_always_known,
+    alone_pipeline,
+    alone_tasks,
+    check_confounds,
+    check_residualised,
+    group_table,
+    score_table,
+)
 from ._metrics import Scoring, choose_classes, find_metrics
 from ._pipelines import applicable, choose_pipelines, fewest_in_training
 from ._provenance import (
@@ -54,6 +64,7 @@ def compare(
     groups: Any = None,
     names: Sequence | None = None,
     sites: Any = None,
+    confounds: Any = None,
     cv: Any = None,
     scoring: Scoring | None = None,
     positive: Any = None,
@@ -92,6 +103,12 @@ def compare(
     sites : array-like, shape (n_participants,) | None
         Site or device of each participant: one after the other is left out, unless
         ``cv`` is given.
+    confounds : DataFrame | dict | None
+        What may differ between groups besides the brain, such as age, sex and site: one
+        row for each element of ``X``, in its order, one column for each confound. Text
+        is a category, numbers go in as they are (codes of sites as text, so). Features
+        of all pipelines are then without what is linear in these, and a pipeline
+        ``"confounds alone"`` is added, see Notes.
     cv : int | splitter | iterable | None
         A splitter of scikit-learn, to which ``groups`` are handed, or pairs of places
         in ``X`` for training and test. None repeats five (stratified) folds four times.
@@ -176,6 +193,32 @@ def compare(
     that were used outside (to choose features or settings) are for you to keep apart.
     Permuted labels show neither, as they are permuted only here.
 
+    *Confounds.* In each fold, the first step of a pipeline makes features, and each
+    feature is regressed on the confounds of the training participants, by least squares
+    with a column for each number and each level of a category. What is predicted, less
+    the mean, is subtracted from the features of training and test participants (cross-
+    validated confound regression [1]_), and what follows in the pipeline sees the rest.
+    Missing numbers count as the mean, a missing category as a level; a level that is
+    not among the training participants, such as a site that is left out, has nothing
+    subtracted. What is not linear in confounds stays. Where a confound differs much
+    between groups, a part of the effect of the group goes with it, and no statistics
+    can tell the two apart: match the groups. Subtracting the effect of a site evens out
+    means, not variances; of several sites, see also ``sites``.
+
+    ``"confounds alone"`` is logistic (or ridge) regression on these confounds, and on
+    array, number of trials and site, where given, which are known without a table. A
+    model that is no better says nothing new. Each of them alone is in
+    ``confound_scores`` of the result, also without ``confounds``, and its distribution
+    in ``confound_groups``. Pipelines without a step of features, as networks that are
+    trained on signals, cannot be residualised and are left out. What features reveal of
+    array and site (``Comparison.confounds``) is of features as they are.
+
+    References
+    ----------
+    .. [1] Snoek L, Miletić S, Scholte HS (2019). How to control for confounds in
+       decoding analyses of neuroimaging data. NeuroImage 184:741-760.
+       doi:10.1016/j.neuroimage.2018.09.074
+
     Participants without label or without usable epochs are left out and listed in
     ``excluded`` of the result.
 
@@ -198,6 +241,8 @@ def compare(
     ['band power', 'trial dynamics']
     """
     samples = gather(X, y, groups, sites, names)
+    if confounds is not None:
+        confounds = check_confounds(confounds, X, groups, names)
     chosen = choose_pipelines(pipelines, samples.y, random_state)
     classify = not is_regressor(next(iter(chosen.values())))
     classes = choose_classes(samples.y, positive, pipelines, classify)
@@ -208,6 +253,11 @@ def compare(
     fewest = fewest_in_training(chosen.values())
     folds = split_participants(samples, samples.y, cv, classify, fewest)
     exclude_rare_states(samples, folds)
+    known = add_always_known(confounds, samples)
+    removed = None
+    if confounds is not None:
+        removed = known[list(confounds)]
+        chosen = check_residualised(chosen, removed, folds, samples)
     _check_reference(reference, chosen)
     model = next((name for name, p in chosen.items() if is_pretrained(p)), None)
     n_model = max(n_permutations, ENOUGH) if n_permutations and model else 0
@@ -228,22 +278,36 @@ def compare(
         pipelines: Mapping[Any, BaseEstimator], y: NDArray, folds: list[Fold]
     ) -> list[Task]:
         return [
-            make_task(name, pipeline, frozen, samples, y, part, metrics, classes)
+            make_task(
+                name, pipeline, frozen, samples, y, part, metrics, classes, removed
+            )
             for name, pipeline in pipelines.items()
             for part in by_repeat(folds)
         ]
 
-    work = tasks(chosen, samples.y, folds)
+    def with_alone(made: list[Task], y: NDArray, folds: list[Fold]) -> list[Task]:
+        if removed is None:
+            return made
+        alone = alone_pipeline(known, classify)
+        return made + [
+            Task(ALONE, alone, None, known, y, samples.groups, part, metrics, classes)
+            for part in by_repeat(folds)
+        ]
+
+    work = with_alone(tasks(chosen, samples.y, folds), samples.y, folds)
     # a control that is compared as a pipeline of its own is not fitted again
-    known = {key_of(pipeline): name for name, pipeline in chosen.items()}
-    same = {seed: known.get(key_of(control)) for seed, control in controls.items()}
+    compared = {key_of(pipeline): name for name, pipeline in chosen.items()}
+    same = {seed: compared.get(key_of(control)) for seed, control in controls.items()}
     others = {seed: controls[seed] for seed in controls if same[seed] is None}
     random = tasks(others, samples.y, folds)
     permuted = []
     for number, (labels, parts) in enumerate(shuffled):
-        shown = chosen if number < n_permutations else {model: chosen[model]}
-        permuted += tasks(shown, labels, parts)
-    everything = [*work, *random, *permuted]
+        if number < n_permutations:
+            permuted += with_alone(tasks(chosen, labels, parts), labels, parts)
+        else:
+            permuted += tasks({model: chosen[model]}, labels, parts)
+    each = alone_tasks(known, samples, folds, classes)
+    everything = [*work, *random, *permuted, *each]
     results = parallel(
         (joblib.delayed(run)(task) for task in everything),
         len(everything),
@@ -251,6 +315,7 @@ def compare(
         "Fitting",
     )
     n, m = len(work), len(work) + len(random)
+    last = len(everything) - len(each)
     by_fold = fold_table(work, results[:n], samples)
     provenance = {
         task.name: found[0].seen for task, found in zip(work, results[:n], strict=True)
@@ -258,7 +323,7 @@ def compare(
     return Comparison(
         folds=by_fold,
         predictions=prediction_table(work, results[:n], samples),
-        permutations=permutation_table(permuted, results[m:]),
+        permutations=permutation_table(permuted, results[m:last]),
         excluded=samples.excluded_table(),
         provenance=provenance,
         metrics=list(metrics),
@@ -270,6 +335,8 @@ def compare(
             by_fold, same, fold_table(random, results[n:m], samples)
         ),
         confounds=find_confounds(samples, chosen, frozen, halves, n_jobs, random_state),
+        confound_scores=score_table(known, each, results[last:], samples),
+        confound_groups=group_table(known, samples, classes),
         settings={
             "cv": f"{len(cv)} given folds" if isinstance(cv, list) else str(cv),
             "n_folds": len(folds),
@@ -283,6 +350,7 @@ def compare(
                 for name, pipeline in chosen.items()
                 if is_baseline(pipeline, provenance[name])
             ],
+            "residualised": [] if removed is None else list(removed),
             "fitted_before": {
                 name: found
                 for name, pipeline in chosen.items()

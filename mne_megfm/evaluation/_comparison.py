@@ -152,10 +152,19 @@ class Comparison(Results):
         participants. ``"person"``: share of second halves of recordings, the nearest
         first half to which is of the same participant, with ``halves=True``. ``note``
         says of what it is, or why it was not tested.
+    confound_scores : DataFrame
+        How well each known confound alone tells the groups: array, number of trials,
+        site, and what was given as ``confounds``; one row for each ``confound``, with
+        its ``kind``, and ``value``, 95 % interval (``low``, ``high``) and ``chance`` of
+        a ``metric`` (AUC; Pearson's r of regression) over the same folds, of ``n``
+        participants of whom it is known.
+    confound_groups : DataFrame
+        The same by group: ``n``, ``mean`` and ``sd`` of numbers; of categories ``n``
+        and ``share`` of each ``level``.
     settings : dict
         Number of folds, cross-validation and seed, what pipelines hold that was fitted
-        before, and which pipeline is the ``model`` and which are ``baselines`` for
-        `gates`.
+        before, which pipeline is the ``model`` and which are ``baselines`` for `gates`,
+        and for which confounds features were ``residualised``.
 
     See Also
     --------
@@ -167,6 +176,8 @@ class Comparison(Results):
     reference: str
     random_weights: pd.DataFrame = field(default_factory=pd.DataFrame)
     confounds: pd.DataFrame = field(default_factory=pd.DataFrame)
+    confound_scores: pd.DataFrame = field(default_factory=pd.DataFrame)
+    confound_groups: pd.DataFrame = field(default_factory=pd.DataFrame)
     settings: dict = field(default_factory=dict)
 
     @property
@@ -576,12 +587,14 @@ class Comparison(Results):
                 self._main().to_string(),
                 *self._gate_lines(),
                 *self._confound_lines(),
+                *self._known_lines(),
                 *self._notes(),
             ]
         )
 
     def _repr_html_(self) -> str:
-        lines = [*self._gate_lines(), *self._confound_lines(), *self._notes()]
+        lines = [*self._gate_lines(), *self._confound_lines()]
+        lines += [*self._known_lines(), *self._notes()]
         notes = "".join(f"<p>{escape(line.strip())}</p>" for line in lines)
         table = self._main().to_html(float_format="{:.3f}".format)
         return f"<p><b>{escape(self._header())}</b></p>{table}{notes}"
@@ -621,6 +634,20 @@ class Comparison(Results):
             lines.append(f"  {target} ({measure}, chance {chance:.2f}): {values}.")
         return lines
 
+    def _known_lines(self) -> list[str]:
+        """Say how well each confound alone tells the groups, a line for all."""
+        if not len(self.confound_scores):
+            return []
+        known = self.confound_scores.dropna(subset="value")
+        values = [
+            f"{row.confound} {row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
+            for row in known.itertuples()
+        ]
+        if not values:
+            return []
+        label = label_of(known["metric"].iloc[0], self._classes)
+        return [f"Confounds alone ({label}, 95 % interval): {', '.join(values)}."]
+
     def _has_confounds(self) -> bool:
         """Find whether there was anything to read beside the labels."""
         return len(self.confounds) > 0 and self.confounds["value"].notna().any()
@@ -634,7 +661,9 @@ class Comparison(Results):
             text += f" ({listed_counts(self.labels)})"
         if self.positive is not None:
             text += f", positive class: {self.positive}"
-        return f"{text}, {self.settings['n_folds']} folds"
+        text += f", {self.settings['n_folds']} folds"
+        removed = self.settings.get("residualised")
+        return f"{text}, features without {', '.join(removed)}" if removed else text
 
     def _main(self) -> pd.DataFrame:
         """Summary of the first metric, and means of the others."""

@@ -21,6 +21,7 @@ from ._folds import Fold
 from ._metrics import Predictions, measure, predict
 from ._participant_features import shared_trials
 from ._provenance import provenance
+from ._residualise import Residualiser
 from ._samples import Samples, Sendable
 
 MISSING = ".*recordings are missing.*"
@@ -174,6 +175,7 @@ class Task(NamedTuple):
     folds: Sequence[Fold]
     metrics: Mapping[str, Callable | None]  # a scorer, or None for one of ours
     classes: NDArray | None  # of two, the positive one last; None for regression
+    confounds: pd.DataFrame | None = None  # to be taken out of the features
 
 
 def make_task(
@@ -185,6 +187,7 @@ def make_task(
     folds: Sequence[Fold],
     metrics: Mapping[str, Callable | None],
     classes: NDArray | None,
+    confounds: pd.DataFrame | None = None,
 ) -> Task:
     """Gather what a worker needs, and no more."""
     step = frozen_step(pipeline)
@@ -192,7 +195,9 @@ def make_task(
     X = samples.X if step is None else None
     if isinstance(X, list):
         X = list(map(Sendable, X))
-    return Task(name, pipeline, part, X, y, samples.groups, folds, metrics, classes)
+    return Task(
+        name, pipeline, part, X, y, samples.groups, folds, metrics, classes, confounds
+    )
 
 
 def run(task: Task) -> list[FoldResult]:
@@ -204,13 +209,23 @@ def run(task: Task) -> list[FoldResult]:
 
 def _run_fold(task: Task, fold: Fold) -> FoldResult:
     y, train, test = task.y, fold.train, fold.test
-    pipeline = task.pipeline
+    pipeline, first = task.pipeline, []
     try:
         if task.frozen is None:
             known, others = (_rows(task.X, side) for side in (train, test))
+            if task.confounds is not None:
+                first = [clone(pipeline.steps[0][1])]
+                pipeline = Pipeline(pipeline.steps[1:])
+                known = first[0].fit_transform(known, y[train])
+                others = first[0].transform(others)
         else:
             step, pipeline = pipeline.steps[0][1], Pipeline(pipeline.steps[1:])
             known, others = task.frozen.features(step, train, test, y)
+        if task.confounds is not None:
+            own, new = (task.confounds.iloc[side] for side in (train, test))
+            residualiser = Residualiser(known, own)
+            known = residualiser.transform(known, own)
+            others = residualiser.transform(others, new)
         fitted = clone(pipeline)
         fitted.fit(known, y[train], **_with_groups(fitted, task, train))
         variance = np.nan if task.classes is not None else float(np.var(y))
@@ -229,7 +244,7 @@ def _run_fold(task: Task, fold: Fold) -> FoldResult:
     values = measure(predictions, ours) | scored
     values = {name: values[name] for name in task.metrics}
     leaves = (
-        []
+        first
         if task.frozen is None
         else [leaf.step for leaf in task.frozen.leaves.values()]
     )
