@@ -247,6 +247,59 @@ def exclusion_parts(excluded: pd.DataFrame) -> list[Part]:
     return [Part("Exclusions", text + long_table(excluded.set_index("name")))]
 
 
+def confound_parts(result: Comparison) -> list[Part]:
+    """Show how well each known confound alone tells the groups, and how it differs."""
+    scores, groups = result.confound_scores, result.confound_groups
+    if not len(scores):
+        return []
+    removed = result.settings.get("residualised")
+    html = paragraphs(
+        "What else differs between the groups may be what the model has learnt. Each "
+        "of these alone, over the same folds: a value far from chance is a warning.",
+        f"Features of all pipelines are without what is linear in {listed(removed)}."
+        if removed
+        else "Nothing was removed from features for them (confounds of compare).",
+    )
+    shown = pd.DataFrame(
+        {
+            "alone": [
+                f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
+                if pd.notna(row.value)
+                else None
+                for row in scores.itertuples()
+            ],
+            "chance": scores["chance"].to_numpy(),
+            "people": scores["n"].to_numpy(),
+            "note": [note or None for note in scores["note"]],
+        },
+        index=pd.Index(scores["confound"], name="confound"),
+    )
+    metric = scores["metric"].dropna()
+    if len(metric):
+        label = {"roc_auc": "ROC AUC", "pearson_r": "Pearson's r"}
+        name = label.get(metric.iloc[0], metric.iloc[0])
+        shown = shown.rename(columns={"alone": f"alone, {name} (95 % interval)"})
+    html += table(shown, digits=2)
+    if len(groups):
+        by_group = long_table(groups.set_index("confound"), digits=2)
+        html += folded("By group", by_group)
+    return [Part("Confounds", html)]
+
+
+def _telling(result: Comparison) -> list[str]:
+    """Say in a sentence which confounds alone tell the groups."""
+    scores = result.confound_scores
+    known = scores.dropna(subset=["value", "low"]) if len(scores) else scores
+    if not len(known):
+        return []
+    far = known[(known["low"] > known["chance"]) | (known["high"] < known["chance"])]
+    if not len(far):
+        names = listed(known["confound"])
+        return [f"Confounds alone ({names}): none is shown to tell the groups."]
+    said = ", ".join(f"{r.confound} ({r.value:.2f})" for r in far.itertuples())
+    return [f"Warning: these confounds alone tell the groups: {said}."]
+
+
 def revealed_parts(result: Comparison) -> list[Part]:
     """Show what features reveal besides the labels."""
     if not result._has_confounds():
@@ -285,13 +338,16 @@ def _revealed(result: Comparison) -> tuple[pd.DataFrame, list[str]]:
 
 
 def data_answer(
-    described: pd.DataFrame | None, quality: pd.DataFrame | None, excluded: pd.DataFrame
+    described: pd.DataFrame | None,
+    quality: pd.DataFrame | None,
+    result: Comparison | None,
 ) -> Answer:
     """Say on the first screen what is wrong with the data."""
     question = "What is wrong with the data?"
     if described is None:
         short = "Not asked: no recordings were added (add_data)."
-        return Answer("data", question, short)
+        told = [] if result is None else _telling(result)
+        return Answer("data", question, short, told)
     noted = quality[quality["remarks"] != ""]
     short = f"{len(noted)} of {len(quality)} recordings have remarks"
     texts = []
@@ -308,7 +364,7 @@ def data_answer(
         texts.append("Sampling rates or filters differ between recordings.")
     arrays = described["array"].nunique()
     if arrays > 1:
-        texts.append(f"Recorded on {arrays} MEG arrays: see the confounds.")
-    if len(excluded):
-        texts.append(f"Left out of the comparison: {len(excluded)}, with reasons.")
+        texts.append(f"Recorded on {arrays} MEG arrays.")
+    if result is not None:
+        texts += _telling(result)
     return Answer("data", question, short, texts)

@@ -29,6 +29,7 @@ HEADINGS = {
     "p_permuted": "p (permutation)",
 }
 _WORDS = {"passed": "shown", "not passed": "not shown", "not tested": "not tested"}
+_ALONE = "confounds alone"
 _BASELINE, _RANDOM = "better than the strongest baseline", "better than random weights"
 QUESTION = "Can patients be told from controls?"
 
@@ -135,6 +136,9 @@ def outcome_answer(result: Comparison | None) -> Answer:
     if found.random:
         n, mean = found.random
         beside.append(f"random weights {mean:.2f} (mean of {n} draws)")
+    if _ALONE in result.pipelines:
+        mean = result.summary(found.metric).loc[_ALONE, "mean"]
+        beside.append(f"{_ALONE} {mean:.2f}")
     if beside:
         texts.append(f"Beside it: {', '.join(beside)}.{_beaten(result, found)}")
     texts.append(

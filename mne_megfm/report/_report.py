@@ -21,6 +21,7 @@ from ..estimators import MEGFMTransformer
 from ..inputs import recording_quality
 from ..interpret import MASKS, attention_test, reconstruct, score_reconstruction
 from ._data import (
+    confound_parts,
     data_answer,
     data_parts,
     describe_data,
@@ -490,7 +491,8 @@ class MEGFMReport:
         if self._described is not None:
             parts["data"] += data_parts(self._described, self._quality)
         if result is not None:
-            parts["data"] += exclusion_parts(excluded) + revealed_parts(result)
+            parts["data"] += exclusion_parts(excluded)
+            parts["data"] += confound_parts(result) + revealed_parts(result)
             parts[_METHODS] += provenance_parts(result)
         for key, more in self._more.items():
             parts[key] += more
@@ -500,7 +502,7 @@ class MEGFMReport:
             outcome_answer(result),
             people_answer(people, excluded, positive),
             why_answer(differences, order),
-            data_answer(self._described, self._quality, excluded),
+            data_answer(self._described, self._quality, result),
         ]
         titles = {answer.key: answer.question for answer in answers}
         titles[_METHODS] = "Methods"
