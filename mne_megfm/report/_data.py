@@ -274,10 +274,10 @@ def confound_parts(result: Comparison) -> list[Part]:
         },
         index=pd.Index(scores["confound"], name="confound"),
     )
-    metric = scores["metric"].dropna()
-    if len(metric):
+    metric = [name for name in scores["metric"] if name]
+    if metric:
         label = {"roc_auc": "ROC AUC", "pearson_r": "Pearson's r"}
-        name = label.get(metric.iloc[0], metric.iloc[0])
+        name = label.get(metric[0], metric[0])
         shown = shown.rename(columns={"alone": f"alone, {name} (95 % interval)"})
     html += table(shown, digits=2)
     if len(groups):
