@@ -176,16 +176,7 @@ def outcome_parts(result: Comparison, threshold: float) -> list[Part]:
     metrics = paragraphs("Means over folds, with 95 % intervals.")
     metrics += table(_all_metrics(result))
     parts.append(Part("All metrics", metrics, folded=True))
-    summary = result.summary().dropna(axis=1, how="all").rename(columns=HEADINGS)
-    parts.append(
-        Part(
-            "All statistics",
-            paragraphs(result._header() + ".")
-            + table(summary)
-            + paragraphs(*result._notes(with_weights=False)),
-            folded=True,
-        )
-    )
+    parts.append(Part("All statistics", _statistics(result), folded=True))
     means = ", ".join(
         f"{name} {mean:.2f}" for name, mean in result.summary()["mean"].items()
     )
@@ -316,6 +307,16 @@ def _gates(result: Comparison) -> str:
         "or there are too few people to tell. Not tested: nothing was computed, or it "
         "is not known, which does not count as shown."
     ) + table(shown.rename_axis("claim"))
+
+
+def _statistics(result: Comparison) -> Markup:
+    """Show the summary by the first metric, with what it rests on."""
+    summary = result.summary().dropna(axis=1, how="all").rename(columns=HEADINGS)
+    return (
+        paragraphs(result._header() + ".")
+        + table(summary)
+        + paragraphs(*result._notes(with_weights=False))
+    )
 
 
 def _all_metrics(result: Comparison) -> pd.DataFrame:

@@ -130,11 +130,13 @@ def find_similar(features: pd.DataFrame) -> dict[str, list[str]]:
     similar : dict of str to list of str
         From each name to up to three, the nearest first.
     """
-    n = min(_N_SIMILAR + 1, len(features))
-    if n < 2:
+    n = min(_N_SIMILAR, len(features) - 1)
+    if n < 1:
         return {}
     values = make_pipeline(SimpleImputer(), StandardScaler()).fit_transform(features)
-    places = NearestNeighbors(n_neighbors=n).fit(values).kneighbors()[1][:, : n - 1]
+    places = (
+        NearestNeighbors(n_neighbors=n).fit(values).kneighbors()[1]
+    )  # but themselves
     names = features.index.to_numpy()
     return {name: list(names[row]) for name, row in zip(names, places, strict=True)}
 

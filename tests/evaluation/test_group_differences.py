@@ -102,7 +102,11 @@ def test_features_that_cannot_be_compared_come_last(rng):
     table = pd.DataFrame({"x": features[:, 0], "constant": 0.1 + 0.2, "alone": alone})
     found = group_differences(table, y)
     assert found.index[0] == "x"
-    assert found.loc[["constant", "alone"], ["g", "p", "p_corrected"]].isna().all(None)
+    assert (
+        found.loc[["constant", "alone"], ["g", "p", "p_corrected"]]
+        .isna()
+        .all(axis=None)
+    )
     assert found.loc["x", "p"] == found.loc["x", "p_corrected"]
 
 

@@ -10,7 +10,9 @@ from scipy.signal import welch
 from sklearn.metrics import roc_auc_score
 
 from mne_megfm import CanonicalSensors, simulate_cohort
+from mne_megfm.inputs import recording_quality
 from mne_megfm.report import MEGFMReport
+from mne_megfm.report._data import confound_parts, data_answer
 from mne_megfm.report._groups import read_signals
 from mne_megfm.report._outcome import find_outcome, outcome_answer, question_of
 from mne_megfm.report._people import (
@@ -33,6 +35,14 @@ def judged(comparison):
     )
 
 
+@pytest.fixture(scope="module")
+def html(judged):
+    """Return a page with this comparison."""
+    report = MEGFMReport()
+    report.add_comparison(judged)
+    return report.html
+
+
 def _auc(comparison, name):
     """Work out the mean AUC of folds from the predictions."""
     part = comparison.predictions
@@ -45,11 +55,9 @@ def _auc(comparison, name):
     )
 
 
-def test_the_number_is_that_of_scikit_learn(judged):
+def test_the_number_is_that_of_scikit_learn(judged, html):
     """With its interval, beside chance, the strongest simple method and the random."""
-    report = MEGFMReport()
-    report.add_comparison(judged)
-    first = report.html.partition("<nav")[0]
+    first = html.partition("<nav")[0]
     good, poor = _auc(judged, "<good>"), _auc(judged, "poor")
     low, high = judged.summary().loc["<good>", ["low", "high"]]
     assert (
@@ -128,8 +136,8 @@ def test_strongest_is_the_best_of_the_baselines(judged):
 # -- for whom --------------------------------------------------------------------------
 def test_people_are_out_of_fold_and_wrong_ones_first(judged):
     """Probabilities are means over repeats; the order is wrong, unsure, right."""
-    people = list_people(judged, "<good>")
-    part = judged.predictions.query("pipeline == '<good>'")
+    people = list_people(judged, "poor")
+    part = judged.predictions.query("pipeline == 'poor'")
     means = part.groupby("participant")["proba"].agg(["mean", "min", "max"])
     means.index = means.index.astype(str)
     np.testing.assert_allclose(
@@ -152,12 +160,10 @@ def test_people_are_out_of_fold_and_wrong_ones_first(judged):
     assert "Left out: <32> (no label (n/a))." in answer.texts
 
 
-def test_confusion_is_that_of_the_people(judged):
+def test_confusion_is_that_of_the_people(judged, html):
     """The table of decisions and that of people are of the same decisions."""
-    report = MEGFMReport()
-    report.add_comparison(judged)
     people = list_people(judged, "<good>")
-    html = report.html.partition("At a threshold")[2].partition("</table>")[0]
+    html = html.partition("At a threshold")[2].partition("</table>")[0]
     found = [int(cell) for cell in re.findall(r"<td>(\d+)</td>", html)]
     expected = pd.crosstab(people["label"], people["predicted"]).to_numpy()
     assert found == expected.ravel().tolist()
@@ -260,8 +266,9 @@ def test_bad_recordings_are_on_the_first_screen():
     report = MEGFMReport()
     report.add_data(X, names=["a", "b", "c"])
     first = report.html.partition("<nav")[0]
-    assert "1 of 3 recordings have remarks" in first
-    assert "b, auditory: " in first and epochs.ch_names[5] in first
+    n = (recording_quality(X)["remarks"] != "").sum()
+    assert f"{n} of 3 recordings have remarks" in first
+    assert f"{epochs.ch_names[5]} is " in first
 
 
 def test_confounds_that_tell_the_groups_are_a_warning(comparison):
@@ -274,11 +281,12 @@ def test_confounds_that_tell_the_groups_are_a_warning(comparison):
     ]
     scores = pd.DataFrame(rows, columns=columns).assign(note="")
     scores.loc[2, "note"] = "the same in all: opm"
-    report = MEGFMReport()
-    report.add_comparison(dataclasses.replace(comparison, confound_scores=scores))
-    first = report.html.partition("<nav")[0]
-    assert (
-        "Warning: these confounds alone tell the groups: &lt;age&gt; (0.90)." in first
-    )
-    table = report.html.partition(">Confounds<")[2].partition("</table>")[0]
-    assert "0.60 (0.40 to 0.80)" in table and "the same in all: opm" in table
+    result = dataclasses.replace(comparison, confound_scores=scores)
+    (said,) = data_answer(None, None, result).texts
+    assert said == "Warning: these confounds alone tell the groups: <age> (0.90)."
+    (part,) = confound_parts(result)
+    assert "0.60 (0.40 to 0.80)" in part.html and "the same in all: opm" in part.html
+    assert "&lt;age&gt;" in part.html
+    calm = dataclasses.replace(comparison, confound_scores=scores[1:])
+    (said,) = data_answer(None, None, calm).texts
+    assert said == "Confounds alone (sex): none is shown to tell the groups."

@@ -20,8 +20,10 @@ from mne_megfm.interpret import (
 )
 from mne_megfm.pretraining import History
 from mne_megfm.report import MEGFMReport
-from mne_megfm.report._data import describe_data, summarise
+from mne_megfm.report._data import describe_data, revealed_parts, summarise
 from mne_megfm.report._html import card, table
+from mne_megfm.report._methods import provenance_parts
+from mne_megfm.report._outcome import _gates, _statistics
 
 NOT_A_DEVICE = "Not a diagnostic device"
 
@@ -212,19 +214,15 @@ def test_gates(comparison):
     judged = dataclasses.replace(
         comparison, settings=comparison.settings | own, confounds=confounds
     )
-    report = MEGFMReport()
-    report.add_comparison(judged)
-    html = report.html
-    gates = html.partition("Has pretraining helped?")[2].partition("</table>")[0]
+    gates = _gates(judged)
     assert gates.count(">not tested<") == 3
     assert "not known: pretrained on mine" in gates
     assert "compared with poor, the only one" in gates
-    assert ">0.75 (0.50 to 0.90)</td>" in html
-    assert "Person: not tested: pass halves=True." in html
-    report = MEGFMReport()
-    report.add_comparison(comparison)
-    assert "no pretrained pipeline" in report.html
-    assert "What else can be read" not in report.html
+    (others,) = revealed_parts(judged)
+    assert ">0.75 (0.50 to 0.90)</td>" in others.html
+    assert "Person: not tested: pass halves=True." in others.html
+    assert "no pretrained pipeline" in _gates(comparison)
+    assert revealed_parts(comparison) == []
 
 
 @pytest.mark.slow
@@ -413,8 +411,8 @@ def test_what_weights_had_seen(comparison):
     }
     both = {name: seen for name in comparison.pipelines}
     other = type(comparison)(**{**vars(comparison), "provenance": both})
-    html = make_report(comparison=other).html
-    found = html.partition("What weights had seen")[2].partition("</table>")[0]
+    (part,) = provenance_parts(other)
+    found, html = part.html, part.html + _statistics(other)
     text = "own (store X, 500 participants, 20 hours, states rest)"
     assert found.count(text) == 1
     assert "&lt;good&gt;, poor" in found
@@ -422,13 +420,13 @@ def test_what_weights_had_seen(comparison):
     assert "had seen: " not in html
     none = dict.fromkeys(comparison.pipelines)
     other = type(comparison)(**{**vars(comparison), "provenance": none})
-    assert "What weights had seen" not in make_report(comparison=other).html
+    assert provenance_parts(other) == []
 
 
 def test_columns_without_values_are_left_out(comparison):
     """Without permutations, the table of results has no columns for them."""
     empty = set(comparison.summary().columns[comparison.summary().isna().all()])
     assert {"permuted", "p_permuted"} <= empty
-    html = make_report(comparison=comparison).html
+    html = _statistics(comparison)
     assert "p (permutation)" not in html and "mean with permuted labels" not in html
     assert "95 % by chance from" in html
