@@ -15,5 +15,6 @@ __all__ = [
     "compare",
     "cross_validate_participants",
     "default_pipelines",
+    "group_differences",
     "learning_curve",
 ]

@@ -18,6 +18,9 @@ from ._cross_validate import (
 from ._folds import (
     ParticipantSplit as ParticipantSplit,
 )
+from ._group_differences import (
+    group_differences as group_differences,
+)
 from ._intervals import (
     corrected_interval as corrected_interval,
     corrected_t_test as corrected_t_test,

@@ -8,6 +8,14 @@ from ._embedding import (
     EmbeddingDisplay as EmbeddingDisplay,
     plot_embedding as plot_embedding,
 )
+from ._groups import (
+    plot_decision_curve as plot_decision_curve,
+    plot_group_averages as plot_group_averages,
+    plot_group_differences as plot_group_differences,
+    plot_group_spectra as plot_group_spectra,
+    plot_people as plot_people,
+    plot_scores as plot_scores,
+)
 from ._maps import (
     plot_attention as plot_attention,
     plot_attribution as plot_attribution,
