@@ -12,6 +12,7 @@ __getattr__, __dir__, _ = lazy.attach(
             "inverse_estimate",
         ],
         "_latent_source_encoder": ["LatentSourceEncoder"],
+        "_region_powers": ["region_powers"],
         "_scores": ["cross_validate_stories", "noise_ceiling", "select_stories"],
     },
 )
@@ -25,5 +26,6 @@ __all__ = [
     "cross_validate_stories",
     "inverse_estimate",
     "noise_ceiling",
+    "region_powers",
     "select_stories",
 ]

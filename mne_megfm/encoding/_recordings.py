@@ -248,10 +248,9 @@ def prepare_people(
             person.src = src = given["forward"]["src"]
         people.append(person)
     if space is None:
-        raise ValueError(
-            "Expected a forward solution of at least one person, got none; fMRI alone "
-            "needs one as well, which has the source space."
-        )
+        space = _regions(recordings)
+        for person in people:
+            person.space = space
     for person, given in zip(people, recordings.values(), strict=True):
         if given.get("meg") is not None:
             _prepare_meg(person, given, stimulus, sfreq, orientation)
@@ -259,6 +258,24 @@ def prepare_people(
             person.src = person.src or src
             _prepare_fmri(person, given, stimulus, sfreq, space.n_sources)
     return people
+
+
+def _regions(recordings: Mapping[str, Mapping[str, Any]]) -> SourceSpace:
+    """Take the columns of fMRI as regions, where nobody has a forward solution."""
+    for name, given in recordings.items():
+        runs = given["fmri"]
+        runs = list(runs.values()) if isinstance(runs, Mapping) else [runs]
+        first = runs[0] if runs else None
+        if isinstance(first, list | tuple) and len(first):
+            first = first[0]
+        if first is None or is_image(first) or np.ndim(first) != 2:
+            raise ValueError(
+                f"Expected a forward solution of somebody, or fMRI of {name!r} as "
+                "arrays (n_scans, n_regions), got neither; sample images at regions, "
+                "as nilearn's NiftiLabelsMasker does."
+            )
+        return SourceSpace.of_regions(np.shape(first)[1])
+    raise AssertionError("recordings are not empty")
 
 
 def _check_keys(name: Any, given: Any) -> None:
@@ -577,7 +594,7 @@ def _check_scans(
     if scans.ndim != 2 or scans.shape[1] != n_sources:
         raise ValueError(
             f"Expected fMRI of {name!r} in {story!r} of shape (n_scans, {n_sources}), "
-            f"a column for each source, got {scans.shape}."
+            f"a column for each source or region, got {scans.shape}."
         )
     if not np.isfinite(scans).all():
         raise ValueError(

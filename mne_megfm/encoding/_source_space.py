@@ -21,13 +21,13 @@ class SourceSpace:
     Attributes
     ----------
     kind : str
-        ``'surface'`` or ``'volume'``.
+        ``'surface'``, ``'volume'``, or ``'regions'``, whose places are not known.
     vertices : list of array of int
         Vertices in use, of each hemisphere or volume.
     subject : str | None
         The subject that they are of.
     positions : array of shape (n_sources, 3)
-        In MRI coordinates, m.
+        In MRI coordinates, m; NaN for regions.
     """
 
     kind: str
@@ -39,6 +39,12 @@ class SourceSpace:
     def n_sources(self) -> int:
         """How many places there are."""
         return sum(map(len, self.vertices))
+
+    @classmethod
+    def of_regions(cls, n_regions: int) -> SourceSpace:
+        """Make one of regions, for fMRI of people without forward solutions."""
+        places = np.full((n_regions, 3), np.nan)
+        return cls("regions", [np.arange(n_regions)], None, places)
 
     @classmethod
     def of(cls, forward: mne.Forward) -> SourceSpace:

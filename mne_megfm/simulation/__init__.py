@@ -5,15 +5,12 @@ import lazy_loader as lazy
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
+        "_areas": ["LANGUAGE_AREAS", "Area"],
         "_cohort": ["Cohort", "simulate_cohort", "simulate_participant"],
         "_forward": ["ARRAYS", "Head", "lead_field", "make_array_info"],
-        "_naturalistic": [
-            "LANGUAGE_AREAS",
-            "Area",
-            "NaturalisticExperiment",
-            "simulate_naturalistic",
-        ],
+        "_naturalistic": ["NaturalisticExperiment", "simulate_naturalistic"],
         "_participant": ["MigraineEffects", "Participant"],
+        "_rest": ["RestExperiment", "simulate_rest"],
         "_stimuli": ["StimulusResponses", "simulate_stimuli"],
     },
 )
@@ -22,7 +19,9 @@ __getattr__, __dir__, _ = lazy.attach(
 __all__ = [
     "Area",
     "NaturalisticExperiment",
+    "RestExperiment",
     "simulate_cohort",
     "simulate_naturalistic",
+    "simulate_rest",
     "simulate_stimuli",
 ]
