@@ -15,6 +15,7 @@ from pathlib import Path
 import mne
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 
@@ -104,12 +105,12 @@ def run(setting, seed, n_epochs):
     alike = encoder_model(encoder)
     n_regions = len(experiment.labels)
     own = np.repeat(np.arange(n_regions), n_columns // n_regions).tolist()
-    encoder = LatentSourceEncoder(**encoder.get_params())
-    encoder.set_params(feature_regions=own)
+    encoder = clone(encoder).set_params(feature_regions=own)
     models = {"encoder": encoder_model(encoder), "encoder, regions alike": alike}
     if n_epochs:
-        trained = LatentSourceEncoder(**encoder.get_params())
-        trained.set_params(n_layers=1, n_epochs=n_epochs, context=10.0, d_model=32)
+        trained = clone(encoder).set_params(
+            n_layers=1, n_epochs=n_epochs, context=10.0, d_model=32
+        )
         models["encoder, transformer"] = encoder_model(trained)
     models["encoder, true powers"] = encoder_model(encoder)
     models["encoder, permuted"] = encoder_model(encoder)
@@ -154,7 +155,7 @@ def encoder_model(encoder):
 
     def fit(features, fmri, tr):
         recordings = {n: {"fmri": {n: y}, "tr": tr} for n, y in fmri.items()}
-        fitted = LatentSourceEncoder(**encoder.get_params()).fit(features, recordings)
+        fitted = clone(encoder).fit(features, recordings)
         return lambda x, n_scans: fitted.predict(
             x, modality="fmri", tr=tr, n_scans=n_scans
         )
@@ -218,12 +219,11 @@ def own_region_model(features, fmri, tr):
     """Ridge regression of each region on its own powers with lags."""
     x, y, groups = _pooled(features, fmri, tr)
     n_bands = x.shape[1] // y.shape[1]
-    models = [
-        ridge(
-            x[:, r * n_bands : (r + 1) * n_bands].reshape(len(x), -1), y[:, [r]], groups
-        )
-        for r in range(y.shape[1])
-    ]
+
+    def own(x, r):
+        return x[:, r * n_bands : (r + 1) * n_bands].reshape(len(x), -1)
+
+    models = [ridge(own(x, r), y[:, [r]], groups) for r in range(y.shape[1])]
 
     def predict(x, n):
         x = lagged(x, n, tr)
