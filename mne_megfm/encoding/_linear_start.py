@@ -184,18 +184,13 @@ def _statistics(
     """Sum products of regressors, and of these with whitened MEG, over good times."""
     gram = cross = count = 0.0
     for story, run in person.meg.items():
-        weight = _counts(run)
+        weight = run.counts
         x = centred(designs[story], run.good)
         y = run.data @ person.whitener.T
         gram = gram + (x * weight[:, None]).T @ x
         cross = cross + (x * weight[:, None]).T @ y
         count += weight.sum()
     return gram, cross, float(count)
-
-
-def _counts(run) -> NDArray[np.float64]:
-    """How many repeats each sample is the mean of; 0 where it is bad."""
-    return np.isfinite(run.repeats[:, :, 0]).sum(axis=0).astype(float)
 
 
 def centred(x: NDArray, good: NDArray) -> NDArray[np.float64]:
@@ -209,7 +204,7 @@ def _noise_whitener(
     """Whiten what regression leaves of one repeat."""
     total, count = 0.0, 0.0
     for story, run in person.meg.items():
-        weight = _counts(run)
+        weight = run.counts
         x = centred(designs[story], run.good)
         left = run.data @ person.whitener.T - x @ weights
         left[~run.good] = 0.0

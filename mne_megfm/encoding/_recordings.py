@@ -32,12 +32,15 @@ class MegRun:
         In units of the sensors, centred.
     good : array of bool, shape (n_times,)
         Samples that are recorded and not annotated as bad.
+    counts : array of shape (n_times,)
+        How many repeats each sample is the mean of; 0 where it is bad.
     repeats : array of shape (n_repeats, n_times, n_channels)
         Single repeats; NaN where bad.
     """
 
     data: NDArray[np.float64]
     good: NDArray[np.bool_]
+    counts: NDArray[np.float64]
     repeats: NDArray[np.float64]
 
 
@@ -129,9 +132,9 @@ def without_ends(
             good[last:] = False
             if not good.any():
                 continue
-            repeats = run.repeats.copy()
-            repeats[:, last:] = np.nan
-            meg[story] = MegRun(run.data - run.data[good].mean(axis=0), good, repeats)
+            # repeats are for noise ceilings alone, and are large
+            data = run.data - run.data[good].mean(axis=0)
+            meg[story] = MegRun(data, good, run.counts * good, run.repeats)
         for story, run in person.fmri.items():
             inside = run.at < int(len(stimulus[story]) * (1 - share))
             repeats = run.repeats[:, inside]
@@ -521,11 +524,15 @@ def _meg_run(
         rows.append(row - np.nanmean(row, axis=0))
     stack = np.array(rows)
     known = np.isfinite(stack[:, :, 0])
-    good = known.any(axis=0)
+    counts = known.sum(axis=0).astype(float)
+    good = counts > 0
+    if len(stack) == 1 and good.all():
+        # centred, and not to be held twice
+        return MegRun(stack[0], good, counts, stack)
     mean = np.where(np.isnan(stack), 0.0, stack).sum(axis=0)
-    mean /= np.maximum(known.sum(axis=0), 1)[:, None]
+    mean /= np.maximum(counts, 1)[:, None]
     mean[good] -= mean[good].mean(axis=0)
-    return MegRun(mean, good, stack)
+    return MegRun(mean, good, counts, stack)
 
 
 # -- fMRI ------------------------------------------------------------------------------
