@@ -69,10 +69,11 @@ def main(argv=None):
             print(f"{setting}, seed {seed}: {seconds:.0f} s", flush=True)
     table = pd.DataFrame(rows)
     facts = {
-        "Seeds": f"{args.first_seed} to {args.first_seed + args.seeds - 1}; in "
-        "brackets the standard deviation over seeds",
+        "Seeds": f"from {args.first_seed} on, of six people each; in brackets the "
+        "standard deviation over seeds",
     }
-    header = ["setting", "model", "correlation", "over ridge", "people ahead"]
+    header = ["setting", "model", "seeds", "correlation"]
+    header += ["over best ridge", "people ahead"]
     rows = make_rows(table)
     print(simple_table(header, rows))
     if args.rst:
@@ -258,6 +259,7 @@ def make_rows(table):
                 [
                     setting,
                     model,
+                    str(len(seeds)),
                     f"{seeds.mean():.3f} ({seeds.std():.3f})",
                     f"{ratio.mean():.2f} ({ratio.std():.2f})",
                     f"{ahead} of {r.size}" if r is not best else "",

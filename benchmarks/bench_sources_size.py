@@ -2,9 +2,9 @@
 
     python benchmarks/bench_sources_size.py --rst doc/validation/sources.rst
 
-Each row is a process of its own, which makes recordings of noise, fits the linear start
-and trains for some epochs by mini-batches over time. Its peak memory includes the
-recordings, which are loaded.
+Each row is a process of its own, which makes recordings of noise and of sources that
+follow the features, fits the linear start and trains for an epoch by mini-batches over
+time. Its peak memory includes the recordings, which are loaded.
 """
 
 import argparse
@@ -20,12 +20,12 @@ import mne
 import numpy as np
 
 from mne_megfm.encoding import LatentSourceEncoder
+from mne_megfm.simulation import make_array_info
 from mne_megfm.simulation._cortex import (
-    template_sphere,
     template_source_space,
+    template_sphere,
     template_trans,
 )
-from mne_megfm.simulation import make_array_info
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from rst_tables import simple_table, write_table  # noqa: E402
@@ -62,6 +62,7 @@ def main(argv=None):
                 str(found["people"]),
                 str(found["minutes"]),
                 str(found["sources"]),
+                str(found["components"]),
                 f"{found['recordings']:.1f}",
                 f"{found['peak']:.1f}",
                 f"{found['start']:.0f}",
@@ -69,11 +70,11 @@ def main(argv=None):
             ]
         )
         print(rows[-1], flush=True)
-    header = ["people", "minutes", "sources", "recordings (GiB)", "peak (GiB)"]
-    header += ["linear start (s)", "epoch (s)"]
+    header = ["people", "minutes", "sources", "components"]
+    header += ["recordings (GiB)", "peak (GiB)", "linear start (s)", "epoch (s)"]
     facts = {
-        "Data": f"noise of 157 sensors at {SFREQ:g} Hz and of fMRI at a TR of {TR:g} s, "
-        f"{args.features} features, stories of {STORY / 60:g} minutes",
+        "Data": f"157 sensors at {SFREQ:g} Hz, and of fMRI at a TR of "
+        f"{TR:g} s; {args.features} features, stories of {STORY / 60:g} minutes",
         "Computer": f"{os.environ.get('OMP_NUM_THREADS', os.cpu_count())} thread(s) of "
         "a shared CPU",
     }
@@ -96,16 +97,22 @@ def measure(n_people, minutes, spacing, n_features):
     n_channels, n_sources = len(info.ch_names), sum(s["nuse"] for s in src)
     cov = mne.make_ad_hoc_cov(info)
 
-    def raw():
-        noise = rng.standard_normal((n_channels, n_times), dtype=np.float32) * 5e-15
-        return mne.io.RawArray(noise, info)
+    gain = mne.convert_forward_solution(forward, force_fixed=True)["sol"]["data"]
+    fields = gain @ rng.standard_normal((n_sources, n_features))
+    fields *= 3e-14 / fields.std()
+    noise = np.sqrt(np.diag(cov["data"]) if cov["data"].ndim == 2 else cov["data"])
+
+    def raw(story):
+        data = rng.standard_normal((n_channels, n_times), dtype=np.float32)
+        data *= noise[:, None].astype(np.float32)
+        return mne.io.RawArray(data + fields @ stimulus[story].T, info)
 
     def scans():
         return rng.standard_normal((int(STORY / TR), n_sources))
 
     recordings = {
         f"P{i}": {
-            "meg": {s: raw() for s in names},
+            "meg": {s: raw(s) for s in names},
             "forward": forward,
             "noise_cov": cov,
             "fmri": {s: scans() for s in names},
@@ -123,6 +130,7 @@ def measure(n_people, minutes, spacing, n_features):
         "people": n_people,
         "minutes": minutes,
         "sources": int(n_sources),
+        "components": encoder.network_.config.n_components,
         "recordings": before,
         "peak": peak(),
         "start": seconds["_start"][-1],

@@ -13,6 +13,7 @@ __getattr__, __dir__, _ = lazy.attach(
         ],
         "_latent_source_encoder": ["LatentSourceEncoder"],
         "_region_powers": ["region_powers"],
+        "_source_space": ["morph_forward"],
         "_scores": ["cross_validate_stories", "noise_ceiling", "select_stories"],
     },
 )
@@ -25,6 +26,7 @@ __all__ = [
     "compare_sources",
     "cross_validate_stories",
     "inverse_estimate",
+    "morph_forward",
     "noise_ceiling",
     "region_powers",
     "select_stories",
