@@ -12,6 +12,8 @@ __all__ = [
     "compare_sources",
     "cross_validate_stories",
     "inverse_estimate",
+    "morph_forward",
     "noise_ceiling",
+    "region_powers",
     "select_stories",
 ]

@@ -9,8 +9,14 @@ from ._comparison import (
 from ._latent_source_encoder import (
     LatentSourceEncoder as LatentSourceEncoder,
 )
+from ._region_powers import (
+    region_powers as region_powers,
+)
 from ._scores import (
     cross_validate_stories as cross_validate_stories,
     noise_ceiling as noise_ceiling,
     select_stories as select_stories,
+)
+from ._source_space import (
+    morph_forward as morph_forward,
 )

@@ -10,9 +10,9 @@ from typing import Any
 import mne
 import numpy as np
 import pandas as pd
-from mne.utils import verbose
 from numpy.typing import NDArray
 
+from ..utils.logs import verbose
 from .checks import (
     FAR_OFF,
     ROBUST_Z,

@@ -8,7 +8,9 @@ __getattr__, __dir__, _ = lazy.attach_stub(__name__, __file__)
 __all__ = [
     "Area",
     "NaturalisticExperiment",
+    "RestExperiment",
     "simulate_cohort",
     "simulate_naturalistic",
+    "simulate_rest",
     "simulate_stimuli",
 ]

@@ -1,3 +1,7 @@
+from ._areas import (
+    LANGUAGE_AREAS as LANGUAGE_AREAS,
+    Area as Area,
+)
 from ._cohort import (
     Cohort as Cohort,
     simulate_cohort as simulate_cohort,
@@ -10,14 +14,16 @@ from ._forward import (
     make_array_info as make_array_info,
 )
 from ._naturalistic import (
-    LANGUAGE_AREAS as LANGUAGE_AREAS,
-    Area as Area,
     NaturalisticExperiment as NaturalisticExperiment,
     simulate_naturalistic as simulate_naturalistic,
 )
 from ._participant import (
     MigraineEffects as MigraineEffects,
     Participant as Participant,
+)
+from ._rest import (
+    RestExperiment as RestExperiment,
+    simulate_rest as simulate_rest,
 )
 from ._stimuli import (
     StimulusResponses as StimulusResponses,
