@@ -7,20 +7,16 @@ __getattr__, __dir__, _ = lazy.attach(
     submod_attrs={
         "_checkpoint_writer": ["draw_curves"],
         "_fitted_objectives": ["ContrastiveRegression", "TimeFrequencyCodes"],
-        "_objective": [
-            "BandBalancedReconstruction",
+        "_joint_objectives": [
             "LatentPrediction",
-            "LogErrorLoss",
-            "MaskedReconstruction",
-            "Objective",
             "ParticipantConsistency",
-            "SignalSpectrumLoss",
             "WindowStatistics",
+        ],
+        "_objective": [
+            "Objective",
             "build_objective",
             "fit_objective",
-            "log_error_objective",
             "resolve_objective",
-            "signal_spectrum_objective",
         ],
         "_participants": [
             "hide_trials",
@@ -28,6 +24,14 @@ __getattr__, __dir__, _ = lazy.attach(
             "pretrain_participant_encoder",
         ],
         "_pretrain": ["pretrain", "pretrain_store"],
+        "_reconstruction": [
+            "BandBalancedReconstruction",
+            "LogErrorLoss",
+            "MaskedReconstruction",
+            "SignalSpectrumLoss",
+            "log_error_objective",
+            "signal_spectrum_objective",
+        ],
         "_run": ["History", "LostRankError", "find_damage"],
         "_settings": ["PretrainSettings"],
         "_trainer": ["StoppedError"],

@@ -41,12 +41,12 @@ from ..weights import (
 from ..weights.checkpoint import check_backbone
 from ._checkpoint_writer import Product
 from ._objective import (
-    MaskedReconstruction,
     Objective,
     build_objective,
     fit_objective,
     resolve_objective,
 )
+from ._reconstruction import MaskedReconstruction
 from ._run import (
     FILE,
     LOCK,
