@@ -200,7 +200,8 @@ class TimeBlockMasking(_Masking):
     Parameters
     ----------
     mask_ratio : float
-        Share of the patches to hide.
+        Share of the patches to hide. Of windows of a single patch nothing can be
+        hidden, since nothing would be left to see.
     n_block_patches : int
         Length of a block in patches; blocks may touch.
 
@@ -452,7 +453,7 @@ class MixedMasking(_Masking):
     mask_ratio : float
         Share of the tokens to hide in random masks, where ``kinds`` is None. Time
         blocks hide three eighths as much, since hiding all sensors is harder, and
-        space blocks half as much.
+        space blocks half as much. Windows of a single patch get no time blocks.
     kinds : sequence of callable, optional
         The maskings to draw from. None stands for random masks, time blocks and space
         blocks.
@@ -537,11 +538,20 @@ class MixedMasking(_Masking):
             TimeBlockMasking(self.mask_ratio * 0.375),
             SpaceBlockMasking(self.mask_ratio * 0.5),
         )
-        if self.weights is None:
+        weights = self.weights
+        if n_patches == 1:
+            kept = [
+                i for i, k in enumerate(kinds) if not isinstance(k, TimeBlockMasking)
+            ]
+            left = None if weights is None else [weights[i] for i in kept]
+            if kept and (left is None or sum(left)):
+                kinds, weights = [kinds[i] for i in kept], left
+        if weights is None:
             number = torch.randint(len(kinds), (1,), generator=generator)
         else:
-            weights = torch.tensor(self.weights, dtype=torch.float64)
-            number = torch.multinomial(weights, 1, generator=generator)
+            number = torch.multinomial(
+                torch.tensor(weights, dtype=torch.float64), 1, generator=generator
+            )
         kind = kinds[int(number)]
         return _draw(kind, n, n_patches, region_pos, generator, patch_duration)
 

@@ -17,6 +17,7 @@ from ..models import (
     LatentPredictor,
     WindowBatch,
     check_edges,
+    encoder_parameters,
     valid_patches,
     window_statistics,
 )
@@ -286,6 +287,31 @@ class ParticipantConsistency(Joint):
         return (torch.logaddexp(alike, others) - alike)[pair].mean()
 
 
+def copy_encoder(model: Backbone) -> Backbone:
+    """Copy a model without the parameters that `encode` does not use.
+
+    Parameters
+    ----------
+    model : Backbone
+        The model, whose ``layer_groups`` name all that `encode` uses.
+
+    Returns
+    -------
+    encoder : Backbone
+        A model of the same class that can encode, and nothing else: parameters of no
+        group, and modules that have no others, are None.
+    """
+    used = {id(parameter) for _, parameter in encoder_parameters(model)}
+
+    def idle(part: nn.Module | nn.Parameter) -> bool:
+        own = [part] if isinstance(part, nn.Parameter) else list(part.parameters())
+        return bool(own) and used.isdisjoint(map(id, own))
+
+    parts = filter(idle, (*model.modules(), *model.parameters()))
+    # what the memo has is not copied
+    return copy.deepcopy(model, dict.fromkeys(map(id, parts)))
+
+
 class LatentPrediction(Joint):
     """Reconstruct windows, and predict the tokens of their hidden part.
 
@@ -361,19 +387,23 @@ class LatentPrediction(Joint):
         )
 
     def build(self, model: Backbone) -> None:
-        """Copy the model as teacher, and make a predictor with random weights."""
+        """Copy the encoder as teacher, and make a predictor with random weights."""
         super().build(model)
         self.predictor = LatentPredictor(model.config, self.width, self.n_layers)
-        self.teacher = copy.deepcopy(model).requires_grad_(False)
+        self.teacher = copy_encoder(model).requires_grad_(False)
 
     @torch.no_grad()
     def after_step(self, model: Backbone) -> None:
         """Move the teacher towards the model, see `Objective`."""
         share = 1.0 - self.momentum
-        for old, new in zip(self.teacher.parameters(), model.parameters(), strict=True):
-            old.mul_(self.momentum).add_(new, alpha=share)
-        for old, new in zip(self.teacher.buffers(), model.buffers(), strict=True):
-            old.copy_(new)
+        parameters, buffers = (
+            dict(model.named_parameters()),
+            dict(model.named_buffers()),
+        )
+        for name, old in self.teacher.named_parameters():
+            old.mul_(self.momentum).add_(parameters[name], alpha=share)
+        for name, old in self.teacher.named_buffers():
+            old.copy_(buffers[name])
 
     def _term(self, model: Backbone, batch: WindowBatch) -> Tensor:
         self._check_built("teacher")
