@@ -18,6 +18,8 @@ are fitted to the same store in both.
 - "parameters": of the network, in thousands; of the pooling or the head in their rows.
 - "features/s", "training/s": windows a second of CPU time, one thread; in training with
   masks, objective and validation.
+- "trials": ROC AUC of auditory against somatosensory single trials of the participants
+  of "migraine", in participants who were not trained on (5 folds).
 - "named", "other": mean ROC AUC over traits of the panel that hand-made measures were
   made for, and others (see ``panel``; development seed and traits, 3 x 5 folds).
 - "migraine": ROC AUC of patients and controls of `simulate_cohort` (4 x 5 folds).
@@ -46,7 +48,7 @@ from panel import DEVELOPMENT_SEEDS, TRAITS, panel_scores, simulate_panel
 from sklearn.base import clone
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, RepeatedStratifiedKFold, StratifiedKFold
 
 from mne_megfm import simulate_cohort
 from mne_megfm.estimators.extraction import gather_windows, window_blocks
@@ -335,12 +337,23 @@ def encode_speed(model, pooling, n=256):
 def ridge_auc(x, y, folds):
     """Classify by ridge regression; ROC AUC of each fold."""
     aucs = []
-    for train, test in folds.split(x, y):
+    for train, test in folds:
         centred = x - x[train].mean(0)
         centred /= np.sqrt(np.square(centred[train]).sum(1).mean())
         model = RidgeClassifierCV(ALPHAS).fit(centred[train], y[train])
         aucs.append(roc_auc_score(y[test], model.decision_function(centred[test])))
     return aucs
+
+
+def trial_auc(rows):
+    """Tell single trials of two states apart in others; ROC AUC of 5 folds."""
+    of_trials = rows[:, [STATES.index(s) for s in ("auditory", "somatosensory")]]
+    n_people, n_states, n_rows, n_features = of_trials.shape
+    x = of_trials.reshape(-1, n_features).astype(np.float64)
+    y = np.tile(np.repeat([0, 1], n_rows), n_people)
+    person = np.repeat(np.arange(n_people), n_states * n_rows)
+    splits = list(GroupKFold(5).split(x, groups=person))
+    return ridge_auc(x, y, splits)
 
 
 def head_auc(head, x, y, folds):
@@ -366,7 +379,8 @@ def score(row, model, pooling, people, options):
         x = {name: summarize_rows(r).reshape(len(r), -1) for name, r in rows.items()}
         panel = panel_scores(x["panel"], classes, learners=["ridge"])["ridge"]
         folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=4, random_state=0)
-        migraine = ridge_auc(x["migraine"], y, folds)
+        migraine = ridge_auc(x["migraine"], y, folds.split(y, y))
+        trials = trial_auc(rows["migraine"])
         n_parameters = sum(p.numel() for p in model.parameters())
         if row.kind == "pooling":
             n_parameters = sum(p.numel() for p in pooling.parameters())
@@ -383,7 +397,7 @@ def score(row, model, pooling, people, options):
             folds = StratifiedKFold(3, shuffle=True, random_state=0)
             target = classes[trait].to_numpy().astype(int)
             found[trait] = np.mean(head_auc(head, x["panel"], target, folds))
-        panel = pd.Series(found)
+        panel, trials = pd.Series(found), None
         folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=2, random_state=0)
         migraine = head_auc(head, x["migraine"], y, folds)
         fitted = clone(head).fit(x["migraine"], y)
@@ -399,6 +413,9 @@ def score(row, model, pooling, people, options):
         "other SD": float(panel[~named].std()),
         "migraine": float(np.mean(migraine)),
         "migraine SD": float(np.std(migraine)),
+        # heads are of participants, not of trials
+        "trials": None if trials is None else float(np.mean(trials)),
+        "trials SD": None if trials is None else float(np.std(trials)),
     }
 
 
@@ -475,7 +492,7 @@ def tabulate(entries):
             if "training/s" in entry
             else "-",
         }
-        for name in ("named", "other", "migraine"):
+        for name in ("trials", "named", "other", "migraine"):
             line[name] = pair(entry, lambda found, name=name: found[name])
         line["migraine SD"] = f"{best['migraine SD']:.2f}"
         line["R2 simulated"] = pair(entry, lambda f: model_r2(f.get("R2 simulated")))
@@ -508,7 +525,7 @@ def mean_real(found):
 def facts_of(entries, options):
     """Say what the table is of."""
     first = entries[0]["trained"]
-    names = ("named", "other", "migraine")
+    names = ("trials", "named", "other", "migraine")
     seeds = [entry for entry in entries if entry["kind"] == "first row"]
     spread = [np.std([e["trained"][n] for e in seeds], ddof=1) for n in names]
     baselines = first["R2 simulated"]
@@ -523,7 +540,8 @@ def facts_of(entries, options):
         "rows a state; SD over traits "
         f"{first['named SD']:.2f} (named) and {first['other SD']:.2f} (other)",
         "Migraine": f"*simulated*, {options.people} people, seed {COHORT_SEED}, "
-        f"{options.rows} rows a state; SD over 4 x 5 folds",
+        f'{options.rows} rows a state; SD over 4 x 5 folds; of "trials" over 5 folds '
+        f"{first['trials SD']:.2f}",
         "Between seeds of pretraining": "SD of "
         + ", ".join(f"{n} {s:.3f}" for n, s in zip(names, spread, strict=True))
         + f" over {len(seeds)} seeds of the first row",
