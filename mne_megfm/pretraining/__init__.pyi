@@ -5,20 +5,16 @@ from ._fitted_objectives import (
     ContrastiveRegression as ContrastiveRegression,
     TimeFrequencyCodes as TimeFrequencyCodes,
 )
-from ._objective import (
-    BandBalancedReconstruction as BandBalancedReconstruction,
+from ._joint_objectives import (
     LatentPrediction as LatentPrediction,
-    LogErrorLoss as LogErrorLoss,
-    MaskedReconstruction as MaskedReconstruction,
-    Objective as Objective,
     ParticipantConsistency as ParticipantConsistency,
-    SignalSpectrumLoss as SignalSpectrumLoss,
     WindowStatistics as WindowStatistics,
+)
+from ._objective import (
+    Objective as Objective,
     build_objective as build_objective,
     fit_objective as fit_objective,
-    log_error_objective as log_error_objective,
     resolve_objective as resolve_objective,
-    signal_spectrum_objective as signal_spectrum_objective,
 )
 from ._participants import (
     hide_trials as hide_trials,
@@ -28,6 +24,14 @@ from ._participants import (
 from ._pretrain import (
     pretrain as pretrain,
     pretrain_store as pretrain_store,
+)
+from ._reconstruction import (
+    BandBalancedReconstruction as BandBalancedReconstruction,
+    LogErrorLoss as LogErrorLoss,
+    MaskedReconstruction as MaskedReconstruction,
+    SignalSpectrumLoss as SignalSpectrumLoss,
+    log_error_objective as log_error_objective,
+    signal_spectrum_objective as signal_spectrum_objective,
 )
 from ._run import (
     History as History,
