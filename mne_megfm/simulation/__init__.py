@@ -7,6 +7,7 @@ __getattr__, __dir__, _ = lazy.attach(
     submod_attrs={
         "_areas": ["LANGUAGE_AREAS", "Area"],
         "_cohort": ["Cohort", "simulate_cohort", "simulate_participant"],
+        "_cortex": ["template_source_space", "template_sphere", "template_trans"],
         "_forward": ["ARRAYS", "Head", "lead_field", "make_array_info"],
         "_naturalistic": ["NaturalisticExperiment", "simulate_naturalistic"],
         "_participant": ["MigraineEffects", "Participant"],
