@@ -20,8 +20,8 @@ import mne
 import numpy as np
 
 from mne_megfm.encoding import LatentSourceEncoder
-from mne_megfm.simulation import make_array_info
-from mne_megfm.simulation._cortex import (
+from mne_megfm.simulation import (
+    make_array_info,
     template_source_space,
     template_sphere,
     template_trans,

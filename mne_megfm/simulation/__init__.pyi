@@ -7,6 +7,11 @@ from ._cohort import (
     simulate_cohort as simulate_cohort,
     simulate_participant as simulate_participant,
 )
+from ._cortex import (
+    template_source_space as template_source_space,
+    template_sphere as template_sphere,
+    template_trans as template_trans,
+)
 from ._forward import (
     ARRAYS as ARRAYS,
     Head as Head,
