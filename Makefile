@@ -83,7 +83,7 @@ format: $(VENV)/.test
 	$(PY) -m ruff check --fix .
 
 # Tests that a newcomer runs first: they need no training and no real recordings.
-SMOKE = test_extras test_sys_info inputs/test_left_out sensors/test_geometry \
+SMOKE = test_extras test_sys_info inputs/test_left_out sensors/test_array \
 	store/test_store models/test_masking evaluation/test_intervals
 
 smoke: $(VENV)/.test
