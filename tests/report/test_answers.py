@@ -165,6 +165,7 @@ def test_confusion_is_that_of_the_people(judged, html):
     people = list_people(judged, "<good>")
     html = html.partition("At a threshold")[2].partition("</table>")[0]
     found = [int(cell) for cell in re.findall(r"<td>(\d+)</td>", html)]
+    assert "truly control</th>" in html and "truly migraine</th>" in html
     expected = pd.crosstab(people["label"], people["predicted"]).to_numpy()
     assert found == expected.ravel().tolist()
 
