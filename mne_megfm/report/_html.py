@@ -34,7 +34,8 @@ def table(
     html : Markup
         The table.
     """
-    named = frame.index.name is not None or frame.index.dtype == object
+    numbers = pd.api.types.is_numeric_dtype(frame.index)
+    named = frame.index.name is not None or not numbers
     columns = [_texts(frame.iloc[:, n], digits) for n in range(frame.shape[1])]
     kinds = [_kind(frame.iloc[:, n]) for n in range(frame.shape[1])]
     heads = [str(name) for name in frame.columns]

@@ -242,7 +242,7 @@ def _decisions(result: Comparison, model: str, threshold: float) -> Markup:
         f"Classified as {positive} from a probability of {threshold:g} on. Each person "
         "counts once, by the mean probability out of fold."
     )
-    html += table(shown.rename_axis(None))
+    html += table(shown.rename_axis("people"))
     try:
         points = result.operating_points(model)
     except ValueError as error:  # too few folds to choose a threshold on others

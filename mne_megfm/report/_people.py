@@ -461,10 +461,12 @@ def _of_similar(
         if one in people.index:
             link = Markup('<a href="#{}">{}</a>').format(ids[one], one)
             row = people.loc[one]
-            value = row.get("probability", row["predicted"])
+            value = row["predicted"]
+            if "probability" in people:
+                value = f"{row['probability']:.2f}"
             rows.append((link, row["label"], value, _coloured(row["outcome"])))
         else:  # without a label, for instance
-            rows.append((one, None, np.nan, None))
+            rows.append((one, None, None, None))
     value = "probability" if "probability" in people else "predicted"
     columns = ["person", "label", value, "outcome"]
     return pd.DataFrame(rows, columns=columns, dtype=object).set_index("person")

@@ -165,6 +165,7 @@ def test_confusion_is_that_of_the_people(judged, html):
     people = list_people(judged, "<good>")
     html = html.partition("At a threshold")[2].partition("</table>")[0]
     found = [int(cell) for cell in re.findall(r"<td>(\d+)</td>", html)]
+    assert "truly control</th>" in html and "truly migraine</th>" in html
     expected = pd.crosstab(people["label"], people["predicted"]).to_numpy()
     assert found == expected.ravel().tolist()
 
@@ -202,6 +203,23 @@ def test_similar_people_are_the_nearest(rng):
     features.iloc[0, 1] = np.nan
     assert len(find_similar(features)["s0"]) == 3
     assert find_similar(features[:1]) == {}
+
+
+def test_similar_people_come_with_their_probability(judged, rng):
+    """On the page of each person, as in the table of all."""
+    people = list_people(judged, "<good>")
+    features = pd.DataFrame(rng.standard_normal((32, 3)))
+    report = MEGFMReport()
+    report.add_comparison(judged)
+    report.add_features(features)
+    first = people.index[0]
+    html = report.html.partition('<div id="person-1">')[2].partition("</details>")[0]
+    features.index = features.index.astype(str)
+    for name in find_similar(features)[first]:
+        cell = f">{name}</a></th>"
+        row = html.partition(cell)[2].partition("</tr>")[0]
+        assert f">{people.loc[name, 'probability']:.2f}</td>" in row
+        assert f">{people.loc[name, 'label']}</td>" in row
 
 
 def test_unusual_people_are_found(rng):
