@@ -35,6 +35,7 @@ Heads, which take long to fit, are tried on every third trait and on fewer folds
 import argparse
 import json
 import os
+import sys
 import time
 import warnings
 from dataclasses import dataclass
@@ -69,6 +70,9 @@ from mne_megfm.pretraining import pretrain
 from mne_megfm.sensors import CanonicalSensorMapping, canonical_array, canonical_kernel
 from mne_megfm.store import WindowStore
 from mne_megfm.weights import load_checkpoint, read_config, save_checkpoint
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
+from rst_tables import write_table  # noqa: E402
 
 STATES = ("rest", "auditory", "somatosensory")
 ARRAYS = ("neuromag306", "ctf275", "kit160")
@@ -494,7 +498,6 @@ def tabulate(entries):
         }
         for name in ("trials", "named", "other", "migraine"):
             line[name] = pair(entry, lambda found, name=name: found[name])
-        line["migraine SD"] = f"{best['migraine SD']:.2f}"
         line["R2 simulated"] = pair(entry, lambda f: model_r2(f.get("R2 simulated")))
         line["R2 real"] = pair(entry, mean_real)
         lines.append(line)
@@ -581,6 +584,7 @@ def main():
     parser.add_argument("--people", type=int, default=60, help="of panel and cohort")
     parser.add_argument("--rows", type=int, default=6, help="of theirs, a state")
     parser.add_argument("--only", nargs="+", help="rows, as objective-latent")
+    parser.add_argument("--done", action="store_true", help="compute nothing more")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     parser.add_argument("--rst", type=Path, help="write the table into this page")
     options = parser.parse_args()
@@ -594,6 +598,8 @@ def main():
     folder = options.out / "-".join(f"{getattr(options, name)}" for name in known)
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for row in find_rows() if not options.only or row.key in options.only]
+    if options.done:
+        rows = [row for row in rows if (folder / f"{row.key}.json").exists()]
     entries, data = [], None
     for row in rows:
         file = folder / f"{row.key}.json"
@@ -617,6 +623,8 @@ def main():
     pd.set_option("display.width", None, "display.max_columns", None)
     print("\n".join(f"{name}: {text}" for name, text in facts.items()))
     print(table.to_string(index=False))
+    if options.rst:
+        write_table(options.rst, facts, list(table), table.to_numpy().tolist())
 
 
 if __name__ == "__main__":

@@ -474,13 +474,15 @@ class BaseBackbone(nn.Module):
         Returns
         -------
         layers : list of Module
-            The elements of all :class:`torch.nn.ModuleList` of the backbone.
+            The elements of all :class:`torch.nn.ModuleList` of the backbone that are
+            no such lists themselves.
         """
         return [
             layer
             for module in self.modules()
             if isinstance(module, nn.ModuleList)
             for layer in module
+            if not isinstance(layer, nn.ModuleList)  # which has no forward
         ]
 
     def reconstruct(

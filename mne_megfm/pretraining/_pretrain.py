@@ -330,7 +330,7 @@ def check_hides(
     config: BackboneConfig,
     region_pos: Tensor,
 ) -> None:
-    """Check that a masking hides something of the longest windows.
+    """Check that a masking hides something where windows have a single patch.
 
     Parameters
     ----------
@@ -348,7 +348,7 @@ def check_hides(
     ValueError
         If it hides nothing, so that there would be nothing to predict.
     """
-    if not len(windows):
+    if not len(windows) or max(windows.n_valid) > config.patch_length:
         return
     longest = torch.tensor([max(windows.n_valid)])
     generator = torch.Generator().manual_seed(0)
@@ -356,7 +356,7 @@ def check_hides(
     if not drawn.any():
         raise ValueError(
             "Expected a masking that hides a part of windows of at most "
-            f"{int(longest)} samples (patches have {config.patch_length}), got "
+            f"{int(longest)} samples, which are a single patch, got "
             f"{masking!r}, which hides nothing; use 'random' or 'space-block', or "
             "longer windows."
         )

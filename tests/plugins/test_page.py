@@ -108,7 +108,7 @@ def test_backbone_of_the_page(package, tmp_path, monkeypatch):
 def test_objective_of_the_page(package):
     """It keeps what the package relies on, and computes what its docstring says."""
     model = package.PatchMLP(package.PatchMLPConfig())
-    objective = package.HiddenPower(floor=0.0)
+    objective = package.HiddenPower(floor=1e-9)
     objective.build(model)
     torch.nn.init.zeros_(objective.head.weight)
     objective.head.bias.data = torch.arange(10.0)

@@ -626,7 +626,7 @@ def test_teacher_is_the_moving_average(windows):
         )
         torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-7)
         moved += not torch.equal(got, first[name])
-    assert moved > 20
+    assert moved > 15  # the encoder has no more that changes
     assert not objective.teacher.training
     assert not any(p.requires_grad for p in objective.teacher.parameters())
 
