@@ -111,7 +111,7 @@ def command(
     the columns file, participant and state. Continuous recordings have responses where
     --events cuts them. With --labels, the model's features are compared with all
     baselines by cross-validation over participants. The report says whether the groups
-    can be told apart, for whom, why, and what is wrong with the data. It names
+    can be distinguished, for whom, why, and what is wrong with the data. It names
     participants.
 
     Recordings that cannot be read are named and left out. With weights that have no

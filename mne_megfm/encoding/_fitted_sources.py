@@ -201,7 +201,7 @@ class FittedSources:
         Raises
         ------
         ValueError
-            If nobody had a forward solution, so that there are no sources.
+            If no person had a forward solution, so that there are no sources.
         """
         check_is_fitted(self)
         if self.space_.kind == "regions":

@@ -224,7 +224,7 @@ class LatentSourceEncoder(FittedSources, BaseEstimator):
             - ``'forward'``: their ``mne.Forward``, of the source space of all.
             - ``'noise_cov'``: their ``mne.Covariance``.
             - ``'fmri'``: by story an array (n_scans, n_sources), an image, or a list of
-              repeats. Where nobody has a forward solution, columns are regions.
+              repeats. Where no person has a forward solution, columns are regions.
             - ``'tr'``: the time between scans in s.
             - ``'fmri_start'``: the time of the first scan in s (0).
 

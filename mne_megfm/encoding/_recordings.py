@@ -264,7 +264,7 @@ def prepare_people(
 
 
 def _regions(recordings: Mapping[str, Mapping[str, Any]]) -> SourceSpace:
-    """Take the columns of fMRI as regions, where nobody has a forward solution."""
+    """Take the columns of fMRI as regions, where no person has a forward solution."""
     for name, given in recordings.items():
         runs = given["fmri"]
         runs = list(runs.values()) if isinstance(runs, Mapping) else [runs]

@@ -45,7 +45,7 @@ _FEWEST_ROWS = 10
 # rows on which units and drifts are checked
 _N_CHECKED = 20
 _MAINS = (50.0, 60.0)
-# shortest row (s) in which the mains can be told from what is beside it
+# shortest row (s) in which the mains can be distinguished from what is beside it
 _SHORTEST = 0.4
 
 _WHOLE = ("n_trials", "n_dropped", "compensation")

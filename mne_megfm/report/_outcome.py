@@ -1,4 +1,4 @@
-"""Can the groups be told apart: one number beside others, in words."""
+"""Can the groups be distinguished: one number beside others, in words."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEADINGS = {
 _WORDS = {"passed": "shown", "not passed": "not shown", "not tested": "not tested"}
 _ALONE = "confounds alone"
 _BASELINE, _RANDOM = "better than the strongest baseline", "better than random weights"
-QUESTION = "Can patients be told from controls?"
+QUESTION = "Can patients be distinguished from controls?"
 
 
 class Outcome(NamedTuple):
@@ -97,8 +97,8 @@ def question_of(result: Comparison | None) -> str:
     if result.classes is None:
         return "Can the numbers be predicted?"
     if result.positive is None:
-        return "Can the groups be told apart?"
-    return f"Can {result.positive} be told from {result.classes[0]}?"
+        return "Can the groups be distinguished?"
+    return f"Can {result.positive} be distinguished from {result.classes[0]}?"
 
 
 def outcome_answer(result: Comparison | None) -> Answer:
@@ -142,7 +142,7 @@ def outcome_answer(result: Comparison | None) -> Answer:
     if beside:
         texts.append(f"Beside it: {', '.join(beside)}.{_beaten(result, found)}")
     texts.append(
-        "Cross-validated: nobody is tested by a model that was trained on the same "
+        "Cross-validated: no person is tested by a model that was trained on the same "
         "person."
     )
     return Answer("outcome", question, short, texts, _figure(result, found))
@@ -263,11 +263,11 @@ def _decisions(result: Comparison, model: str, threshold: float) -> Markup:
         "Net benefit: people rightly acted on, less those wrongly acted on, weighed by "
         "the probability from which on one would act (Vickers and Elkin 2006), for "
         "each person examined. A model is of use where it is above both acting on "
-        "everybody and on nobody. It takes probabilities that are right: see below."
+        "all and on none. It takes probabilities that are right: see below."
     ) + embed(
         viz.plot_decision_curve(curve, show=False),
         f"Net benefit of {model} against the probability from which on one acts, "
-        f"beside acting on everybody and on nobody; {model} is above both {where}.",
+        f"beside acting on all and on none; {model} is above both {where}.",
     )
     return html + folded("Decision curve", curve_html)
 

@@ -205,7 +205,7 @@ def people_answer(
     """Say on the first screen how many are on the wrong side."""
     question = "For whom?"
     if people is None:
-        return Answer("people", question, "Not asked: nobody was classified.")
+        return Answer("people", question, "Not asked: no person was classified.")
     n = len(people)
     if "error" in people:
         worst = people["error"].abs()

@@ -522,7 +522,7 @@ def plot_decision_curve(
     title: str | None = None,
     show: bool = True,
 ) -> Figure:
-    """Plot the net benefit of acting on a model, on everybody and on nobody.
+    """Plot the net benefit of acting on a model, on all and on none.
 
     Parameters
     ----------
@@ -562,7 +562,7 @@ def plot_decision_curve(
     looks = {
         "model": (COLORS[1], "-", "the model"),
         "all": (COLORS[0], "--", "everybody"),
-        "none": ("0.3", ":", "nobody"),
+        "none": ("0.3", ":", "none"),
     }
     for name, (color, style, label) in looks.items():
         ax.plot(curve.index, curve[name], style, color=color, label=label)

@@ -107,10 +107,10 @@ def test_words_follow_the_interval(comparison, name, values, said):
 
 def test_questions_have_the_labels(comparison):
     """Of two classes by name; of several, and of numbers, in general."""
-    assert question_of(None) == "Can patients be told from controls?"
-    assert question_of(comparison) == "Can migraine be told from control?"
+    assert question_of(None) == "Can patients be distinguished from controls?"
+    assert question_of(comparison) == "Can migraine be distinguished from control?"
     several = dataclasses.replace(comparison, classes=["a", "b", "c"])
-    assert question_of(several) == "Can the groups be told apart?"
+    assert question_of(several) == "Can the groups be distinguished?"
     numbers = dataclasses.replace(comparison, classes=None)
     assert question_of(numbers) == "Can the numbers be predicted?"
 
