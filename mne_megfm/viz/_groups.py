@@ -561,8 +561,8 @@ def plot_decision_curve(
     fig, (ax,) = open_axes(axes, 1, figsize=(5.2, 3.4))
     looks = {
         "model": (COLORS[1], "-", "the model"),
-        "all": (COLORS[0], "--", "everybody"),
-        "none": ("0.3", ":", "none"),
+        "all": (COLORS[0], "--", "all people"),
+        "none": ("0.3", ":", "no person"),
     }
     for name, (color, style, label) in looks.items():
         ax.plot(curve.index, curve[name], style, color=color, label=label)
