@@ -81,9 +81,10 @@ class MEGFMReport:
     """One HTML report that answers four questions of its reader.
 
     Can patients be distinguished from controls? For whom? Why? What is wrong with the
-    data? The first screen has a short answer to each, from what was added; sections follow in
-    this order, whatever the order of calls, and methods come last. What was not added
-    is named. The report is one file that opens without a network; it runs no scripts.
+    data? The first screen has a short answer to each, from what was added; sections
+    follow in this order, whatever the order of calls, and methods come last. What was
+    not added is named. The report is one file that opens without a network; it runs no
+    scripts.
 
     Parameters
     ----------
