@@ -2,10 +2,11 @@
 Decoding a public recording
 ===========================
 
-Sounds or pictures? Trials of one person in the *sample* data set of MNE-Python, decoded with
-features of the model and with honest baselines. The data set (1.5 GB) is not downloaded here.
-Fetch it once with ``mne.datasets.sample.data_path()``. Where it is not there, this example
-says so, and runs on a *simulated* recording instead: sounds or pulses to a wrist.
+Sounds or pictures? Trials of one person in the *sample* data set of MNE-Python, decoded
+with features of the model and with honest baselines. The data set (1.5 GB) is not
+downloaded here. Fetch it once with ``mne.datasets.sample.data_path()``. Where it is not
+there, this example says so, and runs on a *simulated* recording instead: sounds or
+pulses to a wrist.
 """
 
 import matplotlib.pyplot as plt
@@ -118,7 +119,8 @@ plt.show()
 #   last two with an agreement to sign. Features of all people in one command, with
 #   your own names of tasks and events::
 #
-#       mne-megfm features BIDS_ROOT --participants --state rest=rest --out people.parquet
+#       mne-megfm features BIDS_ROOT --participants --state rest=rest \
+#           --out people.parquet
 #       mne-megfm classify fit people.parquet --labels participants.tsv --label age \
 #           --regression -o age.skops
 #
