@@ -12,8 +12,10 @@ pulses to a wrist.
 import matplotlib.pyplot as plt
 import mne
 import pandas as pd
+from mne.decoding import UnsupervisedSpatialFilter
 from pyriemann.estimation import XdawnCovariances
 from pyriemann.tangentspace import TangentSpace
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -68,8 +70,9 @@ signals = make_pipeline(
 )
 xdawn = make_pipeline(
     CanonicalSensors(),
+    UnsupervisedSpatialFilter(PCA(30)),  # the array has many channels, and few trials
     FunctionTransformer(lambda x: 1e12 * x),  # pT
-    XdawnCovariances(2, estimator="oas", xdawn_estimator="oas"),
+    XdawnCovariances(4, estimator="oas", xdawn_estimator="oas"),
     TangentSpace(),
     LogisticRegression(max_iter=1000),
 )
