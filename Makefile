@@ -5,10 +5,13 @@
 #   make demo [DATA=recording]   the tour: simulated cohort, one recording, a figure
 #   make test                    lint, tests with coverage, examples in the docstrings
 #   make test-slow               the same with the tests marked slow
+#   make smoke                   some tests of each part, in about a minute
+#   make dist-test               wheel and sdist, and the tests outside of the checkout
 #   make lint / make format      check / mend the style
 #   make doc                     the documentation, examples run, in doc/_build/html
 #   make weights [WORK=folder]   train the bundled weights anew, into that folder
-#   make benchmark               the speed figures, against other networks
+#   make benchmark               the speed figures, also as JSON in benchmark_results
+#   make changelog VERSION=0.2   the fragments of changes.d, into CHANGES
 #   make clean                   remove what the other targets made
 
 PYTHON ?= python3
@@ -21,6 +24,8 @@ SPHINX_ARGS ?=
 DATA ?=
 WORK ?= weights_work
 TRAIN_ARGS ?=
+RESULTS ?= benchmark_results
+VERSION ?=
 # Index with torch builds without CUDA. Where it does not answer, or is set to nothing,
 # torch comes from the index that pip is configured for.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -34,7 +39,8 @@ PYTEST = $(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --dist worksteal \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint format doc weights benchmark clean
+.PHONY: help demo smoke test test-slow dist-test lint format doc weights benchmark \
+	changelog clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -62,18 +68,26 @@ $(VENV)/.%: $(SETUP) $(VENV)/.torch
 extra-%: $(VENV)/.%
 	@:
 
-demo: $(VENV)/.interpret
+demo: $(VENV)/.cli,interpret
 	MNE_MEGFM_TEST_DATA="$${MNE_MEGFM_TEST_DATA:-../shared/data}" \
 	  $(VENV)/bin/mne-megfm demo --overwrite $(if $(DATA),--data "$(DATA)")
 
 lint: $(VENV)/.test
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 	$(VENV)/bin/lint-imports --no-cache
 
 format: $(VENV)/.test
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+
+# Tests that a newcomer runs first: they need no training and no real recordings.
+SMOKE = test_extras test_sys_info inputs/test_left_out sensors/test_array \
+	store/test_store models/test_masking evaluation/test_intervals
+
+smoke: $(VENV)/.test
+	$(ONE_THREAD) $(PY) -m pytest -q -n $(JOBS) $(SMOKE:%=tests/%.py)
 
 test: lint
 	$(PYTEST)
@@ -89,11 +103,24 @@ doc: $(VENV)/.doc
 weights: $(VENV)/.base
 	$(PY) tools/train_windows.py $(WORK) $(TRAIN_ARGS)
 
+# Those of speed; the others are about claims, see doc/validation for their commands.
 benchmark: $(VENV)/.braindecode
-	set -e; for script in benchmarks/bench_*.py; do \
-	  echo "== $$script"; OMP_NUM_THREADS=1 $(PY) $$script; done
+	set -e; for name in features pretraining store; do \
+	  echo "== $$name"; OMP_NUM_THREADS=1 $(PY) benchmarks/bench_$$name.py \
+	    --json $(RESULTS)/$$name.json; done
+	@echo "Compare with another run: python tools/compare_benchmarks.py OLD $(RESULTS)"
+
+# The tests come from the sdist and the package from the wheel, in a folder that is no
+# part of the checkout.
+dist-test: $(VENV)/.dev
+	rm -rf dist
+	$(PY) -m build
+	$(PY) tools/check_dist.py dist $(PYTEST_ARGS)
+
+changelog: $(VENV)/.dev
+	$(PY) -m towncrier build --yes --version $(VERSION)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo_output .coverage .pytest_cache .ruff_cache \
+	rm -rf $(VENV) build dist *.egg-info benchmark_results demo_output .coverage .mypy_cache .pytest_cache .ruff_cache \
 	  doc/_build doc/gallery doc/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

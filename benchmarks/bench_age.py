@@ -16,6 +16,7 @@ more. ``--targets age score`` adds the cognitive score.
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -31,6 +32,9 @@ from mne_megfm import MEGFMRegressor, MEGFMTransformer
 from mne_megfm.estimators import Pretraining, RidgeHead
 from mne_megfm.evaluation import BandPower, CovarianceTangent
 from mne_megfm.simulation import make_array_info
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
+from rst_tables import write_table  # noqa: E402
 
 ARRAYS = ("ctf275", "kit157")
 SFREQ, N_TIMES, TMIN = 250.0, 250, -0.2
@@ -261,6 +265,7 @@ def main():
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--targets", nargs="+", default=["age"])
+    parser.add_argument("--rst", type=Path, help="write the table into this page")
     options = parser.parse_args()
     if options.quick:
         options.participants, options.unlabelled, options.epochs = 16, 4, 6
@@ -273,13 +278,19 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     table = summarize(run(folder, options), options)
     pd.set_option("display.width", None, "display.max_columns", None)
-    print(
-        f"SIMULATED cohorts: seeds {options.seeds}, {options.participants} people "
-        f"each,\narrays {', '.join(ARRAYS)}, {options.epochs} epochs in each of rest "
-        f"and auditory;\n{options.folds} folds of participants; encoders pretrained on "
-        f"{options.unlabelled} others for {options.max_epochs} epochs"
+    data = (
+        f"*simulated* cohorts of seeds {', '.join(map(str, options.seeds))}, "
+        f"{options.participants} people each, arrays {', '.join(ARRAYS)}, "
+        f"{options.epochs} epochs in each of rest and auditory; {options.folds} folds "
+        f"of participants; encoders pretrained on {options.unlabelled} others for "
+        f"{options.max_epochs} epochs"
     )
+    print(data)
     print(table.round(3).to_string(index=False))
+    if options.rst:
+        facts = {"Data": data, "Spread": "standard deviation over cohorts"}
+        cells = table.drop(columns=["cohorts", "s a fold"]).round(2).astype(str)
+        write_table(options.rst, facts, list(cells), cells.to_numpy().tolist())
 
 
 if __name__ == "__main__":

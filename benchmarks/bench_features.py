@@ -3,12 +3,14 @@
 Run by ``make benchmark``, or ``python benchmarks/bench_features.py``.
 """
 
+import argparse
 import time
 import warnings
 
 import mne
 import numpy as np
 import torch
+from _results import Results, add_option
 
 from mne_megfm import MEGFMTransformer
 from mne_megfm.plugins import braindecode_models
@@ -67,6 +69,9 @@ def other_network(models, name, raw, n_times):
 
 def main():
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_option(parser)
+    results = Results("features", parser.parse_args().json)
     torch.set_num_threads(1)
     mne.set_log_level("error")
     raw, fewer = recording(306), recording(102)
@@ -95,6 +100,8 @@ def main():
     times = measure(functions)
     for name, (low, median, high) in times.items():
         print(f"  {name:26s}{median * 1e3:8.1f} ({low * 1e3:.1f}-{high * 1e3:.1f})")
+        results.add(name, median * 1e3, "ms")
+    results.write()
     ours = times["mne-megfm, 306 channels"][1]
     print(f"306 against 102 channels: {ours / times['mne-megfm, 102 channels'][1]:.2f}")
     for name in ("LUNA base", "CBraMod"):

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import torch
+from _results import Results, add_option
 from torch.utils.flop_counter import FlopCounterMode
 
 from mne_megfm.models import (
@@ -49,7 +50,9 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--compiled", action="store_true", help="compile the layers")
+    add_option(parser)
     options = parser.parse_args()
+    results = Results("pretraining", options.json, options.device)
     device, batch, n_steps = options.device, options.batch, options.steps
     torch.manual_seed(SEED)
     region_pos = torch.from_numpy(np.array(canonical_array().region_pos))
@@ -103,6 +106,8 @@ def main():
             f"matrix products at {rate / 1e9:.0f} GFLOP/s",
             flush=True,
         )
+        results.add(name, batch / seconds, "windows/s")
+    results.write()
 
 
 if __name__ == "__main__":

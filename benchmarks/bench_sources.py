@@ -10,6 +10,7 @@ This favours methods that are noisy, since the truth averages their noise.
 """
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ import mne
 import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import spearmanr
 
 from mne_megfm.encoding import BandedRidge, LatentSourceEncoder, compare_sources
 from mne_megfm.simulation import simulate_naturalistic
@@ -28,9 +30,14 @@ from rst_tables import simple_table, write_table  # noqa: E402
 SETTINGS = {
     "5 min": {},
     "2 min": {"n_stories": 3},
+    "10 min": {"n_stories": 11},
+    "20 min": {"n_stories": 21},
+    "30 min": {"n_stories": 31},
+    "SNR 0.1": {"meg_snr": 0.1},
     "SNR 0.005": {"meg_snr": 0.005},
     "head 5 mm off": {"head_error": 0.005},
     "sphere 10 mm off": {"conductor_error": 0.01},
+    "HRF 2 s late": {"hrf_peak": 7.0},
 }
 DEFAULTS = {
     "n_people": 4,
@@ -54,14 +61,26 @@ def main(argv=None):
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS))
     parser.add_argument("--epochs", type=int, default=0, help="0: the linear start")
     parser.add_argument("--solver", default=None, help="of ridge regression")
+    parser.add_argument(
+        "--results", type=Path, help="JSON lines; what is in them is not run again"
+    )
     parser.add_argument("--rst", type=Path, help="page to write the table into")
     args = parser.parse_args(argv)
     mne.set_log_level("error")
     rows = []
+    if args.results and args.results.exists():
+        rows = [json.loads(line) for line in args.results.read_text().splitlines()]
+    done = {(row["setting"], row["seed"]) for row in rows}
     for setting in args.settings:
         for seed in range(args.first_seed, args.first_seed + args.seeds):
+            if (setting, seed) in done:
+                continue
             start = time.perf_counter()
-            rows += run(setting, seed, args.epochs, args.solver)
+            found = run(setting, seed, args.epochs, args.solver)
+            rows += found
+            if args.results:
+                with args.results.open("a") as file:
+                    file.writelines(json.dumps(row) + "\n" for row in found)
             seconds = time.perf_counter() - start
             print(f"{setting}, seed {seed}: {seconds:.0f} s", flush=True)
     table = pd.DataFrame(rows)
@@ -74,7 +93,7 @@ def main(argv=None):
     for setting, part in table.groupby("setting", sort=False):
         facts[f"Joint, {setting}"] = targets(part)
     header = ["setting", "model", "MEG", "fMRI"]
-    header += ["peaks (mm)", "error (mm)", "spread (mm)", "course"]
+    header += ["peaks (mm)", "error (mm)", "spread (mm)", "course", "order"]
     print(*(f"{key}: {text}" for key, text in facts.items()), sep="\n")
     print(simple_table(header, rows))
     if args.rst:
@@ -110,13 +129,16 @@ def run(setting, seed, n_epochs, solver):
     for name in names:
         row = {"setting": setting, "seed": seed, "model": name}
         if name in meg:
-            row["MEG"] = meg[name].mean()
-            row["MEG of people"] = tuple(meg[name])
+            row["MEG"] = float(meg[name].mean())
+            row["MEG of people"] = list(map(float, meg[name]))
         if name in fmri:
-            row["fMRI"] = fmri[name].mean()
+            row["fMRI"] = float(fmri[name].mean())
         if name in comparison.sources:
             row |= compare_with_truth(comparison.sources[name][test], experiment, test)
         rows.append(row)
+    truth = experiment.sources(test)
+    rows.append({"setting": setting, "seed": seed, "model": "truth"})
+    rows[-1] |= compare_with_truth(truth, experiment, test)
     rows[0]["ECoG ahead"] = electrodes(comparison.models["joint"], experiment, test)
     return rows
 
@@ -136,11 +158,36 @@ def compare_with_truth(stc, experiment, story):
         spread.append(np.sqrt(np.sum(weight**2 * away**2) / np.sum(weight**2)))
         r.append(np.corrcoef(estimate[centre], course)[0, 1])
     return {
-        "peaks": match_peaks(estimate.std(axis=1), points, centres),
-        "error": np.mean(error),
-        "spread": np.mean(spread),
-        "course": np.mean(r),
+        "peaks": float(match_peaks(estimate.std(axis=1), points, centres)),
+        "error": float(np.mean(error)),
+        "spread": float(np.mean(spread)),
+        "course": float(np.mean(r)),
+        "order": order_of_areas(estimate[centres], experiment, story),
     }
+
+
+def order_of_areas(courses, experiment, story, lags=0.7):
+    """Rank correlation of latencies, those of responses to features, with the truth."""
+    features = experiment.stimulus[story]
+    x = (features - features.mean(axis=0)) / features.std(axis=0)
+    n_lags = int(lags * experiment.sfreq)
+    design = np.stack([np.roll(x, k, axis=0) for k in range(n_lags)], axis=2)
+    for k in range(n_lags):
+        design[:k, :, k] = 0.0
+    design = design.reshape(len(x), -1)
+    gram = design.T @ design
+    gram += 0.1 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    kernels = np.linalg.solve(gram, design.T @ courses.T)
+    kernels = kernels.reshape(x.shape[1], n_lags, -1)
+    found = [
+        np.linalg.norm(kernels[experiment.bands[area.feature], :, i], axis=0).argmax()
+        for i, area in enumerate(experiment.areas)
+    ]
+    # latencies that are all the same have no order
+    if len(set(found)) == 1:
+        return 0.0
+    true = [area.latency for area in experiment.areas]
+    return float(spearmanr(found, true).statistic)
 
 
 def match_peaks(power, points, centres):
@@ -206,7 +253,8 @@ def _read_out(x, y, train, test):
 
 def make_rows(table):
     """Make the rows of the table: means over seeds, and their spread."""
-    digits = {"MEG": 3, "fMRI": 3, "peaks": 1, "error": 1, "spread": 1, "course": 2}
+    digits = {"MEG": 3, "fMRI": 3, "peaks": 1, "error": 1, "spread": 1}
+    digits |= {"course": 2, "order": 2}
     rows = []
     for (setting, model), part in table.groupby(["setting", "model"], sort=False):
         row = [setting, model]

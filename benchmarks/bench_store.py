@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _results import Results, add_option
 
 from mne_megfm.models import (
     MaskedSignalTransformer,
@@ -26,7 +27,7 @@ SEED, RECORDINGS, PER_RECORDING = 0, 10, 300
 REPEATS = 5
 
 
-def fill(path):
+def fill(path, results):
     """Write recordings of five minutes and print how fast."""
     store = WindowStore.create(path)
     rng = np.random.default_rng(SEED)
@@ -41,6 +42,8 @@ def fill(path):
         f"  written     {n / seconds:8.0f} windows/s, {size / n / 1e3:.1f} kB each "
         f"({n} windows, {size / 1e6:.0f} MB)"
     )
+    results.add("written", n / seconds, "windows/s")
+    results.add("size of a window", size / n / 1e3, "kB")
     return WindowStore.open(path)
 
 
@@ -59,7 +62,7 @@ def rate(work, n):
     return n / (time.perf_counter() - start)
 
 
-def read_rates(store, batch_size, ahead):
+def read_rates(store, batch_size, ahead, results):
     """Print how fast batches in random order are read."""
     sampler = ShardSampler(len(store), batch_size, random_state=SEED)
 
@@ -77,13 +80,16 @@ def read_rates(store, batch_size, ahead):
             forget(store)
             cold.append(rate(lambda e=epoch: read(e), len(store)))
         line += f", from disk {np.mean(cold):.0f} (SD {np.std(cold):.0f})"
+        results.add(f"read from disk, ahead={ahead}", np.mean(cold), "windows/s")
+    results.add(f"read, ahead={ahead}", np.mean(warm), "windows/s")
     print(line)
 
 
-def check_rate(store):
+def check_rate(store, results):
     """Print how fast all windows are compared with what was written."""
     rates = [rate(store.damaged, len(store)) for _ in range(REPEATS)]
     print(f"  checked     {np.mean(rates):8.0f} windows/s (SD {np.std(rates):.0f})")
+    results.add("checked", np.mean(rates), "windows/s")
 
 
 def make_step(device, batch_size):
@@ -113,8 +119,9 @@ def make_step(device, batch_size):
     return step
 
 
-def train_rates(store, device, batch_size, n_steps, ahead):
+def train_rates(store, options, ahead, results):
     """Print rates of steps from memory and from the store, in turns, and ratios."""
+    device, batch_size, n_steps = options.device, options.batch_size, options.steps
     step = make_step(device, batch_size)
     sampler = ShardSampler(len(store), batch_size, random_state=SEED)
     index = [*sampler.epoch(0)][:n_steps]
@@ -149,6 +156,8 @@ def train_rates(store, device, batch_size, n_steps, ahead):
         f"{stored:.1f} with: ratio {ratios.mean():.3f} (SD {ratios.std():.3f}); in CPU "
         f"time {shares.mean():.3f} (SD {shares.std():.3f})"
     )
+    results.add(f"train without the store, ahead={ahead}", memory, "windows/s")
+    results.add(f"train with the store, ahead={ahead}", stored, "windows/s")
 
 
 def synchronize(device):
@@ -164,18 +173,21 @@ def main():
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--ahead", type=int, default=2)
+    add_option(parser)
     options = parser.parse_args()
+    results = Results("store", options.json, options.device)
     print(
         f"Window store on {options.device}, batches of {options.batch_size}, "
         f"{torch.get_num_threads()} thread(s) of {os.cpu_count()} cores, seed {SEED}, "
         f"{REPEATS} repeats"
     )
     with tempfile.TemporaryDirectory() as folder:
-        store = fill(Path(folder) / "store")
-        check_rate(store)
+        store = fill(Path(folder) / "store", results)
+        check_rate(store, results)
         for ahead in sorted({0, options.ahead}):
-            read_rates(store, options.batch_size, ahead)
-            train_rates(store, options.device, options.batch_size, options.steps, ahead)
+            read_rates(store, options.batch_size, ahead, results)
+            train_rates(store, options, ahead, results)
+    results.write()
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": ExplicitOrder(
         [
             "plot_pipeline.py",
+            "plot_public_data.py",
             "plot_participants.py",
             "plot_missing_states.py",
             "plot_other_system.py",

@@ -15,13 +15,17 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 import mne_megfm
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(mne_megfm.__file__).parent
 #: Extras whose packages the code itself imports.
-USED = ["archive", "braindecode", "hub", "cluster", "encoding", "interpret"]
+USED = [
+    *("archive", "braindecode", "cli", "cluster", "compare", "encoding", "finetune"),
+    *("hub", "interpret", "report"),
+]
 HEAVY = {"matplotlib", "mne", "numpy", "pandas", "scipy", "sklearn", "skorch", "torch"}
 
 
@@ -139,6 +143,37 @@ def test_subpackages(name):
         assert not public.startswith("_")
 
 
+def test_public_signatures_have_types():
+    """Functions, and methods of classes, that users call have types throughout."""
+    bare, n_checked = [], 0
+    objects = (getattr(mne_megfm, name) for name in mne_megfm.__all__)
+    for package in filter(inspect.ismodule, objects):
+        for name in package.__all__:
+            obj = getattr(package, name)
+            functions = {name: obj} if inspect.isfunction(obj) else {}
+            if inspect.isclass(obj):
+                functions = {
+                    f"{name}.{key}": inspect.unwrap(getattr(value, "__func__", value))
+                    for key, value in vars(obj).items()
+                    if key == "__init__" or key[0] != "_"
+                }
+            for key, function in functions.items():
+                if not inspect.isfunction(function):
+                    continue
+                if not function.__module__.startswith("mne_megfm"):
+                    continue  # what decorators of others make
+                signature = inspect.signature(function)
+                types = [p.annotation for p in signature.parameters.values()]
+                if [*signature.parameters][:1] in (["self"], ["cls"]):
+                    del types[0]
+                types.append(signature.return_annotation)
+                n_checked += 1
+                if inspect.Signature.empty in types:
+                    bare.append(f"{package.__name__}.{key}")
+    assert n_checked > 100
+    assert not bare
+
+
 def test_every_public_package_is_listed():
     """Subpackages are public names, but for what is run from the shell."""
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
@@ -174,8 +209,13 @@ def _requirements(config, extras=None):
     table = config["options.extras_require"]
     texts += [table[extra] for extra in (table if extras is None else extras)]
     for line in "\n".join(texts).splitlines():
-        if line.strip() and not line.strip().startswith("#"):
-            yield Requirement(line.strip())
+        if not line.strip() or line.strip().startswith("#"):
+            continue
+        requirement = Requirement(line.strip())
+        if requirement.name == "mne-megfm":  # an extra made of other extras
+            yield from _requirements(config, requirement.extras)
+        else:
+            yield requirement
 
 
 def test_constraints_fit_requirements():
@@ -192,6 +232,22 @@ def test_constraints_fit_requirements():
             assert requirement.specifier.contains(version), requirement
     for requirement in _requirements(config, ["braindecode", "doc", "test"]):
         assert requirement.name in pinned, f"constraints.txt lacks {requirement.name}"
+
+
+def test_lowest_versions():
+    """What CI installs as the lowest versions are those that the metadata allow."""
+    lines = (ROOT / "constraints-lowest.txt").read_text("utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if "==" in line)
+    extras = ["cli", "compare", "finetune", "report"]
+    lowest = {
+        requirement.name: specifier.version
+        for requirement in _requirements(_setup_cfg(), extras)
+        for specifier in requirement.specifier
+        if specifier.operator == ">="
+    }
+    assert set(pinned) == set(lowest)
+    for name in pinned:
+        assert Version(pinned[name]) == Version(lowest[name]), name
 
 
 def test_imports_are_declared():

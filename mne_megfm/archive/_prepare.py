@@ -23,7 +23,7 @@ import mne
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from mne.utils import ProgressBar, logger, use_log_level, verbose
+from mne.utils import ProgressBar, logger, use_log_level
 
 from .. import __version__
 from ..inputs import (
@@ -35,6 +35,7 @@ from ..inputs import (
 )
 from ..sensors import CanonicalSensorMapping
 from ..store import WindowStore
+from ..utils.logs import verbose
 from ..utils.tables import escape_formula
 from .files import is_fif
 from .reading import check_events, clean, cut_epochs

@@ -13,6 +13,7 @@ import mne
 import pandas as pd
 from mne.utils import logger
 
+from ..utils.extras import needs_extra
 from ..utils.tables import SUFFIXES, read_text
 from .files import (
     KIT_EXTENSIONS,
@@ -41,7 +42,6 @@ _CONTINUED = "read with the first part of the recording"
 #: better than none, and what was made to fit an ICA is worst.
 _PROCESSED = ("clean", "ica", "ssp", "filt", "tsss", "sss")
 _FOR_ICA = "icafit"
-_INSTALL = "pip install 'mne-megfm[archive]'"
 
 
 @dataclass(frozen=True)
@@ -410,12 +410,8 @@ def _stem(path: Path) -> str:
 
 
 def _in_bids(root: Path, site: str, epochs: bool) -> list[Source]:
-    try:
+    with needs_extra("archive", "BIDS data sets"):
         import mne_bids
-    except ImportError as error:
-        raise ImportError(
-            f"Expected mne-bids to read BIDS data sets, got none ({error}); {_INSTALL}."
-        ) from error
     sites = _participants_sites(root)
     sources, entities = [], []
     folders = [*root.glob("sub-*/meg"), *root.glob("sub-*/ses-*/meg")]

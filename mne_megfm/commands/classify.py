@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..archive.settings import Reading
+from ..utils.extras import needs_extra
 from ._options import Command, reading_as_before, reading_options, run_as_module
 
 if TYPE_CHECKING:
@@ -362,7 +363,8 @@ class People:
 
 def save(content: dict[str, Any], path: Path) -> None:
     """Write a classifier to a temporary file, then rename it."""
-    import skops.io
+    with needs_extra("cli", "files of classifiers"):
+        import skops.io
 
     from ..utils.files import write_whole
 
@@ -387,7 +389,8 @@ def load(path: Path) -> dict[str, Any]:
     ValueError
         If it is of another kind, or not complete.
     """
-    import skops.io
+    with needs_extra("cli", "files of classifiers"):
+        import skops.io
 
     try:
         unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))

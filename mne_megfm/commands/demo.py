@@ -108,6 +108,7 @@ def classify_cohort() -> dict[str, Any]:
             X,
             y,
             pipelines,
+            names=cohort.names,
             cv=cv,
             n_permutations=0,
             n_random_weights=2,
@@ -119,6 +120,7 @@ def classify_cohort() -> dict[str, Any]:
         )
         frozen = FrozenStep(model[0], cache)
         extracted = frozen.extract(X)
+        transformer = frozen.fit(extracted)
     click.echo(
         f"\nMigraine against control, SIMULATED cohort: {len(y)} participants on three "
         f"MEG systems,\n{N_EPOCHS} trials in each of {', '.join(STATES)}, effect size "
@@ -140,7 +142,8 @@ def classify_cohort() -> dict[str, Any]:
         "y": y,
         "names": cohort.names,
         "comparison": result,
-        "features": frozen.transform(frozen.fit(extracted), extracted),
+        "features": frozen.transform(transformer, extracted),
+        "feature_names": transformer.get_feature_names_out(),
         "importance": importance,
     }
 
@@ -251,13 +254,15 @@ def write_report(path: Path, found: dict[str, Any]) -> None:
         )
     report = MEGFMReport("A tour of mne-megfm", note)
     if "X" in found:
-        report.add_data(found["X"], found["y"], names=found["names"])
-    report.add_reconstruction(found["reconstructions"], found["scores"])
-    if "X" in found:
-        report.add_attention(found["attention"])
+        names = found["names"]
         report.add_comparison(found["comparison"])
-        report.add_participants_map(found["features"])
+        report.add_data(found["X"], found["y"], names=names)
+        report.add_groups(found["X"], found["y"])
+        features, columns = found["features"], found["feature_names"]
+        report.add_features(features, found["y"], names=names, feature_names=columns)
         report.add_explanations(found.get("attribution"), found["importance"])
+        report.add_attention(found["attention"])
+    report.add_reconstruction(found["reconstructions"], found["scores"])
     report.add_model(found["estimator"])
     # whether files may be replaced was asked before the tour
     report.save(path, overwrite=True)

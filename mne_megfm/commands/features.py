@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..archive.settings import Reading
+from ..utils.extras import needs_extra
 from ._options import Command, reading_options, run_as_module
 
 
@@ -140,13 +141,8 @@ def _check_frozen(params: dict[str, Any]) -> None:
 
 def _use_dask(address: str, stack: ExitStack) -> int:
     """Let joblib share out to a cluster; give the number of jobs."""
-    try:
+    with needs_extra("cluster", "--dask"):
         from distributed import Client
-    except ImportError as error:
-        raise ImportError(
-            "Expected dask for --dask, got none; install it: pip install "
-            "'mne-megfm[cluster]'."
-        ) from error
     from joblib import parallel_config
 
     stack.enter_context(Client(address))

@@ -110,7 +110,9 @@ def command(
     RECORDINGS are files that MNE reads, a BIDS data set, or a table (CSV or TSV) with
     the columns file, participant and state. Continuous recordings have responses where
     --events cuts them. With --labels, the model's features are compared with all
-    baselines by cross-validation over participants. The report names participants.
+    baselines by cross-validation over participants. The report says whether the groups
+    can be distinguished, for whom, why, and what is wrong with the data. It names
+    participants.
 
     Recordings that cannot be read are named and left out. With weights that have no
     participant encoder, participants are summarised by mean and spread of their rows.
@@ -189,16 +191,22 @@ def command(
         )
     first = next(iter(good.values())).sources[0]
     report = MEGFMReport(title)
-    report.add_data(X, y, names=names)
-    report.add_recording(excerpt(read_source(first, reading)), transformer)
     if "comparison" in found:
         result = found["comparison"]
         click.echo("\n".join([*result._gate_lines(), *result._confound_lines()]))
         report.add_comparison(result)
-    if len(X) > 2:
-        report.add_participants_map(frozen.transform(transformer, extracted))
+    report.add_data(X, y, names=names)
+    if y is not None and len({one for one in y if isinstance(one, str)}) == 2:
+        report.add_groups(X, y)
+    report.add_features(
+        frozen.transform(transformer, extracted),
+        y,
+        names=names,
+        feature_names=transformer.get_feature_names_out(),
+    )
     if "importance" in found:
         report.add_explanations(importance=found["importance"])
+    report.add_recording(excerpt(read_source(first, reading)), transformer)
     report.add_model(transformer, history=losses)
     report.save(out, overwrite)
     click.echo(f"Wrote {out}. Not for diagnosis.")

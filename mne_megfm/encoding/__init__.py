@@ -2,19 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, _ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "_banded_ridge": ["BandedRidge"],
-        "_comparison": [
-            "SourceComparison",
-            "compare_sources",
-            "inverse_estimate",
-        ],
-        "_latent_source_encoder": ["LatentSourceEncoder"],
-        "_scores": ["cross_validate_stories", "noise_ceiling", "select_stories"],
-    },
-)
+__getattr__, __dir__, _ = lazy.attach_stub(__name__, __file__)
 
 #: What users are to rely on.
 __all__ = [
@@ -24,6 +12,8 @@ __all__ = [
     "compare_sources",
     "cross_validate_stories",
     "inverse_estimate",
+    "morph_forward",
     "noise_ceiling",
+    "region_powers",
     "select_stories",
 ]

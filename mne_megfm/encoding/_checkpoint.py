@@ -116,8 +116,8 @@ def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
     """Make JSON of parameters."""
     out = {}
     for name, value in parameters.items():
-        if isinstance(value, np.generic):
-            value = value.item()
+        if isinstance(value, np.generic | np.ndarray):
+            value = value.tolist()
         out[name] = list(value) if isinstance(value, tuple) else value
     return out
 

@@ -10,10 +10,11 @@ import mne
 import numpy as np
 import pandas as pd
 import torch
-from mne.utils import logger, verbose
+from mne.utils import logger
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from ..utils.logs import verbose
 from ._banded_ridge import BandedRidge
 from ._latent_source_encoder import LatentSourceEncoder
 from ._recordings import check_stimulus

@@ -8,14 +8,10 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
+from ..utils.extras import needs_extra
+
 #: How long a haemodynamic response is, in s.
 HRF_DURATION = 32.0
-
-
-def _missing(what: str, error: ImportError) -> ImportError:
-    return ImportError(
-        f"Expected nilearn for {what}, got none; install mne-megfm[encoding]. ({error})"
-    )
 
 
 def hrf_basis(sfreq: float) -> NDArray[np.float64]:
@@ -38,10 +34,8 @@ def hrf_basis(sfreq: float) -> NDArray[np.float64]:
     ImportError
         If nilearn is not installed.
     """
-    try:
+    with needs_extra("encoding", "the haemodynamic response"):
         from nilearn.glm import first_level
-    except ImportError as error:
-        raise _missing("the haemodynamic response", error) from error
     kinds = (
         first_level.glover_hrf,
         first_level.glover_time_derivative,
@@ -143,11 +137,9 @@ def sample_image(image: Any, src: mne.SourceSpaces, tr: float, name: str) -> NDA
     ImportError
         If nilearn is not installed.
     """
-    try:
+    with needs_extra("encoding", "images of fMRI"):
         from nilearn import surface
         from nilearn.image import load_img
-    except ImportError as error:
-        raise _missing("images of fMRI", error) from error
     if len(src) != 2 or any(s["type"] != "surf" for s in src):
         raise ValueError(
             f"Expected fMRI of {name} as an array (n_scans, n_sources), got an image "

@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import mne
 import numpy as np
-import pandas as pd
 import torch
 from mne.utils import logger
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
-from ..models import LatentSourceConfig, bold
+from ..models import LatentSourceConfig
 from ..utils.validation import use_verbose
-from ._checkpoint import KnownPerson, load_encoder, save_encoder
-from ._hemodynamics import fit_hrf, hrf_basis, scan_samples
+from ._checkpoint import KnownPerson
+from ._fitted_sources import FittedSources
+from ._hemodynamics import fit_hrf, hrf_basis
 from ._linear_start import (
     LaggedDesign,
     NetworkDesign,
     fit_linear,
+    fit_linear_fmri,
     fmri_evidence,
     make_network,
     noise_metric,
 )
 from ._recordings import (
-    NANO,
     Person,
     check_stimulus,
     keep_modalities,
-    oriented_gain,
     prepare_people,
     without_ends,
 )
-from ._scores import correlation_table
-from ._source_space import SourceSpace, laplacian, source_estimate
+from ._source_space import laplacian
 from ._training import (
     VALIDATION,
     Head,
@@ -53,7 +48,7 @@ from ._training import (
 _N_WITHOUT_MEG = 8
 
 
-class LatentSourceEncoder(BaseEstimator):
+class LatentSourceEncoder(FittedSources, BaseEstimator):
     """Cortical sources of naturalistic stimuli, from MEG and fMRI of several people.
 
     A causal network turns features of a stimulus into courses of sources that all
@@ -76,8 +71,14 @@ class LatentSourceEncoder(BaseEstimator):
         Sources along the normals of the cortex, or in all directions.
     modalities : tuple of str
         What is used of ``'meg'`` and ``'fmri'``.
-    fmri_response : 'power' | 'amplitude'
-        What of the sources fMRI follows.
+    fmri_response : 'power' | 'amplitude' | 'linear'
+        What of the sources fMRI follows: their power, its root, or the sources
+        themselves, where features are powers already, as those of
+        ``mne_megfm.encoding.region_powers``.
+    feature_regions : sequence of int | None
+        The source or region that each feature belongs to, -1 for none, as an index of
+        columns of fMRI. Used with ``fmri_response='linear'`` without MEG: fMRI is
+        regressed on the features of its own region first.
     fmri_weight : float
         Weight of the error of fMRI beside that of MEG. Both are mean squares over
         those of the recordings, MEG whitened.
@@ -131,12 +132,16 @@ class LatentSourceEncoder(BaseEstimator):
 
     Notes
     -----
-    Training starts from a linear model in closed form: regression on lagged features,
-    whitened by the noise of all people's sensors, localised over all people at once
-    with variances of sources that follow fMRI (see the modules' docstrings). The error
-    of MEG is the squared error whitened by what the linear model leaves. The error of
-    fMRI is that of a regression on the predicted response at each source, weighted by
-    how well its fMRI follows the stimulus at all.
+    Without MEG, training starts from random maps, or, with
+    ``fmri_response='linear'``, from ridge regression of fMRI on features convolved with
+    each person's haemodynamic response, which is fitted in turn.
+
+    With MEG, training starts from a linear model in closed form: regression on lagged
+    features, whitened by the noise of all people's sensors, localised over all people
+    at once with variances of sources that follow fMRI (see the modules' docstrings).
+    The error of MEG is the squared error whitened by what the linear model leaves. The
+    error of fMRI is that of a regression on the predicted response at each source,
+    weighted by how well its fMRI follows the stimulus at all.
 
     References
     ----------
@@ -158,6 +163,7 @@ class LatentSourceEncoder(BaseEstimator):
         orientation: str = "fixed",
         modalities: tuple[str, ...] = ("meg", "fmri"),
         fmri_response: str = "power",
+        feature_regions: Sequence[int] | None = None,
         fmri_weight: float = 0.1,
         smoothness: float = 1e-3,
         temporal_smoothness: float = 0.0,
@@ -182,6 +188,7 @@ class LatentSourceEncoder(BaseEstimator):
         self.orientation = orientation
         self.modalities = modalities
         self.fmri_response = fmri_response
+        self.feature_regions = feature_regions
         self.fmri_weight = fmri_weight
         self.smoothness = smoothness
         self.temporal_smoothness = temporal_smoothness
@@ -217,7 +224,7 @@ class LatentSourceEncoder(BaseEstimator):
             - ``'forward'``: their ``mne.Forward``, of the source space of all.
             - ``'noise_cov'``: their ``mne.Covariance``.
             - ``'fmri'``: by story an array (n_scans, n_sources), an image, or a list of
-              repeats.
+              repeats. Where no person has a forward solution, columns are regions.
             - ``'tr'``: the time between scans in s.
             - ``'fmri_start'``: the time of the first scan in s (0).
 
@@ -277,7 +284,18 @@ class LatentSourceEncoder(BaseEstimator):
             kernel, maps = start.kernel, start.maps
             self.source_variance_ = start.variance
         else:
-            kernel, maps, metrics = self._start_without_meg(design, stimulus, rng)
+            metrics = {}
+            if self.fmri_response == "linear":
+                kernel, maps = fit_linear_fmri(
+                    people,
+                    stimulus,
+                    design,
+                    self.n_components,
+                    self.sfreq,
+                    self._feature_regions(design),
+                )
+            else:
+                kernel, maps = self._start_without_meg(design, stimulus, rng)
             self.source_variance_ = np.zeros(len(self.evidence_))
         config = LatentSourceConfig(
             n_features=self.n_features_in_,
@@ -346,19 +364,33 @@ class LatentSourceEncoder(BaseEstimator):
         )
         if space is None:
             self.space_ = next(p.space for p in people if p.space is not None)
-        self._laplacian = laplacian(next(p.src for p in people if p.src is not None))
+            if self.space_.kind == "regions" and self.orientation == "free":
+                raise ValueError(
+                    "Expected orientation='fixed' with regions, got 'free'; give "
+                    "forward solutions for directions."
+                )
+        n_sources = self.space_.n_sources
+        self._laplacian = sparse.csr_array((n_sources, n_sources))
+        if self.space_.kind != "regions":
+            src = next(p.src for p in people if p.src is not None)
+            self._laplacian = laplacian(src)
         return stimulus, people, np.random.default_rng(self.random_state)
 
     def _check_parameters(self) -> None:
         for name, allowed in (
             ("orientation", ("fixed", "free")),
-            ("fmri_response", ("power", "amplitude")),
+            ("fmri_response", ("power", "amplitude", "linear")),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"Expected {name} to be one of {allowed}, got "
                     f"{getattr(self, name)!r}."
                 )
+        if self.fmri_response == "linear" and self.orientation == "free":
+            raise ValueError(
+                "Expected fmri_response='power' or 'amplitude' with "
+                "orientation='free', got 'linear', which needs one direction."
+            )
         modalities = tuple(self.modalities)
         if not modalities or not set(modalities) <= {"meg", "fmri"}:
             raise ValueError(
@@ -380,6 +412,25 @@ class LatentSourceEncoder(BaseEstimator):
             return np.zeros(self.space_.n_sources)
         return fmri_evidence(with_fmri, stimulus, design, self.sfreq)
 
+    def _feature_regions(self, design) -> NDArray[np.int_] | None:
+        """Check which region each feature belongs to."""
+        if self.feature_regions is None:
+            return None
+        regions, n_regions = np.asarray(self.feature_regions), self.space_.n_sources
+        shape = (self.n_features_in_,)
+        whole = regions.dtype.kind == "i" and regions.shape == shape
+        if not whole or regions.min() < -1 or regions.max() >= n_regions:
+            raise ValueError(
+                f"Expected feature_regions as {shape[0]} integers from -1 to "
+                f"{n_regions - 1}, one for each feature, got {self.feature_regions!r}."
+            )
+        if design.reduce.shape[1] < len(regions):
+            raise ValueError(
+                f"Expected n_linear of at least {len(regions)}, one for each feature, "
+                f"with feature_regions, got {self.n_linear}."
+            )
+        return regions
+
     def _start_without_meg(self, design, stimulus, rng):
         """Draw components and maps; courses are not known without MEG."""
         n_columns = design.reduce.shape[1] * len(design.basis)
@@ -393,7 +444,7 @@ class LatentSourceEncoder(BaseEstimator):
             n_rows // self.space_.n_sources,
         )
         maps = 0.1 * (size[:, None] + 0.1) * rng.standard_normal((n_rows, n_components))
-        return design.kernel(weights), maps, {}
+        return design.kernel(weights), maps
 
     def _train(self, people, stimulus, metrics, rng, n_epochs, stop_early):
         """Train the network, and keep what belongs to people."""
@@ -487,305 +538,6 @@ class LatentSourceEncoder(BaseEstimator):
             scale=scale,
             tr=person.tr or (old.tr if old else 0.0),
         )
-
-    # -- prediction --------------------------------------------------------------------
-    def _components(self, features: NDArray) -> NDArray[np.float64]:
-        """Compute components in double precision."""
-        network = self.network_
-        with torch.no_grad():
-            x = torch.as_tensor(
-                features, dtype=torch.float64, device=network.mean.device
-            )
-            try:
-                return network.double().eval()(x[None])[0].cpu().numpy()
-            finally:
-                network.float()
-
-    def _sources(self, features: NDArray) -> NDArray[np.float64]:
-        """Give courses of sources in nAm, shape (n_rows, n_times)."""
-        maps = self.network_.maps.detach().cpu().double().numpy()
-        return maps @ self._components(features).T
-
-    def _bold(self, features: NDArray, hrf: NDArray, at: NDArray) -> NDArray:
-        """Compute the haemodynamic response, shape (n_scans, n_sources)."""
-        network = self.network_
-        kernel = hrf @ hrf_basis(self.sfreq)
-        with torch.no_grad():
-            z = torch.as_tensor(self._components(features)).to(network.maps.device)
-            try:
-                out = bold(
-                    network.double(),
-                    z,
-                    torch.as_tensor(kernel[None]).to(z.device),
-                    torch.as_tensor(at).to(z.device),
-                    self.fmri_response,
-                )
-            finally:
-                network.float()
-        return out[0].cpu().numpy()
-
-    def predict(
-        self,
-        stimulus: Any,
-        participant: str | None = None,
-        *,
-        forward: mne.Forward | None = None,
-        modality: str = "meg",
-        whitened: bool = False,
-        tr: float | None = None,
-        fmri_start: float = 0.0,
-        n_scans: int | None = None,
-    ) -> Any:
-        """Predict the MEG or fMRI of a person.
-
-        Parameters
-        ----------
-        stimulus : dict of array | array
-            Features, as for `fit`.
-        participant : str | None
-            A person of training. None predicts for a new one: MEG from `forward`, fMRI
-            with the mean haemodynamic response and scale of those in training.
-        forward : mne.Forward | None
-            Forward solution of a new person, or another one of a known person.
-        modality : 'meg' | 'fmri'
-            What to predict.
-        whitened : bool
-            Give whitened MEG (known people).
-        tr : float | None
-            Time between scans in s; None is the person's.
-        fmri_start : float
-            Time of the first scan in s.
-        n_scans : int | None
-            How many scans; None fills the stimulus.
-
-        Returns
-        -------
-        predicted : array | dict of array
-            MEG of shape (n_times, n_channels), in SI units, for the channels of
-            ``people_[participant].ch_names`` or of `forward`; or fMRI of shape
-            (n_scans, n_sources), in the units of training, without a mean. A dict for
-            a dict.
-
-        Raises
-        ------
-        ValueError
-            If the person is not known, or has no such recordings.
-        """
-        check_is_fitted(self)
-        single = not isinstance(stimulus, Mapping)
-        stimulus = check_stimulus(stimulus, self.n_features_in_)
-        if modality == "meg":
-            matrix = self._meg_matrix(participant, forward, whitened)
-            out = {s: self._sources(x).T @ matrix.T for s, x in stimulus.items()}
-        elif modality == "fmri":
-            hrf, scale, own_tr = self._fmri_head(participant)
-            tr = own_tr if tr is None else tr
-            out = {}
-            for story, x in stimulus.items():
-                n = n_scans
-                if n is None:
-                    n = int((len(x) / self.sfreq - fmri_start) / tr + 1e-9)
-                at = scan_samples(n, tr, fmri_start, self.sfreq)
-                out[story] = scale * self._bold(x, hrf, at)
-        else:
-            raise ValueError(f"Expected modality 'meg' or 'fmri', got {modality!r}.")
-        return next(iter(out.values())) if single else out
-
-    def _meg_matrix(self, participant, forward, whitened) -> NDArray[np.float64]:
-        if forward is not None:
-            self.space_.check_same(SourceSpace.of(forward), participant or "forward")
-            gain = (
-                NANO
-                * oriented_gain(forward, self.orientation, participant or "forward")[1]
-            )
-            if whitened:
-                raise ValueError(
-                    "Expected whitened=False with a forward solution, which has no "
-                    "noise covariance; give participant alone."
-                )
-            return gain
-        person = self._known(participant)
-        if person.gain is None:
-            raise ValueError(
-                f"Expected a person with MEG, got {participant!r}; give forward=."
-            )
-        return person.whitener @ person.gain if whitened else person.gain
-
-    def _known(self, participant: str | None) -> KnownPerson:
-        if participant not in self.people_:
-            raise ValueError(
-                f"Expected participant as one of {', '.join(self.people_)}, got "
-                f"{participant!r}; give forward= for another person."
-            )
-        return self.people_[participant]
-
-    def _fmri_head(self, participant):
-        if participant is not None and participant in self.people_:
-            people = [self._known(participant)]
-        else:
-            people = list(self.people_.values())
-        people = [p for p in people if p.scale is not None]
-        if not people:
-            raise ValueError(
-                f"Expected a person with fMRI, got {participant!r}; None takes the "
-                "mean of all who have fMRI."
-            )
-        # a haemodynamic response is known up to its size
-        hrf = np.mean([p.hrf / p.hrf[0] for p in people], axis=0)
-        scale = np.mean([p.scale * p.hrf[0] for p in people], axis=0)
-        return hrf, scale, people[0].tr
-
-    def estimate_sources(self, stimulus: Any) -> Any:
-        """Estimate the sources of a stimulus.
-
-        Parameters
-        ----------
-        stimulus : dict of array | array
-            Features, as for `fit`.
-
-        Returns
-        -------
-        stc : mne.SourceEstimate | mne.VectorSourceEstimate | dict
-            Currents in A m; a volume estimate for a volume. Vector estimates with
-            free orientation. A dict for a dict.
-        """
-        check_is_fitted(self)
-        single = not isinstance(stimulus, Mapping)
-        out = {}
-        for story, features in check_stimulus(stimulus, self.n_features_in_).items():
-            data = NANO * self._sources(features)
-            if self.orientation == "free":
-                data = data.reshape(self.space_.n_sources, 3, -1)
-            out[story] = source_estimate(data, self.space_, self.sfreq)
-        return next(iter(out.values())) if single else out
-
-    def hrf_delays(self) -> pd.Series:
-        """Give the delay of each person's haemodynamic response.
-
-        Returns
-        -------
-        delays : Series
-            In s, relative to Glover's response, of each person with fMRI: minus the
-            weight of the time derivative over that of the response.
-        """
-        check_is_fitted(self)
-        delays = {
-            name: -p.hrf[1] / p.hrf[0]
-            for name, p in self.people_.items()
-            if p.scale is not None
-        }
-        return pd.Series(delays, name="delay", dtype=float)
-
-    # -- scores ------------------------------------------------------------------------
-    @use_verbose
-    def evaluate(
-        self, stimulus: Any, recordings: Mapping[str, Mapping[str, Any]]
-    ) -> pd.DataFrame:
-        """Correlate predictions with recordings at each sensor and source.
-
-        Parameters
-        ----------
-        stimulus : dict of array | array
-            As for `fit`.
-        recordings : dict of dict
-            As for `fit`; also of people who were not in training.
-
-        Returns
-        -------
-        table : DataFrame
-            Columns ``participant``, ``modality``, ``name``, ``correlation``,
-            ``ceiling``, ``normalized`` (correlation over ceiling); the last two are NaN
-            without repeats.
-        """
-        check_is_fitted(self)
-        stimulus = check_stimulus(stimulus, self.n_features_in_)
-        people = prepare_people(
-            keep_modalities(recordings, self.modalities),
-            stimulus,
-            self.sfreq,
-            self.orientation,
-            self.space_,
-        )
-
-        def predict(person: Person, modality: str, story: str) -> NDArray:
-            features = stimulus[story]
-            if modality == "meg":
-                return self._sources(features).T @ person.gain.T
-            known = self.people_.get(person.name)
-            name = person.name if known and known.scale is not None else None
-            hrf, scale, _ = self._fmri_head(name)
-            return scale * self._bold(features, hrf, person.fmri[story].at)
-
-        return correlation_table(people, predict)
-
-    def score(
-        self, stimulus: Any, recordings: Mapping[str, Mapping[str, Any]]
-    ) -> float:
-        """Give the mean correlation with MEG, or with fMRI where there is no MEG.
-
-        Parameters
-        ----------
-        stimulus : dict of array | array
-            As for `fit`.
-        recordings : dict of dict
-            As for `fit`.
-
-        Returns
-        -------
-        score : float
-            Mean over sensors, then over people.
-        """
-        table = self.evaluate(stimulus, recordings)
-        kind = "meg" if (table["modality"] == "meg").any() else "fmri"
-        table = table[table["modality"] == kind]
-        return float(table.groupby("participant")["correlation"].mean().mean())
-
-    # -- checkpoints -------------------------------------------------------------------
-    def save(self, directory: str | os.PathLike, *, overwrite: bool = False) -> Path:
-        """Write a checkpoint: arrays as safetensors, the rest as JSON with hashes.
-
-        Parameters
-        ----------
-        directory : path-like
-            The folder; made if needed.
-        overwrite : bool
-            Whether to replace a checkpoint that is there.
-
-        Returns
-        -------
-        directory : Path
-            The folder.
-
-        Raises
-        ------
-        FileExistsError
-            If there is a checkpoint and `overwrite` is False.
-        """
-        check_is_fitted(self)
-        return save_encoder(self, directory, overwrite)
-
-    @classmethod
-    def load(cls, directory: str | os.PathLike) -> LatentSourceEncoder:
-        """Read a checkpoint.
-
-        Parameters
-        ----------
-        directory : path-like
-            A folder that `save` wrote.
-
-        Returns
-        -------
-        encoder : LatentSourceEncoder
-            As it was, on the CPU.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no checkpoint.
-        ValueError
-            If it is damaged.
-        """
-        return load_encoder(cls, directory)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from ..models import LatentSourceConfig, LatentSourceNetwork
-from ._hemodynamics import hrf_basis
+from ._hemodynamics import fit_hrf, hrf_basis
 from ._recordings import Person
 
 # variance of a source's prior where fMRI has nothing, over that where it has most
@@ -27,6 +27,8 @@ _FLOOR = 0.01
 _MISFIT = 0.1
 # updates of the priors' variances
 _N_UPDATES = 10
+# turns of ridge regression and haemodynamic responses
+_N_TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -182,18 +184,13 @@ def _statistics(
     """Sum products of regressors, and of these with whitened MEG, over good times."""
     gram = cross = count = 0.0
     for story, run in person.meg.items():
-        weight = _counts(run)
+        weight = run.counts
         x = centred(designs[story], run.good)
         y = run.data @ person.whitener.T
         gram = gram + (x * weight[:, None]).T @ x
         cross = cross + (x * weight[:, None]).T @ y
         count += weight.sum()
     return gram, cross, float(count)
-
-
-def _counts(run) -> NDArray[np.float64]:
-    """How many repeats each sample is the mean of; 0 where it is bad."""
-    return np.isfinite(run.repeats[:, :, 0]).sum(axis=0).astype(float)
 
 
 def centred(x: NDArray, good: NDArray) -> NDArray[np.float64]:
@@ -207,7 +204,7 @@ def _noise_whitener(
     """Whiten what regression leaves of one repeat."""
     total, count = 0.0, 0.0
     for story, run in person.meg.items():
-        weight = _counts(run)
+        weight = run.counts
         x = centred(designs[story], run.good)
         left = run.data @ person.whitener.T - x @ weights
         left[~run.good] = 0.0
@@ -351,13 +348,8 @@ def slow_design(
         Regressors, centred.
     """
     x = ((features - design.mean) / design.scale) @ design.reduce
-    x = np.c_[x, x**2]
-    n_fft = max(len(x), int(at.max()) + 1) + basis.shape[1]
-    spectra = np.fft.rfft(x, n_fft, axis=0)[:, :, None]
-    slow = np.fft.irfft(
-        spectra * np.fft.rfft(basis.T, n_fft, axis=0)[:, None], n_fft, axis=0
-    )[at]
-    slow = slow.reshape(len(at), -1)
+    slow = convolved(np.c_[x, x**2], basis, at)
+    slow = slow.transpose(1, 2, 0).reshape(len(at), -1)
     return slow - slow.mean(axis=0)
 
 
@@ -374,6 +366,160 @@ def _held_out(x: NDArray, y: NDArray, part: NDArray) -> NDArray[np.float64]:
     product = np.sum(predicted * y, axis=0)
     norm = np.sqrt(np.sum(predicted**2, axis=0) * np.sum(y**2, axis=0))
     return np.maximum(product / np.maximum(norm, 1e-12), 0.0)
+
+
+def fit_linear_fmri(
+    people: Sequence[Person],
+    stimulus: Mapping[str, NDArray],
+    design: LaggedDesign,
+    max_components: int,
+    sfreq: float,
+    feature_regions: Sequence[int] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fit the linear model of sources that fMRI follows without a square.
+
+    Ridge regression on features that are convolved with the haemodynamic response of
+    each person, and least squares for the responses, in turn. The penalty is the best
+    one for people, or stories if there are fewer than three people, that are left out.
+
+    Parameters
+    ----------
+    people : sequence of Person
+        Those with fMRI.
+    stimulus : dict of array
+        Features by story.
+    design : LaggedDesign
+        What the model is linear in.
+    max_components : int
+        How many components at most.
+    sfreq : float
+        Rate of the features in Hz.
+    feature_regions : sequence of int | None
+        Column of fMRI that each feature belongs to, -1 for none.
+
+    Returns
+    -------
+    kernel : array of shape (n_components, n_linear, n_lags)
+        Weights of lagged, standardised and projected features.
+    maps : array of shape (n_sources, n_components)
+        Maps of the components.
+    """
+    basis = hrf_basis(sfreq)
+    x, y, who, group = [], [], [], []
+    stories = {story: i for i, story in enumerate(stimulus)}
+    by_person = len(people) > 2
+    for i, person in enumerate(people):
+        for story, run in person.fmri.items():
+            slow = convolved(design(stimulus[story]), basis, run.at)
+            x.append(slow - slow.mean(axis=1, keepdims=True))
+            y.append(run.data / np.maximum(run.data.std(axis=0), 1e-12))
+            who.append(np.full(len(run.at), i))
+            part = 4 * np.arange(len(run.at)) // len(run.at)
+            group.append(who[-1] if by_person else 4 * stories[story] + part)
+    x, y = np.concatenate(x, axis=1), np.vstack(y)
+    who, group = np.concatenate(who), np.concatenate(group)
+    own = None
+    if feature_regions is not None:
+        own = np.equal.outer(np.asarray(feature_regions), np.arange(y.shape[1]))
+        own = np.repeat(own, x.shape[2] // len(own), axis=0)
+    hrf = np.tile([1.0, 0.0, 0.0], (len(people), 1))
+    for _ in range(_N_TURNS):
+        whole = np.einsum("tk,ktf->tf", hrf[who], x)
+        weights = _ridge(whole, y, group, own)
+        said = x @ weights
+        for i in range(len(people)):
+            rows = who == i
+            hrf[i] = fit_hrf(said[:, rows], y[rows], np.ones(y.shape[1]))
+    fitted = whole @ weights
+    vectors = np.linalg.eigh(fitted.T @ fitted)[1][:, ::-1]
+    n_components = min(max_components, y.shape[1], x.shape[2])
+    vectors = vectors[:, :n_components]
+    weights = weights @ vectors
+    z = np.vstack([design(features) @ weights for features in stimulus.values()])
+    scale = np.maximum(z.std(axis=0), 1e-12)
+    return design.kernel(weights / scale), vectors * scale
+
+
+def convolved(x: NDArray, basis: NDArray, at: NDArray) -> NDArray[np.float64]:
+    """Convolve columns with haemodynamic responses, at the samples of scans.
+
+    Parameters
+    ----------
+    x : array of shape (n_times, n_columns)
+        Regressors.
+    basis : array of shape (n_kernels, n_lags)
+        The responses.
+    at : array of int, shape (n_scans,)
+        Samples of the scans.
+
+    Returns
+    -------
+    slow : array of shape (n_kernels, n_scans, n_columns)
+        The results.
+    """
+    n_fft = max(len(x), int(at.max()) + 1) + basis.shape[1]
+    spectra = np.fft.rfft(x, n_fft, axis=0)
+    kernels = np.fft.rfft(basis, n_fft, axis=1)
+    return np.array(
+        [np.fft.irfft(spectra * k[:, None], n_fft, axis=0)[at] for k in kernels]
+    )
+
+
+def _ridge(
+    x: NDArray, y: NDArray, group: NDArray, own: NDArray | None
+) -> NDArray[np.float64]:
+    """Ridge regression with the penalty that is best for groups left out.
+
+    With `own`, each column of `y` is regressed on its own columns of `x` first, and
+    what is left on all of them.
+    """
+    names = np.unique(group)
+    grams = [x[group == g].T @ x[group == g] for g in names]
+    crosses = [x[group == g].T @ y[group == g] for g in names]
+    gram, cross = sum(grams), sum(crosses)
+    alphas = np.trace(gram) / len(gram) * np.logspace(-3, 3, 13)
+    pairs = list(zip(grams, crosses, strict=True))
+
+    def best(solve) -> float:
+        errors = [
+            # the squared error without the part that is the same for all
+            sum(
+                np.sum(w * (g @ w)) - 2 * np.sum(w * c)
+                for g, c in pairs
+                for w in [solve(gram - g, cross - c, alpha)]
+            )
+            for alpha in alphas
+        ]
+        return float(alphas[int(np.argmin(errors))])
+
+    if own is None:
+
+        def first(gram: NDArray, cross: NDArray) -> NDArray:
+            return np.zeros_like(cross)
+    else:
+        penalty = best(lambda g, c, alpha: _own_ridge(g, c, own, alpha))
+
+        def first(gram: NDArray, cross: NDArray) -> NDArray:
+            return _own_ridge(gram, cross, own, penalty)
+
+    def both(gram: NDArray, cross: NDArray, alpha: float) -> NDArray:
+        w = first(gram, cross)
+        full = gram + alpha * np.eye(len(gram))
+        return w + np.linalg.solve(full, cross - gram @ w)
+
+    return both(gram, cross, best(both))
+
+
+def _own_ridge(
+    gram: NDArray, cross: NDArray, own: NDArray, alpha: float
+) -> NDArray[np.float64]:
+    """Regress each column on those that are its own."""
+    out = np.zeros_like(cross)
+    for column in range(cross.shape[1]):
+        at = np.flatnonzero(own[:, column])
+        square = gram[np.ix_(at, at)] + alpha * np.eye(len(at))
+        out[at, column] = np.linalg.solve(square, cross[at, column])
+    return out
 
 
 # -- networks --------------------------------------------------------------------------

@@ -32,12 +32,15 @@ class MegRun:
         In units of the sensors, centred.
     good : array of bool, shape (n_times,)
         Samples that are recorded and not annotated as bad.
+    counts : array of shape (n_times,)
+        How many repeats each sample is the mean of; 0 where it is bad.
     repeats : array of shape (n_repeats, n_times, n_channels)
         Single repeats; NaN where bad.
     """
 
     data: NDArray[np.float64]
     good: NDArray[np.bool_]
+    counts: NDArray[np.float64]
     repeats: NDArray[np.float64]
 
 
@@ -129,9 +132,9 @@ def without_ends(
             good[last:] = False
             if not good.any():
                 continue
-            repeats = run.repeats.copy()
-            repeats[:, last:] = np.nan
-            meg[story] = MegRun(run.data - run.data[good].mean(axis=0), good, repeats)
+            # repeats are for noise ceilings alone, and are large
+            data = run.data - run.data[good].mean(axis=0)
+            meg[story] = MegRun(data, good, run.counts * good, run.repeats)
         for story, run in person.fmri.items():
             inside = run.at < int(len(stimulus[story]) * (1 - share))
             repeats = run.repeats[:, inside]
@@ -248,10 +251,9 @@ def prepare_people(
             person.src = src = given["forward"]["src"]
         people.append(person)
     if space is None:
-        raise ValueError(
-            "Expected a forward solution of at least one person, got none; fMRI alone "
-            "needs one as well, which has the source space."
-        )
+        space = _regions(recordings)
+        for person in people:
+            person.space = space
     for person, given in zip(people, recordings.values(), strict=True):
         if given.get("meg") is not None:
             _prepare_meg(person, given, stimulus, sfreq, orientation)
@@ -259,6 +261,24 @@ def prepare_people(
             person.src = person.src or src
             _prepare_fmri(person, given, stimulus, sfreq, space.n_sources)
     return people
+
+
+def _regions(recordings: Mapping[str, Mapping[str, Any]]) -> SourceSpace:
+    """Take the columns of fMRI as regions, where no person has a forward solution."""
+    for name, given in recordings.items():
+        runs = given["fmri"]
+        runs = list(runs.values()) if isinstance(runs, Mapping) else [runs]
+        first = runs[0] if runs else None
+        if isinstance(first, list | tuple) and len(first):
+            first = first[0]
+        if first is None or is_image(first) or np.ndim(first) != 2:
+            raise ValueError(
+                f"Expected a forward solution of somebody, or fMRI of {name!r} as "
+                "arrays (n_scans, n_regions), got neither; sample images at regions, "
+                "as nilearn's NiftiLabelsMasker does."
+            )
+        return SourceSpace.of_regions(np.shape(first)[1])
+    raise AssertionError("recordings are not empty")
 
 
 def _check_keys(name: Any, given: Any) -> None:
@@ -504,11 +524,15 @@ def _meg_run(
         rows.append(row - np.nanmean(row, axis=0))
     stack = np.array(rows)
     known = np.isfinite(stack[:, :, 0])
-    good = known.any(axis=0)
+    counts = known.sum(axis=0).astype(float)
+    good = counts > 0
+    if len(stack) == 1 and good.all():
+        # centred, and not to be held twice
+        return MegRun(stack[0], good, counts, stack)
     mean = np.where(np.isnan(stack), 0.0, stack).sum(axis=0)
-    mean /= np.maximum(known.sum(axis=0), 1)[:, None]
+    mean /= np.maximum(counts, 1)[:, None]
     mean[good] -= mean[good].mean(axis=0)
-    return MegRun(mean, good, stack)
+    return MegRun(mean, good, counts, stack)
 
 
 # -- fMRI ------------------------------------------------------------------------------
@@ -577,7 +601,7 @@ def _check_scans(
     if scans.ndim != 2 or scans.shape[1] != n_sources:
         raise ValueError(
             f"Expected fMRI of {name!r} in {story!r} of shape (n_scans, {n_sources}), "
-            f"a column for each source, got {scans.shape}."
+            f"a column for each source or region, got {scans.shape}."
         )
     if not np.isfinite(scans).all():
         raise ValueError(

@@ -21,13 +21,13 @@ class SourceSpace:
     Attributes
     ----------
     kind : str
-        ``'surface'`` or ``'volume'``.
+        ``'surface'``, ``'volume'``, or ``'regions'``, whose places are not known.
     vertices : list of array of int
         Vertices in use, of each hemisphere or volume.
     subject : str | None
         The subject that they are of.
     positions : array of shape (n_sources, 3)
-        In MRI coordinates, m.
+        In MRI coordinates, m; NaN for regions.
     """
 
     kind: str
@@ -39,6 +39,12 @@ class SourceSpace:
     def n_sources(self) -> int:
         """How many places there are."""
         return sum(map(len, self.vertices))
+
+    @classmethod
+    def of_regions(cls, n_regions: int) -> SourceSpace:
+        """Make one of regions, for fMRI of people without forward solutions."""
+        places = np.full((n_regions, 3), np.nan)
+        return cls("regions", [np.arange(n_regions)], None, places)
 
     @classmethod
     def of(cls, forward: mne.Forward) -> SourceSpace:
@@ -109,6 +115,64 @@ class SourceSpace:
 def _counted(space: SourceSpace) -> str:
     counts = " + ".join(str(len(v)) for v in space.vertices)
     return f"{space.kind}, {counts} sources"
+
+
+def morph_forward(
+    forward: mne.Forward, morph: mne.SourceMorph, src: mne.SourceSpaces
+) -> mne.Forward:
+    """Carry a person's forward solution over to the source space of all people.
+
+    Sources of the person are the morphed sources of all, so that the lead field is
+    that of the person times the morph.
+
+    Parameters
+    ----------
+    forward : mne.Forward
+        Of the person's own surface source space.
+    morph : mne.SourceMorph
+        From `src` to the person's source space, as ``mne.compute_source_morph(src,
+        "fsaverage", subject, spacing=[s["vertno"] for s in forward["src"]])`` makes it.
+    src : mne.SourceSpaces
+        The source space of all people.
+
+    Returns
+    -------
+    forward : mne.Forward
+        Of `src`, for currents along the normals of the person's cortex.
+
+    Raises
+    ------
+    ValueError
+        If the morph does not go from `src` to the sources of `forward`.
+
+    Examples
+    --------
+    See :doc:`/guide/stories`, which has one.
+    """
+    own, common = ([s["vertno"] for s in x] for x in (forward["src"], src))
+    ends = (("from", morph.src_data["vertices_from"], common),)
+    ends += (("to", morph.vertices_to, own),)
+    for end, found, wanted in ends:
+        same = len(found) == len(wanted) and all(map(np.array_equal, found, wanted))
+        if morph.kind != "surface" or not same:
+            raise ValueError(
+                f"Expected a morph {end} {' + '.join(str(len(v)) for v in wanted)} "
+                f"sources, got one {end} {' + '.join(str(len(v)) for v in found)} "
+                "others; compute it from src, with spacing=[s['vertno'] for s in "
+                "forward['src']]."
+            )
+    out = mne.convert_forward_solution(
+        forward, surf_ori=True, force_fixed=True, copy=True, verbose="error"
+    )
+    matrix = out["sol"]["data"] @ morph.morph_mat
+    out["sol"] = {**out["sol"], "data": matrix, "ncol": matrix.shape[1]}
+    out["src"], out["nsource"] = src.copy(), matrix.shape[1]
+    for s in out["src"]:
+        # as in every forward solution
+        mne.transform_surface_to(s, "head", out["mri_head_t"], copy=False)
+    for key, values in (("source_rr", "rr"), ("source_nn", "nn")):
+        out[key] = np.vstack([s[values][s["vertno"]] for s in out["src"]])
+    return out
 
 
 def laplacian(src: Sequence[dict[str, Any]]) -> sparse.csr_array:

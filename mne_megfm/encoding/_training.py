@@ -79,9 +79,8 @@ class Head:
         if metric is not None:
             gain = tensor(metric @ person.whitened_gain)
             for story, run in person.meg.items():
-                counts = np.isfinite(run.repeats[:, :, 0]).sum(axis=0)
                 data = run.data @ (metric @ person.whitener).T
-                meg[story] = tensor(data), tensor(counts)
+                meg[story] = tensor(data), tensor(run.counts)
         for story, run in person.fmri.items():
             data = run.data / np.maximum(run.data.std(axis=0), 1e-12)
             fmri[story] = tensor(data), torch.as_tensor(run.at, device=device)
@@ -265,16 +264,19 @@ class Trainer:
             return
         self.network.eval()
         with torch.no_grad():
+            n_hrf = int(HRF_DURATION * self.sfreq)
             pairs: dict[str, list] = {n: [] for n, h in self.heads.items() if h.fmri}
             for story, first, last in self.chunks(part):
                 if not any(story in self.heads[n].fmri for n in pairs):
                     continue
-                components = self.network(self.stimulus[story][None, :last])[0]
+                # what came before is not needed, and grows with the story
+                start = max(0, first - self.network.config.history - n_hrf)
+                components = self.network(self.stimulus[story][None, start:last])[0]
                 for name in pairs:
                     head = self.heads[name]
                     if story in head.fmri:
                         inside, predicted = self._predict_fmri(
-                            head, story, components, 0, first, last
+                            head, story, components, start, first, last
                         )
                         pairs[name].append((predicted, head.fmri[story][0][inside]))
             for name, found in pairs.items():
@@ -452,8 +454,7 @@ def residual_metrics(
                     run.data @ person.whitener.T - z @ (person.whitened_gain @ maps).T
                 )
                 left[~run.good] = 0.0
-                weight = np.isfinite(run.repeats[:, :, 0]).sum(axis=0)
-                total = total + (left * weight[:, None]).T @ left
+                total = total + (left * run.counts[:, None]).T @ left
                 count += run.good.sum()
             if person.meg:
                 out[person.name] = noise_metric(total, count, 0)

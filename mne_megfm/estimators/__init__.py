@@ -2,29 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, _ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "_canonical_sensors": ["CanonicalSensors"],
-        "_classifier": ["MEGFMClassifier"],
-        "_heads": ["LogisticHead", "RidgeHead"],
-        "_initialization": ["FineTuning", "Pretraining"],
-        "_module": ["MEGFMModule"],
-        "_regressor": ["MEGFMRegressor"],
-        "_retriever": ["MEGFMRetriever", "retrieval_scores"],
-        "_state_mixing_heads": [
-            "StateMixingClassifier",
-            "StateMixingRegressor",
-            "state_mixing_head",
-        ],
-        "_state_space_heads": [
-            "StateSpaceClassifier",
-            "StateSpaceRegressor",
-            "state_space_head",
-        ],
-        "_transformer": ["MEGFMTransformer"],
-    },
-)
+__getattr__, __dir__, _ = lazy.attach_stub(__name__, __file__)
 
 #: What users are to rely on; the rest is for the other folders.
 __all__ = [

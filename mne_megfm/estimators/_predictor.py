@@ -171,6 +171,8 @@ class BaseMEGFMPredictor(BaseEstimator):
                     "'probe', which trains the head alone."
                 )
         # first, since what does not suit should be known before features are there
+        if self.strategy != "probe":
+            from . import training_loop  # noqa: F401, needs skorch
         head = self._make_head(seed) if self.strategy == "probe" else None
         transformer = self._make_transformer(seed, head)
         recordings = transformer._recordings(X)

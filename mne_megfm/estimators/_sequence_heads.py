@@ -268,7 +268,7 @@ class SequenceHead(BaseEstimator):
     ) -> None:
         # skorch takes a second to import, which predicting need not wait for
         from ._initialization import find_device
-        from .finetuning import train_network
+        from .training_loop import train_network
 
         sequences = split_sequences(X, self._keeps_missing)
         self.n_features_in_ = sequences[0].steps.shape[2]

@@ -2,27 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, _ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "_baselines": [
-            "BandPower",
-            "CovarianceTangent",
-            "EvokedFeatures",
-            "HabituationFeatures",
-            "KernelSum",
-        ],
-        "_compare": ["compare"],
-        "_comparison": ["Comparison"],
-        "_cross_validate": ["ParticipantScores", "cross_validate_participants"],
-        "_folds": ["ParticipantSplit"],
-        "_intervals": ["corrected_interval", "corrected_t_test"],
-        "_learning_curve": ["LearningCurve", "learning_curve"],
-        "_network_classifier": ["NetworkClassifier", "TrialSignals"],
-        "_participant_features": ["shared_trials", "trials_by_state"],
-        "_pipelines": ["default_pipelines"],
-    },
-)
+__getattr__, __dir__, _ = lazy.attach_stub(__name__, __file__)
 
 #: What users are to rely on; the rest is for the other folders.
 __all__ = [
@@ -35,5 +15,6 @@ __all__ = [
     "compare",
     "cross_validate_participants",
     "default_pipelines",
+    "group_differences",
     "learning_curve",
 ]

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyriemann.estimation import Covariances
-from pyriemann.tangentspace import TangentSpace
 from scipy.signal import welch
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..sensors import canonical_array, canonical_kernel
+from ..utils.extras import needs_extra
 from ._participant_features import (
     PROJECTIONS,
     SFREQ,
@@ -39,6 +38,14 @@ def leading_fields(rank: int) -> NDArray[np.float64]:
     """
     _, vectors = np.linalg.eigh(canonical_kernel())
     return np.ascontiguousarray(vectors[:, : -rank - 1 : -1].T)
+
+
+def import_pyriemann() -> tuple[type, type]:
+    """Give pyRiemann's estimators of covariances and of their tangent space."""
+    with needs_extra("compare", "covariances in the tangent space"):
+        from pyriemann.estimation import Covariances
+        from pyriemann.tangentspace import TangentSpace
+    return Covariances, TangentSpace
 
 
 class CovarianceTangent(ParticipantFeatures):
@@ -101,20 +108,23 @@ class CovarianceTangent(ParticipantFeatures):
         data = leading_fields(self.rank) @ (trials.data / _PICOTESLA)
         data = data - data.mean(-1, keepdims=True)
         joined = np.concatenate(list(data), axis=-1)
-        return Covariances("oas").transform(joined[None])[0].ravel()
+        covariances, _ = import_pyriemann()
+        return covariances("oas").transform(joined[None])[0].ravel()
 
     def _fit_state(
         self, state: str, known: list[NDArray[np.floating]]
     ) -> NDArray[np.floating]:
-        tangent = TangentSpace(metric=self.metric).fit(self._matrices(known))
+        _, tangent_space = import_pyriemann()
+        tangent = tangent_space(metric=self.metric).fit(self._matrices(known))
         return tangent.reference_.ravel()
 
     def _columns(
         self, state: str, values: NDArray[np.floating]
     ) -> NDArray[np.floating]:
+        _, tangent_space = import_pyriemann()
         # the mean of one matrix is that matrix
         reference = self._matrices([self.fill_[state]])
-        tangent = TangentSpace(metric=self.metric).fit(reference)
+        tangent = tangent_space(metric=self.metric).fit(reference)
         return tangent.transform(self._matrices(values))
 
     def _names(self, n_values: int) -> list[str]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import joblib
 import numpy as np
-from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
-from ..inputs import as_recordings
+from ..inputs import as_recordings, checked_once
+from ..utils.logs import verbose
 from ._comparison import Comparison
 from ._confounds import arrays_of, find_confounds
 from ._folds import (
@@ -56,6 +56,7 @@ from ._tables import (
 from ._verdicts import ENOUGH
 
 
+@checked_once()
 @verbose
 def compare(
     X: Any,

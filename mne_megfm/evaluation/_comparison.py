@@ -475,7 +475,7 @@ class Comparison(Results):
         pipeline: str | None = None,
         thresholds: Sequence[float] | None = None,
     ) -> pd.DataFrame:
-        """Give the net benefit of acting on a pipeline, on everybody and on nobody.
+        """Give the net benefit of acting on a pipeline, on all and on none.
 
         Parameters
         ----------

@@ -10,10 +10,11 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from mne.utils import verbose
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
+from ..inputs import checked_once
+from ..utils.logs import verbose
 from ..utils.validation import as_labels, check_groups, find_missing, listed
 from ._folds import (
     check_count,
@@ -142,6 +143,7 @@ class ParticipantScores:
         return lines
 
 
+@checked_once()
 @verbose
 def cross_validate_participants(
     estimator: BaseEstimator,

@@ -11,10 +11,11 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from mne.utils import verbose
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
+from ..inputs import checked_once
+from ..utils.logs import verbose
 from ._comparison import Results
 from ._folds import (
     Fold,
@@ -141,6 +142,7 @@ class LearningCurve(Results):
         return notes
 
 
+@checked_once()
 @verbose
 def learning_curve(
     X: Any,

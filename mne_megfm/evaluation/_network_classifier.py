@@ -332,7 +332,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         seed: int,
     ) -> None:
         # skorch takes a second to import
-        from ..estimators.finetuning import train_network
+        from ..estimators.training_loop import train_network
 
         known = np.concatenate([X[i][state].ravel() for i in sides[0]])
         self.scales_[state] = float(known.std(dtype=np.float64)) or 1.0

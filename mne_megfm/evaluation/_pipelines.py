@@ -25,6 +25,7 @@ from ._baselines import (
     EvokedFeatures,
     HabituationFeatures,
     KernelSum,
+    import_pyriemann,
 )
 from ._network_classifier import NetworkClassifier, TrialSignals
 from ._provenance import fitted_before, with_random_weights
@@ -94,7 +95,8 @@ def default_pipelines(
     Raises
     ------
     ImportError
-        If a network of braindecode is asked for, which is not installed.
+        If pyRiemann is not installed, or a network of braindecode is asked for, which
+        is not.
     ValueError
         If there is no such network, or networks are asked for beside a regressor.
 
@@ -123,6 +125,7 @@ def default_pipelines(
     >>> list(default_pipelines())[:2]
     ['model features', 'random weights']
     """
+    import_pyriemann()  # where it is missing, before features of others are computed
     head = LogisticHead(random_state=random_state) if head is None else head
     model = MEGFMTransformer(weights)
     features = {

@@ -17,6 +17,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from ..estimators.frozen import FrozenStep, digest, frozen_step
+from ..inputs import checked_once
 from ._folds import Fold
 from ._metrics import Predictions, measure, predict
 from ._participant_features import shared_trials
@@ -133,7 +134,7 @@ def _extract(
 ) -> dict[str, Any]:
     """Extract from a participant by all transformers, in a worker."""
     X = [sent.recordings]
-    with use_log_level("error"), shared_trials():
+    with use_log_level("error"), checked_once(), shared_trials():
         digests = list(map(digest, X)) if with_memory else None
         return {key: leaf.extract(X, digests)[0] for key, leaf in leaves.items()}
 

@@ -10,9 +10,9 @@ from typing import Any
 import mne
 import numpy as np
 import pandas as pd
-from mne.utils import verbose
 from numpy.typing import NDArray
 
+from ..utils.logs import verbose
 from .checks import (
     FAR_OFF,
     ROBUST_Z,
@@ -45,7 +45,7 @@ _FEWEST_ROWS = 10
 # rows on which units and drifts are checked
 _N_CHECKED = 20
 _MAINS = (50.0, 60.0)
-# shortest row (s) in which the mains can be told from what is beside it
+# shortest row (s) in which the mains can be distinguished from what is beside it
 _SHORTEST = 0.4
 
 _WHOLE = ("n_trials", "n_dropped", "compensation")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -10,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from mne import BaseEpochs, Evoked, Info, pick_types
 from mne.io import BaseRaw
-from mne.utils import verbose, warn
+from mne.utils import warn
 
+from ..utils.logs import verbose
 from .checks import (
     band_rms,
     check_channels,
@@ -669,8 +672,56 @@ def as_recordings(
         elements[part.index] = number
     collected = Recordings(recordings, elements, n_elements, is_list)
     for recording in recordings:
-        _check_some_rows(recording, collected.reported)
+        _check_once(recording, collected.reported)
     return collected
+
+
+#: From recordings that were checked to the object and to what was reported of it.
+_checked: ContextVar[dict[tuple, tuple[Any, set[str]]] | None] = ContextVar(
+    "_checked", default=None
+)
+
+
+@contextmanager
+def checked_once() -> Iterator[None]:
+    """Within this block, a recording that is read again is not checked again.
+
+    The recordings must not change meanwhile; what was kept is dropped at the end.
+
+    Examples
+    --------
+    >>> from mne_megfm.inputs import as_recordings, checked_once
+    >>> from mne_megfm.simulation import simulate_cohort
+    >>> cohort = simulate_cohort(1, states=("rest",), n_epochs=2, random_state=0)
+    >>> with checked_once():
+    ...     as_recordings(cohort.epochs("rest"))
+    ...     as_recordings(cohort.epochs("rest"))  # takes no time
+    <Recordings | 1 recordings, 2 rows, 1 elements>
+    <Recordings | 1 recordings, 2 rows, 1 elements>
+    """
+    if _checked.get() is not None:  # within such a block already
+        yield
+        return
+    token = _checked.set({})
+    try:
+        yield
+    finally:
+        _checked.reset(token)
+
+
+def _check_once(recording: Recording, reported: set[str]) -> None:
+    """Check some rows, unless that was done in this block."""
+    known = _checked.get()
+    # the object is kept beside its id, which another one could get after it
+    key = (id(recording.inst), recording.n_samples, recording.rows.tobytes())
+    if known is not None and key in known:
+        reported.update(known[key][1])
+        return
+    own = set(reported)
+    _check_some_rows(recording, own)
+    if known is not None:
+        known[key] = (recording.inst, own - reported)
+    reported.update(own)
 
 
 def _check_some_rows(recording: Recording, reported: set[str], n_rows: int = 4) -> None:

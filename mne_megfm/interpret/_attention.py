@@ -11,7 +11,7 @@ import mne
 import numpy as np
 import pandas as pd
 import torch
-from mne.utils import ProgressBar, _validate_type, verbose
+from mne.utils import ProgressBar, _validate_type
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from ..estimators.extraction import window_blocks
 from ..inputs import Recordings, as_recordings
 from ..models import Backbone, HybridStateSpace, MaskedSignalNetwork
 from ..sensors import canonical_array
+from ..utils.logs import verbose
 from ._attention_scores import (
     region_places,
     sensor_info,

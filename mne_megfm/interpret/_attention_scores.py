@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from mne.io.constants import FIFF
-from mne.utils import _validate_type, verbose
+from mne.utils import _validate_type
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
@@ -26,6 +26,7 @@ from ..inputs import Recordings, as_recordings
 from ..models import RandomWalkExperts
 from ..sensors import CanonicalArray, canonical_array, compute_mapping
 from ..sensors.geometry import read_geometry
+from ..utils.logs import verbose
 
 #: Spread of a place on the canonical shell (m): half of the distance of regions.
 SPREAD = 0.03

@@ -10,13 +10,14 @@ import mne
 import numpy as np
 import pandas as pd
 import torch
-from mne.utils import ProgressBar, _check_option, verbose
+from mne.utils import ProgressBar, _check_option
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import Recording, as_recordings
 from ..inputs.reading import read_rows
+from ..utils.logs import verbose
 from ._decisions import (
     SplitPipeline,
     affine_head,

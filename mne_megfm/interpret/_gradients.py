@@ -24,6 +24,7 @@ from ..models import ModelConfig
 from ..participants import PersonTrials, collate
 from ..participants.aggregation import StateAggregator
 from ..participants.trials import TimedWindows, Timing, Windows, split_states
+from ..utils.extras import needs_extra
 from ._decisions import OutputsOnly, SplitPipeline, affine_head, decide
 
 
@@ -446,7 +447,13 @@ def _attributed(
     batch: int,
 ) -> tuple[NDArray[np.float32], ...]:
     """Attribute the output for some signals to each of them."""
-    from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
+    with needs_extra("interpret", "gradients of decisions"):
+        from captum.attr import (
+            InputXGradient,
+            IntegratedGradients,
+            NoiseTunnel,
+            Saliency,
+        )
 
     for signal in signals:
         signal.requires_grad_()

@@ -12,13 +12,14 @@ import joblib
 import mne
 import numpy as np
 import pandas as pd
-from mne.utils import ProgressBar, _check_option, use_log_level, verbose
+from mne.utils import ProgressBar, _check_option, use_log_level
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, check_cv
 from sklearn.pipeline import Pipeline
 
 from ..estimators.frozen import FrozenStep, is_frozen
+from ..utils.logs import verbose
 from ..utils.validation import find_scorer, scorer_name
 from ._decisions import settle_target
 from ._occlusion import tested_in_words

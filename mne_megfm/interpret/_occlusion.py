@@ -10,13 +10,14 @@ import mne
 import numpy as np
 import pandas as pd
 from mne.io import BaseRaw
-from mne.utils import ProgressBar, _check_option, verbose, warn
+from mne.utils import ProgressBar, _check_option, warn
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from ..inputs import Recording, as_recordings
 from ..sensors import canonical_array
 from ..sensors.geometry import read_geometry
+from ..utils.logs import verbose
 from ._decisions import decide
 from ._refits import HeldOutScore, NullDistribution, Refits, null_distributions
 

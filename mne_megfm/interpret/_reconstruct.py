@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from mne.io import BaseRaw
 from mne.transforms import Transform
-from mne.utils import ProgressBar, _check_option, _validate_type, logger, verbose
+from mne.utils import ProgressBar, _check_option, _validate_type, logger
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
@@ -30,6 +30,7 @@ from ..inputs import (
 from ..inputs.checks import check_rows, report_left_out
 from ..models import Completed, complete_recording, draw_masks, sample_mask
 from ..sensors.geometry import ORIGIN, read_geometry
+from ..utils.logs import verbose
 from ._sensor_predictor import CanonicalRow, SensorPredictor
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from mne.io import BaseRaw
-from mne.utils import ProgressBar, _check_option, _validate_type, verbose
+from mne.utils import ProgressBar, _check_option, _validate_type
 from numpy.typing import NDArray
 
 from ..estimators import MEGFMTransformer
@@ -23,11 +23,12 @@ from ..models import (
     field_interpolation,
     from_patches,
     sample_mask,
+    time_interpolation as interpolate_patches,
     to_patches,
     valid_patches,
 )
-from ..models import time_interpolation as interpolate_patches
 from ..sensors.geometry import read_geometry
+from ..utils.logs import verbose
 from ._reconstruct import (
     ORIGIN,
     CentredWindows,

@@ -499,7 +499,9 @@ def _flipped(axes: Tensor) -> Tensor:
     return axes * axes.gather(-1, axes.abs().argmax(-1, keepdim=True)).sign()
 
 
-_N_FIELDS = 256  # windows of 240 tokens each, for axes of 128 values
+# Windows for each value of a token, 64 to 256 in all: windows have many tokens, so that
+# axes are found as well for narrow networks as for those of 128 values.
+_FIELDS_PER_VALUE, _FEWEST_FIELDS, _MOST_FIELDS = 2, 64, 256
 
 
 def random_fields(
@@ -522,7 +524,7 @@ def random_fields(
     Returns
     -------
     windows : WindowArray
-        256 windows.
+        Two windows for each value of a token; 64 at least, and 256 at most.
 
     Examples
     --------
@@ -532,7 +534,8 @@ def random_fields(
     256
     """
     rng = np.random.default_rng(random_state)
-    size = (_N_FIELDS, config.n_sensors, config.n_times // 2 + 1)
+    n_fields = np.clip(_FIELDS_PER_VALUE * config.d_model, _FEWEST_FIELDS, _MOST_FIELDS)
+    size = (n_fields, config.n_sensors, config.n_times // 2 + 1)
     spectrum = rng.standard_normal((*size, 2)).view(complex)[..., 0]
     spectrum /= np.sqrt(np.maximum(np.arange(size[-1]), 1))
     spectrum[..., 0] = 0.0

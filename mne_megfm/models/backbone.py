@@ -474,13 +474,15 @@ class BaseBackbone(nn.Module):
         Returns
         -------
         layers : list of Module
-            The elements of all :class:`torch.nn.ModuleList` of the backbone.
+            The elements of all :class:`torch.nn.ModuleList` of the backbone that are
+            no such lists themselves.
         """
         return [
             layer
             for module in self.modules()
             if isinstance(module, nn.ModuleList)
             for layer in module
+            if not isinstance(layer, nn.ModuleList)  # which has no forward
         ]
 
     def reconstruct(
@@ -733,7 +735,8 @@ def add_adapters(model: nn.Module, rank: int) -> nn.Module:
     model : Backbone | ParticipantTransformer
         The model; changed in place.
     rank : int
-        Rank of the adapters.
+        Rank of the adapters. Narrower layers, such as those of state spaces, get
+        adapters of their own rank, with which a correction can be any matrix.
 
     Returns
     -------
@@ -743,7 +746,8 @@ def add_adapters(model: nn.Module, rank: int) -> nn.Module:
     Raises
     ------
     ValueError
-        If the rank is larger than that of a layer, or there is no such layer.
+        If the rank is below 1 or larger than that of every layer, or there is no such
+        layer.
 
     Examples
     --------
@@ -753,20 +757,30 @@ def add_adapters(model: nn.Module, rank: int) -> nn.Module:
     >>> sum(p.numel() for p in model.parameters() if p.requires_grad)
     896
     """
-    model.requires_grad_(False)
     parts = [name for group in model.layer_groups()[1:] for name in group]
-    _replace(
-        model,
-        nn.Linear,
-        lambda layer: LowRankLinear(layer, rank),
-        lambda name: is_within(name, parts),
-    )
-    if not any(isinstance(layer, LowRankLinear) for layer in model.modules()):
+    ranks = [
+        min(layer.weight.shape)
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and is_within(name, parts)
+    ]
+    if not ranks:
         raise ValueError(
             "Expected linear layers after the first of the layer groups to put "
             f"adapters on, got none in {type(model).__name__}; fine-tune without "
             "adapters (strategy='finetune')."
         )
+    if not 1 <= rank <= max(ranks):
+        raise ValueError(
+            f"Expected a rank from 1 to {max(ranks)}, that of the widest layer of "
+            f"{type(model).__name__}, got {rank}; change lora_rank."
+        )
+    model.requires_grad_(False)
+    _replace(
+        model,
+        nn.Linear,
+        lambda layer: LowRankLinear(layer, min(rank, *layer.weight.shape)),
+        lambda name: is_within(name, parts),
+    )
     return model
 
 

@@ -268,7 +268,8 @@ def bold(
     at : Tensor of int, shape (n_scans,)
         Samples of the scans.
     response : str
-        ``'power'``, the sum of squares over directions, or ``'amplitude'``, its root.
+        ``'power'``, the sum of squares over directions, ``'amplitude'``, its root, or
+        ``'linear'``, the sources themselves, of one direction.
 
     Returns
     -------
@@ -277,6 +278,8 @@ def bold(
     """
     config = network.config
     maps = network.maps
+    if response == "linear":
+        return convolve_at(components, kernels, at) @ maps.mT
     if response == "amplitude":
         power = network.sources(components).square()
         power = power.unflatten(1, (config.n_sources, -1)).sum(-1)

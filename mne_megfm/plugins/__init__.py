@@ -12,22 +12,7 @@ entry-point groups ``mne_megfm.<kind>``::
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, _ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "_networks": ["backbone_config", "braindecode_models", "make_backbone"],
-        "_registry": [
-            "KINDS",
-            "PartInfo",
-            "available",
-            "describe",
-            "get",
-            "name_of",
-            "register",
-            "resolve",
-        ],
-    },
-)
+__getattr__, __dir__, _ = lazy.attach_stub(__name__, __file__)
 
 #: What users are to rely on; the rest is for the other folders.
 __all__ = ["available", "register"]

@@ -2,37 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, _ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "_checkpoint_writer": ["draw_curves"],
-        "_fitted_objectives": ["ContrastiveRegression", "TimeFrequencyCodes"],
-        "_objective": [
-            "BandBalancedReconstruction",
-            "LatentPrediction",
-            "LogErrorLoss",
-            "MaskedReconstruction",
-            "Objective",
-            "ParticipantConsistency",
-            "SignalSpectrumLoss",
-            "WindowStatistics",
-            "build_objective",
-            "fit_objective",
-            "log_error_objective",
-            "resolve_objective",
-            "signal_spectrum_objective",
-        ],
-        "_participants": [
-            "hide_trials",
-            "participant_encoder_loss",
-            "pretrain_participant_encoder",
-        ],
-        "_pretrain": ["pretrain", "pretrain_store"],
-        "_run": ["History", "LostRankError", "find_damage"],
-        "_settings": ["PretrainSettings"],
-        "_trainer": ["StoppedError"],
-    },
-)
+__getattr__, __dir__, _ = lazy.attach_stub(__name__, __file__)
 
 #: What users are to rely on; the rest is for the other folders.
 __all__ = ["Objective", "PretrainSettings", "pretrain_store"]

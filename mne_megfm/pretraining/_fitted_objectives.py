@@ -21,13 +21,9 @@ from ..models import (
     to_patches,
     valid_patches,
 )
-from ._objective import (
-    Joint,
-    Objective,
-    compared_tokens,
-    visible_mean,
-    whole_patches,
-)
+from ._joint_objectives import Joint, visible_mean
+from ._objective import Objective
+from ._reconstruction import compared_tokens, whole_patches
 
 # patches that codes are fitted to: so many, or so many for each code if that is more
 _N_PATCHES, _N_PER_CODE = 20_000, 40

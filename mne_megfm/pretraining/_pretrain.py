@@ -27,6 +27,7 @@ from ..models import (
     NoiseAndCropping,
     WindowArray,
     build_pooling,
+    draw_masks,
     freeze_encoder,
 )
 from ..plugins import make_backbone, resolve
@@ -41,12 +42,12 @@ from ..weights import (
 from ..weights.checkpoint import check_backbone
 from ._checkpoint_writer import Product
 from ._objective import (
-    MaskedReconstruction,
     Objective,
     build_objective,
     fit_objective,
     resolve_objective,
 )
+from ._reconstruction import MaskedReconstruction
 from ._run import (
     FILE,
     LOCK,
@@ -82,6 +83,7 @@ def pretrain(
     *,
     masking: Callable[..., Tensor],
     objective: Objective,
+    built: bool = False,
     augmentation: Callable[..., tuple[Tensor, Tensor]] | None = None,
     max_epochs: int = 50,
     steps_per_epoch: int | None = None,
@@ -128,6 +130,8 @@ def pretrain(
         ``objective(model, batch) -> loss``, see
         :class:`~mne_megfm.pretraining.Objective` and
         ``MaskedReconstruction``. What it trains of its own begins from the seed.
+    built : bool
+        Whether the objective was built for this model already, from the same seed.
     augmentation : callable, optional
         Changes training batches, see
         ``NoiseAndCropping``.
@@ -224,6 +228,7 @@ def pretrain(
     """
     ranks = Ranks()
     objective = resolve_objective(objective)
+    check_hides(masking, windows, model.config, region_pos)
     check_settings(
         max_epochs=max_epochs,
         lr=lr,
@@ -270,7 +275,8 @@ def pretrain(
         "model": model.config.to_dict(),
     }
     directory = None if directory is None else Path(directory).expanduser()
-    build_objective(objective, model, random_state)
+    if not built:
+        build_objective(objective, model, random_state)
     with hold(directory, ranks, model.kernel.device):
         if hasattr(objective, "fit"):
             # also of a run that goes on, whose state then replaces what is found
@@ -316,6 +322,44 @@ def pretrain(
         run.set_weights(run.best)
         model.eval()
         return history
+
+
+def check_hides(
+    masking: Callable[..., Tensor],
+    windows: WindowArray | WindowStore,
+    config: BackboneConfig,
+    region_pos: Tensor,
+) -> None:
+    """Check that a masking hides something where windows have a single patch.
+
+    Parameters
+    ----------
+    masking : callable
+        The masking.
+    windows : WindowArray | WindowStore
+        What to train on.
+    config : BackboneConfig
+        Sizes of windows and patches.
+    region_pos : Tensor, shape (n_regions, 3)
+        Positions of the regions in m.
+
+    Raises
+    ------
+    ValueError
+        If it hides nothing, so that there would be nothing to predict.
+    """
+    if not len(windows) or max(windows.n_valid) > config.patch_length:
+        return
+    longest = torch.tensor([max(windows.n_valid)])
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw_masks(masking, 8, longest, config, region_pos, generator)
+    if not drawn.any():
+        raise ValueError(
+            "Expected a masking that hides a part of windows of at most "
+            f"{int(longest)} samples, which are a single patch, got "
+            f"{masking!r}, which hides nothing; use 'random' or 'space-block', or "
+            "longer windows."
+        )
 
 
 def plan_batches(
@@ -484,6 +528,7 @@ def pretrain_store(
             loaded = part.load(start, model.kernel)
             if loaded is not None:
                 parts[part] = loaded
+    region_pos = torch.from_numpy(np.array(canonical_array().region_pos))
     masking = _part("maskings", settings.masking)
     objective = _part("objectives", settings.objective)
     build_objective(objective, model, settings.random_state)
@@ -500,6 +545,7 @@ def pretrain_store(
         stack.enter_context(join_ranks(device))
         ranks = Ranks()
         # whatever is wrong with the settings is found before anything is written
+        check_hides(masking, store, model.config, region_pos)
         plan_batches(
             model,
             store,
@@ -521,9 +567,10 @@ def pretrain_store(
         history = pretrain(
             model.to(device),
             store,
-            torch.from_numpy(np.array(canonical_array().region_pos)),
+            region_pos,
             masking=masking,
             objective=objective,
+            built=True,
             augmentation=augmentation,
             max_epochs=settings.epochs,
             steps_per_epoch=settings.steps_per_epoch,

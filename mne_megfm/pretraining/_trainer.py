@@ -30,7 +30,8 @@ from ..models import (
     draw_masks_and_targets,
 )
 from ..store import ShardSampler, WindowStore
-from ._objective import Measured, Objective
+from ._objective import Objective
+from ._reconstruction import Measured
 from ._run import (
     History,
     LostRankError,

@@ -2,12 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, _ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "_report": ["MEGFMReport", "make_report"],
-    },
-)
+__getattr__, __dir__, _ = lazy.attach_stub(__name__, __file__)
 
 #: What users are to rely on; the rest is for the other folders.
 __all__ = ["MEGFMReport", "make_report"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 import webbrowser
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,84 +13,78 @@ import mne
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from mne.utils import verbose
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from sklearn.impute import SimpleImputer
 
-from .. import viz
-from .._sys_info import sys_info
 from ..estimators import MEGFMTransformer
-from ..interpret import (
-    MASKS,
-    AttentionTest,
-    attention_test,
-    reconstruct,
-    score_reconstruction,
-)
-from ..weights import read_card, weights_path
-from ._html import (
-    STYLE,
-    card,
+from ..inputs import recording_quality
+from ..interpret import MASKS, attention_test, reconstruct, score_reconstruction
+from ..utils.logs import verbose
+from ._data import (
+    confound_parts,
+    data_answer,
+    data_parts,
     describe_data,
+    exclusion_parts,
+    name_all,
     named_labels,
-    notice,
-    paragraphs,
-    preformatted,
+    recorded_by_person,
+    remarks_by_person,
+    revealed_parts,
     states_of,
-    summarise,
-    table,
 )
+from ._groups import (
+    StateSignals,
+    difference_parts,
+    explanation_parts,
+    map_parts,
+    read_signals,
+    signal_parts,
+    two_groups,
+    why_answer,
+)
+from ._methods import (
+    attention_parts,
+    model_parts,
+    provenance_parts,
+    reconstruction_parts,
+    version_parts,
+)
+from ._outcome import curve_parts, find_outcome, outcome_answer, outcome_parts
+from ._page import Answer, Part, Section, embed, paragraphs, render
+from ._people import list_people, people_answer, people_parts
 
 if TYPE_CHECKING:
     from ..evaluation import Comparison, LearningCurve
-    from ..interpret import AttentionTest, Attribution, Importance, Reconstruction
+    from ..interpret import Attribution, Importance, Reconstruction
     from ..pretraining import History
-
-
-Items = Iterator[tuple[str, str | Figure]]
 
 NOT_A_DEVICE = (
     "Not a diagnostic device: nothing in this report is fit for diagnosis, nor for any "
     "other clinical decision."
 )
-_MANY_PARTICIPANTS = 200
-_HEADINGS = {
-    "sd": "SD over folds",
-    "low": "95 % from",
-    "high": "to",
-    "difference": "difference to reference",
-    "difference_low": "95 % from ",
-    "difference_high": "to ",
-    "p_value": "p",
-    "permuted": "mean with permuted labels",
-    "null_low": "95 % by chance from",
-    "null_high": "to  ",
-    "p_permuted": "p (permutation)",
+_METHODS = "methods"
+#: Sections that things can be added to, in the order of the report.
+SECTIONS = ("outcome", "people", "why", "data", _METHODS)
+#: What is said in a section that nothing was added to.
+_EMPTY = {
+    "outcome": "No cross-validated comparison was added (add_comparison).",
+    "people": "No cross-validated comparison was added (add_comparison).",
+    "why": "Neither recordings of two groups (add_groups) nor features (add_features) "
+    "nor explanations (add_explanations) were added.",
+    "data": "No recordings were added (add_data).",
 }
-
-#: What is said where a section is missing, in the order of the report.
-WITHOUT = {
-    "data": "no participants were given (add_data).",
-    "reconstruction": "no recording was given to hide parts of (add_recording).",
-    "attention": "no average around an event was given (add_recording, or "
-    "add_attention); windows of a continuous recording have no event to attend to.",
-    "comparison": "no cross-validated comparison of pipelines was given "
-    "(add_comparison).",
-    "map of participants": "no features were given (add_participants_map).",
-    "explanations": "neither maps (attribution) nor shares of states (importance) were "
-    "given (add_explanations).",
-    "calibration": "there is no comparison of two classes with probabilities.",
-    "model": "no model was given (add_model).",
-}
-_ABOUT, _VERSIONS = "About", "Versions"
-_DPI = 110
+_THRESHOLD = 0.5
 
 
-class MEGFMReport(mne.Report):
-    """One HTML report of data, model and results.
+class MEGFMReport:
+    """One HTML report that answers four questions of its reader.
 
-    It is an :class:`mne.Report`, to which results of this package can be added as
-    well. It says by itself what it is, which parts it has and which it lacks, and which
-    versions it was made with. It is one file that opens without a network.
+    Can patients be distinguished from controls? For whom? Why? What is wrong with the
+    data? The first screen has a short answer to each, from what was added; sections
+    follow in this order, whatever the order of calls, and methods come last. What was
+    not added is named. The report is one file that opens without a network; it runs no
+    scripts.
 
     Parameters
     ----------
@@ -118,18 +112,34 @@ class MEGFMReport(mne.Report):
     """
 
     def __init__(self, title: str = "mne-megfm", note: str | None = None) -> None:
-        # figures stay at the size that they are given in _add
-        super().__init__(
-            title=title, img_max_width=None, img_max_res=None, verbose="error"
-        )
+        self.title = title
         self.note = note
+        self.fname: str | None = None
+        self._comparison: Comparison | None = None
         self._described: pd.DataFrame | None = None
-        self._present: set[str] = set()
-        self.add_custom_css(STYLE)
-        self.add_html(_versions(), "Versions", section=_VERSIONS)
-        self._arrange()
+        self._quality: pd.DataFrame | None = None
+        self._features: pd.DataFrame | None = None
+        self._labels: pd.Series | None = None
+        self._by: dict[str, Sequence] | None = None
+        self._signals: dict[str, StateSignals] = {}
+        self._signal_labels: list = []
+        self._more: dict[str, list[Part]] = {key: [] for key in SECTIONS}
+        self._html: str | None = None
 
     # -- what can be added --
+    def add_comparison(self, result: Comparison) -> None:
+        """Add a comparison of pipelines: how well they do, and for whom.
+
+        Parameters
+        ----------
+        result : Comparison
+            From :func:`~mne_megfm.evaluation.compare`. The report is about its first
+            pretrained pipeline, or else the reference; another one that was added
+            before is replaced.
+        """
+        self._comparison = result
+        self._html = None
+
     def add_data(
         self,
         X: Any,
@@ -137,7 +147,7 @@ class MEGFMReport(mne.Report):
         *,
         names: Sequence[str] | None = None,
     ) -> None:
-        """Add an overview of participants, states, arrays and bad channels.
+        """Add what was recorded: people, states, arrays and the quality of recordings.
 
         Parameters
         ----------
@@ -146,15 +156,142 @@ class MEGFMReport(mne.Report):
         y : array-like, shape (n_participants,) | None
             Their labels.
         names : list of str | None
-            Their names. None for numbers. Think of whom you hand the report to.
+            Their names, as in the comparison. None for their places in ``X``, from 0
+            on. Think of whom you hand the report to.
 
         Raises
         ------
         ValueError
-            If lengths differ.
+            If lengths differ, or two names are the same.
         """
-        self._described = describe_data(X, y, names)
-        self._add("data", _data_section(self._described))
+        described = describe_data(X, y, names)
+        _check_unique(described.index)
+        own = described.index.tolist() if isinstance(X, list) else None
+        self._quality = recording_quality(X, names=own, verbose="error")
+        self._described = described
+        self._html = None
+
+    def add_groups(self, X: Any, y: ArrayLike) -> None:
+        """Add averages, topographies and spectra of two groups.
+
+        Recordings are read one participant after the other, and mapped to the canonical
+        sensors.
+
+        Parameters
+        ----------
+        X : list of dict | list of Epochs
+            The participants.
+        y : array-like, shape (n_participants,)
+            Their labels. Participants with a missing one are left out.
+
+        Raises
+        ------
+        ValueError
+            If lengths differ, or there are not two labels.
+        """
+        labels = list(y)
+        if len(labels) != len(X):
+            raise ValueError(
+                f"Expected a label for each of {len(X)} participants, got "
+                f"{len(labels)}; pass them in the same order."
+            )
+        if two_groups(labels, None) is None:
+            raise ValueError(
+                "Expected two labels, got others; pass participants of two groups."
+            )
+        kept = [place for place, label in enumerate(labels) if not pd.isna(label)]
+        self._signals = read_signals([X[place] for place in kept])
+        self._signal_labels = [labels[place] for place in kept]
+        self._html = None
+
+    def add_features(
+        self,
+        features: ArrayLike | pd.DataFrame,
+        y: ArrayLike | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        feature_names: Sequence[str] | None = None,
+        by: Mapping[str, Sequence] | None = None,
+    ) -> None:
+        """Add features: which differ between groups, who is alike, and a map of people.
+
+        Parameters
+        ----------
+        features : array-like or DataFrame, shape (n_participants, n_features)
+            Features of participants, such as those of
+            :class:`~mne_megfm.MEGFMTransformer`.
+        y : array-like, shape (n_participants,) | None
+            Their labels. None shows no differences between groups.
+        names : list of str | None
+            Their names, as in the comparison. None for places, from 0 on.
+        feature_names : list of str | None
+            Names of the features, as ``get_feature_names_out`` gives them. None takes
+            those of the columns of a DataFrame, or else numbers.
+        by : dict of str to array-like, shape (n_participants,) | None
+            What the map of people is coloured by, a map each. None takes the labels,
+            and the arrays and states of `add_data`.
+
+        Raises
+        ------
+        ValueError
+            If lengths differ, or two names are the same.
+        """
+        columns = getattr(features, "columns", None)
+        values = np.asarray(features, dtype=float)
+        if values.ndim != 2:
+            raise ValueError(
+                "Expected features of shape (n_participants, n_features), got shape "
+                f"{values.shape}; pass one row a participant."
+            )
+        if feature_names is None:
+            feature_names = range(values.shape[1]) if columns is None else columns
+        given = {"names": names, "y": y, **(by or {})}
+        for what, one in given.items():
+            if one is not None and len(one) != len(values):
+                raise ValueError(
+                    f"Expected {what} with one value a row of features "
+                    f"({len(values)}), got {len(one)}; give one for each."
+                )
+        if len(feature_names) != values.shape[1]:
+            raise ValueError(
+                f"Expected a name for each of {values.shape[1]} features, got "
+                f"{len(feature_names)}; pass the names of the columns."
+            )
+        index = pd.Index(name_all(names, len(values)), name="participant")
+        _check_unique(index)
+        columns = [str(name) for name in feature_names]
+        self._features = pd.DataFrame(values, index=index, columns=columns)
+        labels = None if y is None else pd.Series(list(y), index=index, dtype=object)
+        self._labels = labels
+        self._by = None if by is None else dict(by)
+        self._html = None
+
+    def add_learning_curve(self, curve: LearningCurve) -> None:
+        """Add how scores grow with the number of participants in training.
+
+        Parameters
+        ----------
+        curve : LearningCurve
+            From :func:`~mne_megfm.evaluation.learning_curve`.
+        """
+        self._add("outcome", curve_parts(curve))
+
+    def add_explanations(
+        self,
+        attribution: Attribution | Mapping[str, Attribution] | None = None,
+        importance: Importance | None = None,
+    ) -> None:
+        """Add what decisions go with, and which states matter.
+
+        Parameters
+        ----------
+        attribution : Attribution | dict of str to Attribution | None
+            From :func:`~mne_megfm.interpret.attribute`.
+        importance : Importance | None
+            From :func:`~mne_megfm.interpret.state_importance`.
+        """
+        maps = {} if attribution is None else _named(attribution, "Attribution")
+        self._add("why", explanation_parts(maps, importance))
 
     def add_recording(
         self, recording: Any, transformer: MEGFMTransformer, *, n_turns: int = 8
@@ -202,7 +339,7 @@ class MEGFMReport(mne.Report):
             From :func:`~mne_megfm.interpret.score_reconstruction`.
         """
         results = _named(reconstructions or {}, "a part")
-        self._add("reconstruction", _reconstruction_section(scores, results))
+        self._add(_METHODS, reconstruction_parts(scores, results))
 
     def add_attention(self, attention: Any) -> None:
         """Add where the encoder looks.
@@ -213,79 +350,7 @@ class MEGFMReport(mne.Report):
             From :func:`~mne_megfm.interpret.attention_test`, or
             :func:`~mne_megfm.interpret.attention`.
         """
-        self._add("attention", _attention_section(_named(attention, "Average")))
-
-    def add_comparison(self, result: Comparison) -> None:
-        """Add a comparison of pipelines, who was left out, and calibration.
-
-        Parameters
-        ----------
-        result : Comparison
-            From :func:`~mne_megfm.evaluation.compare`.
-        """
-        self._add("data", _exclusions_section(result.excluded))
-        self._add("comparison", _comparison_section(result))
-        if _has_probabilities(result):
-            self._add("calibration", _calibration_section(result))
-
-    def add_learning_curve(self, curve: LearningCurve) -> None:
-        """Add how scores grow with the number of participants in training.
-
-        Parameters
-        ----------
-        curve : LearningCurve
-            From :func:`~mne_megfm.evaluation.learning_curve`.
-        """
-        self._add("comparison", _curve_section(curve))
-
-    def add_participants_map(
-        self, features: ArrayLike, by: Mapping[str, Sequence] | None = None
-    ) -> None:
-        """Add a map of participants by their features.
-
-        Parameters
-        ----------
-        features : array-like, shape (n_participants, n_features)
-            Features of participants.
-        by : dict of str to array-like, shape (n_participants,) | None
-            What participants are coloured by, a map each. None takes the labels, arrays
-            and states of `add_data`.
-
-        Raises
-        ------
-        ValueError
-            If there is nothing to colour by.
-        """
-        if by is None:
-            by = {} if self._described is None else _colours(self._described)
-            by = {
-                name: values
-                for name, values in by.items()
-                if name == "group" or len(set(values)) > 1
-            }
-        if not by and self._described is None:
-            raise ValueError(
-                "Expected what to colour participants by, got neither by nor data; "
-                "call add_data first, or pass by."
-            )
-        self._add("map of participants", _participants_map_section(features, by))
-
-    def add_explanations(
-        self,
-        attribution: Attribution | Mapping[str, Attribution] | None = None,
-        importance: Importance | None = None,
-    ) -> None:
-        """Add what decisions go with, and which states matter.
-
-        Parameters
-        ----------
-        attribution : Attribution | dict of str to Attribution | None
-            From :func:`~mne_megfm.interpret.attribute`.
-        importance : Importance | None
-            From :func:`~mne_megfm.interpret.state_importance`.
-        """
-        maps = {} if attribution is None else _named(attribution, "Attribution")
-        self._add("explanations", _explanations_section(maps, importance))
+        self._add(_METHODS, attention_parts(_named(attention, "Average")))
 
     def add_model(
         self,
@@ -300,7 +365,7 @@ class MEGFMReport(mne.Report):
         ----------
         estimator : estimator | None
             A fitted :class:`~mne_megfm.MEGFMTransformer`, or a fitted pipeline that
-            begins with one. It is shown as a diagram.
+            begins with one.
         weights : str | path-like | None
             Weights whose model card is shown; None takes those of ``estimator``.
         history : History | None
@@ -311,7 +376,37 @@ class MEGFMReport(mne.Report):
             history = getattr(transformer, "history_", None)
         if weights is None:
             weights = getattr(transformer, "weights", None)
-        self._add("model", _model_section(estimator, weights, history))
+        self._add(_METHODS, model_parts(estimator, weights, history))
+
+    def add_figure(
+        self, figure: Figure, title: str, alt: str, *, section: str = _METHODS
+    ) -> None:
+        """Add a figure of your own.
+
+        Parameters
+        ----------
+        figure : Figure
+            The figure. It is closed.
+        title : str
+            Its title.
+        alt : str
+            What it shows, in words, for those who do not see it.
+        section : {"outcome", "people", "why", "data", "methods"}
+            At the end of which section.
+
+        Raises
+        ------
+        ValueError
+            If there is no such section, or ``alt`` is empty.
+        """
+        if section not in SECTIONS:
+            raise ValueError(
+                f"Expected a section among {list(SECTIONS)}, got {section!r}; choose "
+                "one of these."
+            )
+        if not alt.strip():
+            raise ValueError("Expected what the figure shows in words (alt), got none.")
+        self._add(section, [Part(title, embed(figure, alt))])
 
     def save(
         self,
@@ -349,10 +444,10 @@ class MEGFMReport(mne.Report):
             If the name does not end with ``.html``.
         """
         path = _check_path(Path(fname), overwrite)
-        self._arrange()
+        html = self.html
         aside = path.with_name(f".writing-{path.name}")
         try:
-            super().save(aside, open_browser=False, overwrite=True, verbose="error")
+            aside.write_text(html, "utf-8")
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
@@ -362,38 +457,127 @@ class MEGFMReport(mne.Report):
         return self.fname
 
     # -- how it is put together --
-    def _add(self, name: str, items: Items) -> None:
-        """Add texts and figures to a section, and say that it is there."""
-        section = name.capitalize()
-        for title, content in items:
-            if isinstance(content, str):
-                self.add_html(content, title, section=section)
-            else:
-                self._add_whole_figure(content, title, section)
-            self._present.add(name)
-        self._arrange()
+    @property
+    def html(self) -> str:
+        """The page. It is put together when it is asked for."""
+        if self._html is None:
+            with mne.utils.use_log_level("error"):
+                answers, sections = self._build()
+            today = date.today().isoformat()
+            self._html = render(
+                self.title, self.note, NOT_A_DEVICE, today, answers, sections
+            )
+        return self._html
 
-    def _add_whole_figure(self, figure: Figure, title: str, section: str) -> None:
-        import matplotlib.pyplot as plt
+    def _add(self, section: str, parts: Sequence[Part]) -> None:
+        """Add parts to a section; what has the title of an earlier one replaces it."""
+        titles = {part.title for part in parts}
+        kept = [part for part in self._more[section] if part.title not in titles]
+        self._more[section] = [*kept, *parts]
+        self._html = None
 
-        # Clear of whole numbers of pixels: where rounding decides, MNE and matplotlib
-        # come to different widths, and the picture is sheared
-        figure.set_dpi(_DPI)
-        pixels = np.round(figure.get_size_inches() * _DPI) + 0.01
-        figure.set_size_inches(pixels / _DPI)
-        with mne.utils.use_log_level("error"):
-            self.add_figure(figure, title, section=section)
-        plt.close(figure)
+    def _build(self) -> tuple[list[Answer], list[Section]]:
+        """Answer the questions, and write the sections."""
+        result = self._comparison
+        parts: dict[str, list[Part]] = {key: [] for key in SECTIONS}
+        people, positive = None, None if result is None else result.positive
+        excluded = pd.DataFrame(columns=["kind", "name", "reason"])
+        if result is not None:
+            excluded = result.excluded
+            parts["outcome"] += outcome_parts(result, _THRESHOLD)
+            model = find_outcome(result).model
+            people = list_people(result, model, _THRESHOLD)
+            parts["people"] += self._people_parts(result, people, model)
+        differences = self._why(parts["why"], positive)
+        if self._described is not None:
+            parts["data"] += data_parts(self._described, self._quality)
+        if result is not None:
+            parts["data"] += exclusion_parts(excluded)
+            parts["data"] += confound_parts(result) + revealed_parts(result)
+            parts[_METHODS] += provenance_parts(result)
+        for key, more in self._more.items():
+            parts[key] += more
+        parts[_METHODS] += version_parts()
+        order = None if self._labels is None else two_groups(self._labels, positive)
+        answers = [
+            outcome_answer(result),
+            people_answer(people, excluded, positive),
+            why_answer(differences, order),
+            data_answer(self._described, self._quality, result),
+        ]
+        titles = {answer.key: answer.question for answer in answers}
+        titles[_METHODS] = "Methods"
+        sections = [
+            Section(key, titles[key], found or [_nothing(key)])
+            for key, found in parts.items()
+        ]
+        return answers, sections
 
-    def _arrange(self) -> None:
-        """Say what there is, and put sections in their order; own ones come last."""
-        about = _about(self.note, self._present)
-        self.add_html(about, "What this is", section=_ABOUT, replace=True)
-        known = [_ABOUT, *(name.capitalize() for name in WITHOUT)]
-        rank = {name: number for number, name in enumerate(known)}
-        rank[_VERSIONS] = len(rank) + 1
-        places = [rank.get(content.section, len(known)) for content in self._content]
-        self.reorder(np.argsort(places, kind="stable"))
+    def _people_parts(
+        self, result: Comparison, people: pd.DataFrame, model: str
+    ) -> list[Part]:
+        recorded = pd.DataFrame()
+        if self._described is not None:
+            recorded = recorded_by_person(self._described)
+        return people_parts(
+            people,
+            positive=result.positive,
+            other=None if result.positive is None else result.classes[0],
+            pipeline=model,
+            threshold=_THRESHOLD,
+            recorded=recorded,
+            remarks={} if self._quality is None else remarks_by_person(self._quality),
+            features=self._features,
+        )
+
+    def _why(self, parts: list[Part], positive: Any) -> pd.DataFrame | None:
+        """Write the section on groups; give the differences of features."""
+        differences = None
+        if self._features is not None and self._labels is not None:
+            found, differences = difference_parts(
+                self._features, self._labels, positive
+            )
+            parts += found
+        parts += signal_parts(self._signals, self._signal_labels, positive)
+        by = self._colours()
+        if by and len(self._features) > 2 and self._features.shape[1] > 1:
+            parts += map_parts(SimpleImputer().fit_transform(self._features), by)
+        return differences
+
+    def _colours(self) -> dict[str, Sequence]:
+        """Find what may matter of people: label, array, and states that there are."""
+        if self._features is None:
+            return {}
+        if self._by is not None:
+            return self._by
+        by = {}
+        if self._labels is not None:
+            by["group"] = named_labels(self._labels)
+        if self._described is not None:
+            described = self._described.reindex(self._features.index)
+            states = states_of(described)
+            there = described[states].fillna(0).to_numpy() > 0
+            by["array"] = described["array"].fillna("not known").tolist()
+            by["states"] = [" + ".join(states[row]) or "none" for row in there]
+        return {
+            name: values
+            for name, values in by.items()
+            if name == "group" or len(set(values)) > 1
+        }
+
+
+def _nothing(key: str) -> Part:
+    """Say that nothing was added to a section."""
+    return Part("Not in this report", paragraphs(_EMPTY[key]))
+
+
+def _check_unique(names: pd.Index) -> None:
+    twice = names[names.duplicated()]
+    if len(twice):
+        raise ValueError(
+            f"Expected a name of its own for each participant, got {twice[0]!r} twice; "
+            "pass other names."
+        )
 
 
 @verbose
@@ -407,6 +591,7 @@ def make_report(
     recording: Any = None,
     comparison: Comparison | None = None,
     features: ArrayLike | None = None,
+    feature_names: Sequence[str] | None = None,
     weights: str | os.PathLike | None = None,
     title: str = "mne-megfm",
     note: str | None = None,
@@ -415,19 +600,21 @@ def make_report(
 ) -> MEGFMReport:
     """Write one HTML report of data, model and results.
 
-    Whatever is given gets a section; of what is not, the report says so. More can be
-    added to what it returns.
+    Whatever is given is shown; of what is not, the report says so. More can be added to
+    what it returns.
 
     Parameters
     ----------
     fname : path-like | None
         Where to write it, ending with ``.html``. None writes nothing.
     X : list of dict | list of Epochs | Epochs | Raw | None
-        The participants, see `MEGFMReport.add_data`.
+        The participants, see `MEGFMReport.add_data`; with two labels in ``y`` also
+        `MEGFMReport.add_groups`.
     y : array-like, shape (n_participants,) | None
         Their labels.
     names : list of str | None
-        Their names. None for numbers. Think of whom you hand the report to.
+        Their names, as in ``comparison``. None for their places in ``X``. Think of
+        whom you hand the report to.
     estimator : estimator | None
         A fitted :class:`~mne_megfm.MEGFMTransformer`, or a fitted pipeline that begins
         with one, see `MEGFMReport.add_model`.
@@ -438,7 +625,9 @@ def make_report(
     comparison : Comparison | None
         From :func:`~mne_megfm.evaluation.compare`.
     features : array-like, shape (n_participants, n_features) | None
-        Features of ``X``, for a map of participants.
+        Features of ``X``, see `MEGFMReport.add_features`.
+    feature_names : list of str | None
+        Their names.
     weights : str | path-like | None
         Weights whose model card is shown; None takes those of ``estimator``, or else
         the bundled ones.
@@ -475,7 +664,7 @@ def make_report(
     >>> report = make_report(
     ...     X=X, y=cohort.labels, names=cohort.names, note="Simulated data."
     ... )
-    >>> "not a diagnostic device" in report.html[0].lower()
+    >>> "not a diagnostic device" in report.html.lower()
     True
     """
     if fname is not None:
@@ -484,17 +673,18 @@ def make_report(
     if weights is None:
         weights = "megfm-tiny" if transformer is None else transformer.weights
     report = MEGFMReport(title, note)
+    if comparison is not None:
+        report.add_comparison(comparison)
     if X is not None:
         report.add_data(X, y, names=names)
+        if y is not None and two_groups(list(y), None) is not None:
+            report.add_groups(X, y)
+    if features is not None:
+        report.add_features(features, y, names=names, feature_names=feature_names)
     if recording is not None:
         if transformer is None:
             transformer = MEGFMTransformer(weights).fit(recording)
         report.add_recording(recording, transformer)
-    if comparison is not None:
-        report.add_comparison(comparison)
-    if features is not None:
-        by = {"group": named_labels(y)} if X is None and y is not None else None
-        report.add_participants_map(features, by)
     report.add_model(estimator, weights=weights)
     if fname is not None:
         report.save(fname, overwrite)
@@ -528,283 +718,3 @@ def _find_transformer(estimator: Any) -> MEGFMTransformer | None:
 
 def _named(maps: Any, name: str) -> Mapping[str, Any]:
     return maps if isinstance(maps, Mapping) else {name: maps}
-
-
-def _about(note: str | None, present: Collection[str]) -> str:
-    """Say what this is, and what it has and lacks."""
-    there = [name for name in WITHOUT if name in present]
-    texts = [] if note is None else [note]
-    texts.append(f"In this report: {', '.join([*there, 'versions'])}.")
-    texts += [
-        f"Without {name}: {reason}"
-        for name, reason in WITHOUT.items()
-        if name not in present
-    ]
-    return notice(NOT_A_DEVICE) + paragraphs(*texts)
-
-
-def _data_section(described: pd.DataFrame) -> Items:
-    """List participants, states and arrays."""
-    yield (
-        "Overview",
-        paragraphs(
-            f"{len(described)} participants, {described['minutes'].sum():.1f} minutes. "
-            "Rows are epochs, or windows of a continuous recording; medians are over "
-            "participants who have the state."
-        )
-        + table(summarise(described), digits=1),
-    )
-    shown = described.head(_MANY_PARTICIPANTS)
-    text = paragraphs("Rows of each state, by participant.")
-    if len(shown) < len(described):
-        text = paragraphs(f"The first {len(shown)} of {len(described)}.")
-    yield "Participants", text + table(shown, digits=1)
-
-
-def _exclusions_section(excluded: pd.DataFrame) -> Items:
-    """List who was left out of a comparison."""
-    if len(excluded):
-        text = paragraphs("Left out of the comparison, with reasons.")
-        yield "Exclusions", text + table(excluded)
-    else:
-        yield "Exclusions", paragraphs("Nothing was left out of the comparison.")
-
-
-def _reconstruction_section(
-    scores: pd.DataFrame | None, results: Mapping[str, Reconstruction]
-) -> Items:
-    """Show scores beside interpolation, and a figure for each kind of mask."""
-    if scores is not None:
-        text = paragraphs(
-            "Share of the hidden signal that is explained (R²; 1 is perfect, 0 as good "
-            "as predicting nothing): by the model, which stacks network, field and "
-            "Wiener interpolation; by the network alone; by Wiener interpolation, "
-            "which knows the visible part of this recording and no other; by the field "
-            "of the visible sensors, at the best regularisation; and by straight lines "
-            "in time."
-        )
-        yield "Scores", text + table(scores.rename_axis("hidden"), digits=2)
-    for name, result in results.items():
-        window = int(result.mask.any((1, 2)).argmax())
-        yield (
-            f"Hidden: {name}",
-            viz.plot_reconstruction(result, window=window, show=False),
-        )
-
-
-def _attention_section(maps: Mapping[str, AttentionTest | mne.Evoked]) -> Items:
-    """Show where the encoder looks."""
-    yield (
-        "How to read it",
-        paragraphs(
-            "Attention shows where the encoder takes its information from. It is no "
-            "explanation of a decision. Where it is no more than attention to "
-            "surrogates without timing, it is grey.",
-            *(
-                f"{name}: {found.in_words()}"
-                for name, found in maps.items()
-                if isinstance(found, AttentionTest)
-            ),
-        ),
-    )
-    yield "Attention on the head", viz.plot_attention(maps, show=False)
-
-
-def _comparison_section(result: Comparison) -> Items:
-    """Show gates, then pipelines beside each other, with statistics."""
-    yield from _gates_section(result)
-    yield (
-        "Results",
-        paragraphs(result._header() + ".")
-        + table(result.summary().dropna(axis=1, how="all").rename(columns=_HEADINGS))
-        + paragraphs(*result._notes(with_weights=False)),
-    )
-    seen = result._seen_table()
-    if len(seen):
-        yield "What weights had seen", table(seen)
-    if len(result.metrics) > 1:
-        text = paragraphs("Means over folds, with 95 % intervals.")
-        yield "All metrics", text + table(_all_metrics(result))
-    yield "Folds and differences", viz.plot_comparison(result, show=False)
-    if _has_two_classes(result):
-        yield "ROC curves", viz.plot_roc(result, show=False)
-
-
-def _gates_section(result: Comparison) -> Items:
-    """Show which of the four gates are passed, and what else features reveal."""
-    model = result.settings.get("model")
-    if model is None:
-        yield "Gates", paragraphs(*result._gate_lines())
-    else:
-        shown = result.gates()[["result", "reason"]].rename(columns={"reason": "why"})
-        yield (
-            "Gates",
-            paragraphs(
-                f"Has pretraining helped? Four claims about {model}, whose "
-                f"{result.label()} is {result.values()[model].mean():.3f}, of "
-                f"{result.n_participants} participants. Passed: it was shown. Not "
-                "passed: it was not shown; it may be wrong, or there are too few "
-                "participants to tell. Not tested: nothing was computed, or it is not "
-                "known, which does not count as passed."
-            )
-            + table(shown),
-        )
-    if result._has_confounds():
-        values, notes = _confounds(result)
-        yield (
-            "What else can be read from the features",
-            paragraphs(
-                "Features that reveal the array or the site can pass for features of a "
-                "disorder, where groups were recorded on different ones. Of array and "
-                "site: balanced accuracy with 95 % intervals, by the same classifiers, "
-                "cross-validated over participants; near chance is good. Of person: "
-                "share of participants who are found again in the other half of their "
-                "recordings; high is good, as features then belong to people."
-            )
-            + table(values)
-            + paragraphs(*notes),
-        )
-
-
-def _confounds(result: Comparison) -> tuple[pd.DataFrame, list[str]]:
-    """Give what features reveal besides the labels, a column a target, and notes."""
-    columns, notes = {}, []
-    for target, rows in result.confounds.groupby("target", sort=False):
-        for note, alike in rows.groupby("note", sort=False):
-            untested = alike["value"].isna().all() and alike["pipeline"].any()
-            whose = f" by {', '.join(alike['pipeline'])}" if untested else ""
-            notes.append(f"{target.capitalize()}{whose}: {note}.")
-        known = rows[rows["value"].notna()].set_index("pipeline")
-        if not len(known):
-            continue
-        columns[target] = {"chance": f"{known['chance'].iloc[0]:.2f}"} | {
-            name: f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-            for name, row in known.iterrows()
-        }
-    found = pd.DataFrame(columns)
-    order = ["chance", *(name for name in result.pipelines if name in found.index)]
-    return found.loc[order].rename_axis("features of"), notes
-
-
-def _curve_section(curve: LearningCurve) -> Items:
-    """Show how scores grow with participants."""
-    yield "Learning curves", viz.plot_learning_curve(curve, show=False)
-    found = curve.summary().reset_index().rename(columns=_HEADINGS)
-    text = paragraphs(curve._header() + ".", *curve._notes())
-    yield "Learning curves as a table", text + table(found)
-
-
-def _all_metrics(result: Comparison) -> pd.DataFrame:
-    """Give each metric of each pipeline with its interval."""
-    columns = {}
-    for name in result.metrics:
-        found = result.summary(name)
-        columns[result.label(name)] = [
-            f"{mean:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})")
-            for mean, low, high in found[["mean", "low", "high"]].to_numpy(float)
-        ]
-    return pd.DataFrame(columns, index=pd.Index(result.pipelines, name="pipeline"))
-
-
-def _colours(described: pd.DataFrame) -> dict[str, NDArray]:
-    """Find what may matter of participants: label, array, and states that there are."""
-    by = {}
-    if "label" in described:
-        by["group"] = described["label"].to_numpy()
-    by["array"] = described["array"].to_numpy()
-    states = states_of(described)
-    present = described[states].gt(0)
-    by["states"] = present.apply(
-        lambda row: " + ".join(states[row.to_numpy()]), axis=1
-    ).to_numpy()
-    return by
-
-
-def _participants_map_section(features: ArrayLike, by: Mapping[str, Any]) -> Items:
-    """Show participants by their features, coloured by what may matter."""
-    if by:
-        text = (
-            "The two leading principal axes of the features, found without labels. A "
-            "map that separates arrays rather than groups warns of features that tell "
-            "where a participant was recorded."
-        )
-        yield "How to read it", paragraphs(text)
-    for name, labels in by.items():
-        labels = np.asarray(labels)
-        figure = viz.plot_embedding(features, {name: labels}, show=False)
-        yield f"Participants by {name}", figure
-
-
-def _explanations_section(
-    attributions: Mapping[str, Attribution], importance: Importance | None
-) -> Items:
-    """Show what decisions go with, and which states matter, beside chance."""
-    yield (
-        "How to read it",
-        paragraphs(
-            "Everything here is of held-out decisions, and was done again with "
-            "permuted labels. What is within chance is grey."
-        ),
-    )
-    for name, found in attributions.items():
-        yield f"{name}: in words", paragraphs(found.in_words())
-        yield name, viz.plot_attribution(found, show=False)
-    if importance is not None:
-        text = paragraphs(
-            "How much each group of features adds to the score on held-out "
-            "participants: mean and standard deviation over folds, and the band of "
-            "chance over all groups.",
-            importance.in_words(),
-        )
-        yield "Importance as a table", text + table(importance.summary)
-        yield "Importance", viz.plot_importance(importance, show=False)
-
-
-def _calibration_section(result: Comparison) -> Items:
-    """Show whether probabilities mean what they say."""
-    yield (
-        "How to read it",
-        paragraphs(
-            f"Of participants with a probability of 0.8 of {result.positive}, 80 % "
-            "should have that label: the curve should lie on the diagonal. The Brier "
-            "score is the mean squared error of probabilities; 0.25 is what always "
-            "saying 0.5 gives."
-        ),
-    )
-    yield "Reliability", viz.plot_reliability(result, show=False)
-
-
-def _model_section(
-    estimator: Any, weights: str | None, history: History | None
-) -> Items:
-    """Show the estimator, its training and its card."""
-    if estimator is not None:
-        yield "Estimator", f'<div class="table-scroll">{estimator._repr_html_()}</div>'
-    if history is not None:
-        yield "Training", viz.plot_training(history, show=False)
-    if weights is not None:
-        name, text = weights_path(weights).name, read_card(weights)
-        if text:
-            yield f"Model card of {name}", card(text)
-        else:
-            text = f"The weights {name} come without a model card."
-            yield "Model card", paragraphs(text)
-
-
-def _versions() -> str:
-    """List what it was made with."""
-    text = io.StringIO()
-    sys_info(text)
-    return preformatted(text.getvalue())
-
-
-def _has_probabilities(result: Comparison) -> bool:
-    """Tell whether a comparison is of two classes, with probabilities."""
-    return (
-        _has_two_classes(result)
-        and result.predictions.get("proba", pd.Series(dtype=float)).notna().any()
-    )
-
-
-def _has_two_classes(result: Comparison) -> bool:
-    return "score" in result.predictions and result.predictions["score"].notna().any()

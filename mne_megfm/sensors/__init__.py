@@ -2,20 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, _ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "_mapping": [
-            "CanonicalArray",
-            "CanonicalSensorMapping",
-            "SensorMapping",
-            "canonical_array",
-            "canonical_kernel",
-            "compute_mapping",
-        ],
-        "electrodes": ["electrode_names", "nearest_electrodes", "nearest_sensors"],
-    },
-)
+__getattr__, __dir__, _ = lazy.attach_stub(__name__, __file__)
 
 #: What users are to rely on; the rest is for the other folders.
 __all__ = ["canonical_array"]

@@ -15,11 +15,11 @@ import numpy as np
 from mne.io.constants import FIFF
 from mne.transforms import Transform
 from mne.utils import _validate_type, logger, warn
-from mne.utils import verbose as _verbose
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from ..inputs.device import active_projs, is_maxwell_filtered, separation_records
+from ..utils.logs import verbose as _verbose
 from .geometry import ORIGIN, Geometry, read_geometry
 
 if TYPE_CHECKING:

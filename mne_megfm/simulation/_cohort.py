@@ -12,9 +12,10 @@ import mne
 import numpy as np
 from joblib import Parallel, delayed
 from mne.transforms import Transform
-from mne.utils import logger, verbose
+from mne.utils import logger
 from scipy import fft
 
+from ..utils.logs import verbose
 from ._brain import Brain, draw_sources, draw_trials, filter_rows, response_rows
 from ._forward import Cortex, _check_name, lead_field, make_array_info, make_head
 from ._participant import (

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
 
+from ..utils.extras import needs_extra
+
 _TEMPLATE = Path(mne.__file__).parent / "data" / "fsaverage"
 
 
@@ -35,14 +37,10 @@ def template_source_space(spacing: str = "ico3") -> mne.SourceSpaces:
     ImportError
         If nilearn is not installed, whose surfaces are used.
     """
-    try:
+    use = "the surfaces of fsaverage5 (or give src=, a surface source space)"
+    with needs_extra("encoding", use):
         import nilearn.datasets
         import nilearn.surface
-    except ImportError as error:
-        raise ImportError(
-            "Expected nilearn, which has the surfaces of fsaverage5, got none; install "
-            "mne-megfm[encoding], or give src=, a surface source space."
-        ) from error
     meshes = nilearn.datasets.fetch_surf_fsaverage("fsaverage5")
     with tempfile.TemporaryDirectory() as folder:
         surf = Path(folder) / "fsaverage" / "surf"

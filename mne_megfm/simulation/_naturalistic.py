@@ -13,84 +13,32 @@ from typing import Any
 
 import mne
 import numpy as np
-from mne.transforms import Transform, apply_trans, invert_transform
-from mne.utils import logger, verbose
+from mne.transforms import apply_trans, invert_transform
+from mne.utils import logger
 from numpy.typing import NDArray
 from scipy import fft, signal
-from scipy.stats import gamma
 
+from ..utils.logs import verbose
+from ._areas import (
+    LANGUAGE_AREAS,
+    Area,
+    check_surfaces,
+    draw_areas,
+    place_areas,
+    source_positions,
+)
 from ._brain import power_law, spectral_noise
-from ._cortex import (
-    mesh_distances,
-    template_source_space,
-    template_sphere,
-    template_trans,
+from ._cortex import template_source_space, template_trans
+from ._forward import make_array_info
+from ._recorders import (
+    MOMENT,
+    MegRecorder,
+    double_gamma,
+    fixed_gain,
+    pairwise_distances,
+    solve_forwards,
 )
-from ._forward import make_array_info, sensor_scale
-from ._stories import BANDS, Story, feature_bands, make_story
-
-# RMS of the driven current at the centre of an area, A m (a patch of a few cm2 of
-# cortex; Hämäläinen et al. 1993)
-_MOMENT = 2e-9
-
-
-@dataclass(frozen=True)
-class Area:
-    """A piece of cortex that responds to some features.
-
-    Parameters
-    ----------
-    name : str
-        What it is called.
-    position : tuple of float
-        Near which point of fsaverage it lies (MNI305, mm).
-    feature : str
-        What it responds to: ``'envelope'``, ``'onsets'``, ``'words'``,
-        ``'embedding'``.
-    latency : float
-        When its response to an impulse is largest, in s.
-    width : float
-        How long it is, as the standard deviation of the first half wave, in s.
-    extent : float
-        Its size, as the standard deviation along the cortex, in m.
-    """
-
-    name: str
-    position: tuple[float, float, float]
-    feature: str
-    latency: float
-    width: float = 0.03
-    extent: float = 0.008
-
-    def kernel(self, sfreq: float) -> NDArray[np.float64]:
-        """Sample the response to an impulse: a wave and a weaker one after it.
-
-        Parameters
-        ----------
-        sfreq : float
-            Rate in Hz.
-
-        Returns
-        -------
-        kernel : array of shape (n_times,)
-            The response, from the impulse on; its largest value is about 1.
-        """
-        times = np.arange(0.0, self.latency + 8 * self.width, 1 / sfreq)
-        late = (times - self.latency - 2.5 * self.width) / (1.5 * self.width)
-        wave = np.exp(-0.5 * ((times - self.latency) / self.width) ** 2)
-        return wave - 0.5 * np.exp(-0.5 * late**2)
-
-
-#: Areas of the language network, from early to late.
-LANGUAGE_AREAS = (
-    Area("auditory-lh", (-45.0, -22.0, 8.0), "envelope", 0.08),
-    Area("auditory-rh", (47.0, -20.0, 8.0), "envelope", 0.09),
-    Area("superior temporal-lh", (-61.0, -25.0, 2.0), "onsets", 0.12),
-    Area("superior temporal-rh", (61.0, -22.0, 0.0), "onsets", 0.13),
-    Area("middle temporal-lh", (-58.0, -44.0, -2.0), "words", 0.22, 0.04),
-    Area("angular-lh", (-44.0, -66.0, 32.0), "embedding", 0.32, 0.05),
-    Area("inferior frontal-lh", (-49.0, 22.0, 12.0), "embedding", 0.40, 0.05),
-)
+from ._stories import Story, feature_bands, make_story
 
 
 @dataclass(frozen=True)
@@ -181,6 +129,7 @@ def simulate_naturalistic(
     meg_snr: float = 0.1,
     fmri_snr: float = 0.3,
     tr: float = 2.0,
+    hrf_peak: float = 5.0,
     adaptation: float = 0.5,
     differences: float = 0.2,
     n_electrodes: int = 0,
@@ -217,6 +166,9 @@ def simulate_naturalistic(
         Variance of driven signals over that of noise at the centres of areas.
     tr : float
         Time between scans in s.
+    hrf_peak : float
+        When haemodynamic responses are largest in s, mean over people, whose standard
+        deviation is 0.5 s. Glover's response, which encoders know, is largest at 5 s.
     adaptation : float
         How much a response is divided by that of the second before it; 0 is none, so
         that sources are linear in the features.
@@ -265,10 +217,10 @@ def simulate_naturalistic(
     _check(locals())
     rng = np.random.default_rng(random_state)
     src = template_source_space() if src is None else src
-    _check_surfaces(src)
+    check_surfaces(src)
     if not isinstance(areas, Sequence):
-        areas = _draw_areas(rng, int(areas), src)
-    maps, centres = _place(areas, src)
+        areas = draw_areas(rng, int(areas), src)
+    maps, centres = place_areas(areas, src)
     names = [f"story{i + 1}" for i in range(n_stories)]
     counts = _repeats(n_repeats, names)
     stories = {s: make_story(rng, duration, sfreq, n_embedding) for s in names}
@@ -278,21 +230,21 @@ def simulate_naturalistic(
         for a in areas
     }
     courses = _courses(stories, areas, mixing, bands, adaptation)
-    scale = _MOMENT / np.std(np.hstack(list(courses.values())), axis=1, keepdims=True)
+    scale = MOMENT / np.std(np.hstack(list(courses.values())), axis=1, keepdims=True)
     courses = {s: scale * c for s, c in courses.items()}
     recordings, ecog, forwards = {}, {}, {}
     for i in range(n_people):
         name = f"P{i + 1}"
         logger.info("Simulating %s", name)
-        person = _Person.draw(rng, areas, differences)
+        person = _Person.draw(rng, areas, differences, hrf_peak)
         own = _courses(stories, person.areas, mixing, bands, adaptation)
         own = {s: scale * person.gains[:, None] * c for s, c in own.items()}
         info = make_array_info(
             arrays[i % len(arrays)], sfreq, head_pos="random", random_state=rng
         )
-        true, handed = _forwards(rng, info, src, head_error, conductor_error)
-        gain = _fixed(true)
-        meg = _Meg.make(rng, info, gain, maps, own, meg_snr)
+        true, handed = solve_forwards(rng, info, src, head_error, conductor_error)
+        gain = fixed_gain(true)
+        meg = MegRecorder.make(rng, info, gain, maps, own, meg_snr)
         bold = _Bold.make(maps, own, centres, fmri_snr, tr, sfreq, person.hrf, src)
         recordings[name] = {
             "meg": {
@@ -327,7 +279,7 @@ def _check(given: Mapping[str, Any]) -> None:
     for name in ("n_people", "n_stories", "n_embedding"):
         if given[name] < 1:
             raise ValueError(f"Expected {name} of 1 or more, got {given[name]!r}.")
-    for name in ("duration", "sfreq", "meg_snr", "fmri_snr", "tr"):
+    for name in ("duration", "sfreq", "meg_snr", "fmri_snr", "tr", "hrf_peak"):
         if not (np.isfinite(given[name]) and given[name] > 0):
             raise ValueError(f"Expected a positive {name}, got {given[name]!r}.")
     for name in ("adaptation", "differences", "head_error", "conductor_error"):
@@ -351,15 +303,6 @@ def _check(given: Mapping[str, Any]) -> None:
         )
 
 
-def _check_surfaces(src: mne.SourceSpaces) -> None:
-    frames = {int(s["coord_frame"]) for s in src}
-    if any(s["type"] != "surf" for s in src) or frames != {5}:
-        raise ValueError(
-            "Expected a surface source space in MRI coordinates, got "
-            f"{src!r}; make one with mne.setup_source_space."
-        )
-
-
 def _repeats(n_repeats: Mapping[str, int] | int, names: list[str]) -> dict[str, int]:
     if isinstance(n_repeats, Mapping):
         if unknown := set(n_repeats) - set(names):
@@ -375,60 +318,6 @@ def _repeats(n_repeats: Mapping[str, int] | int, names: list[str]) -> dict[str, 
 
 
 # -- areas and what they do ------------------------------------------------------------
-def _positions(src: mne.SourceSpaces) -> NDArray:
-    return np.vstack([s["rr"][s["vertno"]] for s in src])
-
-
-def _draw_areas(
-    rng: np.random.Generator, n_areas: int, src: mne.SourceSpaces
-) -> tuple[Area, ...]:
-    """Draw areas at least 25 mm apart, away from the midline and the base."""
-    points = 1e3 * _positions(src)
-    allowed = points[(np.abs(points[:, 0]) > 25) & (points[:, 2] > -25)]
-    chosen: list[NDArray] = []
-    for point in allowed[rng.permutation(len(allowed))]:
-        if all(np.linalg.norm(point - other) > 25 for other in chosen):
-            chosen.append(point)
-        if len(chosen) == n_areas:
-            break
-    else:
-        raise ValueError(
-            f"Expected as many areas as fit 25 mm apart ({len(chosen)}), got {n_areas}."
-        )
-    latencies = np.linspace(0.06, 0.45, n_areas) + rng.uniform(-0.01, 0.01, n_areas)
-    kinds = [BANDS[min(3, 4 * i // n_areas)] for i in range(n_areas)]
-    return tuple(
-        Area(f"area{i + 1}", tuple(map(float, chosen[i])), kinds[i], float(latency))
-        for i, latency in enumerate(latencies)
-    )
-
-
-def _place(
-    areas: Sequence[Area], src: mne.SourceSpaces
-) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
-    """Find the sources of each area."""
-    points = _positions(src)
-    first = np.cumsum([0] + [s["nuse"] for s in src])
-    maps, centres = np.zeros((len(points), len(areas))), []
-    for column, area in enumerate(areas):
-        distance = np.linalg.norm(points - 1e-3 * np.array(area.position), axis=1)
-        centre = int(distance.argmin())
-        if distance[centre] > 0.02:
-            raise ValueError(
-                f"Expected {area.name} within 20 mm of the cortex, got "
-                f"{area.position}; give MNI positions in mm."
-            )
-        hemi = int(np.searchsorted(first, centre, side="right") - 1)
-        away = mesh_distances(
-            src[hemi], src[hemi]["vertno"][centre - first[hemi]], 5 * area.extent
-        )
-        maps[first[hemi] : first[hemi + 1], column] = np.exp(
-            -0.5 * (away / area.extent) ** 2
-        )
-        centres.append(centre)
-    return maps, np.array(centres)
-
-
 def _mixing(rng: np.random.Generator, area: Area, n_columns: int) -> NDArray:
     """Draw what an area makes of its features: a unit vector."""
     weights = rng.standard_normal(n_columns)
@@ -469,7 +358,11 @@ class _Person:
 
     @classmethod
     def draw(
-        cls, rng: np.random.Generator, areas: Sequence[Area], differences: float
+        cls,
+        rng: np.random.Generator,
+        areas: Sequence[Area],
+        differences: float,
+        hrf_peak: float,
     ) -> _Person:
         gains = np.exp(differences * rng.standard_normal(len(areas)))
         shifts = np.clip(rng.standard_normal(len(areas)), -2, 2) * 0.02 * differences
@@ -477,122 +370,11 @@ class _Person:
             replace(a, latency=a.latency + float(s))
             for a, s in zip(areas, shifts, strict=True)
         )
-        peak = 5.0 + float(np.clip(rng.standard_normal(), -2, 2)) * 0.5
+        peak = hrf_peak + float(np.clip(rng.standard_normal(), -2, 2)) * 0.5
         return cls(moved, gains, (peak, peak + 10.0))
 
 
-# -- MEG -------------------------------------------------------------------------------
-def _forwards(
-    rng: np.random.Generator,
-    info: mne.Info,
-    src: mne.SourceSpaces,
-    head_error: float,
-    conductor_error: float,
-) -> tuple[mne.Forward, mne.Forward]:
-    """Compute the true forward solution, and the one that is handed out."""
-
-    def solve(dev_head_t: Transform, shift: NDArray) -> mne.Forward:
-        measured = info.copy()
-        with measured._unlock():
-            measured["dev_head_t"] = dev_head_t
-        return mne.make_forward_solution(
-            measured,
-            template_trans(),
-            src,
-            template_sphere(tuple(shift)),
-            meg=True,
-            eeg=False,
-            mindist=0.0,
-            verbose="error",
-        )
-
-    true = solve(info["dev_head_t"], np.zeros(3))
-    if not head_error and not conductor_error:
-        return true, true
-    moved = info["dev_head_t"]["trans"].copy()
-    moved[:3, 3] += head_error * _direction(rng)
-    shift = conductor_error * _direction(rng)
-    return true, solve(Transform("meg", "head", moved), shift)
-
-
-def _direction(rng: np.random.Generator) -> NDArray:
-    vector = rng.standard_normal(3)
-    return vector / np.linalg.norm(vector)
-
-
-def _fixed(forward: mne.Forward) -> NDArray[np.float64]:
-    """Give the lead field along the normals, shape (n_channels, n_sources)."""
-    fixed = mne.convert_forward_solution(
-        forward, surf_ori=True, force_fixed=True, verbose="error"
-    )
-    return fixed["sol"]["data"]
-
-
-@dataclass(frozen=True)
-class _Meg:
-    """One person's MEG: fields of areas, of other activity, and noise of sensors."""
-
-    info: mne.Info
-    fields: NDArray[np.float64]
-    ongoing: NDArray[np.float64]
-    white: NDArray[np.float64]
-
-    @classmethod
-    def make(
-        cls,
-        rng: np.random.Generator,
-        info: mne.Info,
-        gain: NDArray,
-        maps: NDArray,
-        courses: Mapping[str, NDArray],
-        snr: float,
-    ) -> _Meg:
-        fields = gain @ maps
-        driven = np.var(fields @ np.hstack(list(courses.values())), axis=1)
-        patches = gain[:, rng.integers(0, gain.shape[1], 150)]
-        patches = patches * rng.gamma(4.0, 0.25, 150)
-        white = sensor_scale(info) * np.sqrt(info["sfreq"] / 2)
-        # the noise of sensors is what it is; other activity is set by the SNR, and at
-        # least a tenth of the noise of sensors
-        power = np.sum(patches**2, axis=1)
-        kinds = np.array([ch["coil_type"] for ch in info["chs"]])
-        kind = kinds == np.bincount(kinds).argmax()
-        wanted = np.median(driven[kind]) / snr - np.median(white[kind] ** 2)
-        wanted = max(wanted, 0.1 * np.median(white[kind] ** 2))
-        patches = patches * np.sqrt(wanted / np.median(power[kind]))
-        return cls(info, fields, patches, white)
-
-    def noise(self, rng: np.random.Generator, n_times: int) -> NDArray[np.float64]:
-        n_fft = fft.next_fast_len(n_times, real=True)
-        n_fft += n_fft % 2
-        freqs = fft.rfftfreq(n_fft, 1 / self.info["sfreq"])
-        amplitude = power_law(freqs, 1.0, 1.0, (0.0, freqs[-1]))
-        rows = spectral_noise(rng, amplitude, n_fft, self.ongoing.shape[1])
-        white = rng.standard_normal((len(self.white), n_times))
-        return self.ongoing @ rows[:, :n_times] + self.white[:, None] * white
-
-    def record(self, rng: np.random.Generator, courses: NDArray) -> mne.io.BaseRaw:
-        data = self.fields @ courses + self.noise(rng, courses.shape[1])
-        return mne.io.RawArray(data, self.info.copy(), verbose="error")
-
-    def noise_cov(self, rng: np.random.Generator) -> mne.Covariance:
-        """Estimate the covariance of a minute of silence."""
-        data = self.noise(rng, max(3000, int(60 * self.info["sfreq"])))
-        raw = mne.io.RawArray(data, self.info.copy(), verbose="error")
-        return mne.compute_raw_covariance(
-            raw, method="shrunk", rank="info", verbose="error"
-        )
-
-
 # -- fMRI ------------------------------------------------------------------------------
-def double_gamma(
-    times: NDArray[np.float64], peak: float, undershoot: float
-) -> NDArray[np.float64]:
-    """Compute a haemodynamic response: one gamma density minus a sixth of another."""
-    wave = gamma.pdf(times, peak + 1) - gamma.pdf(times, undershoot + 1) / 6
-    return wave / wave.sum()
-
-
 @dataclass(frozen=True)
 class _Bold:
     """One person's fMRI: power of areas through a haemodynamic response, and noise."""
@@ -618,9 +400,9 @@ class _Bold:
         src: mne.SourceSpaces,
     ) -> _Bold:
         kernel = double_gamma(np.arange(0, 32, 1 / sfreq), *hrf)
-        points = _positions(src)
+        points = source_positions(src)
         side = np.repeat(np.arange(len(src)), [s["nuse"] for s in src])
-        near = np.exp(-0.5 * (_pairwise(points) / 0.006) ** 2)
+        near = np.exp(-0.5 * (pairwise_distances(points) / 0.006) ** 2)
         near *= side[:, None] == side[None]
         near /= np.linalg.norm(near, axis=1, keepdims=True)
         bold = cls(maps, kernel, tr, sfreq, 1.0, 1.0, near)
@@ -643,10 +425,6 @@ class _Bold:
         return (100.0 + driven + self.noise * noise).astype(np.float64)
 
 
-def _pairwise(points: NDArray) -> NDArray:
-    return np.linalg.norm(points[:, None] - points[None], axis=2)
-
-
 # -- ECoG ------------------------------------------------------------------------------
 def _ecog(
     rng: np.random.Generator,
@@ -660,7 +438,7 @@ def _ecog(
     """Record with electrodes a few millimetres from the centres of areas."""
     if not n_electrodes:
         return {}
-    points = _positions(src)
+    points = source_positions(src)
     at = points[centres[np.arange(n_electrodes) % len(centres)]]
     at = at + 0.004 * rng.standard_normal(at.shape)
     distance = np.linalg.norm(at[:, None] - points[None], axis=2)

@@ -8,8 +8,8 @@ from numbers import Integral, Real
 import mne
 import numpy as np
 import pandas as pd
-from mne.utils import verbose as at_level
 
+from ..utils.logs import verbose as at_level
 from ._cohort import simulate_participant
 from ._forward import Head, lead_field, tangential
 

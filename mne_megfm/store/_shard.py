@@ -32,7 +32,7 @@ from ..utils.files import (
 try:
     import fcntl
 except ImportError:  # Windows, where a file that is open cannot be deleted
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 #: Ending of a file that is being written.
 PART = ".part"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from pandas.api.extensions import ExtensionDtype
 from sklearn import metrics
 from sklearn.utils import column_or_1d
+
+from .logs import Function
 
 
 # -- labels, groups, weights -----------------------------------------------------------
@@ -214,7 +216,7 @@ def listed(positions: NDArray[np.int_]) -> str:
     return f"position {shown}" + (", ..." if len(positions) > 5 else "")
 
 
-def use_verbose(method: Callable) -> Callable:
+def use_verbose(method: Function) -> Function:
     """Run a method of an estimator at the log level of its ``verbose`` parameter.
 
     `mne.verbose` does this for functions; methods that scikit-learn calls cannot take
@@ -228,7 +230,7 @@ def use_verbose(method: Callable) -> Callable:
         with use_log_level(self.verbose):
             return method(self, *args, **kwargs)
 
-    return at_level
+    return cast(Function, at_level)
 
 
 # -- scorers ---------------------------------------------------------------------------

@@ -2,38 +2,25 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, _ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "_comparison": [
-            "plot_comparison",
-            "plot_learning_curve",
-            "plot_reliability",
-            "plot_roc",
-        ],
-        "_embedding": ["EmbeddingDisplay", "plot_embedding"],
-        "_maps": [
-            "plot_attention",
-            "plot_attribution",
-            "plot_experts",
-            "plot_importance",
-            "plot_occlusion",
-        ],
-        "_reconstruction": ["plot_reconstruction", "plot_training"],
-    },
-)
+__getattr__, __dir__, _ = lazy.attach_stub(__name__, __file__)
 
 #: What users are to rely on; the rest is for the other folders.
 __all__ = [
     "plot_attention",
     "plot_attribution",
     "plot_comparison",
+    "plot_decision_curve",
     "plot_embedding",
+    "plot_group_averages",
+    "plot_group_differences",
+    "plot_group_spectra",
     "plot_importance",
     "plot_learning_curve",
     "plot_occlusion",
+    "plot_people",
     "plot_reconstruction",
     "plot_reliability",
     "plot_roc",
+    "plot_scores",
     "plot_training",
 ]

@@ -176,7 +176,7 @@ class EmbeddingDisplay:
         if labels is not None:
             self.ax_.legend(
                 frameon=False, fontsize="small", loc="upper center", borderaxespad=0,
-                bbox_to_anchor=(0.5, -0.17), ncols=1 if len(kinds) > 2 else 2,
+                bbox_to_anchor=(0.5, -0.17), ncols=2 if _are_short(kinds) else 1,
             )  # fmt: skip
         first, second = self.explained
         self.ax_.set(
@@ -185,6 +185,11 @@ class EmbeddingDisplay:
         )
         bare(self.ax_)
         return self
+
+
+def _are_short(kinds: Sequence) -> bool:
+    """Find whether the names of a legend have room beside each other."""
+    return len(kinds) <= 2 and sum(len(str(kind)) for kind in kinds) <= 30
 
 
 def plot_embedding(

@@ -2,30 +2,7 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, _ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "_bundled": [
-            "available_weights",
-            "download_weights",
-            "read_card",
-            "upload_weights",
-            "weights_path",
-        ],
-        "_import_braindecode": ["import_braindecode"],
-        "checkpoint": [
-            "PARTICIPANT_ENCODER",
-            "PARTICIPANT_PARTS",
-            "POSTERIOR",
-            "delete_participant_parts",
-            "load_aggregator",
-            "load_checkpoint",
-            "load_pooling",
-            "read_config",
-            "save_checkpoint",
-        ],
-    },
-)
+__getattr__, __dir__, _ = lazy.attach_stub(__name__, __file__)
 
 #: What users are to rely on; the rest is for the other folders.
 __all__ = [

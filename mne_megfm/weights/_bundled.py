@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+from ..utils.extras import needs_extra
+
 SCHEME = "hf://"
 #: All that is taken from a repository or brought there. Whole names: in the patterns
 #: of the hub's client, * goes into folders, such as that of the run.
@@ -125,13 +127,8 @@ def _parse(name: str) -> tuple[str, str | None]:
 
 
 def _import_hub() -> ModuleType:
-    try:
+    with needs_extra("hub", "weights by hf://owner/name"):
         import huggingface_hub
-    except ImportError as error:
-        raise ImportError(
-            "Expected huggingface_hub for weights by hf://owner/name, got none; "
-            "install it: pip install 'mne-megfm[hub]'."
-        ) from error
     return huggingface_hub
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mne.utils import logger, verbose, warn
+from mne.utils import logger, warn
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -18,6 +18,7 @@ from ..models import BackboneConfig, fit_token_projection, random_fields
 from ..plugins import make_backbone
 from ..sensors import canonical_kernel
 from ..utils.files import sha256
+from ..utils.logs import verbose
 from .checkpoint import check_finite, save_checkpoint
 
 

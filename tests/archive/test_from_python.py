@@ -7,8 +7,13 @@ import pytest
 from mne_megfm.archive import prepare
 from mne_megfm.store import WindowStore
 
-from ._archives import assert_stored, contents, expected, simulate
-from ._archives import prepare as prepare_in_shell
+from ._archives import (
+    assert_stored,
+    contents,
+    expected,
+    prepare as prepare_in_shell,
+    simulate,
+)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import time
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -121,6 +122,31 @@ def test_objectives_in_two_processes(begin, tmp_path, objective, mode):
             parameter, dict(one.named_parameters())[name], rtol=0, atol=1e-5
         )
     # steps of Adam enlarge rounding where gradients are near 0; steps are of 2e-3
+    assert _furthest(tmp_path / "one", tmp_path / "two") < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("braindecode") is None, reason="needs braindecode")
+@pytest.mark.parametrize("mode", ["--copied", "--sharded"])
+def test_network_of_braindecode_in_two_processes(start, small_store, tmp_path, mode):
+    """A network that has parameters which its tokens do not use ends the same."""
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        "epochs = 2\nsteps_per_epoch = 3\nbatch_size = 8\naccumulate = 2\n"
+        "validation_fraction = 0.5\nbackbone = 'braindecode:biot'\ndevice = 'cpu'\n"
+        "[model]\nd_model = 16\nn_layers = 1\nn_heads = 2\ndecoder_width = 16\n"
+        "n_decoder_layers = 1\n"
+    )
+    options = ["--config", settings, "--quiet"]
+    for name, more, n_processes in (("one", [], None), ("two", [mode], 2)):
+        args = [small_store, tmp_path / name, *options, *more]
+        code, out = _end(start("pretrain", *args, n_processes=n_processes))
+        assert code == 0, out
+    assert read_config(tmp_path / "two")["training"]["processes"] == 2
+    one, two = (load_checkpoint(tmp_path / name) for name in ("one", "two"))
+    before = dict(one.named_parameters())
+    for name, parameter in two.named_parameters():
+        torch.testing.assert_close(parameter, before[name], rtol=0, atol=1e-5)
     assert _furthest(tmp_path / "one", tmp_path / "two") < 1e-4
 
 

@@ -75,13 +75,20 @@ def test_report(folder, tmp_path, monkeypatch):
     # each once: the comparison takes it from the cache
     assert sum(read_elements) == 9
     for number in range(9):
-        assert f"<td class=word>sub-{number}</td>" in text
+        assert f">sub-{number}</th>" in text
     assert "sounds" in text
     assert [f">{n}<" in text for n in (3, 6)] == [True, True]
-    left_out = "<td class=word>sub-8</td><td class=word>no label (n/a)</td>"
-    assert left_out in text
-    for section in ("Reconstruction", "Attention", "Comparison", "Calibration"):
-        assert f'id="{section}"' in text
+    left_out = '>sub-8</th><td class="word">participant</td>'
+    assert f'{left_out}<td class="word">no label (n/a)</td>' in text
+    assert "8 people are classified correctly" in text
+    for title in (
+        "At a threshold",
+        "Features that differ most",
+        "Averages and topographies",
+        "Quality of recordings",
+        "Attention of the encoder",
+    ):
+        assert f"<h3>{title}</h3>" in text
     again = run(*args)
     assert again.exit_code == 1
     assert "pass --overwrite" in again.output

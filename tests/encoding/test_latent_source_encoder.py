@@ -11,6 +11,7 @@ from sklearn.base import clone
 from mne_megfm.encoding import (
     LatentSourceEncoder,
     cross_validate_stories,
+    morph_forward,
     noise_ceiling,
     select_stories,
 )
@@ -112,21 +113,37 @@ def test_held_out_meg_and_planted_areas(joint, experiment, held_out):
 
 
 def test_nothing_is_left_when_stories_are_swapped(experiment):
-    """Fitted with stimuli of other stories, it predicts nothing."""
+    """Fitted with stimuli of other stories, it predicts neither MEG nor fMRI."""
+    pytest.importorskip("nilearn", reason="fMRI needs nilearn")
     names = list(experiment.stimulus)
     swapped = {
         story: experiment.stimulus[other]
         for story, other in zip(names, names[1:] + names[:1], strict=True)
     }
-    encoder = LatentSourceEncoder(modalities=("meg",), n_layers=0, n_epochs=0)
-    right = cross_validate_stories(encoder, experiment.stimulus, experiment.recordings)
-    wrong = cross_validate_stories(encoder, swapped, experiment.recordings)
+    # fMRI rises at the start of any story
+    recordings = {
+        name: {
+            **given,
+            "fmri": {s: [y[10:] for y in runs] for s, runs in given["fmri"].items()},
+            "fmri_start": 20.0,
+        }
+        for name, given in experiment.recordings.items()
+    }
+    encoder = LatentSourceEncoder(n_layers=0, n_epochs=0)
     right, wrong = (
-        t[t["modality"] == "meg"].groupby("fold")["correlation"].mean()
-        for t in (right, wrong)
+        cross_validate_stories(encoder, stimulus, recordings)
+        for stimulus in (experiment.stimulus, swapped)
     )
-    assert right.min() > 0.1
-    assert wrong.abs().max() < 0.05
+
+    def mean(table, modality):
+        table = table[table["modality"] == modality]
+        if modality == "fmri":
+            table = table[table["name"].isin(experiment.centres.astype(str))]
+        return table.groupby("fold")["correlation"].mean()
+
+    assert mean(right, "meg").min() > 0.1 and mean(right, "fmri").mean() > 0.25
+    assert mean(wrong, "meg").abs().max() < 0.05
+    assert abs(mean(wrong, "fmri").mean()) < 0.15
 
 
 def test_a_person_who_was_not_in_training(experiment, training, held_out):
@@ -337,6 +354,70 @@ def test_volume_source_space(training, data_dir):
     stc = encoder.estimate_sources(training[0]["story1"])
     assert isinstance(stc, mne.VolVectorSourceEstimate)
     assert encoder.score(training[0], {"P1": given}) > 0.1
+
+
+@pytest.mark.parametrize("spacing", ["ico3", "ico2"])
+def test_forward_of_another_source_space(training, src, tmp_path, spacing):
+    """A lead field on sources of the person times the morph of the sources of all."""
+    surface = pytest.importorskip("nilearn.surface")
+    datasets = pytest.importorskip("nilearn.datasets")
+    meshes = datasets.fetch_surf_fsaverage("fsaverage5")
+    for subject in ("fsaverage", "own"):
+        folder = tmp_path / subject / "surf"
+        folder.mkdir(parents=True)
+        for hemi, side in (("lh", "left"), ("rh", "right")):
+            for name in ("white", "sphere"):
+                mesh = surface.load_surf_mesh(meshes[f"{name}_{side}"])
+                for kind in (name, f"{name}.reg"):
+                    mne.write_surface(folder / f"{hemi}.{kind}", *map(np.asarray, mesh))
+    person = training[1]["P1"]
+    own = mne.setup_source_space(
+        "own", spacing, subjects_dir=tmp_path, add_dist=False, verbose="error"
+    )
+    forward = mne.make_forward_solution(
+        person["meg"]["story1"][0].info,
+        person["forward"]["mri_head_t"],
+        own,
+        mne.make_sphere_model((0.0, 0.0, 0.04), None, verbose="error"),
+        eeg=False,
+        mindist=0.0,
+        verbose="error",
+    )
+    morph = mne.compute_source_morph(
+        src,
+        "fsaverage",
+        "own",
+        subjects_dir=tmp_path,
+        spacing=[s["vertno"] for s in forward["src"]],
+        smooth=0 if spacing == "ico3" else None,
+        verbose="error",
+    )
+    common = morph_forward(forward, morph, src)
+    gain = _fixed(forward)
+    # what MEG of sources is, is the same on both ways
+    stc = mne.SourceEstimate(
+        np.random.default_rng(0).standard_normal((1284, 3)),
+        [s["vertno"] for s in src],
+        0.0,
+        0.02,
+        "fsaverage",
+    )
+    expected = gain @ morph.apply(stc).data
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(
+        common["sol"]["data"] @ stc.data, expected, atol=1e-9 * scale
+    )
+    if spacing == "ico3":  # the same sources: nothing changes
+        np.testing.assert_allclose(common["sol"]["data"], gain, rtol=1e-6)
+    encoder = LatentSourceEncoder(modalities=("meg",), n_layers=0, n_epochs=0)
+    given = {"P1": {**person, "forward": common}, "P2": training[1]["P2"]}
+    encoder.fit(training[0], given)
+    assert encoder.score(training[0], given) > 0.1
+    if spacing == "ico2":
+        with pytest.raises(ValueError, match="morph to 642"):
+            morph_forward(person["forward"], morph, src)
+        with pytest.raises(ValueError, match="morph from 162"):
+            morph_forward(forward, morph, own)
 
 
 # -- noise ceiling ---------------------------------------------------------------------

@@ -11,8 +11,12 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from mne_megfm import MEGFMClassifier, MEGFMRegressor
-from mne_megfm.estimators import FineTuning, LogisticHead, RidgeHead
-from mne_megfm.estimators import finetuning as _tuning
+from mne_megfm.estimators import (
+    FineTuning,
+    LogisticHead,
+    RidgeHead,
+    finetuning as _tuning,
+)
 from mne_megfm.estimators.finetuning import (
     ClassificationTask,
     RegressionTask,

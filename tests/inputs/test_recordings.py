@@ -4,7 +4,14 @@ import mne
 import numpy as np
 import pytest
 
-from mne_megfm.inputs import MEGSamples, as_recordings, iter_windows
+from mne_megfm.inputs import (
+    MEGSamples,
+    as_recordings,
+    checked_once,
+    iter_windows,
+    reading,
+)
+from mne_megfm.inputs.checks import check_rows
 
 
 def test_epochs(make_epochs):
@@ -295,3 +302,34 @@ def test_epochs_not_settled_yet(make_raw, project):
     )
     assert as_recordings(epochs).n_rows == 3
     assert len(MEGSamples(epochs)) == 3
+
+
+def test_checked_once_within_a_block(cohort, monkeypatch):
+    """Rows are read for the check once; without the block each time."""
+    read = []
+    monkeypatch.setattr(
+        reading, "check_rows", lambda *args: read.append(args) or check_rows(*args)
+    )
+    epochs = cohort.epochs("rest")[:2]
+    with checked_once():
+        as_recordings(epochs)
+        n_once = len(read)
+        with checked_once():
+            as_recordings(epochs)
+        as_recordings(epochs[:1])
+        assert len(read) == n_once > 0
+        as_recordings(epochs[0][:1])  # other rows
+        assert len(read) > n_once
+    read.clear()
+    as_recordings(epochs)
+    assert len(read) == n_once
+
+
+def test_a_failed_check_is_repeated_within_a_block(cohort):
+    """An error is not forgotten the second time."""
+    epochs = cohort.epochs("rest")[0].copy().load_data()
+    epochs._data *= 1e6
+    with checked_once():
+        for _ in range(2):
+            with pytest.raises(ValueError, match="tesla|unit"):
+                as_recordings(epochs)

@@ -6,8 +6,7 @@ import pytest
 
 from mne_megfm import MEGFMTransformer, simulate_cohort
 from mne_megfm.inputs import as_recordings
-from mne_megfm.interpret import _reconstruct as module
-from mne_megfm.interpret import reconstruct
+from mne_megfm.interpret import _reconstruct as module, reconstruct
 from mne_megfm.interpret._sensor_predictor import SensorPredictor
 
 SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}

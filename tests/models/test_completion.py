@@ -9,11 +9,11 @@ from mne_megfm.models import (
     PARTS,
     SpaceBlockMasking,
     TimeBlockMasking,
+    _completion as module,
     complete_recording,
     draw_masks,
     sample_mask,
 )
-from mne_megfm.models import _completion as module
 from mne_megfm.models._completion import stacked_weights
 
 

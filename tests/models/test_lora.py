@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from mne_megfm.models import (
+    HybridConfig,
+    HybridStateSpace,
     LowRankLinear,
     MaskedSignalTransformer,
     ModelConfig,
@@ -98,3 +100,15 @@ def test_attention_of_torch_has_adapters():
     torch.testing.assert_close(found, expected)
     found.square().sum().backward()
     assert layer.up.grad.abs().max() > 0 and layer.base.weight.grad is None
+
+
+def test_narrow_layers_get_adapters_of_their_own_rank():
+    """A layer of state spaces has few rows; others get the rank that was asked for."""
+    config = HybridConfig(d_model=16, n_layers=1, d_state=2)
+    adapted = add_adapters(HybridStateSpace(config), rank=6)
+    layers = [m for m in adapted.modules() if isinstance(m, LowRankLinear)]
+    for layer in layers:
+        assert len(layer.down) == min(6, *layer.base.weight.shape)
+    assert {len(layer.down) for layer in layers} > {6}
+    with pytest.raises(ValueError, match="a rank from 1 to 16, .* got 17"):
+        add_adapters(HybridStateSpace(config), rank=17)

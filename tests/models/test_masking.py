@@ -272,3 +272,12 @@ def test_child_that_hides_something_else():
     masks = draw_masks_and_targets(First(), 2, None, ModelConfig(), POS, generator)
     assert masks.hidden[:, :, 0].all() and not masks.hidden[:, :, 1:].any()
     assert torch.equal(masks.hidden, masks.targets)
+
+
+@pytest.mark.parametrize("weights", [None, (1.0, 2.0, 1.0)])
+def test_mixed_masks_of_a_single_patch(weights):
+    """Time blocks could hide nothing there: other kinds are drawn."""
+    masking = MixedMasking(weights=weights)
+    drawn = [_draw(masking, n=2, n_patches=1, seed=seed) for seed in range(30)]
+    counts = {int(mask.sum((1, 2))[0]) for mask in drawn}
+    assert counts == {round(0.8 * 24), round(0.4 * 24)}

@@ -7,11 +7,11 @@ from scipy.linalg import toeplitz
 
 from mne_megfm.models import (
     ModelConfig,
+    _interpolation as module,
     from_patches,
     time_interpolation,
     to_patches,
 )
-from mne_megfm.models import _interpolation as module
 from mne_megfm.models._interpolation import (
     GaussianComponents,
     fit_components,

@@ -178,6 +178,13 @@ def test_tokens_are_means_over_sensors_of_a_region(name):
     assert expected.std(1).min() > 0.0  # regions differ
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_layers_can_be_shared_out(name):
+    """Each is a module that is called: a list in a list of BIOT is not."""
+    for layer in _made(name).layers():
+        assert type(layer).forward is not torch.nn.Module.forward
+
+
 def test_sensors_are_named_by_geometry():
     """SignalJEPA and LaBraM look positions up by the name of the nearest electrode."""
     model = _made("signaljepa")

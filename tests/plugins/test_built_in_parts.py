@@ -178,6 +178,41 @@ def test_fine_tuning_trains_experts_with_their_balance(weights, epochs, strategy
     copy.deepcopy(classifier.network_)
 
 
+def test_objective_is_built_once(store, tmp_path, monkeypatch):
+    """A run from a store makes a teacher once, also when it goes on."""
+    built, build = [], LatentPrediction.build
+
+    def count(objective, model):
+        built.append(model)
+        build(objective, model)
+
+    monkeypatch.setattr(LatentPrediction, "build", count)
+    settings = PretrainSettings(objective={"name": "latent"}, **SHORT)
+    for n_runs in (1, 2):
+        pretrain_store(store, tmp_path / "run", settings)
+        assert len(built) == n_runs
+
+
+def test_masks_that_hide_nothing_are_refused(tmp_path):
+    """Time blocks of windows of one patch; nothing is written."""
+    store = WindowStore.create(tmp_path / "store")
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        windows = 1e-13 * rng.standard_normal((4, 192, 250))
+        windows[..., 20:] = 0.0
+        store.append(
+            windows,
+            name=f"s{number}",
+            participant=f"s{number}",
+            state="rest",
+            n_valid=np.full(4, 20 + 5 * (number == 0)),
+        )
+    settings = PretrainSettings(masking={"name": "time-block"}, **SHORT)
+    with pytest.raises(ValueError, match="at most 25 samples, .* hides nothing"):
+        pretrain_store(store, tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()
+
+
 class Seeing:
     """An objective that keeps its batches."""
 

@@ -10,8 +10,14 @@ import warnings
 import mne
 import pytest
 
-from mne_megfm.plugins import KINDS, available, get, register, resolve
-from mne_megfm.plugins import _imports as _probe
+from mne_megfm.plugins import (
+    KINDS,
+    _imports as _probe,
+    available,
+    get,
+    register,
+    resolve,
+)
 from mne_megfm.plugins._registry import Registry
 
 PART = """

@@ -8,8 +8,7 @@ import zlib
 
 import numpy as np
 
-from mne_megfm.store import WindowStore
-from mne_megfm.store import _shard as _commit
+from mne_megfm.store import WindowStore, _shard as _commit
 
 
 def say(text):

@@ -11,8 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mne_megfm.utils import files as _files
-from mne_megfm.weights import checkpoint as _checkpoint
-from mne_megfm.weights import load_checkpoint, read_config, save_checkpoint
+from mne_megfm.weights import (
+    checkpoint as _checkpoint,
+    load_checkpoint,
+    read_config,
+    save_checkpoint,
+)
 
 FORMAT = _checkpoint.FORMAT
 

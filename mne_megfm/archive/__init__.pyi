@@ -1,0 +1,3 @@
+from ._prepare import (
+    prepare as prepare,
+)

@@ -1,0 +1,4 @@
+from ._report import (
+    MEGFMReport as MEGFMReport,
+    make_report as make_report,
+)
