@@ -239,7 +239,7 @@ def score_table(
         kind = "number" if column.dtype.kind == "f" else "category"
         missing = column.isna() if kind == "number" else column == _MISSING
         n = samples.names[~missing.to_numpy()]
-        row = dict.fromkeys(SCORES, np.nan)
+        row: dict[str, Any] = dict.fromkeys(SCORES, np.nan)
         row |= {"confound": name, "kind": kind, "n": len(np.unique(n)), "note": ""}
         if name not in found:
             row |= {"metric": "", "note": f"the same in all: {column.iloc[0]}"}
