@@ -153,7 +153,7 @@ class Comparison(Results):
         first half to which is of the same participant, with ``halves=True``. ``note``
         says of what it is, or why it was not tested.
     confound_scores : DataFrame
-        How well each known confound alone tells the groups: array, number of trials,
+        How well each known confound alone distinguishes the groups: array, trials,
         site, and what was given as ``confounds``; one row for each ``confound``, with
         its ``kind``, and ``value``, 95 % interval (``low``, ``high``) and ``chance`` of
         a ``metric`` (AUC; Pearson's r of regression) over the same folds, of ``n``
@@ -635,7 +635,7 @@ class Comparison(Results):
         return lines
 
     def _known_lines(self) -> list[str]:
-        """Say how well each confound alone tells the groups, a line for all."""
+        """Say how well each confound alone distinguishes the groups, a line for all."""
         if not len(self.confound_scores):
             return []
         known = self.confound_scores.dropna(subset="value")

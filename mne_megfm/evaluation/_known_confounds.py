@@ -230,7 +230,7 @@ def score_table(
     results: Sequence[list[FoldResult]],
     samples: Samples,
 ) -> pd.DataFrame:
-    """Say how well each confound alone tells the groups, a row each."""
+    """Say how well each confound alone distinguishes the groups, a row each."""
     found = {
         task.name: (task, result) for task, result in zip(tasks, results, strict=True)
     }

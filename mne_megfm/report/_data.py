@@ -248,7 +248,7 @@ def exclusion_parts(excluded: pd.DataFrame) -> list[Part]:
 
 
 def confound_parts(result: Comparison) -> list[Part]:
-    """Show how well each known confound alone tells the groups, and how it differs."""
+    """Show how each known confound differs, and distinguishes the groups alone."""
     scores, groups = result.confound_scores, result.confound_groups
     if not len(scores):
         return []
@@ -287,7 +287,7 @@ def confound_parts(result: Comparison) -> list[Part]:
 
 
 def _telling(result: Comparison) -> list[str]:
-    """Say in a sentence which confounds alone tell the groups."""
+    """Say in a sentence which confounds alone distinguish the groups."""
     scores = result.confound_scores
     known = scores.dropna(subset=["value", "low"]) if len(scores) else scores
     if not len(known):
@@ -295,9 +295,9 @@ def _telling(result: Comparison) -> list[str]:
     far = known[(known["low"] > known["chance"]) | (known["high"] < known["chance"])]
     if not len(far):
         names = listed(known["confound"])
-        return [f"Confounds alone ({names}): none is shown to tell the groups."]
+        return [f"Confounds alone ({names}): none is shown to distinguish the groups."]
     said = ", ".join(f"{r.confound} ({r.value:.2f})" for r in far.itertuples())
-    return [f"Warning: these confounds alone tell the groups: {said}."]
+    return [f"Warning: these confounds alone distinguish the groups: {said}."]
 
 
 def revealed_parts(result: Comparison) -> list[Part]:

@@ -273,7 +273,7 @@ def test_signals_are_those_of_canonical_sensors():
 
 # -- what is wrong with the data -------------------------------------------------------
 def test_bad_recordings_are_on_the_first_screen():
-    """A planted fault is named, beside confounds that tell the groups."""
+    """A planted fault is named, beside confounds that distinguish the groups."""
     cohort = simulate_cohort(
         3, states=("auditory",), arrays=("opm64",), n_epochs=12, random_state=4
     )
@@ -301,10 +301,12 @@ def test_confounds_that_tell_the_groups_are_a_warning(comparison):
     scores.loc[2, "note"] = "the same in all: opm"
     result = dataclasses.replace(comparison, confound_scores=scores)
     (said,) = data_answer(None, None, result).texts
-    assert said == "Warning: these confounds alone tell the groups: <age> (0.90)."
+    assert (
+        said == "Warning: these confounds alone distinguish the groups: <age> (0.90)."
+    )
     (part,) = confound_parts(result)
     assert "0.60 (0.40 to 0.80)" in part.html and "the same in all: opm" in part.html
     assert "&lt;age&gt;" in part.html
     calm = dataclasses.replace(comparison, confound_scores=scores[1:])
     (said,) = data_answer(None, None, calm).texts
-    assert said == "Confounds alone (sex): none is shown to tell the groups."
+    assert said == "Confounds alone (sex): none is shown to distinguish the groups."
