@@ -19,7 +19,7 @@ PAGES = sorted(
 )
 
 #: Pages that train or score much.
-SLOW = ("evaluation", "interpretation", "pretraining")
+SLOW = ("evaluation", "interpretation", "pretraining", "retrieval")
 PARAMS = [
     pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else [])
     for page in PAGES
