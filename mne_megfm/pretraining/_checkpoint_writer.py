@@ -118,13 +118,17 @@ def _hardware(device: torch.device) -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores, {device.type}"
 
 
+# of one recording: they would name the participant, where a store has a single one
+_OF_A_RECORDING = ("file", "sha256", "bytes")
+
+
 def common_provenance(store: WindowStore) -> dict:
     """Collect what the provenance of all recordings agrees on: the parameters."""
     common: dict | None = None
     for name in store.table["name"]:
         provenance = store.notes(name)["provenance"]
         if common is None:
-            common = dict(provenance)
+            common = {k: v for k, v in provenance.items() if k not in _OF_A_RECORDING}
         common = {
             key: value
             for key, value in common.items()

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from mne_megfm.pretraining import PretrainSettings
+from mne_megfm.pretraining._checkpoint_writer import common_provenance
+from mne_megfm.store import WindowStore
 
 WRONG = {
     "max_epochs": [0, -1, 1.5, "3", True],
@@ -45,3 +47,12 @@ def test_mark_of_an_editor(tmp_path):
     path = tmp_path / "x.toml"
     path.write_text("lr = 0.5\n", encoding="utf-8-sig")
     assert PretrainSettings.read(path).lr == 0.5
+
+
+def test_card_of_one_recording(tmp_path):
+    """What goes into a checkpoint does not name a participant who is alone."""
+    store = WindowStore.create(tmp_path / "store", n_sensors=2, n_times=4, sfreq=4.0)
+    facts = {"file": "sub-ann_meg.fif", "sha256": "0f", "bytes": 9, "parameters": {}}
+    windows = np.arange(16.0).reshape(2, 2, 4)
+    store.append(windows, name="a", participant="ann", state="rest", provenance=facts)
+    assert common_provenance(store) == {"parameters": {}}
