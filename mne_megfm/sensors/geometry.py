@@ -231,16 +231,17 @@ def _shared_places(
     apart = cdist(loc[:, :3], loc[:, :3])
     together = apart < _ONE_PLACE
     crowded = together.sum(1) > _MOST_AT_ONE_PLACE
-    turned = np.abs(loc[:, None, 3:] - loc[None, :, 3:]).max(-1)
+    np.fill_diagonal(together, False)
+    one, other = np.nonzero(together & (kinds[:, None] == kinds))
     # of magnetometers and axial gradiometers the normal alone gives the direction
-    turned_normal = np.abs(loc[:, None, 9:] - loc[None, :, 9:]).max(-1)
-    planar = kinds == "planar gradiometer"
-    same = together & (np.where(planar, turned, turned_normal) < 0.05)
-    same &= kinds[:, None] == kinds
-    np.fill_diagonal(same, False)
-    shared = crowded | same.any(1)
+    turned = np.abs(loc[one, 3:] - loc[other, 3:])
+    turned[kinds[one] != "planar gradiometer", :6] = 0.0
+    same = np.zeros_like(crowded)
+    same[one[turned.max(1, initial=0.0) < 0.05]] = True
+    shared = crowded | same
     if not shared.any():
         return shared, ""
+    np.fill_diagonal(together, True)
     n_places = len(np.unique(together[shared], axis=0))
     found = f"{shared.sum()} at {n_places} places ({_listed(names[shared])})"
     if shared.sum() > _MOST_SHARED * len(shared):
