@@ -222,8 +222,8 @@ def learning_curve(
     Notes
     -----
     Test participants of a fold are the same at every size. Smaller training sets are
-    parts of larger ones, in which classes keep their proportions. What confounds explain
-    is fitted anew at each size, as all else is.
+    parts of larger ones, in which classes keep their proportions. What confounds
+    explain is fitted anew at each size, as all else is.
 
     Examples
     --------
