@@ -34,13 +34,15 @@ class Covariates:
     table: pd.DataFrame
     path: Path
 
-    def of(self, names: Iterable[str]) -> pd.DataFrame:
+    def of(self, names: Iterable[str], then: str) -> pd.DataFrame:
         """Look up participants, and say what is not known of whom.
 
         Parameters
         ----------
         names : iterable of str
             The participants; ``sub-01`` and ``01`` are one unless there are both.
+        then : str
+            What is done where a value is missing, for the message.
 
         Returns
         -------
@@ -71,8 +73,8 @@ class Covariates:
                 if lacks[column].any()
             ]
             click.echo(
-                f"Warning: {'; '.join(said)}: not in {self.path.name}, or n/a there. "
-                "The cells are empty.",
+                f"Warning: {'; '.join(said)} (not in {self.path.name}, or n/a there): "
+                f"{then}.",
                 err=True,
             )
         return table

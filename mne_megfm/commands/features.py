@@ -137,7 +137,7 @@ def command(
         known = read_covariates(path, covariates, "--covariates")
     sources = list_recordings(list(recordings), reading.states)
     # what is missing is said before recordings are read
-    of_each = known and known.of(source.participant for source in sources)
+    of_each = known and known.of((s.participant for s in sources), "cells are empty")
     params = {"weights": weights, "device": device}
     with ExitStack() as stack:
         if dask is not None:

@@ -86,8 +86,9 @@ def test_covariates_stand_before_features(bids, features, tmp_path, suffix):
     assert frame["site"][:3].tolist() == ["00", "01", "02"]
     assert frame["site"].isna().sum() == 2
     assert result.output.count("Warning") == 1
-    assert "no age of sub-03, sub-05; no sex of sub-03; no site of sub-03, sub-06" in (
-        result.output
+    assert (
+        "no age of sub-03, sub-05; no sex of sub-03; no site of sub-03, sub-06 ("
+        in (result.output)
     )
     read = read_features(out, ["age", "sex", "site"])
     assert read.columns.tolist() == ["participant", *features]
