@@ -188,12 +188,14 @@ def learning_curve(
         From name to pipeline; None for those of `default_pipelines`.
     train_sizes : sequence of float
         Shares of the training participants of each fold, above 0 and at most 1.
-    groups, names, sites, cv, scoring, positive : object
+    groups, names, sites : object
         As in `compare`.
     confounds : DataFrame | dict | None
         As in `compare`: features of all pipelines are without what is linear in these,
         and a pipeline ``"confounds alone"`` is added. At each size, this is learnt from
         the participants of that size.
+    cv, scoring, positive : object
+        As in `compare`.
     n_jobs : int | None
         Processes, as joblib has it.
     memory : path-like | joblib.Memory | None
@@ -223,7 +225,7 @@ def learning_curve(
     -----
     Test participants of a fold are the same at every size. Smaller training sets are
     parts of larger ones, in which classes keep their proportions. What confounds
-    explain is fitted anew at each size, as all else is.
+    explain is fitted again at each size, as all else is.
 
     Examples
     --------
