@@ -438,7 +438,7 @@ def _find_wrong(content: dict[str, Any]) -> list[str]:
         for name, kind in _CONTENT.items()
         if content.get(name) is None or not isinstance(content[name], kind)
     ]
-    for part in ("columns", "covariates"):  # files of 0.1 have no covariates
+    for part in ("columns", "covariates"):  # earlier files have no covariates
         names = content.get(part, [])
         if not wrong and not _are_names(names):
             wrong = [part]
