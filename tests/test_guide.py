@@ -7,6 +7,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import mne
+import numpy as np
+import pandas as pd
 import pytest
 
 from mne_megfm import simulate_cohort
@@ -19,7 +21,7 @@ PAGES = sorted(
 )
 
 #: Pages that train or score much.
-SLOW = ("evaluation", "interpretation", "pretraining", "retrieval")
+SLOW = ("evaluation", "interpretation", "norms", "pretraining", "retrieval")
 PARAMS = [
     pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else [])
     for page in PAGES
@@ -67,11 +69,34 @@ def names(cohort, tmp_path, monkeypatch):
     plt.close("all")
 
 
+def _write_people(folder):
+    """Write features of 80 people, with age, sex and site, and the table of these."""
+    rng = np.random.default_rng(0)
+    names = [f"sub-{n:02d}" for n in range(80)]
+    known = {
+        "age": rng.integers(20, 70, 80),
+        "sex": np.where(rng.random(80) < 0.5, "F", "M"),
+    }
+    known |= {"site": np.where(np.arange(80) % 2, "01", "02")}
+    values = rng.standard_normal((80, 4)) + 0.03 * known["age"][:, None]
+    values[40:, 0] += 1.0
+    features = {f"feature{n}": values[:, n] for n in range(4)} | {"rest_missing": 0.0}
+    people = pd.DataFrame({"participant": names} | known | features)
+    people.to_csv(folder / "people.csv", index=False)
+    group = np.repeat(["control", "migraine"], 40)
+    table = pd.DataFrame({"participant_id": names} | known | {"group": group})
+    table.to_csv(folder / "participants.tsv", sep="\t", index=False)
+
+
 @pytest.mark.parametrize("page", PARAMS)
 def test_code(page, names):
     """The blocks of a page run one after the other."""
     if page == "braindecode" and importlib.util.find_spec("braindecode") is None:
         pytest.skip("The braindecode extra is not installed")
+    if page == "norms":
+        for package in ("pcntoolkit", "combatlearn"):
+            pytest.importorskip(package, reason="the page needs other packages")
+        _write_people(Path.cwd())
     text = (GUIDE / f"{page}.rst").read_text("utf-8")
     blocks = re.findall(r"^\.\. code-block:: python\n((?:\n|   .*\n)+)", text, re.M)
     assert blocks

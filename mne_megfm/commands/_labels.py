@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,8 @@ import click
 import numpy as np
 import pandas as pd
 
-from ..utils.tables import read_text
+from ..utils.tables import PARTICIPANT, read_text
 
-_KEYS = ("participant", "participant_id")
 #: Columns that are taken without --label, where a table has one of them only.
 USUAL = ("label", "group", "diagnosis")
 #: Columns with more values than that are hardly groups.
@@ -61,7 +60,7 @@ class Labels:
             If no participant has a label.
         """
         names = list(names)
-        found = {name: self._find(name, names) for name in names}
+        found = match_names(names, self.values)
         labels = [None if own is None else self.values[own] for own in found.values()]
         labels = pd.Series(labels, names, dtype=object)
         if not self.values:
@@ -79,23 +78,11 @@ class Labels:
         self._report(found, labels)
         return labels
 
-    def _find(self, name: str, names: list[str]) -> str | None:
-        if name in self.values:
-            return name
-        other = name.removeprefix(_SUB) if name.startswith(_SUB) else _SUB + name
-        return other if other in self.values and other not in names else None
-
     def _report(self, found: dict[str, str | None], labels: pd.Series) -> None:
         n = len(found)
         absent = [name for name, own in found.items() if own is None]
         empty = [name for name in labels.index[labels.isna()] if found[name]]
-        renamed = [n for n, own in found.items() if own is not None and own != n]
         others = [name for name in self.values if name not in set(found.values())]
-        if renamed:
-            _say(
-                f"Names with and without {_SUB} are taken for the same participant: "
-                f"{len(renamed)}, such as {renamed[0]} and {found[renamed[0]]}."
-            )
         if absent:
             _say(
                 f"No label for {len(absent)} of {n} participants, who are not in "
@@ -119,6 +106,53 @@ class Labels:
                     f"{label!r} is taken as a label like others ({count} "
                     f"participants): what is missing is n/a or an empty cell."
                 )
+
+
+def match_names(names: list[str], known: Container[str]) -> dict[str, str | None]:
+    """Find participants among known names, with ``sub-`` or without.
+
+    Parameters
+    ----------
+    names : list of str
+        The participants.
+    known : container of str
+        Names in a table.
+
+    Returns
+    -------
+    found : dict
+        From name to the name in the table; None where it has none.
+    """
+    found: dict[str, str | None] = {}
+    for name in names:
+        other = name.removeprefix(_SUB) if name.startswith(_SUB) else _SUB + name
+        free = other in known and other not in names
+        found[name] = name if name in known else other if free else None
+    renamed = [name for name, own in found.items() if own not in (None, name)]
+    if renamed:
+        _say(
+            f"Names with and without {_SUB} are taken for the same participant: "
+            f"{len(renamed)}, such as {renamed[0]} and {found[renamed[0]]}."
+        )
+    return found
+
+
+def read_people(path: Path) -> tuple[pd.DataFrame, str]:
+    """Read a table of participants, as text, with the column of their names.
+
+    Raises
+    ------
+    ValueError
+        If it has no such column.
+    """
+    table = read_text(path)
+    keys = [key for key in PARTICIPANT if key in table]
+    if not keys:
+        raise ValueError(
+            f"Expected the column participant (or participant_id) in {path}, got "
+            f"{', '.join(table.columns)}; add it."
+        )
+    return table, keys[0]
 
 
 def read_labels(
@@ -145,21 +179,15 @@ def read_labels(
     ValueError
         If there is no such column, or several labels of one participant.
     """
-    table = read_text(path)
-    keys = [key for key in _KEYS if key in table]
-    if not keys:
-        raise ValueError(
-            f"Expected the column participant (or participant_id) in {path}, got "
-            f"{', '.join(table.columns)}; add it."
-        )
+    table, key = read_people(path)
     if column is None:
-        column = _choose(table.drop(columns=keys), path, usual)
+        column = _choose(table.drop(columns=key), path, usual)
     elif column not in table:
         raise ValueError(
             f"Expected a column {column} in {path}, got {', '.join(table.columns)}; "
             "name the column of labels with --label."
         )
-    names, labels = table[keys[0]], table[column]
+    names, labels = table[key], table[column]
     nameless = names.isna() & labels.notna()
     if nameless.any():
         _say(

@@ -169,6 +169,26 @@ def check_folder(folder: Path) -> None:
         ) from error
 
 
+def parse_columns(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> list[str]:
+    """Read ``ONE,OTHER``, any number of times, each name once."""
+    named = [name for value in values for name in _split(value, param)]
+    return list(dict.fromkeys(named))
+
+
+def _split(members: str, param: click.Parameter) -> list[str]:
+    """Split names at commas, but for commas in double quotes."""
+    try:
+        (row,) = csv.reader([members], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError) as error:  # an open quote, more than a line
+        raise click.BadParameter(
+            f"Expected {param.metavar} with names between commas, or in double "
+            f"quotes, got {members!r} ({error}); close the quotes."
+        ) from error
+    return [member.strip() for member in row if member.strip()]
+
+
 def parse_groups(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, list[str]]:
@@ -176,14 +196,7 @@ def parse_groups(
     groups: dict[str, list[str]] = {}
     for value in values:
         name, _, members = value.partition("=")
-        try:
-            (row,) = csv.reader([members], skipinitialspace=True, strict=True)
-        except (csv.Error, ValueError) as error:  # an open quote, more than a line
-            raise click.BadParameter(
-                f"Expected {param.metavar} with names between commas, or in double "
-                f"quotes, got {value!r} ({error}); close the quotes."
-            ) from error
-        listed = [member.strip() for member in row if member.strip()]
+        listed = _split(members, param)
         if not (name.strip() and listed):
             raise click.BadParameter(f"Expected {param.metavar}, got {value!r}.")
         groups.setdefault(name.strip(), []).extend(listed)

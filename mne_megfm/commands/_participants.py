@@ -387,6 +387,8 @@ class Participants:
         Weights of the features.
     reading : Reading
         How recordings were read.
+    covariates : tuple of str
+        Columns of a table that are no features, and were left out.
     """
 
     frame: pd.DataFrame
@@ -394,6 +396,7 @@ class Participants:
     source: str
     weights: str
     reading: Reading
+    covariates: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """Say what the features are."""
@@ -409,6 +412,7 @@ def get_features(
     reading: Reading,
     n_jobs: int = 1,
     strict: bool = False,
+    covariates: Iterable[str] = (),
 ) -> Participants:
     """Get features of participants, from a table or from recordings.
 
@@ -424,13 +428,15 @@ def get_features(
         Recordings or participants at a time.
     strict : bool
         Whether a recording that fails is an error.
+    covariates : iterable of str
+        Columns of a table that are no features.
 
     Returns
     -------
     extracted : Participants
         The participants.
     """
-    table = _read_features(data)
+    table = _read_features(data, covariates)
     if table is not None:
         return _from_table(table, weights)
     weights = weights or DEFAULT_WEIGHTS
@@ -513,7 +519,7 @@ def features_as(
         If the data are of another kind or of other weights, or have other states.
     """
     kind, weights, columns = content["kind"], content["weights"], content["columns"]
-    table = _read_features(data)
+    table = _read_features(data, content.get("covariates", ()))
     if table is not None:
         given = _from_table(table, table.attrs.get("weights", weights))
         if (given.kind, given.weights) != (kind, weights):
@@ -541,13 +547,21 @@ def features_as(
     return _same(extracted.to_rows(states), columns)
 
 
-def _read_features(data: Path) -> pd.DataFrame | None:
+def _read_features(data: Path, covariates: Iterable[str]) -> pd.DataFrame | None:
     """Read a table of features; None for recordings, or a table that lists them."""
     if data.is_dir() or data.suffix.lower() not in SUFFIXES:
         return None
     names = read_names(data)
     lists_files = "file" in names and "row" not in names
-    return None if lists_files else read_features(data)
+    if lists_files:
+        return None
+    table = read_features(data, covariates)
+    if table.attrs["covariates"]:
+        click.echo(
+            f"Not taken as features: {', '.join(table.attrs['covariates'])}, which "
+            "describe participants."
+        )
+    return table
 
 
 def _from_table(table: pd.DataFrame, weights: str | None) -> Participants:
@@ -559,6 +573,7 @@ def _from_table(table: pd.DataFrame, weights: str | None) -> Participants:
         )
     weights = own or weights or DEFAULT_WEIGHTS
     reading = Reading(**table.attrs.get("reading", {}))
+    covariates = tuple(table.attrs["covariates"])
     of_rows = [key for key in KEYS[1:] if key in table]
     if "participant" in table and not of_rows and table["participant"].is_unique:
         frame = table.set_index("participant")
@@ -568,9 +583,10 @@ def _from_table(table: pd.DataFrame, weights: str | None) -> Participants:
                 "make the table with `mne-megfm features --participants`."
             )
         kind = ROWS if is_of_rows(frame.columns.tolist()) else PARTICIPANTS
-        return Participants(frame, kind, "as in the table", weights, reading)
-    frame = summarise_rows(table)
-    return Participants(frame, ROWS, "from the table", weights, reading)
+        words = "as in the table"
+    else:
+        frame, kind, words = summarise_rows(table), ROWS, "from the table"
+    return Participants(frame, kind, words, weights, reading, covariates)
 
 
 def _advice(kind: str) -> str:

@@ -116,9 +116,10 @@ def fit(
     """Fit on DATA, say how well held-out participants are classified, and save.
 
     DATA is a table of `mne-megfm features`, or recordings as that command takes them,
-    with the bundled or other --weights. Saved is a file of skops, which holds no code;
-    it says what the features of participants are. Of the participants it keeps
-    fingerprints (salted hashes) of their names, by which predict finds who was in
+    with the bundled or other --weights. Columns that the table of labels has, too, such
+    as age, describe participants and are no features. Saved is a file of skops, which
+    holds no code; it says what the features of participants are. Of the participants it
+    keeps fingerprints (salted hashes) of their names, by which predict finds who was in
     training.
     """
     import numpy as np
@@ -127,6 +128,7 @@ def fit(
 
     from ..estimators import LogisticHead, RidgeHead
     from ..evaluation import cross_validate_participants
+    from ..utils.tables import read_names
     from ._labels import USUAL, as_numbers, find_label, read_labels
     from ._options import check_target
     from ._participants import get_features
@@ -141,7 +143,8 @@ def fit(
     ):  # what cannot be is said before recordings are read
         _check_classes(np.array(all_labels, dtype=str), folds, table.column)
         find_label(positive, all_labels)
-    given = get_features(data, weights, reading, jobs, strict)
+    columns = read_names(labels)
+    given = get_features(data, weights, reading, jobs, strict, columns)
     click.echo(given.summary())
     known = table.of(given.frame.index).dropna()
     known_rows = given.frame.loc[known.index]
@@ -209,6 +212,7 @@ def _keep(
     typicality = Novelty(seed).fit([known_rows.to_numpy()], np.arange(len(known_rows)))
     content = {
         "columns": known_rows.columns.tolist(),
+        "covariates": list(given.covariates),
         "kind": given.kind,
         "weights": given.weights,
         "reading": asdict(given.reading),
@@ -420,6 +424,10 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
+def _are_names(part: Any) -> bool:
+    return isinstance(part, list) and all(isinstance(name, str) for name in part)
+
+
 def _find_wrong(content: dict[str, Any]) -> list[str]:
     """Find parts that are missing, or cannot be what `save` was given."""
     import numpy as np
@@ -430,8 +438,10 @@ def _find_wrong(content: dict[str, Any]) -> list[str]:
         for name, kind in _CONTENT.items()
         if content.get(name) is None or not isinstance(content[name], kind)
     ]
-    if not wrong and not all(isinstance(name, str) for name in content["columns"]):
-        wrong = ["columns"]
+    for part in ("columns", "covariates"):  # earlier files have no covariates
+        names = content.get(part, [])
+        if not wrong and not _are_names(names):
+            wrong = [part]
     if wrong:
         return wrong
     n_columns = len(content["columns"])

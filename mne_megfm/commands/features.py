@@ -5,13 +5,16 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..archive.settings import Reading
 from ..utils.extras import needs_extra
-from ._options import Command, reading_options, run_as_module
+from ._options import Command, parse_columns, reading_options, run_as_module
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @click.command(
@@ -22,6 +25,7 @@ from ._options import Command, reading_options, run_as_module
     mne-megfm features BIDS_ROOT --participants -o people.parquet
     mne-megfm features BIDS_ROOT --participants --state auditory=tones
     --events auditory=standard,deviant -o people.parquet
+    mne-megfm features BIDS_ROOT --participants --covariates age,sex,site -o people.csv
     mne-megfm features recordings.tsv --weights OUT --out features.csv
     mne-megfm features BIDS_ROOT --out features.parquet --dask tcp://host:8786
     """,
@@ -44,6 +48,19 @@ from ._options import Command, reading_options, run_as_module
     is_flag=True,
     help="A row a participant, by the participant encoder.",
 )
+@click.option(
+    "--covariates",
+    multiple=True,
+    metavar="COLUMN,...",
+    callback=parse_columns,
+    help="Columns that describe participants, such as age, to be written before the "
+    "features.",
+)
+@click.option(
+    "--covariates-from",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Their table.  [default: participants.tsv beside the recordings]",
+)
 @reading_options
 @click.option("--weights", default="megfm-tiny", show_default=True)
 @click.option(
@@ -63,6 +80,8 @@ def command(
     recordings: tuple[Path, ...],
     out: Path,
     participants: bool,
+    covariates: list[str],
+    covariates_from: Path | None,
     reading: Reading,
     weights: str,
     pooling: str | None,
@@ -81,7 +100,8 @@ def command(
     With --participants there is a row a participant, of all recordings of each state:
     measures of responses and spectra, see the guide. States may be missing. Continuous
     recordings have responses where --events cuts them. With weights that have no
-    participant encoder it is mean and spread of the rows, state by state.
+    participant encoder it is mean and spread of the rows, state by state. --covariates
+    takes age, sex or site from participants.tsv, for norms and other statistics.
 
     Recordings that cannot be read are named and left out; features of participants are
     of the others. In CSV and TSV, names that a spreadsheet would take for formulas have
@@ -91,6 +111,7 @@ def command(
 
     from ..archive.sources import list_recordings
     from ..utils.tables import KEYS, SUFFIXES, write_table
+    from ._covariates import find_table, read_covariates
     from ._options import check_target
     from ._participants import extract_participants
     from ._rows import extract_rows
@@ -101,13 +122,31 @@ def command(
             "Expected --pooling without --participants, got both; the participant "
             "encoder does not pool tokens."
         )
+    if covariates and not participants:
+        raise click.UsageError(
+            "Expected --covariates with --participants, got no such; a row of an epoch "
+            "has none."
+        )
+    if covariates_from is not None and not covariates:
+        raise click.UsageError(
+            "Expected --covariates with --covariates-from, got none; name the columns."
+        )
+    known = None
+    if covariates:
+        path = covariates_from or find_table(recordings)
+        known = read_covariates(path, covariates, "--covariates")
     sources = list_recordings(list(recordings), reading.states)
+    # what is missing is said before recordings are read
+    of_each = known and known.of((s.participant for s in sources), "cells are empty")
     params = {"weights": weights, "device": device}
     with ExitStack() as stack:
         if dask is not None:
             jobs = _use_dask(dask, stack)
         if participants:
             frame, _ = extract_participants(sources, params, jobs, reading, strict)
+            if of_each is not None:
+                covariates = [name for name in of_each if name not in frame]
+                frame = _join(of_each, frame)
             frame = frame.reset_index()
         else:
             params["pooling"] = pooling or "projection"
@@ -116,12 +155,28 @@ def command(
             frame = extract_rows(sources, params, jobs, reading, strict)
     # parquet keeps it
     frame.attrs = {"weights": weights, "reading": asdict(reading)}
+    if covariates:
+        frame.attrs["covariates"] = covariates
     write_table(frame, out)
-    n_features = len(frame.columns.difference(KEYS))
+    n_features = len(frame.columns.difference(KEYS + covariates))
     logger.info(
         f"Wrote {len(frame)} rows of {n_features} features, of "
         f"{frame['participant'].nunique()} participants, to {out}."
     )
+
+
+def _join(known: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
+    """Put what is known of participants before their features."""
+    import pandas as pd
+    from mne.utils import logger
+
+    both = known.columns.intersection(features.columns)
+    if len(both):  # an error would lose the features
+        logger.warning(
+            f"Expected covariates of other names than features, got "
+            f"{', '.join(both)}: not written; rename these columns of the table."
+        )
+    return pd.concat([known.drop(columns=both).loc[features.index], features], axis=1)
 
 
 def _check_frozen(params: dict[str, Any]) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from ..archive.settings import Reading
-from ._options import Command, reading_options, run_as_module
+from ._options import Command, parse_columns, reading_options, run_as_module
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 #: So much of a recording is reconstructed, s: minutes would tell the same.
@@ -26,6 +29,8 @@ _QUICK = {"folds": 3, "repeats": 1, "permutations": 0, "random_weights": 0}
     mne-megfm report sub-*_meg.fif -o report.html
     mne-megfm report BIDS_ROOT --events auditory=tone --labels participants.tsv
     --label group -o report.html
+    mne-megfm report BIDS_ROOT --labels participants.tsv --label group
+    --confounds age,sex,site -o report.html
     mne-megfm report recordings.tsv --weights OUT --history OUT/history.csv -o
     report.html
     """,
@@ -52,6 +57,13 @@ _QUICK = {"folds": 3, "repeats": 1, "permutations": 0, "random_weights": 0}
     "--positive",
     metavar="LABEL",
     help="Of two labels the one that sensitivity is of.  [default: the last, sorted]",
+)
+@click.option(
+    "--confounds",
+    multiple=True,
+    metavar="COLUMN,...",
+    callback=parse_columns,
+    help="Columns of the same table, such as age, that features are compared without.",
 )
 @reading_options
 @click.option("--weights", default="megfm-tiny", show_default=True)
@@ -90,6 +102,7 @@ def command(
     labels: Path | None,
     label: str | None,
     positive: str | None,
+    confounds: list[str],
     reading: Reading,
     weights: str,
     history: Path | None,
@@ -110,9 +123,10 @@ def command(
     RECORDINGS are files that MNE reads, a BIDS data set, or a table (CSV or TSV) with
     the columns file, participant and state. Continuous recordings have responses where
     --events cuts them. With --labels, the model's features are compared with all
-    baselines by cross-validation over participants. The report says whether the groups
-    can be distinguished, for whom, why, and what is wrong with the data. It names
-    participants.
+    baselines by cross-validation over participants; with --confounds, without what is
+    linear in age, sex or site, and beside these alone. The report says whether the
+    groups can be distinguished, for whom, why, and what is wrong with the data. It
+    names participants.
 
     Recordings that cannot be read are named and left out. With weights that have no
     participant encoder, participants are summarised by mean and spread of their rows.
@@ -125,6 +139,7 @@ def command(
     from ..evaluation import default_pipelines
     from ..pretraining import History
     from ..report import MEGFMReport
+    from ._covariates import read_covariates
     from ._labels import find_label, read_labels
     from ._options import check_target
     from ._participants import (
@@ -137,7 +152,19 @@ def command(
     check_target(out, overwrite, (".html",))
     matplotlib.use("Agg")
     losses = None if history is None else History.from_csv(history)
+    if confounds and labels is None:
+        raise click.UsageError(
+            "Expected --labels with --confounds, got none; name the table of both."
+        )
     table = None if labels is None else read_labels(labels, label)
+    if table is not None and table.column in confounds:
+        raise click.UsageError(
+            f"Expected other columns in --confounds than that of the labels, got "
+            f"{table.column}; leave it out."
+        )
+    known = None
+    if labels is not None and confounds:
+        known = read_covariates(labels, confounds, "--confounds")
     sources = list_recordings(list(recordings), reading.states)
     check_events(sources, reading, jobs)
     has_participant_encoder(weights)
@@ -183,6 +210,9 @@ def command(
             names,
             find_label(positive, [one for one in y if isinstance(one, str)]),
             {n: pipelines[n] for n in _QUICK_PIPELINES} if quick else pipelines,
+            None
+            if known is None
+            else known.of(names, "means, or a level of their own, stand for it"),
             cache,
             **settings,
             halves=halves,
@@ -233,6 +263,7 @@ def _compare(
     names: list[str],
     positive: Any,
     pipelines: dict[str, Any],
+    confounds: pd.DataFrame | None,
     memory: str,
     folds: int,
     repeats: int,
@@ -256,6 +287,7 @@ def _compare(
         pipelines,
         names=names,
         positive=positive,
+        confounds=confounds,
         cv=cv,
         n_permutations=permutations,
         n_random_weights=random_weights,

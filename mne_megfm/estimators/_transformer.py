@@ -62,7 +62,12 @@ class BaseMEGFM(BaseEstimator):
     :class:`~mne_megfm.estimators.MEGFMTransformer`.
     """
 
-    def _fit_model(self, recordings: Recordings | None, targets: Any = None) -> None:
+    def _fit_model(
+        self,
+        recordings: Recordings | None,
+        targets: Any = None,
+        needs_tokens: bool = True,
+    ) -> None:
         """Load or draw weights, and pretrain on recordings where that is asked for."""
         training_settings = self.pretraining
         parts = [("backbones", self.backbone)]
@@ -89,12 +94,13 @@ class BaseMEGFM(BaseEstimator):
         if self.weights is None and self.pretraining is None:
             # nothing is learnt from X: a network at its random start
             fields = random_fields(self.sensor_mapping_.kernel, model.config, seed)
-            fit_token_projection(model, fields, len(fields), random_state=seed)
             training = {"random_weights": {"random_state": seed}}
         self.denoising_ = None
         self.aggregator_, seen = start_aggregator(
             self.aggregation, self.weights, model, fields, self.pretraining, seed
         )
+        if fields is not None and (needs_tokens or self.aggregator_.pools_rows):
+            fit_token_projection(model, fields, len(fields), random_state=seed)
         self.model_ = model.to(device)
         self.pooling_.to(device)
         self.config_ = model.config
@@ -312,7 +318,8 @@ class AggregatesParticipants:
 
     def _load_frozen(self) -> None:
         self._validate_params()
-        self._fit_model(None)
+        # participant encoders read signals, and the projection takes its time
+        self._fit_model(None, needs_tokens=False)
         self.sample_ = "participant"
         self._warn_unused(self.sample_)
 

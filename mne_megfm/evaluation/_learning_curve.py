@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -14,9 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
 
-from ..inputs import checked_once
+from ..inputs import as_recordings, checked_once
 from ..utils.logs import verbose
 from ._comparison import Results
+from ._confounds import arrays_of
 from ._folds import (
     Fold,
     by_repeat,
@@ -25,9 +26,16 @@ from ._folds import (
     split_participants,
 )
 from ._intervals import mean_and_interval
+from ._known_confounds import (
+    ALONE,
+    add_always_known,
+    alone_pipeline,
+    check_confounds,
+    check_residualised,
+)
 from ._metrics import Scoring, choose_classes, find_metrics
 from ._pipelines import applicable, choose_pipelines, fewest_in_training
-from ._running import extract, make_task, parallel, run
+from ._running import Task, extract, make_task, parallel, run
 from ._samples import Samples, gather
 from ._tables import (
     count_participants,
@@ -59,11 +67,15 @@ class LearningCurve(Results):
         The classes, of two the positive one last; None for regression.
     trivial : dict
         From metric to what is reached without looking at features, with all labels.
+    residualised : list of str
+        For which confounds features were residualised.
 
     See Also
     --------
     learning_curve : Makes it.
     """
+
+    residualised: list[str] = field(default_factory=list)
 
     def summary(self, metric: str | None = None) -> pd.DataFrame:
         """Summarise each pipeline at each size.
@@ -114,6 +126,8 @@ class LearningCurve(Results):
         text += f"; tested on {listed_counts(self.labels)}"
         if self.positive is not None:
             text += f"; positive class: {self.positive}"
+        if self.residualised:
+            text += f"; features without {', '.join(self.residualised)}"
         return text
 
     def __repr__(self) -> str:
@@ -153,6 +167,7 @@ def learning_curve(
     groups: Any = None,
     names: Sequence | None = None,
     sites: Any = None,
+    confounds: Any = None,
     cv: Any = None,
     scoring: Scoring | None = None,
     positive: Any = None,
@@ -173,7 +188,13 @@ def learning_curve(
         From name to pipeline; None for those of `default_pipelines`.
     train_sizes : sequence of float
         Shares of the training participants of each fold, above 0 and at most 1.
-    groups, names, sites, cv, scoring, positive : object
+    groups, names, sites : object
+        As in `compare`.
+    confounds : DataFrame | dict | None
+        As in `compare`: features of all pipelines are without what is linear in these,
+        and a pipeline ``"confounds alone"`` is added. At each size, this is learnt from
+        the participants of that size.
+    cv, scoring, positive : object
         As in `compare`.
     n_jobs : int | None
         Processes, as joblib has it.
@@ -192,8 +213,9 @@ def learning_curve(
     Raises
     ------
     ValueError
-        If a size leaves fewer than two participants of a class to learn from, or
-        no participant with the only state of a test participant, and as in `compare`.
+        If a size leaves fewer than two participants of a class to learn from, no
+        participant with the only state of a test participant, or no more participants
+        than columns of confounds, and as in `compare`.
 
     See Also
     --------
@@ -202,7 +224,8 @@ def learning_curve(
     Notes
     -----
     Test participants of a fold are the same at every size. Smaller training sets are
-    parts of larger ones, in which classes keep their proportions.
+    parts of larger ones, in which classes keep their proportions. What confounds
+    explain is fitted again at each size, as all else is.
 
     Examples
     --------
@@ -217,6 +240,8 @@ def learning_curve(
     """
     sizes = _check_sizes(train_sizes)
     samples = gather(X, y, groups, sites, names)
+    if confounds is not None:
+        confounds = check_confounds(confounds, X, groups, names)
     chosen = choose_pipelines(pipelines, samples.y, random_state)
     classify = not is_regressor(next(iter(chosen.values())))
     classes = choose_classes(samples.y, positive, pipelines, classify)
@@ -228,6 +253,15 @@ def learning_curve(
         size: _subsets(folds, size, samples, classify, random_state) for size in sizes
     }
     exclude_rare_states(samples, itertools.chain(*subsets.values()))
+    known = removed = None
+    if confounds is not None:
+        recordings = as_recordings(samples.X, verbose="error")
+        known = add_always_known(
+            confounds, samples, arrays_of(recordings), recordings.rows_per_element
+        )
+        removed = known[list(confounds)]
+        fewest_of_all = itertools.chain(*subsets.values())
+        chosen = check_residualised(chosen, removed, fewest_of_all, samples)
     frozen = extract(samples, chosen.values(), n_jobs, memory)
     if pipelines is None:
         chosen = applicable(chosen, frozen, samples)
@@ -235,13 +269,41 @@ def learning_curve(
         (
             size,
             make_task(
-                name, pipeline, frozen, samples, samples.y, part, metrics, classes
+                name,
+                pipeline,
+                frozen,
+                samples,
+                samples.y,
+                part,
+                metrics,
+                classes,
+                removed,
             ),
         )
         for name, pipeline in chosen.items()
         for size in sizes
         for part in by_repeat(subsets[size])
     ]
+    if known is not None:
+        alone = alone_pipeline(known, classify)
+        work += [
+            (
+                size,
+                Task(
+                    ALONE,
+                    alone,
+                    None,
+                    known,
+                    samples.y,
+                    samples.groups,
+                    part,
+                    metrics,
+                    classes,
+                ),
+            )
+            for size in sizes
+            for part in by_repeat(subsets[size])
+        ]
     results = parallel(
         (joblib.delayed(run)(task) for _, task in work),
         len(work),
@@ -264,6 +326,7 @@ def learning_curve(
         labels=count_participants(samples.names, samples.y, classes),
         classes=None if classes is None else classes.tolist(),
         trivial=trivial_table(samples.y, folds, classes),
+        residualised=[] if removed is None else list(removed),
     )
 
 

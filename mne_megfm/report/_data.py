@@ -256,7 +256,9 @@ def confound_parts(result: Comparison) -> list[Part]:
     html = paragraphs(
         "What else differs between the groups may be what the model has learnt. Each "
         "of these alone, over the same folds: a value far from chance is a warning.",
-        f"Features of all pipelines are without what is linear in {listed(removed)}."
+        f"Features of all pipelines are without what is linear in {listed(removed)}. "
+        "This is so in the comparison alone: differences between groups, and which "
+        "states matter, are of features as they are."
         if removed
         else "Nothing was removed from features for them (confounds of compare).",
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,11 @@ from mne.utils import logger
 SUFFIXES = (".csv", ".tsv", ".parquet")
 #: Columns of a table of features that are no features.
 KEYS = ["participant", "state", "file", "row"]
+#: How the column of participants is called: here, and in BIDS.
+PARTICIPANT = ("participant", "participant_id")
 #: Words for a missing value: that of BIDS (section "Tabular files"), and no word.
 MISSING = ("n/a", "")
+_BIDS_NAME = PARTICIPANT[1]
 _TEXT_KEYS = ("participant", "state", "file")
 # a number with a sign is no formula
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -71,19 +74,23 @@ def _header(frame: pd.DataFrame) -> list[str]:
     return [_undo_escape(name.strip()) for name in frame.iloc[0].fillna("")]
 
 
-def read_features(path: Path) -> pd.DataFrame:
+def read_features(path: Path, covariates: Iterable[str] = ()) -> pd.DataFrame:
     """Read a table of features: names and states as text, the rest as numbers.
 
     Parameters
     ----------
     path : Path
         CSV, TSV or parquet, by its suffix.
+    covariates : iterable of str
+        Columns that are no features, where there are such, and are left out. Parquet
+        may name its own (``attrs["covariates"]``).
 
     Returns
     -------
     table : DataFrame
-        Columns participant, state and file, where there are such, as text; all others
-        as numbers, NaN where a value is missing.
+        Columns participant (also where it is called participant_id), state and file,
+        where there are such, as text; all others as numbers, NaN where a value is
+        missing. What was left out is in ``attrs["covariates"]``.
 
     Raises
     ------
@@ -97,7 +104,8 @@ def read_features(path: Path) -> pd.DataFrame:
         names = read_names(path)
         _check_names(names, path)
         # columns go by their place, since names are read for themselves
-        text = {n: str for n, name in enumerate(names) if name in _TEXT_KEYS}
+        as_text = (*_TEXT_KEYS, _BIDS_NAME)
+        text = {n: str for n, name in enumerate(names) if name in as_text}
         frame = _read_csv(path, skiprows=1, dtype=text, na_values=list(MISSING))
         frame = frame.set_axis(names, axis=1)
     if "" in frame:
@@ -105,7 +113,12 @@ def read_features(path: Path) -> pd.DataFrame:
             f"Expected a name for each column of features in {path}, got none for one; "
             "name it, or write the table without its index."
         )
-    attrs = frame.attrs
+    attrs = dict(frame.attrs)
+    covariates = {*covariates, *attrs.get("covariates", [])} - set(KEYS + [_BIDS_NAME])
+    attrs["covariates"] = [name for name in frame if name in covariates]
+    frame = frame.drop(columns=attrs["covariates"])
+    if "participant" not in frame:
+        frame = frame.rename(columns={_BIDS_NAME: "participant"})
     for name in _TEXT_KEYS:
         if name in frame:
             frame[name] = _as_text(frame[name], path)

@@ -27,12 +27,13 @@ def folder(tmp_path_factory):
     cohort = simulate_cohort(
         9, states=("auditory",), arrays=("opm64",), n_epochs=3, random_state=3
     )
-    lines = ["participant_id\tgroup"]
+    lines = ["participant_id\tgroup\tage"]
     for number, (person, label) in enumerate(zip(cohort, cohort.labels, strict=True)):
         name = f"sub-{number}"
         person.epochs("auditory").save(path / f"{name}_task-sounds_meg-epo.fif")
         # the last one has no label
-        lines += [f"{name}\t{label}"] if number < 8 else []
+        age = "n/a" if number == 2 else 30 + 4 * number
+        lines += [f"{name}\t{label}\t{age}"] if number < 8 else []
     (path / "participants.tsv").write_text("\n".join(lines) + "\n")
     return path
 
@@ -51,6 +52,10 @@ def test_report(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(
         evaluation, "default_pipelines", lambda **kwargs: asked.update(kwargs) or cheap
     )
+    given, compare = {}, evaluation.compare
+    monkeypatch.setattr(
+        evaluation, "compare", lambda *args, **k: given.update(k) or compare(*args, **k)
+    )
     out = tmp_path / "report.html"
     # the first one has two recordings of the state, which belong together
     first, *others = sorted(folder.glob("*.fif"))
@@ -61,7 +66,7 @@ def test_report(folder, tmp_path, monkeypatch):
     args = [first, again, *others, "-o", out, "--title", "Nine people"]
     labels = ["--labels", folder / "participants.tsv", "--label", "group"]
     settings = ["--folds", 2, "--repeats", 1, "--permutations", 0, "--seed", 4]
-    settings += ["--random-weights", 0]
+    settings += ["--random-weights", 0, "--confounds", "age"]
     result = run(*args, *labels, *settings)
     assert result.exit_code == 0, result.output
     assert "Gates of model features, by ROC AUC" in result.output
@@ -81,6 +86,11 @@ def test_report(folder, tmp_path, monkeypatch):
     left_out = '>sub-8</th><td class="word">participant</td>'
     assert f'{left_out}<td class="word">no label (n/a)</td>' in text
     assert "8 people are classified correctly" in text
+    assert "no age of sub-2, sub-8 (not in participants.tsv" in result.output
+    assert "Features of all pipelines are without what is linear in age." in text
+    assert "confounds alone" in text
+    age = [np.nan if n in (2, 8) else 30.0 + 4 * n for n in range(9)]
+    np.testing.assert_array_equal(given["confounds"]["age"], age)
     for title in (
         "At a threshold",
         "Features that differ most",
@@ -97,6 +107,14 @@ def test_report(folder, tmp_path, monkeypatch):
 def test_called_wrongly(folder, tmp_path):
     (file, *_) = folder.glob("*.fif")
     assert run(file, "-o", tmp_path / "report.pdf").exit_code == 2
+    out = ["-o", tmp_path / "report.html"]
+    result = run(file, *out, "--confounds", "age")
+    assert result.exit_code == 2 and "--labels with --confounds" in result.output
+    labels = ["--labels", folder / "participants.tsv"]
+    result = run(file, *out, *labels, "--confounds", "age,group")
+    assert result.exit_code == 2 and "than that of the labels" in result.output
+    result = run(file, *out, *labels, "--confounds", "IQ")
+    assert result.exit_code == 1 and "such as group, age, got IQ" in result.output
     assert run("-o", tmp_path / "report.html").exit_code == 2
     result = run(
         file, "-o", tmp_path / "x.html", "--history", folder / "participants.tsv"

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mne_megfm.evaluation import compare
+from mne_megfm.evaluation import compare, learning_curve
 
 _N = 120
 _SEEN = []
@@ -272,3 +272,48 @@ def test_refused(people):
         _compare(people, y, pipelines, confounds={"site": np.arange(_N) % 5})
     pipelines = {"confounds alone": pipelines["features"]}
     refuse(confounds, "other names of pipelines")
+
+
+# -- learning curve --------------------------------------------------------------------
+def test_learning_curve_with_all_labels_is_as_in_compare(people):
+    confounds, y, features = _by_confound("site", np.random.default_rng(12))
+    confounds["age"] = np.random.default_rng(13).uniform(20, 70, _N)
+    cv = StratifiedKFold(5, shuffle=True, random_state=0)
+    given = {"confounds": confounds, "scoring": "roc_auc", "cv": cv}
+    pipelines = _pipelines(features) | {"one": Spy()}
+    curve = learning_curve(people, y, pipelines, train_sizes=(0.5, 1.0), **given)
+    result = compare(people, y, pipelines, n_permutations=0, **given)
+    full = curve.folds[curve.folds["size"] == 1.0].drop(columns="size")
+    pd.testing.assert_frame_equal(full.reset_index(drop=True), result.folds)
+    assert curve.residualised == ["site", "age"]
+    assert "features without site, age" in repr(curve)
+    assert curve.excluded["name"].tolist() == ["one"]
+    table = curve.summary()["mean"]
+    # the label depends on the site alone: nothing is left of it at any size
+    assert (abs(table["features"] - 0.5) < 0.15).all()
+    assert (table["confounds alone"] > 0.85).all()
+
+
+def test_fewer_labels_residualise_by_fewer_people(people):
+    """At half the labels the line is that of half of the training participants."""
+    rng = np.random.default_rng(14)
+    y = np.arange(_N) // 2 % 2
+    age, features = rng.uniform(20, 70, _N), rng.standard_normal((_N, 4))
+    train, test = np.arange(90), np.arange(90, _N)
+    _SEEN.clear()
+    curve = learning_curve(
+        people, y, {"spy": make_pipeline(FrozenPlanted(features), Spy())},
+        train_sizes=(0.5,), confounds={"age": age}, cv=[(train, test)],
+        scoring="roc_auc",
+    )  # fmt: skip
+    used = list(curve.folds["train"].iloc[0])
+    assert len(used) == 45
+    columns = np.c_[np.ones(_N), age]
+    line = np.linalg.lstsq(columns[used], features[used], rcond=None)[0]
+    expected = features - columns @ line + features[used].mean(0)
+    assert_allclose(_SEEN[0], expected[used])
+    assert_allclose(_SEEN[1], expected[test])
+    few = {"train_sizes": (0.05, 1.0), "confounds": {"site": np.arange(_N) % 5 + 0.5}}
+    few["confounds"]["site"] = few["confounds"]["site"].astype(str)
+    with pytest.raises(ValueError, match=r"than training participants \(4\), got 5"):
+        learning_curve(people, y, _pipelines(features), cv=[(train, test)], **few)
