@@ -119,3 +119,24 @@ def test_api_page():
             if name == "mne_megfm" or id(obj) not in at_top:
                 public.add(prefix + attribute)
     assert listed == public
+
+
+def test_pages_use_public_names():
+    """What the guide and the examples import is on the API page."""
+    listed = (ROOT / "doc" / "api.rst").read_text("utf-8")
+    pages = [
+        *ROOT.glob("doc/**/*.rst"),
+        *ROOT.glob("examples/*.py"),
+        ROOT / "README.md",
+    ]
+    asked = re.compile(
+        r"^\s*(?:>>> )?from mne_megfm\.?(\w*) import (\([\w,\s]+\)|[\w, ]+)$", re.M
+    )
+    found = {
+        f"{module}.{name}".lstrip(".")
+        for page in pages
+        for module, names in asked.findall(page.read_text("utf-8"))
+        for name in re.findall(r"\w+", names)
+    }
+    assert {"MEGFMTransformer", "evaluation.compare"} <= found
+    assert not {n for n in found if not re.search(rf"^   {n}$", listed, re.M)}

@@ -11,8 +11,12 @@ __all__ = [
     "attention",
     "attention_test",
     "attribute",
+    "decision_map",
+    "expert_reliability",
+    "expert_weights",
     "occlude",
     "reconstruct",
+    "score_attention",
     "score_reconstruction",
     "state_importance",
 ]

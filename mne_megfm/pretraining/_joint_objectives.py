@@ -58,7 +58,20 @@ class Joint(nn.Module):
             self.reconstruction.build(model)
 
     def forward(self, model: Backbone, batch: WindowBatch) -> Tensor:
-        """Compute the loss; see `MaskedReconstruction`."""
+        """Compute the loss; see `MaskedReconstruction`.
+
+        Parameters
+        ----------
+        model : Backbone
+            The backbone.
+        batch : WindowBatch
+            Some windows.
+
+        Returns
+        -------
+        loss : Tensor, shape ()
+            The mean loss over the windows.
+        """
         return self.measure(model, batch).loss
 
     def measure(self, model: Backbone, batch: WindowBatch) -> Measured:
@@ -164,7 +177,13 @@ class WindowStatistics(Joint):
         )
 
     def build(self, model: Backbone) -> None:
-        """Make a head with random weights, see `Objective`."""
+        """Make a head with random weights, see `Objective`.
+
+        Parameters
+        ----------
+        model : Backbone
+            The backbone, whose width the head takes.
+        """
         super().build(model)
         config = model.config
         windows = torch.zeros(1, config.n_sensors, config.n_times)

@@ -9,6 +9,7 @@ __all__ = [
     "Area",
     "NaturalisticExperiment",
     "RestExperiment",
+    "make_array_info",
     "simulate_cohort",
     "simulate_naturalistic",
     "simulate_rest",

@@ -11,6 +11,7 @@ __all__ = [
     "plot_comparison",
     "plot_decision_curve",
     "plot_embedding",
+    "plot_experts",
     "plot_group_averages",
     "plot_group_differences",
     "plot_group_spectra",
