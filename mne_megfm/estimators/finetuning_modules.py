@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -146,7 +147,7 @@ class TunedNetwork(nn.Module):
         rows) and the sample that each row is of.
         """
         out = []
-        for width, (values, sample) in zip(self.widths(), pooled, strict=True):
+        for width, (values, sample) in zip(self.widths, pooled, strict=True):
             if values is None:
                 out.append(self._tensor(np.full((n_samples, width), np.nan)))
                 continue
@@ -162,8 +163,9 @@ class TunedNetwork(nn.Module):
             out.append(torch.cat(features, 1).where(count > 0, torch.nan))
         return torch.cat(out, 1)
 
+    @cached_property
     def widths(self) -> list[int]:
-        """Give the number of features of each state."""
+        """Number of features of each state, counted once: names take their time."""
         config = self.encoder.config
         return [
             (1 + self.spread)
@@ -187,7 +189,7 @@ class TunedNetwork(nn.Module):
             Fits a linear head to complete features; gives coefficients of shape
             (n_outputs, n_features) and intercepts.
         """
-        first = np.cumsum([0, *self.widths()])[:-1]
+        first = np.cumsum([0, *self.widths])[:-1]
         scale, centre = np.nanstd(features, axis=0), np.nanmean(features, axis=0)
         scale[scale <= 1e-6 * np.abs(centre)] = 1.0
         # rows get a norm near 1, so that a step of the optimizer moves outputs alike

@@ -65,7 +65,7 @@ def field_interpolation(
     >>> field_interpolation(patches, hidden, kernel, 0.5)[0, :, 0, 0, 0].tolist()
     [0.5, 0.0, 0.0]
     """
-    filled, _ = field_estimates(patches, hidden, kernel, (regularization,))
+    filled, _ = _estimate(patches, hidden, kernel, (regularization,), False)
     return torch.where(hidden[..., None, None], filled[0], 0.0)
 
 
@@ -106,6 +106,17 @@ def field_estimates(
     .. [1] Hastie, Tibshirani & Friedman (2009), "The elements of statistical
        learning", 2nd ed., section 7.10, eq. 7.64, for blocks.
     """
+    return _estimate(patches, hidden, kernel, regularizations, True)
+
+
+def _estimate(
+    patches: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    regularizations: Sequence[float],
+    leave_out: bool,
+) -> tuple[Tensor, Tensor]:
+    """Estimate what is hidden and, by leaving it out, what is visible (or give 0)."""
     n, n_regions, n_patches, n_in_region, _ = patches.shape
     flat = patches.transpose(1, 2).flatten(0, 1).flatten(1, 2)
     out = torch.zeros(
@@ -135,10 +146,11 @@ def field_estimates(
             factor = torch.linalg.cholesky(gram + value * eye)
             fill = torch.cholesky_solve(cross.mT, factor).mT.to(patches.dtype)
             out[number, rows[:, None], h[pattern]] = fill[pattern] @ signal
-            left = eye - _leave_out(torch.cholesky_inverse(factor), n_in_region)
-            out[number, rows[:, None], v[pattern]] = (
-                left.to(patches.dtype)[pattern] @ signal
-            )
+            if leave_out:
+                left = eye - _leave_out(torch.cholesky_inverse(factor), n_in_region)
+                out[number, rows[:, None], v[pattern]] = (
+                    left.to(patches.dtype)[pattern] @ signal
+                )
     out = out.unflatten(2, (n_regions, n_in_region)).unflatten(1, (n, n_patches))
     return out.transpose(2, 3), partly.view(n, n_patches)
 

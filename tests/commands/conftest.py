@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from mne_megfm.pretraining import _checkpoint_writer
 from mne_megfm.sensors import canonical_kernel
 from mne_megfm.store import WindowStore
 
@@ -30,7 +31,7 @@ n_heads = 2
 
 @pytest.fixture(scope="session")
 def small_store(tmp_path_factory):
-    """Return the folder of a store: 4 participants, 2 states, 8 windows each.
+    """Return the folder of a store: 4 participants, 2 states, 4 windows each.
 
     A window has four of its frequencies as targets.
     """
@@ -41,7 +42,7 @@ def small_store(tmp_path_factory):
     store = WindowStore.create(path)
     for participant in range(4):
         for state in ("rest", "auditory"):
-            rate, phase = rng.uniform(2, 20, (8, 20, 1)), rng.uniform(size=(8, 20, 1))
+            rate, phase = rng.uniform(2, 20, (4, 20, 1)), rng.uniform(size=(4, 20, 1))
             sources = np.sin(2 * np.pi * (rate * time + phase))
             maps = mixing @ rng.standard_normal((192, 20))
             store.append(
@@ -62,6 +63,13 @@ def settings_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("settings") / "small.toml"
     path.write_text(SETTINGS)
     return path
+
+
+@pytest.fixture
+def one_score(monkeypatch):
+    """Score the reconstruction of one mask instead of all, which takes most of a run."""
+    name, masking = next(iter(_checkpoint_writer.SCORED_MASKS.items()))
+    monkeypatch.setattr(_checkpoint_writer, "SCORED_MASKS", {name: masking})
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,11 @@ from mne_megfm.weights import read_config
 
 @pytest.fixture
 def settings(settings_file):
-    """Return settings of a run of two steps."""
-    return PretrainSettings.read(settings_file, epochs=1, steps_per_epoch=2)
+    """Return settings of a run of one step."""
+    return PretrainSettings.read(settings_file, epochs=1, steps_per_epoch=1)
 
 
+@pytest.mark.usefixtures("one_score")
 def test_while_another_run_is_there(small_store, settings, tmp_path):
     """A run that meets another one changes nothing, and says whose the folder is."""
     out = tmp_path / "out"

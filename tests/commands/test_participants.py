@@ -42,15 +42,18 @@ def read(path):
 def people(tmp_path_factory):
     """Return a folder of recordings, and the same as the transformer takes them.
 
-    The auditory state has two runs; the first participant has no rest.
+    The auditory state has two runs; the first participant has no rest. Signals of those
+    of group b are larger, so that there is something to learn.
     """
     path = tmp_path_factory.mktemp("people")
     cohort = simulate_cohort(
-        N, states=("rest", "auditory"), arrays=("ctf151",), n_epochs=4, random_state=5
+        N, states=("rest", "auditory"), arrays=("opm64",), n_epochs=4, random_state=5
     )
     table, labels, X = ["file,participant,state"], ["participant,group"], []
     for number, participant in enumerate(cohort.participants):
         labels.append(f"{number:02d},{'ab'[number % 2]}")
+        for epochs in participant.recordings.values():
+            epochs._data *= 1.0 + 0.5 * (number % 2)
         auditory = participant.recordings["auditory"]
         mine = {"auditory": [auditory[:2], auditory[2:]]}
         if number:

@@ -50,7 +50,7 @@ def test_checkpoint(done):
     out, said = done
     assert "Best epoch" in said
     cohort = simulate_cohort(
-        1, states=("auditory",), arrays=("ctf151",), n_epochs=3, random_state=0
+        1, states=("auditory",), arrays=("opm64",), n_epochs=3, random_state=0
     )
     features = MEGFMTransformer(weights=out).fit_transform(cohort.epochs("auditory")[0])
     assert features.shape[0] == 3
@@ -67,7 +67,7 @@ def test_what_it_has_seen(done, small_store):
     training = read_config(out)["training"]
     assert training["participants"] == 4
     assert training["participants_held_out"] == 1
-    assert training["windows"] == 64
+    assert training["windows"] == 32
     assert training["steps"] == 4
     assert training["store"] == WindowStore.open(small_store).fingerprint
     assert training["counts"] == [
@@ -76,8 +76,8 @@ def test_what_it_has_seen(done, small_store):
             "array": "ctf151",
             "participants": 4,
             "recordings": 4,
-            "windows": 32,
-            "hours": round(32 / 3600, 3),
+            "windows": 16,
+            "hours": round(16 / 3600, 3),
         }
         for state in ("auditory", "rest")
     ]
@@ -98,7 +98,7 @@ def test_card(done):
     for phrase in (
         "license: cc0-1.0",
         "Not for diagnosis",
-        "| auditory | ctf151 | 4 | 4 | 32 |",
+        "| auditory | ctf151 | 4 | 4 | 16 |",
         "4 steps in 2 epochs",
         f"torch {torch.__version__}",
         f"| 2 | {training['train_loss'][1]} | {training['valid_loss'][1]} |",
@@ -120,6 +120,7 @@ def test_curves(done):
     assert list((out / "run" / "tensorboard").glob("events*"))
 
 
+@pytest.mark.usefixtures("one_score")
 def test_without_tensorboard(small_store, settings, tmp_path, monkeypatch):
     """TensorBoard is not needed; the checkpoint is there after the first epoch."""
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
@@ -135,6 +136,7 @@ def test_without_tensorboard(small_store, settings, tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path / "out").config.d_model == 32
 
 
+@pytest.mark.usefixtures("one_score")
 def test_again(done, small_store, settings_file):
     """Run again, the command has nothing to do and changes no weight."""
     out, _ = done
@@ -148,10 +150,12 @@ def test_again(done, small_store, settings_file):
     assert (out / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.usefixtures("one_score")
 def test_overwrite(small_store, settings_file, tmp_path):
     """Files that are not a run's are left alone, unless told otherwise."""
     (tmp_path / "thesis.tex").write_text("important")
     args = [small_store, tmp_path, "--config", settings_file, "--steps-per-epoch", 1]
+    args += ["--epochs", 1]
     result = run(*args)
     assert result.exit_code == 1
     assert "got other files" in result.output
@@ -166,11 +170,15 @@ def test_overwrite(small_store, settings_file, tmp_path):
     assert "got a file" in result.output
 
 
+@pytest.mark.usefixtures("one_score")
 def test_goes_on_from_weights(done, small_store, settings, tmp_path):
     """Weights of another run are the start of this one, and are told of."""
     out, _ = done
     start = load_checkpoint(out)
-    changed = settings.change(weights=str(out), model={}, lr=1e-30, weight_decay=0.0)
+    # so small a rate is 0 in single precision
+    changed = settings.change(
+        weights=str(out), model={}, lr=1e-60, weight_decay=0.0, epochs=1
+    )
     pretrain_store(small_store, tmp_path / "out", changed)
     for name, parameter in load_checkpoint(tmp_path / "out").named_parameters():
         assert torch.equal(parameter, dict(start.named_parameters())[name]), name
@@ -183,6 +191,7 @@ def test_goes_on_from_weights(done, small_store, settings, tmp_path):
         )
 
 
+@pytest.mark.usefixtures("one_score")
 def test_participant_encoder_is_kept(done, small_store, settings, tmp_path):
     """The encoder of the weights goes with the new ones, and gives the same features.
 
@@ -195,7 +204,7 @@ def test_participant_encoder_is_kept(done, small_store, settings, tmp_path):
     for part in PARTICIPANT_PARTS:
         network, seen = part.load(bundled, kernel)
         part.save(start, network, kernel, seen)
-    changed = settings.change(weights=str(start), model={}, lr=1e-2)
+    changed = settings.change(weights=str(start), model={}, lr=1e-2, epochs=1)
     pretrain_store(small_store, out, changed)
     for part in PARTICIPANT_PARTS:
         kept, given = out / part.weights, bundled / part.weights
@@ -208,7 +217,7 @@ def test_participant_encoder_is_kept(done, small_store, settings, tmp_path):
     assert "## Participant encoder" in card and "## Posterior encoder" in card
     assert "is that of a, unchanged" in card
     cohort = simulate_cohort(
-        2, states=("auditory",), arrays=("ctf151",), n_epochs=4, random_state=0
+        2, states=("auditory",), arrays=("opm64",), n_epochs=4, random_state=0
     )
     X = [{"auditory": epochs} for epochs in cohort.epochs("auditory")]
     rows = [
@@ -217,11 +226,12 @@ def test_participant_encoder_is_kept(done, small_store, settings, tmp_path):
     ]
     np.testing.assert_array_equal(*rows)
     # weights that start from random ones have none, also where there was another
-    pretrain_store(small_store, out, settings, overwrite=True)
+    pretrain_store(small_store, out, settings.change(epochs=1), overwrite=True)
     assert not [*out.glob("participant*"), *out.glob("posterior*")]
     assert "Participant encoder" not in (out / "README.md").read_text("utf-8")
 
 
+@pytest.mark.usefixtures("one_score")
 def test_flags_come_before_the_file(small_store, settings_file, tmp_path):
     """Masking and objective by name, with their arguments from flags or file."""
     file = tmp_path / "more.toml"
@@ -271,6 +281,7 @@ def test_store_that_does_not_fit(small_store, settings, tmp_path):
         pretrain_store(small_store, tmp_path / "out2", augmented)
 
 
+@pytest.mark.usefixtures("one_score")
 def test_disk_full(small_store, settings, tmp_path, monkeypatch):
     """A disk that fills up is an error; what was saved before stays usable."""
     out = tmp_path / "out"

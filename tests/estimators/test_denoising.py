@@ -153,7 +153,7 @@ def test_amplitude_of_the_background_does_not_matter(transformer, epochs):
 def test_strong_background_is_suppressed(epochs):
     """A response in a strong background of few sources is decoded once denoised."""
     rng = np.random.default_rng(3)
-    n, n_channels = 48, len(epochs.ch_names)
+    n, n_channels = 32, len(epochs.ch_names)
     sphere = mne.make_sphere_model((0.0, 0.0, 0.04), head_radius=None)
 
     def fields(places, moments):
@@ -178,7 +178,7 @@ def test_strong_background_is_suppressed(epochs):
             make_pipeline(MEGFMTransformer(sensor_mapping=name), LogisticRegression()),
             MEGSamples(X),
             y,
-            cv=4,
+            cv=2,
             scoring="roc_auc",
         ).mean()
         for name in ("canonical", "auto")

@@ -16,7 +16,7 @@ SMALL = {"d_model": 32, "n_layers": 1}
 def epochs():
     """Return twelve epochs of a simulated participant."""
     cohort = simulate_cohort(
-        1, states=("auditory",), arrays=("ctf151",), n_epochs=12, random_state=1
+        1, states=("auditory",), arrays=("opm64",), n_epochs=12, random_state=1
     )
     return cohort.epochs("auditory")[0]
 

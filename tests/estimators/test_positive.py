@@ -8,13 +8,12 @@ from mne_megfm import MEGFMClassifier
 from .conftest import SMALL
 
 
-def test_positive_is_checked_and_changes_no_prediction(labelled):
+def test_positive_is_checked_and_changes_no_prediction(labelled, tmp_path):
     X, y = labelled
-    plain = MEGFMClassifier(weights=None, config=SMALL, random_state=0).fit(X, y)
+    params = {"weights": None, "config": SMALL, "random_state": 0, "memory": tmp_path}
+    plain = MEGFMClassifier(**params).fit(X, y)
     assert plain.positive_ == "migraine"  # the last, sorted
-    named = MEGFMClassifier(
-        weights=None, config=SMALL, positive="control", random_state=0
-    ).fit(X, y)
+    named = MEGFMClassifier(**params, positive="control").fit(X, y)
     assert named.positive_ == "control"
     # scikit-learn's scorers rely on the order of classes
     assert named.classes_.tolist() == plain.classes_.tolist()

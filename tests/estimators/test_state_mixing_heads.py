@@ -49,7 +49,7 @@ def test_learns_what_no_state_says_alone(kind, states):
     X, y = states
     y = _targets(kind, y)
     head = kind(
-        lr=5e-3, max_epochs=60, patience=60, state_dropout=0.0, random_state=0
+        lr=1e-2, max_epochs=25, patience=25, state_dropout=0.0, random_state=0
     ).fit(X[:300], y[:300])
     predicted = head.predict(X[300:])
     if kind is StateMixingClassifier:
@@ -209,10 +209,10 @@ def people():
     from mne_megfm.simulation import make_array_info
 
     rng = np.random.default_rng(0)
-    info = make_array_info("ctf151", sfreq=250.0)
+    info = make_array_info("opm32", sfreq=250.0)
 
     def epochs(n):
-        data = 1e-13 * rng.standard_normal((n, 151, 250))
+        data = 1e-13 * rng.standard_normal((n, len(info["chs"]), 250))
         return mne.EpochsArray(data, info, tmin=-0.2, verbose="error")
 
     X = [{"rest": epochs(3 + i % 3), "auditory": epochs(3)} for i in range(8)]

@@ -197,10 +197,10 @@ def people():
     from mne_megfm.simulation import make_array_info
 
     rng = np.random.default_rng(0)
-    info = make_array_info("ctf151", sfreq=250.0)
+    info = make_array_info("opm32", sfreq=250.0)
 
     def epochs(n):
-        data = 1e-13 * rng.standard_normal((n, 151, 250))
+        data = 1e-13 * rng.standard_normal((n, len(info["chs"]), 250))
         return mne.EpochsArray(data, info, tmin=-0.2, verbose="error")
 
     X = [{"rest": epochs(3 + i % 3), "auditory": epochs(3)} for i in range(8)]

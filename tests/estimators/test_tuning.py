@@ -25,6 +25,7 @@ from mne_megfm.estimators.finetuning_modules import (
     rows_of_samples,
 )
 from mne_megfm.models import MaskedSignalTransformer, ModelConfig
+from mne_megfm.simulation import make_array_info
 
 from .conftest import SMALL
 
@@ -55,22 +56,23 @@ def without_encoder(labelled, tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=["lora", "finetune"])
-def learned(request, epochs):
+def learned(request):
     """An estimator tuned to what no linear head can tell, and other data of the kind.
 
     The sign of the signal is random: epochs differ by how sensors go together, not by
     their mean.
     """
     rng = np.random.default_rng(0)
-    first, second = rng.standard_normal((2, 1, len(epochs.ch_names), 1))
+    info = make_array_info("ctf151", sfreq=250.0)
+    first, second = rng.standard_normal((2, 1, len(info.ch_names), 1))
     # no channel so weak that it is left out
     first, second = (np.copysign(abs(x).clip(min=0.4), x) for x in (first, second))
-    y = np.repeat([0, 1], 48)
+    y = np.repeat([0, 1], 36)
     data = np.where(y[:, None, None] == 0, first, second)
-    data = data * 6e-13 * rng.standard_normal((96, 1, 250))
-    X = MEGSamples(mne.EpochsArray(data, epochs.info))
-    train = np.arange(96) % 3 > 0
-    params = {"max_epochs": 20, "lr": 1e-2, "patience": 20, "n_epochs_per_state": 1}
+    data = data * 6e-13 * rng.standard_normal((72, 1, 250))
+    X = MEGSamples(mne.EpochsArray(data, info))
+    train = np.arange(72) % 3 > 0
+    params = {"max_epochs": 10, "lr": 1e-2, "patience": 10, "n_epochs_per_state": 1}
     classifier = tuned(request.param, batch_size=4, **params)
     return classifier.fit(X[train], y[train]), X[~train], y[~train]
 
@@ -78,8 +80,8 @@ def learned(request, epochs):
 def test_learns_what_no_linear_head_can(learned):
     classifier, X, y = learned
     history = classifier.history_["valid_loss"]
-    assert history.min() < history[0] - 0.05
-    assert log_loss(y, classifier.predict_proba(X)) < history[0] - 0.02
+    assert history.min() < history[0] - 0.1
+    assert log_loss(y, classifier.predict_proba(X)) < history[0] - 0.1
 
 
 def test_only_what_should_be_is_trained(learned):
