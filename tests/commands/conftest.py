@@ -67,7 +67,7 @@ def settings_file(tmp_path_factory):
 
 @pytest.fixture
 def one_score(monkeypatch):
-    """Score the reconstruction of one mask alone, since it takes most of a run."""
+    """Score the reconstruction of one mask: all of them take most of a run."""
     name, masking = next(iter(_checkpoint_writer.SCORED_MASKS.items()))
     monkeypatch.setattr(_checkpoint_writer, "SCORED_MASKS", {name: masking})
 

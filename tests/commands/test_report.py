@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from mne_megfm import MEGFMTransformer, evaluation, simulate_cohort
 from mne_megfm.commands import main
 from mne_megfm.commands.report import excerpt
-from mne_megfm.interpret import attention_test
+from mne_megfm.interpret import attention_test, score_reconstruction
 from mne_megfm.report import _report
 
 # MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of
@@ -61,9 +61,14 @@ def test_report(folder, tmp_path, monkeypatch):
         evaluation, "compare", lambda *args, **k: given.update(k) or compare(*args, **k)
     )
     # what is made of one recording has its own tests: less of it is enough here
-    few = partial(attention_test, n_surrogates=19)
-    monkeypatch.setattr(_report, "attention_test", few)
-    monkeypatch.setattr(_report, "MASKS", dict([*_report.MASKS.items()][:1]))
+    name, masking = next(iter(_report.MASKS.items()))
+    monkeypatch.setattr(_report, "MASKS", {name: masking})
+    few = {
+        "attention_test": partial(attention_test, n_surrogates=19),
+        "score_reconstruction": partial(score_reconstruction, masks={name: masking}),
+    }
+    for function, less in few.items():
+        monkeypatch.setattr(_report, function, less)
     out = tmp_path / "report.html"
     # the first one has two recordings of the state, which belong together
     first, *others = sorted(folder.glob("*.fif"))

@@ -25,3 +25,16 @@ def labelled():
         random_state=6,
     )
     return [participant.recordings for participant in cohort], cohort.labels
+
+
+@pytest.fixture(scope="session")
+def without_encoder(labelled, tmp_path_factory):
+    """Weights whose features of participants are means and spreads of rows."""
+    transformer = MEGFMTransformer(
+        None, config=SMALL, aggregation="mean_std", random_state=0
+    )
+    path = tmp_path_factory.mktemp("weights") / "mine"
+    return {
+        "weights": transformer.fit(labelled[0]).save_pretrained(path),
+        "config": None,
+    }

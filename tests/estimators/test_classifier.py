@@ -26,9 +26,9 @@ from .conftest import SMALL
 
 
 @pytest.fixture
-def probe():
-    """A classifier that is quick to fit."""
-    return MEGFMClassifier(weights=None, config=SMALL, random_state=0)
+def probe(without_encoder):
+    """A classifier that is quick to fit: participants are means of their rows."""
+    return MEGFMClassifier(**without_encoder, random_state=0)
 
 
 def test_probe_is_frozen_features_and_a_linear_head(labelled):

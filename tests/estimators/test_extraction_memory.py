@@ -21,6 +21,12 @@ def epochs():
     return cohort.epochs("auditory")[0]
 
 
+@pytest.fixture(scope="module")
+def participants(labelled):
+    """Return three participants, each a dict of state to epochs."""
+    return labelled[0][:3]
+
+
 @pytest.fixture
 def encoded(monkeypatch):
     """Return a list that gets the number of windows of each call of the encoder."""

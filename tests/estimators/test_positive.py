@@ -8,9 +8,9 @@ from mne_megfm import MEGFMClassifier
 from .conftest import SMALL
 
 
-def test_positive_is_checked_and_changes_no_prediction(labelled, tmp_path):
+def test_positive_is_checked_and_changes_no_prediction(labelled, without_encoder):
     X, y = labelled
-    params = {"weights": None, "config": SMALL, "random_state": 0, "memory": tmp_path}
+    params = without_encoder | {"random_state": 0}
     plain = MEGFMClassifier(**params).fit(X, y)
     assert plain.positive_ == "migraine"  # the last, sorted
     named = MEGFMClassifier(**params, positive="control").fit(X, y)

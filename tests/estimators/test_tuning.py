@@ -42,19 +42,6 @@ def tuned(strategy, make=MEGFMClassifier, **params):
     return make(strategy=strategy, finetuning=finetuning, **drawn | params)
 
 
-@pytest.fixture(scope="module")
-def without_encoder(labelled, tmp_path_factory):
-    """Weights whose features of participants are means and spreads of rows."""
-    transformer = MEGFMTransformer(
-        None, config=SMALL, aggregation="mean_std", random_state=0
-    )
-    path = tmp_path_factory.mktemp("weights") / "mine"
-    return {
-        "weights": transformer.fit(labelled[0]).save_pretrained(path),
-        "config": None,
-    }
-
-
 @pytest.fixture(scope="module", params=["lora", "finetune"])
 def learned(request):
     """An estimator tuned to what no linear head can tell, and other data of the kind.
@@ -183,11 +170,13 @@ def test_repeats_and_pickles(labelled, strategy):
 
 
 @BOTH
-def test_missing_states(labelled, strategy):
+def test_missing_states(labelled, without_encoder, strategy):
     X, y = labelled
+    # one with the participant encoder, one without
+    weights = {} if strategy == "lora" else without_encoder
     lacking = [X[0], {"auditory": X[1]["auditory"]}, *X[2:]]
     with pytest.warns(RuntimeWarning, match="1 recordings are missing"):
-        classifier = tuned(strategy, max_epochs=1).fit(lacking, y)
+        classifier = tuned(strategy, max_epochs=1, **weights).fit(lacking, y)
     full = classifier.decision_function(X)
     with pytest.warns(RuntimeWarning, match="1 recordings are missing"):
         decision = classifier.decision_function(lacking)
@@ -208,10 +197,11 @@ def test_three_classes_of_epochs(epochs):
 
 
 @BOTH
-def test_regression(labelled, strategy):
+def test_regression(labelled, without_encoder, strategy):
     X, _ = labelled
+    weights = {} if strategy == "lora" else without_encoder
     y = np.linspace(20, 80, len(X))
-    regressor = tuned(strategy, MEGFMRegressor).fit(X, y)
+    regressor = tuned(strategy, MEGFMRegressor, **weights).fit(X, y)
     predicted = regressor.predict(X)
     assert predicted.shape == (8,) and np.isfinite(predicted).all()
     assert 20 < predicted.mean() < 80
