@@ -175,7 +175,12 @@ def recording_quality(
     >>> from mne_megfm import simulate_cohort
     >>> from mne_megfm.inputs import recording_quality
     >>> cohort = simulate_cohort(
-    ...     2, states=("rest",), arrays=("opm64",), n_epochs=3, verbose=False
+    ...     2,
+    ...     states=("rest",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=3,
+    ...     random_state=0,
+    ...     verbose=False,
     ... )
     >>> X = [participant.recordings for participant in cohort.participants]
     >>> quality = recording_quality(X, names=cohort.names, verbose=False)

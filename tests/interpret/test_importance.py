@@ -125,20 +125,24 @@ def test_missing_states(numbers):
 
 
 def test_cohort():
-    """States of a cohort are left out, whatever features are made of them."""
+    """States of a cohort are left out, whatever features are made of them.
+
+    By a score that is continuous: ranks of three people may change with rounding.
+    """
     cohort = simulate_cohort(
         6, states=("rest", "auditory"), arrays=("opm64",), n_epochs=3, random_state=0
     )
     X = [participant.recordings for participant in cohort]
     model = make_pipeline(MEGFMTransformer(), LogisticRegression())
-    found = state_importance(model, X, cohort.labels, cv=2)
+    found = state_importance(model, X, cohort.labels, cv=2, scoring="neg_brier_score")
     assert found["group"].unique().tolist() == ["auditory", "rest"]
     gained = (found["score"] - found["base"]).groupby(found["fold"]).mean()
     shares = found.groupby("fold")["importance"].sum()
     np.testing.assert_allclose(shares, gained, atol=1e-12)
     joined = [participant.epochs() for participant in cohort]
-    same = state_importance(model, joined, cohort.labels, cv=2)
-    np.testing.assert_allclose(same["importance"], found["importance"], atol=1e-9)
+    same = state_importance(model, joined, cohort.labels, cv=2, scoring="neg_brier_score")
+    np.testing.assert_allclose(same["importance"], found["importance"], atol=1e-5)
+    assert found["importance"].abs().min() > 1e-3
 
 
 @pytest.mark.slow
