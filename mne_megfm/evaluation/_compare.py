@@ -228,7 +228,14 @@ def compare(
     --------
     >>> from mne_megfm import simulate_cohort
     >>> from mne_megfm.evaluation import compare, default_pipelines
-    >>> cohort = simulate_cohort(12, states=("auditory",), n_epochs=6, random_state=0)
+    >>> cohort = simulate_cohort(
+    ...     8,
+    ...     states=("auditory",),
+    ...     arrays=("opm64",),
+    ...     n_epochs=6,
+    ...     random_state=0,
+    ...     verbose=False,
+    ... )
     >>> X = [participant.recordings for participant in cohort.participants]
     >>> pipelines = default_pipelines()
     >>> names = ["band power", "trial dynamics"]

@@ -172,7 +172,7 @@ def score_reconstruction(
     ...     1,
     ...     states=("auditory",),
     ...     arrays=("opm64",),
-    ...     n_epochs=5,
+    ...     n_epochs=3,
     ...     random_state=0,
     ...     verbose=False,
     ... )
@@ -181,7 +181,7 @@ def score_reconstruction(
     >>> masks = {"300 ms": TimeBlockMasking(0.3)}
     >>> score_reconstruction(epochs, transformer, masks=masks).columns.tolist()
     ['model', 'network', 'wiener', 'field', 'time']
-    >>> scores = score_reconstruction(epochs, transformer, on="sensors")
+    >>> scores = score_reconstruction(epochs, transformer, masks=masks, on="sensors")
     >>> scores["method"].unique().tolist()
     ['model', 'network', 'wiener', 'time', 'interpolate_bads', 'pca']
     >>> scores = score_reconstruction(epochs, transformer, masks=masks, on="evoked")
