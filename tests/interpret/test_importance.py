@@ -140,7 +140,9 @@ def test_cohort():
     shares = found.groupby("fold")["importance"].sum()
     np.testing.assert_allclose(shares, gained, atol=1e-12)
     joined = [participant.epochs() for participant in cohort]
-    same = state_importance(model, joined, cohort.labels, cv=2, scoring="neg_brier_score")
+    same = state_importance(
+        model, joined, cohort.labels, cv=2, scoring="neg_brier_score"
+    )
     np.testing.assert_allclose(same["importance"], found["importance"], atol=1e-5)
     assert found["importance"].abs().min() > 1e-3
 
