@@ -116,7 +116,7 @@ def command(
             frame = extract_rows(sources, params, jobs, reading, strict)
     # parquet keeps it
     frame.attrs = {"weights": weights, "reading": asdict(reading)}
-    write_table(frame, out)
+    write_table(frame, out, overwrite)
     n_features = len(frame.columns.difference(KEYS))
     logger.info(
         f"Wrote {len(frame)} rows of {n_features} features, of "

@@ -12,7 +12,7 @@ and TSV such text gets an apostrophe in front, which is taken away when it is re
 from __future__ import annotations
 
 import csv
-import os
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from mne.utils import logger
+
+from .files import written_whole
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 #: Columns of a table of features that are no features.
@@ -280,18 +282,31 @@ def _first_line(error: Exception) -> str:
 
 
 # -- writing --------------------------------------------------------------------------
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table by its suffix; mark what spreadsheets would run."""
-    aside = path.with_name(f".writing-{path.name}")
-    try:
+def write_table(frame: pd.DataFrame, path: Path, overwrite: bool = True) -> None:
+    """Write a table by its suffix, as a whole; mark what spreadsheets would run.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The table.
+    path : Path
+        CSV, TSV or parquet.
+    overwrite : bool
+        Whether a table that is there by now is replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one and ``overwrite`` is False.
+    """
+    with written_whole(path, overwrite) as file:
         if path.suffix == ".parquet":
-            frame.to_parquet(aside, index=False)
+            frame.to_parquet(file, index=False)
         else:
             separator = "\t" if path.suffix == ".tsv" else ","
-            _escape_all(frame).to_csv(aside, sep=separator, index=False)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+            text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+            _escape_all(frame).to_csv(text, sep=separator, index=False)
+            text.detach()
 
 
 def _escape_all(frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,6 @@ def save_checkpoint(
         raise FileExistsError(
             f"Expected a folder at {directory}, got a file; choose another path."
         )
-    if not overwrite and directory.is_dir() and any(directory.iterdir()):
-        raise FileExistsError(
-            f"Expected no files in {directory}, got some; pass overwrite=True to "
-            "replace the checkpoint, or choose another folder."
-        )
     backbone = name_of("backbones", model)
     directory.mkdir(parents=True, exist_ok=True)
     state = _arrays(model)
@@ -139,7 +134,7 @@ def save_checkpoint(
     }
     card = card or "# A checkpoint of mne-megfm\n"
     files = {**checked, CARD: card.encode(), CONFIG: sealed_json(config)}
-    write_together(directory, files, last=CONFIG)
+    write_together(directory, files, last=CONFIG, overwrite=overwrite)
     return directory
 
 
@@ -727,14 +722,19 @@ POSTERIOR = ParticipantPart(
 PARTICIPANT_PARTS = (PARTICIPANT_ENCODER, POSTERIOR)
 
 
-def delete_participant_parts(directory: str | os.PathLike) -> None:
-    """Delete all weights of participants from a checkpoint.
+def delete_participant_parts(
+    directory: str | os.PathLike, kept: Collection[ParticipantPart] = ()
+) -> None:
+    """Delete weights of participants from a checkpoint.
 
     Parameters
     ----------
     directory : path-like
         The checkpoint folder.
+    kept : collection of ParticipantPart
+        Those that stay.
     """
     for part in PARTICIPANT_PARTS:
-        for name in (part.config, part.weights):
-            (Path(directory) / name).unlink(missing_ok=True)
+        if part not in kept:
+            for name in (part.config, part.weights):
+                (Path(directory) / name).unlink(missing_ok=True)
