@@ -33,7 +33,7 @@ def make_inputs(folder, seed):
     folder.mkdir(parents=True)
     info = make_array_info("opm32", sfreq=250.0)
     rng = np.random.default_rng(seed)
-    rows = []
+    rows, short = [], []
     for number in range(PARTICIPANTS):
         data = 1e-14 * rng.standard_normal((32, 750)).cumsum(-1)
         data *= 1 + 0.5 * (number % 2)
@@ -41,8 +41,12 @@ def make_inputs(folder, seed):
         raw = mne.io.RawArray(data, info, verbose="error")
         raw.save(folder / name, verbose="error")
         rows.append({"file": name, "participant": f"s{number}", "state": "rest"})
+        if number < 2:  # a report takes long
+            name = f"sub-{number}_task-short_meg.fif"
+            raw.crop(0, 1.0).save(folder / name, verbose="error")
+            short.append(rows[-1] | {"file": name})
     pd.DataFrame(rows).to_csv(folder / "list.csv", index=False)
-    pd.DataFrame(rows[:2]).to_csv(folder / "two.csv", index=False)
+    pd.DataFrame(short).to_csv(folder / "two.csv", index=False)
     labels = {"participant_id": [row["participant"] for row in rows]}
     labels["group"] = ["a", "b"] * (PARTICIPANTS // 2)
     pd.DataFrame(labels).to_csv(folder / "labels.tsv", sep="\t", index=False)

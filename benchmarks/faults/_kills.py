@@ -1,11 +1,15 @@
 """Kills at random moments: nothing reported is lost, and the run can be continued."""
 
+import importlib
 import shutil
+import sys
 import time
+import warnings
 from collections import Counter
+from contextlib import suppress
 
 from ._commands import rests_of
-from ._process import Run, count_changes
+from ._process import LOG, Run, count_changes
 
 #: How the moment is drawn: any time; before a change to the folder; just after one.
 MOMENTS = ("time", "before", "after")
@@ -13,17 +17,43 @@ MOMENTS = ("time", "before", "after")
 AFTER = 0.003
 
 
-def kill_commands(commands, folder, n_kills, rng, say):
+def run_undisturbed(commands, reference, say):
+    """Run each command to its end; return how long it took and its changes to files."""
+    times, folder = {}, reference.parent
+    for command in commands:
+        run, n_changes = count_changes(command.args, reference / command.name)
+        if run.code or rests_of(reference / command.name):
+            raise RuntimeError(f"{command.name} failed undisturbed: {run.said}")
+        _import_as(run)
+        run, n_changes = count_changes(command.args, folder / "warm")
+        shutil.rmtree(folder / "warm")
+        times[command.name] = run.seconds, n_changes
+        say(f"{command.name}: {run.seconds:.1f} s undisturbed, {n_changes} changes")
+    return times
+
+
+def _import_as(run):
+    """Import what a command has imported, so that the next ones need not."""
+    for name in run.modules:
+        if name not in sys.modules and not name.startswith("_"):
+            with suppress(BaseException), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                importlib.import_module(name)
+
+
+def kill_commands(commands, times, folder, n_kills, rng, say):
     """Kill each command again and again.
 
     Parameters
     ----------
     commands : list of Command
         The commands.
+    times : dict
+        From `run_undisturbed`, into the folder ``reference``.
     folder : Path
-        Where to; has undisturbed runs in ``reference``.
+        Where to.
     n_kills : int
-        Kills in all. ``features`` and ``classify`` share theirs between their kinds.
+        Kills in all. A report, which takes long, gets a 14th; others share the rest.
     rng : Generator
         Moments.
     say : callable
@@ -32,37 +62,26 @@ def kill_commands(commands, folder, n_kills, rng, say):
     Returns
     -------
     counts : dict of Counter
-        By name of the command: killed, killed while it wrote, outputs there, lost,
-        half, not continued, left over.
+        By kind of command: killed, killed while it wrote, with an output, lost, half,
+        not continued, left over.
     """
-    of_kind = Counter(command.name.partition("-")[0] for command in commands)
-    counts = {kind: Counter() for kind in of_kind}
-    numbers = Counter()
+    by_kind = {}
     for command in commands:
-        kind = command.name.partition("-")[0]
-        reference = folder / "reference" / command.name
-        run, n_changes = count_changes(command.args, reference)
-        if run.code or rests_of(reference):
-            raise RuntimeError(f"{command.name} failed undisturbed: {run.said}")
-        seconds = run.seconds
-        place = list(of_kind).index(kind)
-        share = n_kills // len(of_kind) + (place < n_kills % len(of_kind))
-        own = share // of_kind[kind]
-        if numbers[kind] == 0:
-            own += share % of_kind[kind]
-        numbers[kind] += own
-        began = time.perf_counter()
-        for number in range(own):
+        by_kind.setdefault(command.name.partition("-")[0], []).append(command)
+    counts = {kind: Counter() for kind in by_kind}
+    of_report = -(-n_kills // 14)
+    for kind, own in by_kind.items():
+        rest = -(-(n_kills - of_report) // (len(by_kind) - 1))
+        share = of_report if kind == "report" else rest
+        for number in range(share):
+            command = own[number % len(own)]
+            moment = MOMENTS[number // len(own) % len(MOMENTS)]
             trial = folder / "trial"
-            moment = MOMENTS[number % len(MOMENTS)]
-            _kill(command, trial, moment, seconds, n_changes, rng)
-            _check(command, trial, reference, counts[kind], say)
+            _kill(command, trial, moment, *times[command.name], rng)
+            reference = folder / "reference" / command.name
+            check_after(command, trial, reference, counts[kind], say)
+            counts[kind]["killed"] += 1
             shutil.rmtree(trial)
-        counts[kind]["seconds"] += round(time.perf_counter() - began)
-        say(
-            f"{command.name}: {own} kills; undisturbed {seconds:.1f} s, "
-            f"{n_changes} changes to the folder"
-        )
     return counts
 
 
@@ -82,13 +101,14 @@ def _kill(command, trial, moment, seconds, n_changes, rng):
         shutil.rmtree(trial)
 
 
-def _check(command, trial, reference, counts, say):
-    said = (trial / "said.txt").read_text("utf-8") if any(trial.iterdir()) else ""
+def check_after(command, trial, reference, counts, say):
+    """Count what is wrong after a fault, and after the command was called again."""
+    file = trial / LOG
+    said = file.read_text("utf-8") if file.is_file() else ""
     problems = {
         "lost": command.lost(trial, said, reference),
         "half": command.half(trial, reference),
     }
-    counts["killed"] += 1
     counts["while writing"] += bool(rests_of(trial))
     counts["with output"] += bool((trial / command.out).exists())
     run = Run(command.again(trial), trial)

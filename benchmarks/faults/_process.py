@@ -38,10 +38,15 @@ class Run:
         Called in the new process before the command.
     die_at : int | None
         The change to the folder before which the group is killed, from 0.
+    log : Path, optional
+        Where to what it says goes instead.
+    modules : Path, optional
+        Where to the names of all modules go that are there at the end.
     """
 
-    def __init__(self, args, folder, before=None, die_at=None):
+    def __init__(self, args, folder, before=None, die_at=None, log=None, modules=None):
         self.folder = folder
+        self.log = folder / LOG if log is None else log
         self.started = time.perf_counter()
         folder.mkdir(parents=True, exist_ok=True)
         reading, writing = os.pipe()
@@ -50,7 +55,7 @@ class Run:
         self.pid = os.fork()
         if self.pid == 0:
             os.close(reading)
-            _run(args, folder, before, die_at, writing)
+            _run(args, folder, self.log, before, die_at, writing, modules)
         os.setpgid(self.pid, self.pid)
         os.close(writing)
         self._events = reading
@@ -97,16 +102,16 @@ class Run:
     @property
     def said(self):
         """What it has said."""
-        return (self.folder / LOG).read_text("utf-8", "replace")
+        return self.log.read_text("utf-8", "replace")
 
 
-def _run(args, folder, before, die_at, events):
+def _run(args, folder, log, before, die_at, events, modules):
     """Run the command; does not return."""
     code = 1
     try:
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        said = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(said, 1)
         os.dup2(said, 2)
         sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)
@@ -126,6 +131,8 @@ def _run(args, folder, before, die_at, events):
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        if modules is not None:
+            modules.write_text("\n".join(sys.modules))
         os._exit(code)
 
 
@@ -158,9 +165,12 @@ def _watch(folder, events, die_at):
 
 def count_changes(args, folder):
     """Run a command to its end; return it, and how often it changed its folder."""
-    run = Run(args, folder)
+    names = folder.with_name("modules.txt")
+    run = Run(args, folder, modules=names)
     count = 0
     while got := os.read(run._events, 4096):
         count += len(got)
     run.end()
+    run.modules = names.read_text().split()
+    names.unlink()
     return run, count

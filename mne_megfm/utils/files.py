@@ -39,7 +39,7 @@ _ITEMSIZE = {
 }
 
 
-def seal(content: bytes, *more: bytes) -> bytes:
+def seal(content: bytes, *more: bytes, after: bytes = b"") -> bytes:
     """Put the hash of some contents into them.
 
     Parameters
@@ -48,13 +48,15 @@ def seal(content: bytes, *more: bytes) -> bytes:
         What has `UNSEALED` as its first entries.
     *more : bytes
         What else the hash is of.
+    after : bytes
+        What the entry comes after, where it is not the first.
 
     Returns
     -------
     sealed : bytes
         The same with the hash.
     """
-    at = content.index(_BLANK.encode())
+    at = content.index(_BLANK.encode(), content.rindex(after) if after else 0)
     digest = _hash(content, at, *more).encode()
     return content[:at] + digest + content[at + len(_BLANK) :]
 

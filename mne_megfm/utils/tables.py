@@ -11,8 +11,10 @@ and TSV such text gets an apostrophe in front, which is taken away when it is re
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +23,16 @@ import numpy as np
 import pandas as pd
 from mne.utils import logger
 
-from .files import written_whole
+from .extras import needs_extra
+from .files import DIGEST, UNSEALED, check_seal, seal, written_whole
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 #: Columns of a table of features that are no features.
 KEYS = ["participant", "state", "file", "row"]
 #: Words for a missing value: that of BIDS (section "Tabular files"), and no word.
 MISSING = ("n/a", "")
+#: Notes in a parquet file: what pandas keeps as ``attrs``, and the hash of the file.
+_ATTRS, _SEAL = "PANDAS_ATTRS", "mne-megfm digest"
 _TEXT_KEYS = ("participant", "state", "file")
 # a number with a sign is no formula
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -138,9 +143,11 @@ def _suffix(path: Path) -> str:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
+    data = path.read_bytes()
     try:
-        frame = pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # also of pyarrow
+        _check_parquet(data)
+        frame = pd.read_parquet(io.BytesIO(data))
+    except (ValueError, OSError, RecursionError) as error:  # also of pyarrow
         raise ValueError(
             f"Expected a parquet table in {path}, got something else "
             f"({_first_line(error)}); write it again."
@@ -151,6 +158,24 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         frame.attrs = attrs
     frame.columns = [str(name) for name in frame.columns]
     return frame
+
+
+def _check_parquet(data: bytes) -> None:
+    """Compare a table that was written here with its hash; others have none."""
+    with needs_extra("parquet", "tables in parquet"):
+        import pyarrow.parquet as pq
+
+    notes = pq.read_metadata(io.BytesIO(data)).metadata or {}
+    # the schema has a copy of the notes: a changed bit must not hide that there is one
+    schema = base64.b64decode(notes.get(b"ARROW:schema", b""))
+    if _SEAL.encode() in notes or _SEAL.encode() in schema:
+        try:
+            check_seal(data, notes.get(_SEAL.encode(), b"").decode("ascii", "replace"))
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; if another program changed it on purpose, take away the "
+                f"note {_SEAL!r}"
+            ) from error
 
 
 def _read_csv(path: Path, **kwargs: object) -> pd.DataFrame:
@@ -301,12 +326,26 @@ def write_table(frame: pd.DataFrame, path: Path, overwrite: bool = True) -> None
     """
     with written_whole(path, overwrite) as file:
         if path.suffix == ".parquet":
-            frame.to_parquet(file, index=False)
+            file.write(_sealed_parquet(frame))
         else:
             separator = "\t" if path.suffix == ".tsv" else ","
             text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
             _escape_all(frame).to_csv(text, sep=separator, index=False)
             text.detach()
+
+
+def _sealed_parquet(frame: pd.DataFrame) -> bytes:
+    """Write parquet, with the hash of the whole file in one of its notes."""
+    with needs_extra("parquet", "tables in parquet"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    notes = {_ATTRS: json.dumps(frame.attrs), _SEAL: UNSEALED[DIGEST]}
+    table = table.replace_schema_metadata({**table.schema.metadata, **notes})
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content)
+    return seal(content.getvalue().to_pybytes(), after=_SEAL.encode())
 
 
 def _escape_all(frame: pd.DataFrame) -> pd.DataFrame:
