@@ -13,6 +13,8 @@ from ._process import LOG, Run, count_changes
 
 #: How the moment is drawn: any time; before a change to the folder; just after one.
 MOMENTS = ("time", "before", "after")
+#: Shares of the kills: fewer of what takes long.
+SHARES = {"prepare": 70, "pretrain": 24, "features": 50, "classify": 60, "report": 6}
 #: Longest time after a change, s.
 AFTER = 0.003
 
@@ -53,7 +55,7 @@ def kill_commands(commands, times, folder, n_kills, rng, say):
     folder : Path
         Where to.
     n_kills : int
-        Kills in all. A report, which takes long, gets a 14th; others share the rest.
+        Kills in all, shared out by `SHARES`.
     rng : Generator
         Moments.
     say : callable
@@ -69,10 +71,8 @@ def kill_commands(commands, times, folder, n_kills, rng, say):
     for command in commands:
         by_kind.setdefault(command.name.partition("-")[0], []).append(command)
     counts = {kind: Counter() for kind in by_kind}
-    of_report = -(-n_kills // 14)
     for kind, own in by_kind.items():
-        rest = -(-(n_kills - of_report) // (len(by_kind) - 1))
-        share = of_report if kind == "report" else rest
+        share = -(-n_kills * SHARES[kind] // sum(SHARES.values()))
         for number in range(share):
             command = own[number % len(own)]
             moment = MOMENTS[number // len(own) % len(MOMENTS)]

@@ -267,6 +267,11 @@ _ARRAYS: dict[str, tuple[str, int]] = {
 _OPTIONAL: dict[str, tuple[str, int]] = {"targets": ("F32", 2)}
 #: Arrays that are read when a file is opened; the hash in the header is of these, too.
 _SMALL = ("check", "n_valid", "start", "targets")
+#: What the notes have in any case, and of what type.
+_KINDS = {
+    **dict.fromkeys(("name", "participant", "state", "site", "array", "checksum"), str),
+    "provenance": dict,
+}
 _DTYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "U32": "<u4"}
 _AGAIN = "delete it, and prepare the recording again."
 _BLOCK = 64  # windows that are looked at together
@@ -407,7 +412,12 @@ class Shard:
                     _fill(file, at, small[name])
                 notes = parse_json(str(header.metadata.get(_NOTES)))
                 check_seal(header.data, notes.pop(DIGEST, None), *small.values())
-                name = str(notes.get("name"))
+                wrong = [
+                    k for k, kind in _KINDS.items() if type(notes.get(k)) is not kind
+                ]
+                if wrong:
+                    raise ValueError(f"its notes lack {', '.join(wrong)}")
+                name = notes["name"]
                 if path.name != file_name(name):
                     raise ValueError(f"it is the file of {name!r}")
             except ValueError as error:

@@ -135,13 +135,15 @@ def parse_sealed_json(data: bytes) -> dict[str, Any]:
     return content
 
 
-def parse_json(data: bytes | str) -> dict[str, Any]:
+def parse_json(data: bytes | str, finite: bool = False) -> dict[str, Any]:
     """Read a JSON object, whatever may be there in its place.
 
     Parameters
     ----------
     data : bytes | str
         The text.
+    finite : bool
+        Whether NaN and infinity, which Python alone takes for JSON, are refused.
 
     Returns
     -------
@@ -154,12 +156,17 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
         If it is none.
     """
     try:
-        content = json.loads(data.decode() if isinstance(data, bytes) else data)
+        text = data.decode() if isinstance(data, bytes) else data
+        content = json.loads(text, parse_constant=_refuse if finite else None)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"it is not a JSON object, but {type(content).__name__}")
     return content
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it has {constant}")
 
 
 @dataclass(frozen=True)
@@ -208,7 +215,7 @@ class Header:
         if len(length) < 8 or n > size - 8:
             raise ValueError("its header goes beyond its end")
         text = file.read(n)
-        content = parse_json(text)
+        content = parse_json(text, finite=True)
         metadata = content.pop("__metadata__", {})
         if not isinstance(metadata, dict):
             raise ValueError("its header has no table of notes")

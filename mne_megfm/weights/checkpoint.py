@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -460,7 +461,13 @@ def read_arrays(
         expected = {k: tuple(v.shape) for k, v in make().state_dict().items()}
     shapes = {k: shape for k, (_, shape, _) in header.arrays.items()}
     check_names(shapes, expected | dict(more or {}), path)
-    state = load_file(path)
+    try:
+        state = load_file(path)
+    except SafetensorError as error:  # stricter than we are
+        raise ValueError(
+            f"Expected safetensors in {path}, got something else: {error}; the file is "
+            "damaged or of another kind: copy the checkpoint again."
+        ) from error
     check_finite(state, path)
     return state
 
