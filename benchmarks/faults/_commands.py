@@ -158,7 +158,10 @@ class Pretrain(Command):
         out, wrong = folder / self.out, []
         has_weights = (out / "config.json").is_file()
         if has_weights or (out / "run" / "run.safetensors").is_file():
-            wrong += [part for part, damage in find_damage(out).items() if damage]
+            damage = find_damage(out)
+            # without window weights it is no checkpoint yet
+            parts = [p for p in damage if has_weights or p == "run"]
+            wrong += [part for part in parts if damage[part]]
         if has_weights:
             kernel = load_checkpoint(out).kernel
             if PARTICIPANT_ENCODER.load(out, kernel) is None:

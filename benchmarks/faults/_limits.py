@@ -13,8 +13,8 @@ from ._child import limit_memory
 from ._kills import check_after
 from ._process import LOG, Run
 
-TRIES = {"disk full": 6, "read-only": 1, "memory": 4, "two at once": 2}
-WORKERS = 3
+TRIES = {"disk full": 3, "read-only": 1, "memory": 2, "two at once": 1}
+WORKERS = 2
 #: Bytes of the disks that fill up, beyond which all of it fits.
 PAGE, ROOM = 4096, "64m"
 _LEAST, _MOST = 2 * 2**20, 400 * 2**20

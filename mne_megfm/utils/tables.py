@@ -4,8 +4,8 @@ Names, states and labels are text, as they stand in the file, but for blanks aro
 them. What is missing is the empty cell and BIDS's ``n/a``, and nothing else: ``NA`` and
 ``None`` are names like others. Features are numbers.
 
-A spreadsheet runs cells that look like formulas: text that begins with =, @, a tab or a
-carriage return, or with + or - and goes on with more than a number or a name. In CSV
+A spreadsheet runs cells that look like formulas: text that begins with =, @, a tab or
+the end of a line, or with + or - and goes on with more than a number or a name. In CSV
 and TSV such text gets an apostrophe in front, which is taken away when it is read here.
 """
 
@@ -15,6 +15,7 @@ import base64
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -331,8 +332,20 @@ def write_table(frame: pd.DataFrame, path: Path, overwrite: bool = True) -> None
         else:
             separator = "\t" if path.suffix == ".tsv" else ","
             text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
-            _escape_all(frame).to_csv(text, sep=separator, index=False)
+            cells = _escape_all(frame)
+            ends = _line_ends(cells)
+            cells.to_csv(text, sep=separator, index=False, lineterminator=ends)
             text.detach()
+
+
+def _line_ends(cells: pd.DataFrame) -> str:
+    """Choose ends of lines; with \\r in them, cells that have one are quoted.
+
+    Else what follows it in a name would be a line of its own, and perhaps a formula.
+    """
+    words = cells.select_dtypes(exclude=["number", "bool"])
+    texts = [*cells.columns, *(t for name in words for t in words[name].dropna())]
+    return "\r\n" if any("\r" in str(text) for text in texts) else os.linesep
 
 
 def _sealed_parquet(frame: pd.DataFrame) -> bytes:
@@ -382,4 +395,4 @@ def _is_formula(text: str) -> bool:
     text = text.lstrip("'")
     if text[:1] in ("+", "-"):
         return not (_NUMBER.fullmatch(text) or _SIGNED_NAME.fullmatch(text))
-    return text[:1] in ("=", "@", "\t", "\r")
+    return text[:1] in ("=", "@", "\t", "\r", "\n")

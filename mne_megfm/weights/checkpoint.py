@@ -324,7 +324,24 @@ def _read(directory: Path) -> tuple[dict, Path]:
                 f"Expected {words} {part!r} in {found[CONFIG]}, got "
                 f"{config.get(part)!r}; the file is damaged: copy the checkpoint again."
             )
+    for kind in _PARTS:
+        if kind in config and not _is_part(config[kind]):
+            raise ValueError(
+                f"Expected identity and shapes of a {kind} in {found[CONFIG]}, got "
+                f"{config[kind]!r}; the file is damaged: copy the checkpoint again."
+            )
     return config, found[WEIGHTS]
+
+
+def _is_part(entry: Any) -> bool:
+    """Tell whether an entry is what `save_checkpoint` writes of a part."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("is"), str):
+        return False
+    shapes = entry.get("arrays")
+    return isinstance(shapes, dict) and all(
+        isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+        for shape in shapes.values()
+    )
 
 
 def load_checkpoint(directory: str | os.PathLike) -> Backbone:
