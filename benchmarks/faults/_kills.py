@@ -59,7 +59,7 @@ def kill_commands(commands, times, folder, n_kills, rng, say):
     rng : Generator
         Moments.
     say : callable
-        Told of each fault.
+        Called with each fault.
 
     Returns
     -------

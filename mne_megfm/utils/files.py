@@ -374,7 +374,7 @@ def written_whole(path: Path, overwrite: bool = True) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
             if not overwrite:
                 _publish_new(part, path)
-            elif fcntl is not None:  # locked, so that nobody sweeps it up before
+            elif fcntl is not None:  # locked, so that it is not swept up before
                 os.replace(part, path)
         if overwrite and fcntl is None:
             os.replace(part, path)

@@ -339,7 +339,7 @@ def write_table(frame: pd.DataFrame, path: Path, overwrite: bool = True) -> None
 
 
 def _line_ends(cells: pd.DataFrame) -> str:
-    """Choose ends of lines; with \\r in them, cells that have one are quoted.
+    """Choose ends of lines; carriage returns in cells are quoted if lines have them.
 
     Else what follows it in a name would be a line of its own, and perhaps a formula.
     """

@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import mne
