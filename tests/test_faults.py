@@ -328,6 +328,29 @@ def test_names_of_parts_import_nothing(files, name):
     assert not {"os_system", "x"} & (set(sys.modules) - before)
 
 
+def test_too_little_memory(tmp_path, monkeypatch):
+    """It is said in a line, and nothing is left behind."""
+    pytest.importorskip("pyarrow")
+    from click.testing import CliRunner
+
+    from mne_megfm.commands import main
+
+    raw, _ = _simulate("opm32", 250.0, 2.0, 0, 0)
+    file = tmp_path / "sub-1_task-rest_meg.fif"
+    raw.save(file, verbose="error")
+
+    def fail(*args):
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr("mne_megfm.utils.tables.seal", fail)
+    out = tmp_path / "f.parquet"
+    result = CliRunner().invoke(main, ["features", str(file), "-q", "-o", str(out)])
+    assert result.exit_code == 1
+    assert "Expected more memory than there is (Unable to allocate" in result.output
+    assert "Traceback" not in result.output
+    assert os.listdir(tmp_path) == [file.name]
+
+
 @SLOW
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and fork")
