@@ -339,7 +339,7 @@ def test_too_little_memory(tmp_path, monkeypatch):
     file = tmp_path / "sub-1_task-rest_meg.fif"
     raw.save(file, verbose="error")
 
-    def fail(*args):
+    def fail(*args, **kwargs):
         raise MemoryError("Unable to allocate 9 GiB")
 
     monkeypatch.setattr("mne_megfm.utils.tables.seal", fail)
