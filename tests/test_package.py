@@ -24,7 +24,7 @@ PACKAGE = Path(mne_megfm.__file__).parent
 #: Extras whose packages the code itself imports.
 USED = [
     *("archive", "braindecode", "cli", "cluster", "compare", "encoding", "finetune"),
-    *("hub", "interpret", "report"),
+    *("hub", "interpret", "parquet", "report"),
 ]
 HEAVY = {"matplotlib", "mne", "numpy", "pandas", "scipy", "sklearn", "skorch", "torch"}
 

@@ -87,6 +87,14 @@ class Command(_WithExamples):
                 raise
             except SettingsError as error:  # called wrongly
                 raise click.UsageError(str(error), ctx) from error
+            except MemoryError as error:
+                if verbose:
+                    raise
+                raise click.ClickException(
+                    f"Expected more memory than there is ({error or 'none is left'}); "
+                    "run fewer --jobs at a time, or use a machine with more. What was "
+                    "reported as written stays."
+                ) from error
             except EXPECTED as error:
                 if verbose:
                     raise

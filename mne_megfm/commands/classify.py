@@ -172,7 +172,7 @@ def fit(
         verbose=True,
     )
     click.echo(scores)
-    _keep(given, known_rows, table.column, pipeline.fit(X, y), seed, out)
+    _keep(given, known_rows, table.column, pipeline.fit(X, y), seed, out, overwrite)
 
 
 def _check_classes(y: np.ndarray, folds: int, column: str) -> None:
@@ -202,6 +202,7 @@ def _keep(
     pipeline: Pipeline,
     seed: int,
     out: Path,
+    overwrite: bool,
 ) -> None:
     """Save what was fitted, with what is needed to say how far to trust it."""
     import numpy as np
@@ -222,7 +223,7 @@ def _keep(
         "typicality": typicality,
         "pipeline": pipeline,
     }
-    save(content, out)
+    save(content, out, overwrite)
     click.echo(f"Wrote {out}. Not for diagnosis.")
 
 
@@ -267,7 +268,7 @@ def predict(
     reading = reading_as_before(reading, content["reading"])
     X = features_as(data, content, reading, jobs, strict)
     frame = _predictions(content, X)
-    write_table(frame, out)
+    write_table(frame, out, overwrite)
     click.echo(f"Wrote {len(frame)} predictions to {out}. Not for diagnosis.")
 
 
@@ -365,14 +366,14 @@ class People:
         return {"salt": self.salt, "fingerprints": self.fingerprints}
 
 
-def save(content: dict[str, Any], path: Path) -> None:
-    """Write a classifier to a temporary file, then rename it."""
+def save(content: dict[str, Any], path: Path, overwrite: bool = True) -> None:
+    """Write a classifier as a whole, or not at all."""
     with needs_extra("cli", "files of classifiers"):
         import skops.io
 
     from ..utils.files import write_whole
 
-    write_whole(path, skops.io.dumps({"format": FORMAT} | content))
+    write_whole(path, skops.io.dumps({"format": FORMAT} | content), overwrite)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def command(
     frame.attrs = {"weights": weights, "reading": asdict(reading)}
     if covariates:
         frame.attrs["covariates"] = covariates
-    write_table(frame, out)
+    write_table(frame, out, overwrite)
     n_features = len(frame.columns.difference(KEYS + covariates))
     logger.info(
         f"Wrote {len(frame)} rows of {n_features} features, of "

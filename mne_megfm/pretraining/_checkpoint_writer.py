@@ -438,6 +438,10 @@ class Product:
         return scores
 
     def _write(self, model: Backbone, training: dict) -> None:
+        # before the window weights: whoever finds these finds the others, too, also
+        # where this process is killed in between
+        for part, (network, seen) in self.parts.items():
+            part.save(self.directory, network, model.kernel, seen)
         save_checkpoint(
             self.directory,
             model,
@@ -448,6 +452,4 @@ class Product:
             overwrite=True,
         )
         # of a checkpoint that was there before
-        delete_participant_parts(self.directory)
-        for part, (network, seen) in self.parts.items():
-            part.save(self.directory, network, model.kernel, seen)
+        delete_participant_parts(self.directory, kept=self.parts)

@@ -491,6 +491,24 @@ def _set_weights(module: nn.Module, state: dict[str, Tensor]) -> None:
     module.load_state_dict({k: parted_like(v, own[k]) for k, v in state.items()})
 
 
+def _check_notes(notes: dict[str, Any]) -> None:
+    """See that notes are what `Run.write` wrote, not what else has a hash that fits."""
+    for name, kind in (("settings", dict), ("history", dict), ("step", int)):
+        if type(notes.get(name)) is not kind:
+            raise ValueError(f"it has no {name}")
+    columns = dict(notes["history"])
+    shares = columns.pop("r2", None)
+    if not isinstance(shares, dict) or {*columns, "r2"} != set(asdict(History())):
+        raise ValueError("its history has other columns")
+    columns |= {f"r2_{name}": values for name, values in shares.items()}
+    for name, values in (*columns.items(), ("total", [notes.get("total")])):
+        numbers = isinstance(values, list) and all(
+            type(value) in (int, float) for value in values
+        )
+        if not numbers or (name != "total" and len(values) != len(columns["epoch"])):
+            raise ValueError(f"{name} is not one number an epoch")
+
+
 def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a saved run, and check that nothing of it has changed.
 
@@ -516,6 +534,7 @@ def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         header = Header.read(io.BytesIO(data), len(data))
         notes = parse_json(str(header.metadata.get(_NOTES)))
         check_seal(data, notes.pop(DIGEST, None))
+        _check_notes(notes)
         return notes, load(data)
     except (ValueError, SafetensorError) as error:
         raise ValueError(

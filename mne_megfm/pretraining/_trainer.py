@@ -562,8 +562,9 @@ class Trainer:
         epoch = len(self.history.epoch) + 1
         with self._naming_lost_peers():
             self._train_until(epoch * self.n_batches)
-            self._validate()
+            outcome = self._validate()
             self._save()
+        logger.info(outcome)  # once it will not be lost
 
     def _train_until(self, last: int) -> None:
         self.step.train()
@@ -638,8 +639,8 @@ class Trainer:
         run.step += 1
         run.total += loss
 
-    def _validate(self) -> None:
-        """Score what is held out, and keep the best weights."""
+    def _validate(self) -> str:
+        """Score what is held out, keep the best weights, and say how it went."""
         settings, history, run = self.run.settings, self.history, self.run
         loss, r2 = validate(
             self.step,
@@ -668,7 +669,7 @@ class Trainer:
         if better:
             run.best = run.weights()
         shares = ", ".join(f"{name} {value:.3f}" for name, value in r2.items())
-        logger.info(
+        return (
             f"Epoch {history.epoch[-1]}/{self.max_epochs}: train "
             f"{history.train_loss[-1]:.4f}, valid {loss:.4f}"
             f"{f'; R² {shares}' if shares else ''}"

@@ -19,6 +19,7 @@ from sklearn.impute import SimpleImputer
 from ..estimators import MEGFMTransformer
 from ..inputs import recording_quality
 from ..interpret import MASKS, attention_test, reconstruct, score_reconstruction
+from ..utils.files import write_whole
 from ..utils.logs import verbose
 from ._data import (
     confound_parts,
@@ -445,12 +446,7 @@ class MEGFMReport:
         """
         path = _check_path(Path(fname), overwrite)
         html = self.html
-        aside = path.with_name(f".writing-{path.name}")
-        try:
-            aside.write_text(html, "utf-8")
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_whole(path, html.encode(), overwrite)
         self.fname = str(path)
         if open_browser:
             webbrowser.open_new_tab(path.resolve().as_uri())

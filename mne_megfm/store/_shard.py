@@ -6,14 +6,12 @@ import hashlib
 import json
 import os
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 import numpy as np
 from safetensors.numpy import save
@@ -23,16 +21,15 @@ from ..utils.files import (
     UNSEALED,
     Header,
     check_seal,
+    open_part,
     parse_json,
     parse_sealed_json,
+    publish,
     seal,
     sealed_json,
+    sweep as sweep_parts,
+    sync_folder,
 )
-
-try:
-    import fcntl
-except ImportError:  # Windows, where a file that is open cannot be deleted
-    fcntl = None
 
 #: Ending of a file that is being written.
 PART = ".part"
@@ -55,17 +52,17 @@ def commit(path: Path, content: bytes) -> None:
     OSError
         If it cannot be written. Nothing is left behind.
     """
-    part, file = _open_part(path)
+    part, file = open_part(path.parent, f".{path.name}.", PART)
     try:
         with file:
             view = memoryview(content)
             while view:
                 view = view[file.write(view) :]
             os.fsync(file.fileno())
-            _publish(part, path)
+            publish(part, path)
     finally:
         part.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def sweep(folder: Path) -> None:
@@ -76,51 +73,7 @@ def sweep(folder: Path) -> None:
     folder : Path
         Where to look.
     """
-    for part in folder.glob(f".*{PART}"):
-        with suppress(OSError):  # of a living writer, or another has been quicker
-            if fcntl is None:
-                part.unlink()
-                continue
-            with open(part, "r+b") as file:
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-                part.unlink()
-
-
-def _open_part(path: Path) -> tuple[Path, FileIO]:
-    """Open a hidden file of this process' own, locked until it ends in any way."""
-    while True:
-        part = path.with_name(f".{path.name}.{uuid4().hex[:12]}{PART}")
-        file = open(part, "xb", buffering=0)  # noqa: SIM115
-        if fcntl is None:
-            return part, file
-        # without locks on this file system, nothing is ever swept up
-        with suppress(OSError):
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
-        if part.exists():  # not swept up before it was locked
-            return part, file
-        file.close()
-
-
-def _publish(part: Path, path: Path) -> None:
-    """Give a written file its name, unless another has it."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links, such as exFAT
-        if path.exists():
-            raise FileExistsError(f"{path} is there already") from None
-        os.rename(part, path)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder last through a loss of power."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sweep_parts(folder, f".*{PART}")
 
 
 #: Version of the layout on disk. Another one is refused.
@@ -314,6 +267,11 @@ _ARRAYS: dict[str, tuple[str, int]] = {
 _OPTIONAL: dict[str, tuple[str, int]] = {"targets": ("F32", 2)}
 #: Arrays that are read when a file is opened; the hash in the header is of these, too.
 _SMALL = ("check", "n_valid", "start", "targets")
+#: What the notes have in any case, and of what type.
+_KINDS = {
+    **dict.fromkeys(("name", "participant", "state", "site", "array", "checksum"), str),
+    "provenance": dict,
+}
 _DTYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "U32": "<u4"}
 _AGAIN = "delete it, and prepare the recording again."
 _BLOCK = 64  # windows that are looked at together
@@ -454,7 +412,12 @@ class Shard:
                     _fill(file, at, small[name])
                 notes = parse_json(str(header.metadata.get(_NOTES)))
                 check_seal(header.data, notes.pop(DIGEST, None), *small.values())
-                name = str(notes.get("name"))
+                wrong = [
+                    k for k, kind in _KINDS.items() if type(notes.get(k)) is not kind
+                ]
+                if wrong:
+                    raise ValueError(f"its notes lack {', '.join(wrong)}")
+                name = notes["name"]
                 if path.name != file_name(name):
                     raise ValueError(f"it is the file of {name!r}")
             except ValueError as error:

@@ -179,6 +179,7 @@ class WindowStore:
         self.n_times: int = settings["n_times"]
         self.sfreq: float = settings["sfreq"]
         if mode == "a":
+            sweep(self.path)
             sweep(self._folder)
 
     @classmethod

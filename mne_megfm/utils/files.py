@@ -11,12 +11,19 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import BufferedIOBase, RawIOBase
+from io import BufferedIOBase, BufferedWriter, FileIO, RawIOBase
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be deleted
+    fcntl = None
 
 #: Entry of a sealed file with the hash of the rest. It has to come first.
 DIGEST = "digest"
@@ -32,7 +39,7 @@ _ITEMSIZE = {
 }
 
 
-def seal(content: bytes, *more: bytes) -> bytes:
+def seal(content: bytes, *more: bytes, after: bytes = b"") -> bytes:
     """Put the hash of some contents into them.
 
     Parameters
@@ -41,13 +48,15 @@ def seal(content: bytes, *more: bytes) -> bytes:
         What has `UNSEALED` as its first entries.
     *more : bytes
         What else the hash is of.
+    after : bytes
+        What the entry comes after, where it is not the first.
 
     Returns
     -------
     sealed : bytes
         The same with the hash.
     """
-    at = content.index(_BLANK.encode())
+    at = content.index(_BLANK.encode(), content.rindex(after) if after else 0)
     digest = _hash(content, at, *more).encode()
     return content[:at] + digest + content[at + len(_BLANK) :]
 
@@ -126,13 +135,15 @@ def parse_sealed_json(data: bytes) -> dict[str, Any]:
     return content
 
 
-def parse_json(data: bytes | str) -> dict[str, Any]:
+def parse_json(data: bytes | str, finite: bool = False) -> dict[str, Any]:
     """Read a JSON object, whatever may be there in its place.
 
     Parameters
     ----------
     data : bytes | str
         The text.
+    finite : bool
+        Whether NaN and infinity, which Python alone takes for JSON, are refused.
 
     Returns
     -------
@@ -145,12 +156,17 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
         If it is none.
     """
     try:
-        content = json.loads(data.decode() if isinstance(data, bytes) else data)
+        text = data.decode() if isinstance(data, bytes) else data
+        content = json.loads(text, parse_constant=_refuse if finite else None)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"it is not a JSON object, but {type(content).__name__}")
     return content
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it has {constant}")
 
 
 @dataclass(frozen=True)
@@ -199,7 +215,7 @@ class Header:
         if len(length) < 8 or n > size - 8:
             raise ValueError("its header goes beyond its end")
         text = file.read(n)
-        content = parse_json(text)
+        content = parse_json(text, finite=True)
         metadata = content.pop("__metadata__", {})
         if not isinstance(metadata, dict):
             raise ValueError("its header has no table of notes")
@@ -232,55 +248,229 @@ def _parse_entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]
     return dtype, shape, first, last
 
 
+#: Beginning of the names of files, and folders, that are being written.
 PREFIX = ".writing-"
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a temporary file and rename it; a crash leaves the old one."""
-    temporary = path.with_name(f"{PREFIX}{os.getpid()}-{path.name}")
+def open_part(folder: Path, prefix: str, suffix: str = "") -> tuple[Path, FileIO]:
+    """Open a new file of this process' own, locked until it ends in any way.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to.
+    prefix, suffix : str
+        Beginning and end of its name.
+
+    Returns
+    -------
+    part : Path
+        The file.
+    file : file object
+        The same, open for writing without a buffer.
+    """
+    while True:
+        part = folder / f"{prefix}{uuid4().hex[:12]}{suffix}"
+        file = open(part, "xb", buffering=0)  # noqa: SIM115
+        if fcntl is None:
+            return part, file
+        # without locks on this file system, nothing is ever swept up
+        with suppress(OSError):
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        if part.exists():  # not swept up before it was locked
+            return part, file
+        file.close()
+
+
+def sweep(folder: Path, pattern: str = f"{PREFIX}*") -> None:
+    """Delete files that killed writers have left; those of living ones are spared.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look.
+    pattern : str
+        Names of such files.
+    """
+    for part in folder.glob(pattern):
+        with suppress(OSError):  # a folder; or of a living writer, or gone meanwhile
+            if fcntl is None:
+                part.unlink()
+                continue
+            with open(part, "r+b") as file:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
+
+
+def publish(part: Path, path: Path) -> None:
+    """Give a written file its name, unless another has it.
+
+    Parameters
+    ----------
+    part : Path
+        The file; it may still be there after.
+    path : Path
+        Its name.
+
+    Raises
+    ------
+    FileExistsError
+        If there is such a file. It is not changed.
+    """
     try:
-        _write(temporary, data)
-        os.replace(temporary, path)
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links, such as exFAT
+        if path.exists():
+            raise FileExistsError(f"{path} is there already") from None
+        os.rename(part, path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name in a folder last through a loss of power."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def written_whole(path: Path, overwrite: bool = True) -> Iterator[BinaryIO]:
+    """Open a file that is there as a whole once the block has ended, or not at all.
+
+    Killed at any moment, it leaves what was there before. What killed writers left in
+    the folder is removed.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    overwrite : bool
+        Whether it replaces one that is there by then.
+
+    Yields
+    ------
+    file : file object
+        Open for writing of bytes.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one, made perhaps by another process meanwhile, and ``overwrite``
+        is False.
+    OSError
+        If it cannot be written. Nothing is left behind.
+    """
+    sweep(path.parent)
+    part, raw = open_part(path.parent, PREFIX)
+    try:
+        with BufferedWriter(raw) as file:
+            yield file
+            file.flush()
+            # a name must not come to stand for data that a power cut loses
+            os.fsync(file.fileno())
+            if not overwrite:
+                _publish_new(part, path)
+            elif fcntl is not None:  # locked, so that it is not swept up before
+                os.replace(part, path)
+        if overwrite and fcntl is None:
+            os.replace(part, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _publish_new(part: Path, path: Path) -> None:
+    try:
+        publish(part, path)
+    except FileExistsError as error:
+        raise FileExistsError(
+            f"Expected a new file, got {path}, which exists now, though it did not "
+            "when this began: was the same done twice at a time? It was left as it "
+            "is; choose another name, or overwrite it."
+        ) from error
+
+
+def write_whole(path: Path, data: bytes, overwrite: bool = True) -> None:
+    """Write a file as a whole; see `written_whole`."""
+    with written_whole(path, overwrite) as file:
+        file.write(data)
 
 
 def _write(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
         file.flush()
-        # a name must not come to stand for data that a power cut loses
         os.fsync(file.fileno())
 
 
-def write_together(directory: Path, files: Mapping[str, bytes], last: str) -> None:
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Wait until no other process writes to a folder in this way."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_together(
+    directory: Path, files: Mapping[str, bytes], last: str, overwrite: bool = True
+) -> None:
     """Replace several files of a folder so that a crash loses neither old nor new.
 
     All are written into a temporary folder, then moved one by one. The one that lists
     the others comes last. If the moving is interrupted, the rest stays in the temporary
-    folder, where :func:`find_together` finds it.
+    folder, where :func:`find_together` finds it. Of several processes that do this at
+    a time, one comes after the other.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder.
+    files : dict of bytes
+        Their contents, by name.
+    last : str
+        The one that lists the others.
+    overwrite : bool
+        Whether there may be other files.
+
+    Raises
+    ------
+    FileExistsError
+        If there are some and ``overwrite`` is False.
+    OSError
+        If they cannot be written. What was there stays.
     """
-    temporary = Path(tempfile.mkdtemp(prefix=PREFIX, dir=directory))
-    moving = False
-    try:
-        for name, data in files.items():
-            _write(temporary / name, data)
-        moving = True
-        for name in [*(name for name in files if name != last), last]:
-            os.replace(temporary / name, directory / name)
-    except BaseException:
-        if not moving:
-            shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    for folder in directory.glob(f"{PREFIX}*/"):  # also of writers that crashed
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep(directory: Path) -> None:
-    """Remove the temporary files that killed writers left."""
-    for path in directory.glob(f"{PREFIX}*"):
-        if path.is_file():
-            path.unlink(missing_ok=True)
+    with _alone(directory):
+        if not overwrite and (found := next(directory.iterdir(), None)):
+            raise FileExistsError(
+                f"Expected no files in {directory}, got some ({found.name}); pass "
+                "overwrite=True to replace the checkpoint, or choose another folder."
+            )
+        temporary = Path(tempfile.mkdtemp(prefix=PREFIX, dir=directory))
+        moving = False
+        try:
+            for name, data in files.items():
+                _write(temporary / name, data)
+            moving = True
+            for name in [*(name for name in files if name != last), last]:
+                os.replace(temporary / name, directory / name)
+        except BaseException:
+            if not moving:
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        for folder in directory.glob(f"{PREFIX}*/"):  # also of writers that crashed
+            shutil.rmtree(folder, ignore_errors=True)
+        sync_folder(directory)
 
 
 def find_together(

@@ -4,14 +4,17 @@ Names, states and labels are text, as they stand in the file, but for blanks aro
 them. What is missing is the empty cell and BIDS's ``n/a``, and nothing else: ``NA`` and
 ``None`` are names like others. Features are numbers.
 
-A spreadsheet runs cells that look like formulas: text that begins with =, @, a tab or a
-carriage return, or with + or - and goes on with more than a number or a name. In CSV
+A spreadsheet runs cells that look like formulas: text that begins with =, @, a tab or
+the end of a line, or with + or - and goes on with more than a number or a name. In CSV
 and TSV such text gets an apostrophe in front, which is taken away when it is read here.
 """
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
+import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -21,6 +24,9 @@ import numpy as np
 import pandas as pd
 from mne.utils import logger
 
+from .extras import needs_extra
+from .files import DIGEST, UNSEALED, check_seal, seal, written_whole
+
 SUFFIXES = (".csv", ".tsv", ".parquet")
 #: Columns of a table of features that are no features.
 KEYS = ["participant", "state", "file", "row"]
@@ -29,6 +35,8 @@ PARTICIPANT = ("participant", "participant_id")
 #: Words for a missing value: that of BIDS (section "Tabular files"), and no word.
 MISSING = ("n/a", "")
 _BIDS_NAME = PARTICIPANT[1]
+#: Notes in a parquet file: what pandas keeps as ``attrs``, and the hash of the file.
+_ATTRS, _SEAL = "PANDAS_ATTRS", "mne-megfm digest"
 _TEXT_KEYS = ("participant", "state", "file")
 # a number with a sign is no formula
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -149,9 +157,11 @@ def _suffix(path: Path) -> str:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
+    data = path.read_bytes()
     try:
-        frame = pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # also of pyarrow
+        _check_parquet(data)
+        frame = pd.read_parquet(io.BytesIO(data))
+    except (ValueError, OSError, RecursionError) as error:  # also of pyarrow
         raise ValueError(
             f"Expected a parquet table in {path}, got something else "
             f"({_first_line(error)}); write it again."
@@ -162,6 +172,25 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         frame.attrs = attrs
     frame.columns = [str(name) for name in frame.columns]
     return frame
+
+
+def _check_parquet(data: bytes) -> None:
+    """Compare a table that was written here with its hash; others have none."""
+    with needs_extra("parquet", "tables in parquet"):
+        import pyarrow.parquet as pq
+
+    notes = pq.read_metadata(io.BytesIO(data)).metadata or {}
+    # the schema has a copy of the notes, and damage may hide either of them
+    schema = base64.b64decode(notes.get(b"ARROW:schema", b""))
+    if any(_SEAL.encode() in place for place in (data, schema)):
+        found = re.search(_SEAL.encode() + rb".{1,8}?([0-9a-f]{64})", data, re.DOTALL)
+        try:
+            check_seal(data, found and found[1].decode())
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; if another program changed it on purpose, take away the "
+                f"note {_SEAL!r}"
+            ) from error
 
 
 def _read_csv(path: Path, **kwargs: object) -> pd.DataFrame:
@@ -293,18 +322,57 @@ def _first_line(error: Exception) -> str:
 
 
 # -- writing --------------------------------------------------------------------------
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table by its suffix; mark what spreadsheets would run."""
-    aside = path.with_name(f".writing-{path.name}")
-    try:
+def write_table(frame: pd.DataFrame, path: Path, overwrite: bool = True) -> None:
+    """Write a table by its suffix, as a whole; mark what spreadsheets would run.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The table.
+    path : Path
+        CSV, TSV or parquet.
+    overwrite : bool
+        Whether a table that is there by now is replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one and ``overwrite`` is False.
+    """
+    with written_whole(path, overwrite) as file:
         if path.suffix == ".parquet":
-            frame.to_parquet(aside, index=False)
+            file.write(_sealed_parquet(frame))
         else:
             separator = "\t" if path.suffix == ".tsv" else ","
-            _escape_all(frame).to_csv(aside, sep=separator, index=False)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+            text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+            cells = _escape_all(frame)
+            ends = _line_ends(cells)
+            cells.to_csv(text, sep=separator, index=False, lineterminator=ends)
+            text.detach()
+
+
+def _line_ends(cells: pd.DataFrame) -> str:
+    """Choose ends of lines; carriage returns in cells are quoted if lines have them.
+
+    Else what follows it in a name would be a line of its own, and perhaps a formula.
+    """
+    words = cells.select_dtypes(exclude=["number", "bool"])
+    texts = [*cells.columns, *(t for name in words for t in words[name].dropna())]
+    return "\r\n" if any("\r" in str(text) for text in texts) else os.linesep
+
+
+def _sealed_parquet(frame: pd.DataFrame) -> bytes:
+    """Write parquet, with the hash of the whole file in one of its notes."""
+    with needs_extra("parquet", "tables in parquet"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    notes = {_ATTRS: json.dumps(frame.attrs), _SEAL: UNSEALED[DIGEST]}
+    table = table.replace_schema_metadata({**table.schema.metadata, **notes})
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content)
+    return seal(content.getvalue().to_pybytes(), after=_SEAL.encode())
 
 
 def _escape_all(frame: pd.DataFrame) -> pd.DataFrame:
@@ -340,4 +408,4 @@ def _is_formula(text: str) -> bool:
     text = text.lstrip("'")
     if text[:1] in ("+", "-"):
         return not (_NUMBER.fullmatch(text) or _SIGNED_NAME.fullmatch(text))
-    return text[:1] in ("=", "@", "\t", "\r")
+    return text[:1] in ("=", "@", "\t", "\r", "\n")

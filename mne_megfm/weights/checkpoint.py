@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -109,11 +110,6 @@ def save_checkpoint(
         raise FileExistsError(
             f"Expected a folder at {directory}, got a file; choose another path."
         )
-    if not overwrite and directory.is_dir() and any(directory.iterdir()):
-        raise FileExistsError(
-            f"Expected no files in {directory}, got some; pass overwrite=True to "
-            "replace the checkpoint, or choose another folder."
-        )
     backbone = name_of("backbones", model)
     directory.mkdir(parents=True, exist_ok=True)
     state = _arrays(model)
@@ -139,7 +135,7 @@ def save_checkpoint(
     }
     card = card or "# A checkpoint of mne-megfm\n"
     files = {**checked, CARD: card.encode(), CONFIG: sealed_json(config)}
-    write_together(directory, files, last=CONFIG)
+    write_together(directory, files, last=CONFIG, overwrite=overwrite)
     return directory
 
 
@@ -328,7 +324,24 @@ def _read(directory: Path) -> tuple[dict, Path]:
                 f"Expected {words} {part!r} in {found[CONFIG]}, got "
                 f"{config.get(part)!r}; the file is damaged: copy the checkpoint again."
             )
+    for kind in _PARTS:
+        if kind in config and not _is_part(config[kind]):
+            raise ValueError(
+                f"Expected identity and shapes of a {kind} in {found[CONFIG]}, got "
+                f"{config[kind]!r}; the file is damaged: copy the checkpoint again."
+            )
     return config, found[WEIGHTS]
+
+
+def _is_part(entry: Any) -> bool:
+    """Tell whether an entry is what `save_checkpoint` writes of a part."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("is"), str):
+        return False
+    shapes = entry.get("arrays")
+    return isinstance(shapes, dict) and all(
+        isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+        for shape in shapes.values()
+    )
 
 
 def load_checkpoint(directory: str | os.PathLike) -> Backbone:
@@ -465,7 +478,13 @@ def read_arrays(
         expected = {k: tuple(v.shape) for k, v in make().state_dict().items()}
     shapes = {k: shape for k, (_, shape, _) in header.arrays.items()}
     check_names(shapes, expected | dict(more or {}), path)
-    state = load_file(path)
+    try:
+        state = load_file(path)
+    except SafetensorError as error:  # stricter than we are
+        raise ValueError(
+            f"Expected safetensors in {path}, got something else: {error}; the file is "
+            "damaged or of another kind: copy the checkpoint again."
+        ) from error
     check_finite(state, path)
     return state
 
@@ -727,14 +746,19 @@ POSTERIOR = ParticipantPart(
 PARTICIPANT_PARTS = (PARTICIPANT_ENCODER, POSTERIOR)
 
 
-def delete_participant_parts(directory: str | os.PathLike) -> None:
-    """Delete all weights of participants from a checkpoint.
+def delete_participant_parts(
+    directory: str | os.PathLike, kept: Collection[ParticipantPart] = ()
+) -> None:
+    """Delete weights of participants from a checkpoint.
 
     Parameters
     ----------
     directory : path-like
         The checkpoint folder.
+    kept : collection of ParticipantPart
+        Those that stay.
     """
     for part in PARTICIPANT_PARTS:
-        for name in (part.config, part.weights):
-            (Path(directory) / name).unlink(missing_ok=True)
+        if part not in kept:
+            for name in (part.config, part.weights):
+                (Path(directory) / name).unlink(missing_ok=True)

@@ -117,6 +117,9 @@ def test_killed_while_created(tmp_path):
         WindowStore.open(path)
     assert len(WindowStore.create(path, **SHAPE)) == 0
     _check(path, [])
+    # or just after: it is one, and what is left goes when it is written to
+    (path / ".store.json.0123456789ab.part").write_text("{")
+    _check(path, [])
 
 
 def test_several_writers(path):
