@@ -24,8 +24,8 @@ QUICK = {"cv": StratifiedKFold(2), "n_permutations": 0, "n_random_weights": 0}
 
 
 @pytest.fixture
-def X(participants):
-    return [dict(x) for x in participants[:8]]
+def X(brief):
+    return [dict(x) for x in brief[:8]]
 
 
 @pytest.fixture

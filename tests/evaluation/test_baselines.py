@@ -77,7 +77,8 @@ def test_own_sensors(participants):
     truth = epochs.get_data(picks).mean(0)
     good = np.delete(np.arange(len(picks)), [5, 6])
     found = features.reshape(truth.shape)
-    assert_allclose(found[good], truth[good], rtol=1e-5, atol=1e-20)
+    # features are float32, from which the baseline was taken
+    assert_allclose(found[good], truth[good], rtol=1e-5, atol=1e-6 * truth.std())
     for bad in (5, 6):
         assert np.corrcoef(found[bad], truth[bad])[0, 1] > 0.8
 

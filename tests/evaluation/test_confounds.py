@@ -23,6 +23,8 @@ from mne_megfm.evaluation._provenance import (
     with_random_weights,
 )
 
+SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
+
 
 def linear(step):
     return make_pipeline(step, LogisticRegression(max_iter=1000))
@@ -41,18 +43,27 @@ class Channels(TransformerMixin, BaseEstimator):
         return self
 
     def _transform_extracted(self, extracted):
-        return np.array([[one["n"] - 154.0] for one in extracted])
+        return np.array([[(one["n"] - 110.0) / 10.0] for one in extracted])
 
 
 @pytest.fixture(scope="module")
-def result(participants, cohort):
-    """Return a comparison of the bundled model with two baselines."""
+def result(participants, cohort, tmp_path_factory):
+    """Return a comparison of a small saved model with three baselines."""
+    small = MEGFMTransformer(
+        None, config=SMALL, aggregation="mean_std", random_state=5
+    )
+    small._load_frozen()
+    saved = small.save_pretrained(tmp_path_factory.mktemp("weights") / "small")
     pipelines = {
         "bands": linear(BandPower()),
-        "model": linear(MEGFMTransformer()),
+        "model": linear(MEGFMTransformer(saved)),
         "dynamics": linear(HabituationFeatures()),
         "channels": linear(Channels()),
-        "random": linear(MEGFMTransformer(None, random_state=6)),
+        "random": linear(
+            MEGFMTransformer(
+                None, config=SMALL, aggregation="mean_std", random_state=6
+            )
+        ),
     }
     return compare(
         participants,
@@ -190,8 +201,7 @@ def test_random_weights_in_the_same_network(tmp_path):
     """Sizes and the way participants are described are those of the checkpoint."""
     default = with_random_weights(MEGFMTransformer(), 3)
     assert repr(default) == repr(MEGFMTransformer(None, random_state=3))
-    small = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
-    saved = MEGFMTransformer(None, config=small, aggregation="mean_std")
+    saved = MEGFMTransformer(None, config=SMALL, aggregation="mean_std")
     saved._load_frozen()
     saved.save_pretrained(tmp_path / "small")
     own = MEGFMTransformer(tmp_path / "small", pooling="mean")

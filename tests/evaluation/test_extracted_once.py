@@ -29,8 +29,8 @@ class Counting(BandPower):
 
 
 @pytest.fixture
-def X(participants):
-    return [dict(x) for x in participants]
+def X(brief):
+    return [dict(x) for x in brief]
 
 
 def linear(step, C=1.0):
@@ -43,7 +43,9 @@ def test_nobody_is_read_again(X, tmp_path, call):
     y = np.array(["control", "migraine"] * 6)
     grid = {"mild": linear(Counting(), 0.1), "strong": linear(Counting())}
     settings = {"cv": StratifiedKFold(3)}
-    settings |= {"train_sizes": (0.5, 1)} if call is learning_curve else {}
+    settings |= (
+        {"train_sizes": (0.5, 1)} if call is learning_curve else {"n_permutations": 1}
+    )
     Counting.calls = 0
     first = call(X, y, grid, **settings)
     assert Counting.calls == 12
@@ -114,14 +116,14 @@ def test_cache_knows_the_level():
     assert stamp(transformer) != before
 
 
-def test_cache_knows_what_is_in_files(participants, cohort, tmp_path):
+def test_cache_knows_what_is_in_files(brief, cohort, tmp_path):
     """Files that are written anew, under the same names, are described anew."""
     y = cohort.labels[:8]
 
     def write(gain):
         """Give rest as recordings that are read when they are needed."""
         X = []
-        for number, participant in enumerate(participants[:8]):
+        for number, participant in enumerate(brief[:8]):
             rest = participant["rest"]
             data = gain * np.hstack(rest.get_data(copy=True))
             data[:, ::2] *= 1.5 - 0.5 * gain

@@ -52,14 +52,14 @@ def test_wherever_the_weights_are(participants, cohort):
 
 
 @pytest.mark.filterwarnings("ignore:Features:UserWarning", "ignore:invalid value")
-def test_what_was_fitted_before_is_told(participants):
+def test_what_was_fitted_before_is_told(brief):
     """Columns chosen by all labels tell labels that mean nothing."""
     y = np.random.default_rng(3).permutation(["control", "migraine"] * 6)
     chosen = make_pipeline(BandPower(), SelectKBest(k=5))
-    chosen.fit(participants, y)
+    chosen.fit(brief, y)
     pipelines = {"chosen": linear(FrozenEstimator(chosen)), "own": linear(BandPower())}
     with pytest.warns(RuntimeWarning, match="'chosen' holds Pipeline fitted before"):
-        result = compare(participants, y, pipelines, **QUICK)
+        result = compare(brief, y, pipelines, **QUICK)
     assert result.summary().loc["chosen", "mean"] > 0.8
     assert result.settings["fitted_before"] == {"chosen": ["Pipeline"]}
     assert "chosen holds Pipeline fitted before" in repr(result)
