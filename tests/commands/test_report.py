@@ -10,9 +10,7 @@ from click.testing import CliRunner
 from mne_megfm import MEGFMTransformer, evaluation, simulate_cohort
 from mne_megfm.commands import main
 from mne_megfm.commands.report import excerpt
-from mne_megfm.interpret import attention_test, score_reconstruction
-from mne_megfm.models import _completion
-from mne_megfm.report import _report
+from mne_megfm.interpret import MASKS, attention_test, score_reconstruction
 
 # MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of
 pytestmark = pytest.mark.filterwarnings(
@@ -57,15 +55,15 @@ def test_report(folder, tmp_path, monkeypatch):
         evaluation, "default_pipelines", lambda **kwargs: asked.update(kwargs) or cheap
     )
     # what is made of one recording has its own tests: less of it is enough here
-    monkeypatch.setattr(_completion, "_MOST_ROUNDS", 1)
-    name, masking = next(iter(_report.MASKS.items()))
-    monkeypatch.setattr(_report, "MASKS", {name: masking})
-    few = {
+    monkeypatch.setattr("mne_megfm.models._completion._MOST_ROUNDS", 1)
+    one = dict([*MASKS.items()][:1])
+    less = {
+        "MASKS": one,
         "attention_test": partial(attention_test, n_surrogates=19),
-        "score_reconstruction": partial(score_reconstruction, masks={name: masking}),
+        "score_reconstruction": partial(score_reconstruction, masks=one),
     }
-    for function, less in few.items():
-        monkeypatch.setattr(_report, function, less)
+    for name, value in less.items():
+        monkeypatch.setattr(f"mne_megfm.report._report.{name}", value)
     out = tmp_path / "report.html"
     # the first one has two recordings of the state, which belong together
     first, *others = sorted(folder.glob("*.fif"))
