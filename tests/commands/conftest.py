@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from mne_megfm.pretraining import _checkpoint_writer
+from mne_megfm.models import RandomMasking
 from mne_megfm.sensors import canonical_kernel
 from mne_megfm.store import WindowStore
 
@@ -68,8 +68,8 @@ def settings_file(tmp_path_factory):
 @pytest.fixture
 def one_score(monkeypatch):
     """Score the reconstruction of one mask: all of them take most of a run."""
-    name, masking = next(iter(_checkpoint_writer.SCORED_MASKS.items()))
-    monkeypatch.setattr(_checkpoint_writer, "SCORED_MASKS", {name: masking})
+    name = "mne_megfm.pretraining._checkpoint_writer.SCORED_MASKS"
+    monkeypatch.setattr(name, {"random 80 %": RandomMasking(0.8)})
 
 
 @pytest.fixture(scope="session")
