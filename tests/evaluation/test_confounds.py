@@ -49,9 +49,7 @@ class Channels(TransformerMixin, BaseEstimator):
 @pytest.fixture(scope="module")
 def result(participants, cohort, tmp_path_factory):
     """Return a comparison of a small saved model with three baselines."""
-    small = MEGFMTransformer(
-        None, config=SMALL, aggregation="mean_std", random_state=5
-    )
+    small = MEGFMTransformer(None, config=SMALL, aggregation="mean_std", random_state=5)
     small._load_frozen()
     saved = small.save_pretrained(tmp_path_factory.mktemp("weights") / "small")
     pipelines = {
@@ -60,9 +58,7 @@ def result(participants, cohort, tmp_path_factory):
         "dynamics": linear(HabituationFeatures()),
         "channels": linear(Channels()),
         "random": linear(
-            MEGFMTransformer(
-                None, config=SMALL, aggregation="mean_std", random_state=6
-            )
+            MEGFMTransformer(None, config=SMALL, aggregation="mean_std", random_state=6)
         ),
     }
     return compare(
