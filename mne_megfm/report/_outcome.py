@@ -216,6 +216,9 @@ def _figure(result: Comparison, found: Outcome) -> Markup:
         + ("" if np.isnan(row["low"]) else f" ({row['low']:.2f} to {row['high']:.2f})")
         for name, row in result.summary(found.metric).iterrows()
     )
+    if found.random:
+        n, mean = found.random
+        means += f", random weights {mean:.2f} (mean of {n} draws)"
     chance = "" if np.isnan(found.chance) else f" Chance is {found.chance:.2f}."
     return embed(
         viz.plot_scores(result, found.metric, show=False),

@@ -416,7 +416,8 @@ def plot_scores(
     Returns
     -------
     fig : Figure
-        One row a pipeline, the pretrained model in another colour.
+        One row a pipeline, the pretrained model in another colour; beneath, if there
+        are any, the draws of random weights in its network and their mean.
 
     Raises
     ------
@@ -435,7 +436,16 @@ def plot_scores(
     name = comparison.metrics[0] if metric is None else metric
     chance = comparison.trivial.get(name, np.nan)
     model = comparison.settings.get("model")
-    fig, (ax,) = open_axes(axes, 1, figsize=(5.2, 1.1 + 0.34 * len(table)))
+    names = [_short(one, 28) for one in table.index]
+    drawn = comparison.random_weights
+    if len(drawn):
+        drawn = drawn[drawn["metric"] == name].groupby("seed")["value"].mean()
+        names.append(f"random weights, {len(drawn)} draws")
+    fig, (ax,) = open_axes(axes, 1, figsize=(5.2, 1.1 + 0.34 * len(names)))
+    if len(drawn):
+        row = len(table)
+        ax.plot(drawn, np.full(len(drawn), row), "o", ms=4, color="0.6", mec="none")
+        ax.plot(drawn.mean(), row, "D", ms=7, color="0.4", mec="white")
     for row, (pipeline, found) in enumerate(table.iterrows()):
         color = COLORS[1] if pipeline == model else COLORS[0]
         if not np.isnan(found["low"]):
@@ -447,8 +457,8 @@ def plot_scores(
             "chance", (chance, 1.0), xycoords=ax.get_xaxis_transform(), color="0.3",
             textcoords="offset points", xytext=(3, -2), va="top", fontsize="small",
         )  # fmt: skip
-    ax.set_yticks(range(len(table)), [_short(one, 28) for one in table.index])
-    ax.set_ylim(len(table) - 0.5, -0.7)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.7)
     ax.set_xlabel(f"{comparison.label(metric)}, mean and 95 % interval")
     bare(ax)
     return finish(fig, show, title)

@@ -1,5 +1,7 @@
 """Figures of groups: what is drawn is what was given."""
 
+import dataclasses
+
 import mne
 import numpy as np
 import pandas as pd
@@ -122,6 +124,25 @@ def test_scores(comparison):
     assert ax.get_xlabel().startswith("ROC AUC")
     with pytest.raises(ValueError, match="Expected a metric"):
         plot_scores(comparison, "r2", show=False)
+
+
+def test_scores_of_random_weights(comparison):
+    """The mean of all draws stands beside the model, as in the words."""
+    drawn = pd.DataFrame(
+        {
+            "seed": [1, 1, 2, 2, 1],
+            "metric": ["roc_auc"] * 4 + ["brier"],
+            "value": [0.5, 0.7, 0.6, 0.8, 9.0],
+        }
+    )
+    found = dataclasses.replace(comparison, random_weights=drawn)
+    (ax,) = plot_scores(found, "roc_auc", show=False).axes
+    n = len(comparison.summary("roc_auc"))
+    row = [line for line in ax.lines if np.all(np.array(line.get_ydata()) == n)]
+    dots, mean = (line.get_xdata() for line in row)
+    np.testing.assert_allclose(dots, [0.6, 0.7])
+    np.testing.assert_allclose(mean, 0.65)
+    assert ax.get_yticklabels()[-1].get_text() == "random weights, 2 draws"
 
 
 def test_decision_curve(comparison):
