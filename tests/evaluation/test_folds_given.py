@@ -46,9 +46,7 @@ def test_folds_name_places_in_what_was_given(brief, cv):
     for call in (compare, learning_curve):
         settings = {"n_permutations": 0} if call is compare else {"train_sizes": [1.0]}
         settings |= {"groups": range(12)}
-        result = call(
-            brief, y, PIPELINES, cv=cv, scoring="roc_auc", **settings
-        )
+        result = call(brief, y, PIPELINES, cv=cv, scoring="roc_auc", **settings)
         tests = result.folds.query("metric == 'roc_auc'")["test"].to_list()
         assert tests == [(1, 2, 3, 4, 5), (6, 7, 8, 9, 10, 11)]
 
@@ -99,7 +97,9 @@ def test_permuted_labels_can_be_learnt(brief):
     """A patient in each of three sites: two at a time have to be in training."""
     y = np.array(["control", "control", "control", "migraine"] * 3)
     sites = np.repeat(["a", "b", "c"], 4)
-    result = compare(brief, y, PIPELINES, sites=sites, n_permutations=20, scoring="roc_auc")
+    result = compare(
+        brief, y, PIPELINES, sites=sites, n_permutations=20, scoring="roc_auc"
+    )
     assert result.permutations["permutation"].nunique() == 20
 
 
