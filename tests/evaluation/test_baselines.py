@@ -257,13 +257,13 @@ def test_shared_trials_are_mapped_once(participants, monkeypatch):
         assert_allclose(a, b, rtol=0, atol=0)
 
 
-def test_default_pipelines(participants, cohort):
+def test_default_pipelines(brief, cohort):
     pipelines = default_pipelines()
     assert list(pipelines)[:2] == ["model features", "random weights"]
     assert len({id(pipeline[-1]) for pipeline in pipelines.values()}) == len(pipelines)
-    pipeline = pipelines["band power + trial dynamics"].fit(participants, cohort.labels)
+    pipeline = pipelines["band power + trial dynamics"].fit(brief, cohort.labels)
     # 24 regions x 5 bands and a mark in two states; 7 numbers and a mark in one
-    assert pipeline[:-1].transform(participants).shape == (12, 250)
+    assert pipeline[:-1].transform(brief).shape == (12, 250)
     assert "own sensors" in list(default_pipelines(sensors=True))[-1]
 
 

@@ -47,7 +47,7 @@ class Channels(TransformerMixin, BaseEstimator):
 
 
 @pytest.fixture(scope="module")
-def result(participants, cohort, tmp_path_factory):
+def result(brief, cohort, tmp_path_factory):
     """Return a comparison of a small saved model with three baselines."""
     small = MEGFMTransformer(None, config=SMALL, aggregation="mean_std", random_state=5)
     small._load_frozen()
@@ -62,7 +62,7 @@ def result(participants, cohort, tmp_path_factory):
         ),
     }
     return compare(
-        participants,
+        brief,
         cohort.labels,
         pipelines,
         cv=StratifiedKFold(3),
@@ -118,13 +118,13 @@ def test_printed_in_plain_words(result):
     assert "person: not tested: pass halves=True" in text
 
 
-def test_array_is_read_as_scikit_learn_would(result, participants):
+def test_array_is_read_as_scikit_learn_would(result, brief):
     """The same classifier on arrays; channels tell them, whatever the label."""
     table = result.confounds.query("target == 'array'").set_index("pipeline")
-    arrays = [len(x["rest"].ch_names) for x in participants]
+    arrays = [len(x["rest"].ch_names) for x in brief]
     cv = RepeatedStratifiedKFold(n_splits=5, n_repeats=1, random_state=6)
     # features of bands depend on no other participant, but for missing states
-    features = BandPower().fit_transform(participants)
+    features = BandPower().fit_transform(brief)
     expected = cross_val_score(
         LogisticRegression(max_iter=1000),
         features,
@@ -138,7 +138,7 @@ def test_array_is_read_as_scikit_learn_would(result, participants):
     assert table["note"].iloc[0].count("(n = 6)") == 2
 
 
-def test_sites_that_are_few_and_classifiers_that_refuse(participants, cohort):
+def test_sites_that_are_few_and_classifiers_that_refuse(brief, cohort):
     """What cannot be measured says so, and stops nothing."""
     weighted = LogisticRegression(
         class_weight={"control": 1, "migraine": 2}, max_iter=1000
@@ -148,7 +148,7 @@ def test_sites_that_are_few_and_classifiers_that_refuse(participants, cohort):
         "weighted": make_pipeline(BandPower(), weighted),
     }
     few = compare(
-        participants,
+        brief,
         cohort.labels,
         pipelines,
         sites=["a"] * 10 + ["b"] * 2,

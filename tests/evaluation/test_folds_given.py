@@ -97,8 +97,9 @@ def test_permuted_labels_can_be_learnt(brief):
     """A patient in each of three sites: two at a time have to be in training."""
     y = np.array(["control", "control", "control", "migraine"] * 3)
     sites = np.repeat(["a", "b", "c"], 4)
-    settings = {"sites": sites, "n_permutations": 20, "scoring": "roc_auc"}
-    result = compare(brief, y, PIPELINES, **settings)
+    result = compare(
+        brief, y, PIPELINES, sites=sites, n_permutations=20, scoring="roc_auc"
+    )
     assert result.permutations["permutation"].nunique() == 20
 
 

@@ -107,8 +107,8 @@ def _scale(epochs):
 # -- the network ------------------------------------------------------------
 def test_network_is_the_pipeline(people, logistic):
     """The torch module's output equals scikit-learn's decisions on participants."""
-    decision = logistic.decision_function(people)
-    given = [_given(logistic, [person]) for person in people]
+    decision = logistic.decision_function(people[:4])
+    given = [_given(logistic, [person]) for person in people[:4]]
     assert_allclose(given, decision, rtol=1e-3, atol=1e-4 * np.ptp(decision))
     assert np.ptp(decision) > 0.1
 

@@ -17,6 +17,9 @@ from mne_megfm.interpret import state_importance as importance_of
 from mne_megfm.interpret._importance import _States
 
 NAMES = ("size", "gain_early", "gain_late", "alpha", "copy")
+SMALL = {"d_model": 32, "n_layers": 1, "n_decoder_layers": 1}
+#: Ranks of three participants change by rounding, where two are alike.
+SCORING = "neg_log_loss"
 GROUPS = {"size": ["size"], "gain": ["gain"], "alpha": ["alpha"], "copy": ["copy"]}
 
 
@@ -124,35 +127,43 @@ def test_missing_states(numbers):
         assert np.isfinite(found["importance"]).all()
 
 
-def test_cohort():
-    """States of a cohort are left out, whatever features are made of them.
-
-    By a score that is continuous: ranks of three people may change with rounding.
-    """
-    cohort = simulate_cohort(
+@pytest.fixture(scope="module")
+def cohort():
+    """Return six participants in two states."""
+    return simulate_cohort(
         6, states=("rest", "auditory"), arrays=("opm64",), n_epochs=3, random_state=0
     )
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Return a pipeline of the bundled weights."""
+    return make_pipeline(MEGFMTransformer(), LogisticRegression())
+
+
+@pytest.fixture(scope="module")
+def shares(cohort, model):
+    """Return the shares of states of the cohort."""
     X = [participant.recordings for participant in cohort]
-    model = make_pipeline(MEGFMTransformer(), LogisticRegression())
-    found = state_importance(model, X, cohort.labels, cv=2, scoring="neg_brier_score")
+    return state_importance(model, X, cohort.labels, cv=2, scoring=SCORING)
+
+
+def test_cohort(cohort, model, shares):
+    """States of a cohort are left out, whatever features are made of them."""
+    found = shares
     assert found["group"].unique().tolist() == ["auditory", "rest"]
     gained = (found["score"] - found["base"]).groupby(found["fold"]).mean()
     shares = found.groupby("fold")["importance"].sum()
     np.testing.assert_allclose(shares, gained, atol=1e-12)
     joined = [participant.epochs() for participant in cohort]
-    same = state_importance(
-        model, joined, cohort.labels, cv=2, scoring="neg_brier_score"
-    )
+    same = state_importance(model, joined, cohort.labels, cv=2, scoring=SCORING)
     np.testing.assert_allclose(same["importance"], found["importance"], atol=1e-5)
     assert found["importance"].abs().min() > 1e-3
 
 
 @pytest.mark.slow
-def test_recordings_are_read_once(monkeypatch):
+def test_recordings_are_read_once(cohort, monkeypatch):
     """And give what transform gives of participants with states of others."""
-    cohort = simulate_cohort(
-        6, states=("rest", "auditory"), arrays=("opm64",), n_epochs=3, random_state=0
-    )
     X = [participant.recordings for participant in cohort]
     read, module = [], importlib.import_module("mne_megfm.participants.trials")
     plain = module.iter_windows
@@ -177,32 +188,26 @@ def test_recordings_are_read_once(monkeypatch):
     np.testing.assert_allclose(found, transformer.transform(swapped), atol=1e-5)
 
 
-@pytest.mark.parametrize("groups", ["states", GROUPS])
-def test_memory_of_a_comparison(tmp_path, monkeypatch, groups):
+def test_memory_of_a_comparison(cohort, model, shares, tmp_path, monkeypatch):
     """What `compare` has kept is not read again, and shares stay bit-equal."""
-    cohort = simulate_cohort(
-        6, states=("rest", "auditory"), arrays=("opm64",), n_epochs=3, random_state=0
-    )
     X, y = [participant.recordings for participant in cohort], cohort.labels
-    if groups is GROUPS:
-        groups = {"responses": ["responses_"]}
-    model = make_pipeline(MEGFMTransformer(), LogisticRegression())
-    settings = {"groups": groups, "cv": 2}
-    expected = state_importance(model, X, y, **settings)
+    states = {"cv": 2, "scoring": SCORING}
+    features = states | {"groups": {"responses": ["responses_"]}}
+    expected = [shares, state_importance(model, X, y, **features)]
     none = {"n_permutations": 0, "n_random_weights": 0}
     compare(X, y, {"a": model}, cv=2, memory=tmp_path, **none)
-    with monkeypatch.context() as context:
-        context.setattr(MEGFMTransformer, "_read", None)
-        found = state_importance(model, X, y, memory=tmp_path, **settings)
-    pd.testing.assert_frame_equal(found, expected, check_exact=True)
     # other weights are read with
     other = make_pipeline(
-        MEGFMTransformer(weights=None, random_state=0), LogisticRegression()
+        MEGFMTransformer(weights=None, config=SMALL, random_state=0),
+        LogisticRegression(),
     )
     with monkeypatch.context() as context:
         context.setattr(MEGFMTransformer, "_read", None)
-        with pytest.raises(TypeError):
-            state_importance(other, X, y, memory=tmp_path, **settings)
+        for same, settings in zip(expected, (states, features), strict=True):
+            found = state_importance(model, X, y, memory=tmp_path, **settings)
+            pd.testing.assert_frame_equal(found, same, check_exact=True)
+            with pytest.raises(TypeError):
+                state_importance(other, X, y, memory=tmp_path, **settings)
 
 
 def test_errors(numbers):

@@ -34,6 +34,21 @@ def transformer(epochs):
     return MEGFMTransformer(weights=None, config=SMALL, random_state=0).fit(epochs)
 
 
+@pytest.fixture(scope="module")
+def reconstructed(epochs, transformer):
+    """Return a function that reconstructs the epochs, once for each kind of mask."""
+    known = {}
+
+    def once(masking):
+        if repr(masking) not in known:
+            known[repr(masking)] = reconstruct(
+                epochs, transformer, masking, on="canonical"
+            )
+        return known[repr(masking)]
+
+    return once
+
+
 def test_masks_are_those_of_the_reports():
     """The masks that results are reported for stand in one place."""
     kinds = [type(masking) for masking in MASKS.values()]
@@ -59,19 +74,21 @@ def test_scores(transformer, epochs):
 
 
 @pytest.mark.parametrize("masking", MASKS.values(), ids=repr)
-def test_score_is_that_of_the_reconstruction(transformer, epochs, masking):
+def test_score_is_that_of_the_reconstruction(
+    transformer, epochs, reconstructed, masking
+):
     """Scores are those of what `reconstruct` gives, by NumPy."""
     got = score_reconstruction(epochs, transformer, masks={"it": masking}, n_draws=1)
-    result = reconstruct(epochs, transformer, masking, on="canonical")
+    result = reconstructed(masking)
     original = result.original.astype(float)
     error = (result.reconstructed - original)[result.mask]
     expected = 1 - np.sum(error**2) / np.sum(original[result.mask] ** 2)
     assert got["model"]["it"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_reconstruction(transformer, epochs):
+def test_reconstruction(reconstructed):
     """What was not hidden stays bit by bit; the rest is predicted, in tesla."""
-    result = reconstruct(epochs, transformer, TimeBlockMasking(), on="canonical")
+    result = reconstructed(MASKS["time blocks of 300 ms"])
     assert result.original.shape == result.reconstructed.shape == (6, 192, 250)
     assert result.sfreq == 250.0
     mask = result.mask
@@ -84,18 +101,18 @@ def test_reconstruction(transformer, epochs):
     assert np.abs(result.original.mean(2)).max() > 1e-15
 
 
-def test_canonical_signal_is_the_mappings(transformer, epochs):
+def test_canonical_signal_is_the_mappings(reconstructed, epochs):
     """The original is the canonical field without the recording's mean."""
-    result = reconstruct(epochs, transformer, RandomMasking(), on="canonical")
+    result = reconstructed(MASKS["random 80 %"])
     mapping = compute_mapping(epochs.info)
     field = mapping.to_canonical @ epochs.get_data(mapping.ch_names)
     field -= field.mean((0, 2), keepdims=True)
     np.testing.assert_allclose(result.original, field, atol=1e-5 * field.std())
 
 
-def test_way_back_to_the_sensors(transformer, epochs):
+def test_way_back_to_the_sensors(reconstructed, epochs):
     """The reconstruction goes back to the recording's own channels."""
-    result = reconstruct(epochs, transformer, RandomMasking(), on="canonical")
+    result = reconstructed(MASKS["random 80 %"])
     assert result.sensors.shape == (192, 306)
     data = result.original.transpose(0, 2, 1).astype(float) @ result.sensors
     real = epochs.get_data(list(result.ch_names)).transpose(0, 2, 1)
@@ -118,10 +135,10 @@ def test_views_and_seeds(transformer, epochs):
     assert (one.mask != other.mask).any()
 
 
-def test_hidden_signal_does_not_leak(transformer, epochs):
+def test_hidden_signal_does_not_leak(transformer, epochs, reconstructed):
     """Changing hidden signal (as far as its mean stays) changes no prediction."""
-    masking = TimeBlockMasking()
-    one = reconstruct(epochs, transformer, masking, on="canonical")
+    masking = MASKS["time blocks of 300 ms"]
+    one = reconstructed(masking)
     data = epochs.get_data(copy=True)
     hidden = one.mask[:, 0]  # all sensors at once, at the recording's own rate
     rng = np.random.default_rng(0)

@@ -19,7 +19,11 @@ NAMES = [parameter.name for parameter in PARAMETERS]
 def people():
     """Return three participants in three states."""
     cohort = simulate_cohort(
-        3, n_epochs=8, arrays=("neuromag306", "ctf151"), random_state=2
+        3,
+        n_epochs=8,
+        arrays=("neuromag306", "ctf151"),
+        head_pos=None,  # one mapping of sensors for each system
+        random_state=2,
     )
     return [{state: one.epochs(state) for state in one.states} for one in cohort]
 
@@ -219,7 +223,7 @@ def test_copies_share_the_network():
 def test_parameters_in_their_units():
     """Alpha frequency is that of the simulation, and its interval is narrow."""
     cohort = simulate_cohort(
-        4, n_epochs=12, arrays=("neuromag306",), patients=0.0, random_state=4
+        4, n_epochs=12, arrays=("opm64",), patients=0.0, random_state=4
     )
     X = [{state: one.epochs(state) for state in one.states} for one in cohort]
     transformer = MEGFMTransformer().fit(X)

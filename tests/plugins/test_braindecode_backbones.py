@@ -62,9 +62,9 @@ def _quiet():
 def epochs():
     """Twelve epochs of noise, every second of which is stronger."""
     rng = np.random.default_rng(0)
-    data = 1e-13 * rng.standard_normal((12, 151, 250))
+    data = 1e-13 * rng.standard_normal((12, 64, 250))
     data[1::2] *= 3.0
-    return mne.EpochsArray(data, make_array_info("ctf151", sfreq=250.0))
+    return mne.EpochsArray(data, make_array_info("opm64", sfreq=250.0))
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +298,7 @@ def test_plugin_checks(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(n, marks=() if n in ("eegnet", "labram") else pytest.mark.slow)
+        pytest.param(n, marks=() if n == "eegnet" else pytest.mark.slow)
         for n in sorted(SMALL)
     ],
 )
@@ -392,7 +392,7 @@ def test_masked_pretraining(name, store, tmp_path):
         backbone=f"braindecode:{name}",
         model=SMALL[name],
         masking={"name": "random", "mask_ratio": 0.5},
-        epochs=4,
+        epochs=3,
         steps_per_epoch=4,
         batch_size=6,
         lr=3e-3,

@@ -86,9 +86,9 @@ def store(tmp_path_factory):
 def epochs():
     """Twelve epochs of noise, every second of which is stronger."""
     rng = np.random.default_rng(0)
-    data = 1e-13 * rng.standard_normal((12, 151, 250))
+    data = 1e-13 * rng.standard_normal((12, 64, 250))
     data[1::2] *= 3.0
-    return mne.EpochsArray(data, make_array_info("ctf151", sfreq=250.0))
+    return mne.EpochsArray(data, make_array_info("opm64", sfreq=250.0))
 
 
 @pytest.fixture(scope="module")
