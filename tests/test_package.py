@@ -102,6 +102,7 @@ print(json.dumps(sorted(sys.modules)))
     loaded = set(_run(code))
     assert "mne_megfm.participants.features" in loaded
     assert not {name for name in loaded if name.startswith("mne_megfm.pretraining")}
+    assert "torch._dynamo" not in loaded  # a compiler, whose import takes a second
 
 
 def test_public_names():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._signal_reconstructor import SignalReconstructor, initialize
-from .backbone import BackboneConfig, check_numbers
+from .backbone import BackboneConfig, check_numbers, identity
 from .windows import to_patches
 
 _TRANSFORMER_LIMITS = {
@@ -200,7 +200,7 @@ class MaskedSignalNetwork(SignalReconstructor):
         config = self.config
         d_model, n_in = config.d_model, config.sensors_per_region
         # sensors lie differently in every region: each gets its own small mixing
-        self.mixing = nn.Parameter(torch.eye(n_in).repeat(config.n_regions, 1, 1))
+        self.mixing = nn.Parameter(identity(n_in).repeat(config.n_regions, 1, 1))
         self.embed = nn.Linear(config.token_length, d_model)
         self.region_position = nn.Parameter(torch.zeros(config.n_regions, 1, d_model))
         self.time_position = nn.Parameter(torch.zeros(config.n_patches, d_model))

@@ -16,7 +16,7 @@ from ._interpolation import (
     time_interpolation,
     visible_folds,
 )
-from .backbone import BackboneConfig, BaseBackbone
+from .backbone import BackboneConfig, BaseBackbone, identity
 
 # noise variances of the field interpolations, in units of the field's: from signals
 # that are all brain to those that hardly continue from one sensor to the next
@@ -77,7 +77,7 @@ class SignalReconstructor(BaseBackbone):
         self.decoder_norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, config.token_length)
         self.gate = nn.Linear(width, N_FILLS * n_in)
-        self.unmixing = nn.Parameter(torch.eye(n_in).repeat(config.n_regions, 1, 1))
+        self.unmixing = nn.Parameter(identity(n_in).repeat(config.n_regions, 1, 1))
 
         self.start_layers()
         # start as the mean of the interpolations

@@ -171,6 +171,25 @@ class BackboneConfig:
         return cls(**config)
 
 
+def identity(n: int, m: int | None = None) -> Tensor:
+    """Make an identity matrix, on any device at little cost.
+
+    On the device "meta", where sizes are looked at before memory is taken, `torch.eye`
+    imports a compiler, which takes more than a second.
+
+    Parameters
+    ----------
+    n, m : int
+        Rows and columns; as many columns as rows by default.
+
+    Returns
+    -------
+    matrix : Tensor, shape (n, m)
+        Ones on the diagonal.
+    """
+    return torch.zeros(n, n if m is None else m).fill_diagonal_(1.0)
+
+
 def check_numbers(config: Any, limits: Mapping[str, tuple[float, float]]) -> None:
     """Check that fields of a configuration are numbers in range.
 
@@ -351,14 +370,14 @@ class BaseBackbone(nn.Module):
         super().__init__()
         self.config = config
         if kernel is None:
-            kernel = torch.eye(config.n_sensors)
+            kernel = identity(config.n_sensors)
         self.register_buffer("kernel", kernel.to(torch.float32).clone())
         # axes of each region's tokens, filled after training (see set_token_axes)
         self.register_buffer(
             "token_mean",
             torch.zeros(config.n_regions, config.n_patches, config.d_model),
         )
-        first = torch.eye(config.d_model)[: config.n_components]
+        first = identity(config.d_model)[: config.n_components]
         self.register_buffer("token_axes", first.repeat(config.n_regions, 1, 1))
         shape = config.n_regions, config.n_spectral, config.d_model
         self.register_buffer("token_power", torch.ones(shape[0], shape[2]))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ._masked_transformer import Block
 from ._signal_reconstructor import initialize
-from .backbone import check_numbers
+from .backbone import check_numbers, identity
 
 #: Edges in Hz, both included, of the bands of a window's spectrum.
 BANDS = (
@@ -109,14 +109,14 @@ class TrialInputs(nn.Module):
         n_values = n_regions * len(BANDS)
         # field in tesla that becomes 1
         self.register_buffer("unit", torch.tensor(1e-12))
-        self.register_buffer("space", torch.eye(n_sensors)[:, :n_space].clone())
-        self.register_buffer("time", torch.eye(n_after)[:, :n_time].clone())
+        self.register_buffer("space", identity(n_sensors)[:, :n_space].clone())
+        self.register_buffer("time", identity(n_after)[:, :n_time].clone())
         self.register_buffer(
-            "joint", torch.eye(n_space * n_time)[:, :n_response].clone()
+            "joint", identity(n_space * n_time)[:, :n_response].clone()
         )
         self.register_buffer("spectrum_mean", torch.zeros(n_values))
         self.register_buffer(
-            "spectrum_axes", torch.eye(n_values)[:, :n_spectral].clone()
+            "spectrum_axes", identity(n_values)[:, :n_spectral].clone()
         )
 
     def components(self, segments: Tensor) -> Tensor:
@@ -355,7 +355,7 @@ class ParticipantTransformer(nn.Module):
         self.embed_response = nn.Linear(config.n_response, d_model)
         self.embed_spectrum = nn.Linear(config.n_spectral, d_model)
         self.embed_noise = nn.Linear(1, d_model)
-        self.state = nn.Embedding(len(STATES), d_model)
+        self.state = _embedding(len(STATES), d_model)
         self.when = _mlp(_N_WHEN, d_model // 2, d_model)
         self.token = nn.Parameter(torch.zeros(1, 1, d_model))
         self.blocks = nn.ModuleList(
@@ -364,7 +364,7 @@ class ParticipantTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(d_model)
         # what is asked for: a state at a time
-        self.asked_state = nn.Embedding(len(STATES), d_model)
+        self.asked_state = _embedding(len(STATES), d_model)
         self.asked_when = _mlp(_N_WHEN, d_model // 2, d_model)
         self.bridge = nn.Linear(d_model, d_model)
         self.mask_token = nn.Parameter(torch.zeros(d_model))
@@ -374,9 +374,9 @@ class ParticipantTransformer(nn.Module):
         self.token_head = _mlp(2 * d_model, 2 * d_model, d_model, n_out)
 
         self.apply(initialize)
-        nn.init.normal_(self.token, std=0.02)
+        _normal(self.token, 0.02)
         for table, std in ((self.state, 0.2), (self.asked_state, 0.5)):
-            nn.init.normal_(table.weight, std=std)
+            _normal(table.weight, std)
         for part in (self.embed_response, self.embed_spectrum):
             nn.init.xavier_uniform_(part.weight)
         for part in (self.when, self.asked_when, self.token_head):
@@ -479,6 +479,17 @@ class ParticipantTransformer(nn.Module):
         seen = torch.cat([torch.ones_like(visible[:, :1]), trials.seen], 1)
         x = self.decoder_norm(self.decoder(x, seen))
         return self.head(x[:, 1:]), self.predict_from_token(tokens[:, 0], trials)
+
+
+def _normal(weight: Tensor, std: float) -> None:
+    """Draw values, where there are some: on "meta" that would import a compiler."""
+    if not weight.is_meta:
+        nn.init.normal_(weight, std=std)
+
+
+def _embedding(n: int, width: int) -> nn.Embedding:
+    """Make an embedding with the usual start, at little cost also on "meta"."""
+    return nn.Embedding.from_pretrained(torch.randn(n, width), freeze=False)
 
 
 def _mlp(*widths: int) -> nn.Sequential:

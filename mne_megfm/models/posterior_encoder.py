@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .backbone import identity
 from .participant_statistics import (
     BINS,
     GROUPS,
@@ -288,12 +289,12 @@ class PosteriorEncoder(nn.Module):
             {name: nn.Linear(size[-1], d) for name, size in sizes.items()}
         )
         self.flags = nn.Linear(3, d)
-        self.place = nn.Parameter(0.1 * torch.randn(N_PAIRS, d))
-        self.time = nn.Parameter(0.1 * torch.randn(2, N_PATCHES, d))
-        self.state = nn.Parameter(0.1 * torch.randn(2, d))
-        self.person = nn.Parameter(0.1 * torch.randn(config.n_person, d))
+        self.place = nn.Parameter(torch.randn(N_PAIRS, d).mul_(0.1))
+        self.time = nn.Parameter(torch.randn(2, N_PATCHES, d).mul_(0.1))
+        self.state = nn.Parameter(torch.randn(2, d).mul_(0.1))
+        self.person = nn.Parameter(torch.randn(config.n_person, d).mul_(0.1))
         self.hidden = nn.ParameterDict(
-            {name: nn.Parameter(0.1 * torch.randn(d)) for name in _KINDS[:3]}
+            {name: nn.Parameter(torch.randn(d).mul_(0.1)) for name in _KINDS[:3]}
         )
         self.blocks = nn.ModuleList(
             _Block(d, config.n_heads, config.mlp_ratio, config.dropout)
@@ -314,7 +315,7 @@ class PosteriorEncoder(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, 0.7)
                 nn.init.zeros_(module.bias)
-        layout = torch.cat([torch.full((size,), state) for size, state in PLACE_LAYOUT])
+        layout = torch.tensor([s for size, s in PLACE_LAYOUT for _ in range(size)])
         self.register_buffer("_needs", layout, persistent=False)
         self.register_buffer("fitted", torch.tensor(False))
 
@@ -607,10 +608,11 @@ class ParticipantPosterior(nn.Module):
         self.config = config
         self.encoder = PosteriorEncoder(config)
         # components of the canonical array, and fields of the places on them
-        self.register_buffer("whiten", torch.eye(N_COMPONENTS, N_SENSORS) * 1e12)
-        gain = torch.randn(N_COMPONENTS, N_PLACES, 2, generator=torch.Generator())
-        self.register_buffer("place_gain", 1e7 * gain)
-        self.register_buffer("places", torch.randn(N_PLACES, 3) * 0.05)
+        self.register_buffer("whiten", identity(N_COMPONENTS, N_SENSORS).mul_(1e12))
+        size = N_COMPONENTS, N_PLACES, 2
+        gain = torch.normal(0.0, 1.0, size, generator=torch.Generator())
+        self.register_buffer("place_gain", gain.mul_(1e7))
+        self.register_buffer("places", torch.randn(N_PLACES, 3).mul_(0.05))
 
     def components(self, kind: str, windows: StateWindows) -> StateComponents | None:
         """Find the components of windows of one state.
