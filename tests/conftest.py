@@ -92,22 +92,6 @@ def participants(cohort):
     ]
 
 
-@pytest.fixture(scope="session")
-def labelled():
-    """Eight participants on two systems, two states, with labels."""
-    from mne_megfm.simulation import simulate_cohort
-
-    cohort = simulate_cohort(
-        8,
-        states=("auditory", "rest"),
-        arrays=("ctf151", "kit157"),
-        n_epochs=4,
-        filters=(1.0, 40.0),
-        random_state=6,
-    )
-    return [participant.recordings for participant in cohort], cohort.labels
-
-
 @pytest.fixture
 def make_model():
     """Return a function that makes a model of 16 sensors with given weights."""

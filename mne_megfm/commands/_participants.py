@@ -519,7 +519,7 @@ def features_as(
         If the data are of another kind or of other weights, or have other states.
     """
     kind, weights, columns = content["kind"], content["weights"], content["columns"]
-    table = _read_features(data, content.get("covariates", ()))
+    table = _read_features(data, content["covariates"])
     if table is not None:
         given = _from_table(table, table.attrs.get("weights", weights))
         if (given.kind, given.weights) != (kind, weights):

@@ -322,6 +322,7 @@ TRUSTED = [
 #: What is in it, and of what type.
 _CONTENT = {
     "columns": list,
+    "covariates": list,
     "kind": str,
     "weights": str,
     "reading": dict,
@@ -439,9 +440,8 @@ def _find_wrong(content: dict[str, Any]) -> list[str]:
         for name, kind in _CONTENT.items()
         if content.get(name) is None or not isinstance(content[name], kind)
     ]
-    for part in ("columns", "covariates"):  # earlier files have no covariates
-        names = content.get(part, [])
-        if not wrong and not _are_names(names):
+    for part in ("columns", "covariates"):
+        if not wrong and not _are_names(content[part]):
             wrong = [part]
     if wrong:
         return wrong

@@ -212,7 +212,7 @@ def command(
             {n: pipelines[n] for n in _QUICK_PIPELINES} if quick else pipelines,
             None
             if known is None
-            else known.of(names, "means, or a level of their own, stand for it"),
+            else known.of(names, "the mean, or a category of its own, is taken"),
             cache,
             **settings,
             halves=halves,

@@ -289,6 +289,7 @@ class PosteriorEncoder(nn.Module):
             {name: nn.Linear(size[-1], d) for name, size in sizes.items()}
         )
         self.flags = nn.Linear(3, d)
+        # in place: on the device "meta" a product imports a compiler (see `identity`)
         self.place = nn.Parameter(torch.randn(N_PAIRS, d).mul_(0.1))
         self.time = nn.Parameter(torch.randn(2, N_PATCHES, d).mul_(0.1))
         self.state = nn.Parameter(torch.randn(2, d).mul_(0.1))
