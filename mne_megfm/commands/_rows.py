@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import warnings
 from collections.abc import Callable
@@ -37,11 +38,14 @@ class Failure:
         The file, or files.
     reason : str
         Why, in a line.
+    of_memory : bool
+        Whether there was too little memory, which another time may suffice.
     """
 
     participant: str
     files: str
     reason: str
+    of_memory: bool = False
 
     @classmethod
     def of(cls, participant: str, files: str, error: Exception) -> Failure:
@@ -51,7 +55,17 @@ class Failure:
         told = isinstance(error, OSError | RuntimeError | TypeError | ValueError)
         reason = text if told and text else f"{kind}: {text}" if text else kind
         logger.debug(f"{files}: {reason}", exc_info=error)
-        return cls(participant, files, reason)
+        return cls(participant, files, reason, _is_of_memory(error))
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Tell whether there was too little memory, which torch and files say otherwise."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    of_torch = isinstance(error, RuntimeError) and (
+        "allocate memory" in str(error) or "out of memory" in str(error)
+    )
+    return isinstance(error, MemoryError) or of_torch
 
 
 def run_each(
@@ -108,7 +122,8 @@ def report_failures(failures: list[Failure], n_good: int, strict: bool) -> None:
     Raises
     ------
     ClickException
-        If all failed, or any did and that is to be an error.
+        If all failed, or any did and that is to be an error. Too little memory always
+        is: who is in a table must not depend on what else the machine was doing.
     """
     for failure in failures:
         click.echo(
@@ -120,6 +135,13 @@ def report_failures(failures: list[Failure], n_good: int, strict: bool) -> None:
         raise click.ClickException(
             f"Expected recordings that can be read, got {len(failures)} that all "
             f"failed: {reasons.pop() if len(reasons) == 1 else 'see above'}"
+        )
+    starved = sum(failure.of_memory for failure in failures)
+    if starved:
+        raise click.ClickException(
+            f"Expected more memory than there is for {starved} of these; run fewer "
+            "--jobs at a time, use a machine with more, or leave these recordings out; "
+            "nothing was written."
         )
     if failures and strict:
         raise click.ClickException(

@@ -1,5 +1,6 @@
 """Tests of recordings that cannot be read, among others that can."""
 
+import errno
 import json
 import shutil
 
@@ -7,6 +8,7 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -44,7 +46,6 @@ ERRORS = {
     "key": lambda: {}["tag"],
     "assertion": lambda: (_ for _ in ()).throw(AssertionError),
     "bare": lambda: (_ for _ in ()).throw(BareError(1, 2)),
-    "memory": lambda: (_ for _ in ()).throw(MemoryError),
 }
 REASONS = {
     "json": "Expecting property name",
@@ -52,7 +53,6 @@ REASONS = {
     "key": "KeyError: 'tag'",
     "assertion": "AssertionError",
     "bare": "BareError",
-    "memory": "MemoryError",
 }
 
 
@@ -163,7 +163,6 @@ def test_exceptions_of_any_kind(folder, tmp_path, monkeypatch, more):
     """Whatever reading raises, however it is made, has its file and cause named."""
     read = _rows.read_source
     files = [folder / f"sub-{n}_task-auditory_epo.fif" for n in range(5)]
-    files.append(folder / "sub-4_task-somatosensory_epo.fif")
     kinds = dict(zip(files, ERRORS, strict=True))
 
     def fails(source, reading):
@@ -182,6 +181,42 @@ def test_exceptions_of_any_kind(folder, tmp_path, monkeypatch, more):
         assert line.startswith(f"Failed: {file.name[:5]} ({file}): ")
         assert REASONS[kind] in line
     assert set(pd.read_csv(out)["participant"]) == {"sub-5"}
+
+
+def _no_memory():
+    np.empty(1 << 60, np.float32)
+
+
+def _no_memory_in_torch():
+    torch.empty(1 << 60, dtype=torch.float32)
+
+
+def _no_memory_for_files():
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+@pytest.mark.parametrize("more", [[], ["--participants"]])
+@pytest.mark.parametrize(
+    "fails", [_no_memory, _no_memory_in_torch, _no_memory_for_files]
+)
+def test_too_little_memory(folder, tmp_path, monkeypatch, more, fails):
+    """No table is without somebody for whom memory did not suffice that day."""
+    read = _rows.read_source
+
+    def starves(source, reading):
+        if source.participant == "sub-1":
+            fails()
+        return read(source, reading)
+
+    monkeypatch.setattr(_rows, "read_source", starves)
+    monkeypatch.setattr(_participants, "read_source", starves)
+    files = sorted(folder.glob("sub-[01]_task-auditory_epo.fif"))
+    out = tmp_path / "rows.csv"
+    result = run("features", *files, "-o", out, *more)
+    assert result.exit_code == 1, result.output
+    assert f"Failed: sub-1 ({files[1]}): " in result.output
+    assert "Expected more memory than there is for 1 of these" in result.output
+    assert not out.exists()
 
 
 def test_reasons():

@@ -20,6 +20,7 @@ from mne_megfm.commands._participants import get_features, summarise_rows
 from mne_megfm.commands._rows import extract_rows
 from mne_megfm.estimators import LogisticHead
 from mne_megfm.simulation import make_array_info
+from mne_megfm.utils.files import PREFIX
 from mne_megfm.utils.tables import read_features
 
 # MNE 1.13 reads the metadata of epochs in a way that pandas 3.1 warns of
@@ -259,8 +260,11 @@ def test_description_of_participants(cohort):
 
 def test_classify(cohort):
     """Fit, save, load and predict give what scikit-learn gives in one process."""
+    rest = cohort / f"{PREFIX}rest-of-a-killed-fit"
+    rest.write_bytes(b"half")
     result = _fit(cohort)
     assert result.exit_code == 0, result.output
+    assert not rest.exists()
     assert "24 participants (12 " in result.output  # n of each class
     assert "), 5 folds over them, " in result.output
     assert "95 % interval" in result.output and "sensitivity (" in result.output

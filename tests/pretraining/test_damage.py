@@ -7,13 +7,15 @@ import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
-from mne_megfm.models import ParticipantConfig, ParticipantTransformer
-from mne_megfm.utils.files import sealed_json
+from mne_megfm.models import MeanPooling, ParticipantConfig, ParticipantTransformer
+from mne_megfm.pretraining._run import read_run
+from mne_megfm.utils.files import UNSEALED, parse_sealed_json, seal, sealed_json
 from mne_megfm.weights import (
     PARTICIPANT_ENCODER,
     load_checkpoint,
+    load_pooling,
     read_config,
     save_checkpoint,
 )
@@ -211,6 +213,43 @@ def test_headers_that_do_not_fit(checkpoint):
         load_checkpoint(checkpoint)
 
 
+@pytest.mark.parametrize(
+    ("notes", "reason"),
+    [
+        ({"more": float("nan")}, "it has NaN"),
+        ({"more": float("inf")}, "it has Infinity"),
+        # what safetensors alone refuses
+        ({"more": 1}, "got something else"),
+    ],
+)
+def test_notes_of_a_header(checkpoint, notes, reason):
+    """Notes that are not JSON, or not text, are refused as damage."""
+    file = checkpoint / "model.safetensors"
+    old = file.read_bytes()
+    end = 8 + int.from_bytes(old[:8], "little")
+    header = json.loads(old[8:end])
+    header["__metadata__"] |= notes
+    text = json.dumps(header).encode()
+    _replace(checkpoint, len(text).to_bytes(8, "little") + text + old[end:])
+    with pytest.raises(ValueError, match=f"Expected safetensors in .*{reason}"):
+        load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("kind", ["pooling", "aggregator"])
+@pytest.mark.parametrize(
+    "entry",
+    [None, 3, [], {"is": "MeanPooling()"}, {"is": 3, "arrays": {}}]
+    + [{"is": "MeanPooling()", "arrays": {"x": shape}} for shape in (3, [-1], [1.5])],
+)
+def test_parts_of_other_types(checkpoint, kind, entry):
+    """What stands for the state of a pooling is looked at before it is used."""
+    config = parse_sealed_json((checkpoint / "config.json").read_bytes())
+    config[kind] = entry
+    (checkpoint / "config.json").write_bytes(sealed_json(config))
+    with pytest.raises(ValueError, match=f"identity and shapes of a {kind} in .*again"):
+        load_pooling(checkpoint, MeanPooling())
+
+
 def _replace(checkpoint, data):
     """Put other weights in place, with hashes that fit."""
     import hashlib
@@ -230,6 +269,30 @@ def test_loading_costs_no_random_numbers(checkpoint):
     load_checkpoint(checkpoint)
     PARTICIPANT_ENCODER.load(checkpoint, KERNEL)
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("settings", []),
+        ("settings", None),
+        ("history", "none"),
+        ("step", 1.0),
+        ("step", True),
+        ("total", "1"),
+        ("history", {"epoch": [1], "r2": {}}),
+    ],
+)
+def test_notes_of_a_run(train, tmp_path, name, value):
+    """Notes of other types, sealed as such, are refused as damage."""
+    train(max_epochs=1, directory=tmp_path)
+    file = tmp_path / "run.safetensors"
+    notes, state = read_run(file)
+    assert name in notes
+    text = json.dumps(UNSEALED | notes | {name: value})
+    file.write_bytes(seal(save(state, metadata={"run": text})))
+    with pytest.raises(ValueError, match=r"Expected a saved run in .*damaged: delete"):
+        train(max_epochs=1, directory=tmp_path)
 
 
 def test_a_run_whose_arrays_are_of_another_model(train, tmp_path):

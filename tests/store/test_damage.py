@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from mne_megfm.store import WindowStore
+from mne_megfm.utils.files import DIGEST, UNSEALED, seal
 
 FORM = {"n_sensors": 2, "n_times": 4, "sfreq": 4.0}
 
@@ -122,6 +123,35 @@ def test_of_another_recording(tiny):
     (other,) = set(store.files) - {file}
     file.write_bytes(other.read_bytes())
     with pytest.raises(ValueError, match="p1-r.*it is the file of 'p2'"):
+        WindowStore.open(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("name", 3), ("participant", None), ("state", []), ("provenance", "a.fif")],
+)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_notes_of_other_types(tiny, name, value, is_there):
+    """Notes that lack something, or have it as another type, are refused as damage.
+
+    Their hash fits.
+    """
+    path, file = tiny
+    content = file.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    notes = json.loads(header["__metadata__"]["recording"])
+    notes = UNSEALED | {k: v for k, v in notes.items() if k != DIGEST}
+    del notes[name]
+    if is_there:
+        notes[name] = value
+    header["__metadata__"]["recording"] = json.dumps(notes)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    small = [load_file(file)[k].tobytes() for k in ("check", "n_valid", "start")]
+    text = seal(len(text).to_bytes(8, "little") + text, *small)
+    file.write_bytes(text + content[end:])
+    with pytest.raises(ValueError, match=f"notes lack {name}; .*delete it"):
         WindowStore.open(path)
 
 
