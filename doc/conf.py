@@ -129,4 +129,7 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": True,
 }
-html_sidebars = {name: [] for name in ("index", "install", "model_card", "changes")}
+# pages of which none is below: a list beside them would be empty
+_ALONE = """index install plugins design scaling glossary release api_stability
+    model_card changes"""
+html_sidebars = {name: [] for name in _ALONE.split()}
