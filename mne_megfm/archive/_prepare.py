@@ -37,6 +37,7 @@ from ..sensors import CanonicalSensorMapping
 from ..store import WindowStore
 from ..utils.logs import verbose
 from ..utils.tables import escape_formula
+from .embeddings import EventEmbeddings
 from .files import is_fif
 from .reading import check_events, clean, cut_epochs
 from .settings import Filters, Reading, SettingsError
@@ -75,12 +76,15 @@ class Parameters(Filters):
         each other.
     tmin : float
         Start of such a window from its event in s.
+    embeddings : str | None
+        Hash of the embeddings that such windows have.
     highpass, lowpass, notch, maxwell, st_duration
         See `Filters`.
     """
 
     events: dict[str, list[str]] | None = None
     tmin: float = -0.2
+    embeddings: str | None = None
 
     def of_state(self, state: str) -> dict[str, Any]:
         """Tell what matters for a state, as JSON holds it."""
@@ -88,6 +92,8 @@ class Parameters(Filters):
         settings["events"] = (self.events or {}).get(state)
         if settings["events"] is None:
             del settings["tmin"]
+        if settings["events"] is None or self.embeddings is None:
+            del settings["embeddings"]
         return settings | {"centred": "over the recording"}
 
 
@@ -99,6 +105,7 @@ def prepare(
     states: Mapping[str, Sequence[str]] | None = None,
     events: Mapping[str, Sequence[str]] | None = None,
     tmin: float = -0.2,
+    embeddings: str | os.PathLike | pd.DataFrame | None = None,
     highpass: float | None = 0.5,
     lowpass: float | None = None,
     notch: float | None = None,
@@ -136,6 +143,12 @@ def prepare(
         trigger channel; ``["*"]`` for all. Windows of other states follow each other.
     tmin : float
         Start of a window from its event, in s.
+    embeddings : path-like | DataFrame | None
+        An embedding for each event, such as of the image that was shown: a table (CSV,
+        TSV or parquet) with a column ``event``, which holds names of events or one part
+        of each between slashes, and a column of numbers for each dimension. They
+        become the targets of the windows of ``events``, for
+        ``objective="contrastive"``.
     highpass, lowpass : float | None
         Edges of the filter in Hz; None for none.
     notch : float | None
@@ -218,6 +231,12 @@ def prepare(
         )
     states = {state: list(tasks) for state, tasks in (states or {}).items()}
     events = {state: list(names) for state, names in (events or {}).items()}
+    known = None if embeddings is None else EventEmbeddings.read(embeddings)
+    if known is not None and not events:
+        raise SettingsError(
+            "Expected events with embeddings, got none; name the events of each state "
+            "that windows are cut around."
+        )
     params = Parameters(
         highpass=highpass,
         lowpass=lowpass,
@@ -226,13 +245,14 @@ def prepare(
         st_duration=st_duration,
         events=events or None,
         tmin=tmin,
+        embeddings=None if known is None else known.digest(),
     )
     sources = find_sources(_as_paths(source), states, prefix=prefix, site=site)
     if events:
         usable = [source for source in sources if not source.left_out]
         check_events(usable, Reading(events=events), n_jobs)
     path = Path(store).expanduser()
-    outcomes = _run(sources, params, path, n_jobs)
+    outcomes = _run(sources, params, path, n_jobs, known)
     _sum_up(outcomes)
     _check(outcomes, strict)
     place = {source.relative: number for number, source in enumerate(sources)}
@@ -258,7 +278,11 @@ def _as_paths(source: Any) -> Path | pd.DataFrame | list[Path]:
 
 
 def _run(
-    sources: list[Source], params: Parameters, path: Path, n_jobs: int | None
+    sources: list[Source],
+    params: Parameters,
+    path: Path,
+    n_jobs: int | None,
+    embeddings: EventEmbeddings | None,
 ) -> list[dict[str, Any]]:
     """Prepare all recordings, logging each as it is done."""
     if (path / "store.json").is_file():
@@ -268,7 +292,8 @@ def _run(
     parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
     held = _contents_held(path)
     results = parallel(
-        delayed(prepare_recording)(source, params, path, held) for source in sources
+        delayed(prepare_recording)(source, params, path, held, embeddings)
+        for source in sources
     )
     outcomes = []
     with _open_log(path) as (file, write):
@@ -372,6 +397,7 @@ def prepare_recording(
     params: Parameters,
     path: Path,
     held: Mapping[str, tuple[str, str]],
+    embeddings: EventEmbeddings | None = None,
 ) -> dict[str, Any]:
     """Bring a recording to the store, and tell how it went.
 
@@ -385,6 +411,8 @@ def prepare_recording(
         The store.
     held : dict
         Name and participant of what was in the store before, by the hash of its files.
+    embeddings : EventEmbeddings | None
+        What windows around events have as targets.
 
     Returns
     -------
@@ -408,7 +436,7 @@ def prepare_recording(
     with warnings.catch_warnings(record=True) as caught, use_log_level("warning"):
         warnings.simplefilter("always")
         try:
-            outcome |= _prepare(source, params, path, held)
+            outcome |= _prepare(source, params, path, held, embeddings)
         except Exception as error:  # one bad recording takes no other down
             outcome |= {
                 "outcome": FAILED,
@@ -426,6 +454,7 @@ def _prepare(
     params: Parameters,
     path: Path,
     held: Mapping[str, tuple[str, str]],
+    embeddings: EventEmbeddings | None,
 ) -> dict[str, Any]:
     store = WindowStore(path, "a")
     settings = params.of_state(source.task)
@@ -490,7 +519,11 @@ def _prepare(
         rows = cut_epochs(
             raw, settings["events"], tmin, tmin + length, only_annotations=own
         )
-    windows, n_valid, start, array = _windows(rows, raw.first_samp, store)
+    if settings["events"] is None:
+        embeddings = None
+    windows, n_valid, start, targets, array = _windows(
+        rows, raw.first_samp, store, embeddings
+    )
     head = device_to_head(raw.info)
     try:
         store.append(
@@ -502,6 +535,7 @@ def _prepare(
             array=array,
             n_valid=n_valid,
             start=start,
+            targets=targets,
             dev_head_t=None if head is None else head["trans"],
             provenance=facts,
         )
@@ -518,10 +552,15 @@ def _prepare(
 
 
 def _windows(
-    rows: mne.io.BaseRaw | mne.Epochs, first_samp: int, store: WindowStore
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    rows: mne.io.BaseRaw | mne.Epochs,
+    first_samp: int,
+    store: WindowStore,
+    embeddings: EventEmbeddings | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, str]:
     """Bring rows to canonical windows, centred over the recording."""
     recordings = as_recordings(rows)
+    # before the work: names may have no embedding
+    targets = None if embeddings is None else embeddings.of(recordings[0].states)
     mapping = CanonicalSensorMapping()
     blocks = list(
         iter_windows(recordings, mapping, sfreq=store.sfreq, n_times=store.n_times)
@@ -533,7 +572,10 @@ def _windows(
     # network the mean of what is hidden
     centre_windows(windows, n_valid)
     starts = _starts(recordings[0], first_samp)[row]
-    return windows, n_valid, starts, describe_array(recordings[0].inst.info)
+    if targets is not None:
+        targets = targets[row]
+    array = describe_array(recordings[0].inst.info)
+    return windows, n_valid, starts, targets, array
 
 
 def _starts(recording: Recording, first_samp: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from ._options import Command, filter_options, parse_groups, run_as_module
     mne-megfm prepare BIDS_ROOT STORE --jobs 8
     mne-megfm prepare BIDS_ROOT STORE --state rest=rest,resting --state auditory=tones
     mne-megfm prepare BIDS_ROOT STORE --events auditory=standard,deviant --tmin -0.2
+    mne-megfm prepare BIDS_ROOT STORE --events images=* --embeddings clip.parquet
     mne-megfm prepare BIDS_ROOT STORE --maxwell --st-duration 10 --notch 50
     mne-megfm prepare files.csv STORE --site Cincinnati --strict
     """,
@@ -47,6 +48,12 @@ from ._options import Command, filter_options, parse_groups, run_as_module
     show_default=True,
     help="Start of a window from its event, in s.",
 )
+@click.option(
+    "--embeddings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Table of an embedding for each event (columns event and a number for each "
+    "dimension): targets of the windows, for the objective contrastive.",
+)
 @filter_options(highpass=0.5)
 @click.option("--site", default="", help="Where it was recorded, if nothing else says.")
 @click.option(
@@ -64,6 +71,7 @@ def command(
     states: dict[str, list[str]],
     events: dict[str, list[str]],
     tmin: float,
+    embeddings: Path | None,
     highpass: float,
     lowpass: float | None,
     notch: float | None,
@@ -91,6 +99,7 @@ def command(
         states=states,
         events=events,
         tmin=tmin,
+        embeddings=embeddings,
         highpass=highpass or None,
         lowpass=lowpass,
         notch=notch,
