@@ -265,9 +265,10 @@ class ProjectionPooling(_BinnedPooling):
 
     Tokens are projected on the leading axes of their region that are stored with the
     weights (see ``fit_token_projection``). All axes of a token
-    together have unit variance: a linear classifier needs no scaling before it. So have
-    the spectral features of a region together: projections of the log power of its
-    tokens, over all patches of the row.
+    together have unit variance: a linear classifier needs no scaling before it. The
+    spectral features of a region, which are projections of the log power of its tokens
+    over all patches of the row, have as much variance together as all tokens of the
+    region in a window.
 
     Parameters
     ----------

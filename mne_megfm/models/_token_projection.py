@@ -284,7 +284,9 @@ def read_spectra(
         Mean square of the tokens.
     axes : Tensor, shape (n_regions, n_spectral, d_model)
         Rows to project the log power of a region's tokens on, the axis by which
-        spectra differ most first. Zero beyond what there are spectra for.
+        spectra differ most first. The projections of a region have as much variance
+        together as those of its tokens in a window: one for each patch. Zero beyond
+        what there are spectra for.
     offset : Tensor, shape (n_regions, n_spectral)
         Mean projection.
     """
@@ -326,7 +328,8 @@ def read_spectra(
     ridge = ridge[:, None, None] * torch.eye(config.d_model, dtype=gram.dtype)
     found = torch.linalg.solve(gram + ridge, values.mT @ target).mT
     variance = (values @ found.mT).square().mean(1).sum(1).mean()
-    axes[:, :n_axes] = found / variance.sqrt().clamp(min=1e-12)
+    size = (config.n_patches / variance.clamp(min=1e-24)).sqrt()
+    axes[:, :n_axes] = size * found
     return usual, axes, (axes @ mean.mT)[..., 0]
 
 

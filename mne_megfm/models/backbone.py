@@ -407,8 +407,8 @@ class BaseBackbone(nn.Module):
             Mean square of the tokens, around their mean at each place.
         axes : Tensor, shape (n_regions, n_spectral, d_model)
             Rows to project the log power of each region's tokens on, relative to
-            ``power``, scaled so that the projections of a region have unit variance
-            together.
+            ``power``, scaled so that the projections of a region have together a
+            variance of one for each patch.
         offset : Tensor, shape (n_regions, n_spectral)
             Mean projection.
         """
