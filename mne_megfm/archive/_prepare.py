@@ -145,10 +145,11 @@ def prepare(
         Start of a window from its event, in s.
     embeddings : path-like | DataFrame | None
         An embedding for each event, such as of the image that was shown: a table (CSV,
-        TSV or parquet) with a column ``event``, which holds names of events or one part
-        of each between slashes, and a column of numbers for each dimension. They
-        become the targets of the windows of ``events``, for
-        ``objective="contrastive"``.
+        TSV or parquet) with a column ``event`` and a column of numbers for each
+        dimension. A name in it is that of an event, or one part of it between slashes:
+        ``cat`` is also for ``image/cat``. They become the targets of the windows, for
+        ``objective="contrastive"``. A recording with an event of which there is not
+        exactly one fails.
     highpass, lowpass : float | None
         Edges of the filter in Hz; None for none.
     notch : float | None
@@ -248,8 +249,15 @@ def prepare(
         embeddings=None if known is None else known.digest(),
     )
     sources = find_sources(_as_paths(source), states, prefix=prefix, site=site)
+    usable = [source for source in sources if not source.left_out]
+    without = sorted({source.task for source in usable} - set(events))
+    if known is not None and without:
+        raise SettingsError(
+            "Expected events of all states with embeddings, so that all windows have "
+            f"one, got none of {', '.join(without)}; name events of these states, or "
+            "leave them out by states (in the shell --state)."
+        )
     if events:
-        usable = [source for source in sources if not source.left_out]
         check_events(usable, Reading(events=events), n_jobs)
     path = Path(store).expanduser()
     outcomes = _run(sources, params, path, n_jobs, known)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..utils.tables import read_text
+from ..utils.tables import read_features, read_text
 from .settings import SettingsError
 
 #: Column of the names of events in a table of embeddings.
@@ -52,38 +52,42 @@ class EventEmbeddings:
         ------
         SettingsError
             If a name or a number is missing, or a name is there twice.
+        ValueError
+            If a file is no such table.
         """
         if isinstance(table, pd.DataFrame):
-            where, frame = "the table", table
+            where, names, numbers = "the table", table, table
         else:
-            where, frame = f"{table}", read_text(Path(table).expanduser())
-        if EVENT not in frame or frame.shape[1] < 2:
-            columns = ", ".join(map(str, frame.columns[:4]))
+            path = Path(table).expanduser()
+            where, names = f"{path}", read_text(path, [EVENT])
+            # without the names, which are no numbers
+            numbers = read_features(path, [EVENT])
+        numbers = numbers.drop(columns=EVENT, errors="ignore")
+        if EVENT not in names or not numbers.shape[1]:
+            columns = [*names.columns, *numbers.columns]
             raise SettingsError(
                 f"Expected a column {EVENT} and a column for each dimension of the "
-                f"embeddings in {where}, got {columns}; name the columns."
+                f"embeddings in {where}, got {', '.join(map(str, columns[:4]))}; name "
+                "the columns."
             )
-        names = frame[EVENT]
-        numbers = frame.drop(columns=EVENT).apply(pd.to_numeric, errors="coerce")
-        values = numbers.to_numpy(np.float32)
-        wrong = names.isna().to_numpy() | ~np.isfinite(values).all(axis=1)
-        if wrong.any() or not len(names):
-            row = (
-                f"not so in row {np.flatnonzero(wrong)[0] + 1}"
-                if len(names)
-                else "no row"
-            )
+        if not len(names):
             raise SettingsError(
-                f"Expected a name and finite numbers in each row of {where}, got {row}"
-                "; correct it."
+                f"Expected a row for each event in {where}, got none; add them."
             )
-        names = names.astype(str)
-        if names.duplicated().any():
+        missing = np.flatnonzero(names[EVENT].isna())
+        if len(missing):
+            raise SettingsError(
+                f"Expected the name of an event in each row of {where}, got none in "
+                f"row {missing[0] + 1}; fill it in."
+            )
+        values = np.column_stack([_finite(numbers[c], where) for c in numbers])
+        given = names[EVENT].astype(str)
+        if given.duplicated().any():
             raise SettingsError(
                 f"Expected each event once in {where}, got "
-                f"{names[names.duplicated()].iloc[0]!r} twice; leave one out."
+                f"{given[given.duplicated()].iloc[0]!r} twice; leave one out."
             )
-        return cls(tuple(names), values)
+        return cls(tuple(given), values)
 
     def of(self, events: NDArray) -> NDArray[np.float32]:
         """Give the embedding of each event.
@@ -123,3 +127,19 @@ class EventEmbeddings:
         names = "\n".join(self.names[place] for place in order)
         content = self.values[order].astype("<f4").tobytes()
         return hashlib.sha256(names.encode() + b"\0" + content).hexdigest()
+
+
+def _finite(column: pd.Series, where: str) -> NDArray[np.float32]:
+    """Check that a column has finite numbers alone."""
+    try:
+        numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float32)
+        wrong = np.flatnonzero(~np.isfinite(numbers))
+    except TypeError:  # of lists, say
+        wrong = np.zeros(1, int)
+    if len(wrong):
+        raise SettingsError(
+            f"Expected a finite number in each row of the column {column.name!r} of "
+            f"{where}, got {str(column.iloc[wrong[0]])[:40]!r} in row {wrong[0] + 1}; "
+            "correct it, or remove the column. Each dimension has a column of its own."
+        )
+    return numbers

@@ -256,7 +256,7 @@ def _kind(path: Path) -> str:
     """Tell what a FIF file holds."""
     try:
         file, tree, _ = fiff_open(path.absolute())
-    except (OSError, RuntimeWarning):
+    except (OSError, RuntimeWarning, MemoryError):
         raise
     except Exception as error:  # MNE fails in many ways on what is no FIF file
         raise ValueError(

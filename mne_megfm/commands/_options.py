@@ -20,6 +20,7 @@ import click
 
 from .. import __version__
 from ..archive.settings import PLAIN, Reading, SettingsError
+from ..utils.errors import is_of_memory
 
 #: Name and summary of every command; the summaries serve ``--help`` without imports.
 COMMANDS = {
@@ -87,18 +88,16 @@ class Command(_WithExamples):
                 raise
             except SettingsError as error:  # called wrongly
                 raise click.UsageError(str(error), ctx) from error
-            except MemoryError as error:
-                if verbose:
-                    raise
-                raise click.ClickException(
-                    f"Expected more memory than there is ({error or 'none is left'}); "
-                    "run fewer --jobs at a time, or use a machine with more. What was "
-                    "reported as written stays."
-                ) from error
-            except EXPECTED as error:
-                if verbose:
+            except Exception as error:
+                if verbose or not (isinstance(error, EXPECTED) or is_of_memory(error)):
                     raise
                 message = str(error) or type(error).__name__
+                if is_of_memory(error):
+                    message = (
+                        f"Expected more memory than there is ({message}); run fewer "
+                        "--jobs at a time, or use a machine with more. What was "
+                        "reported as written stays."
+                    )
                 raise click.ClickException(message) from error
 
 

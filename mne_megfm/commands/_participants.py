@@ -187,7 +187,7 @@ def extract_by_encoder(
 
     Participants are shared out by joblib. Several recordings of a state belong
     together. Recordings that fail are named and left out; the others of their
-    participants are used.
+    participants are used. Too little memory is an error.
 
     Parameters
     ----------
@@ -211,7 +211,8 @@ def extract_by_encoder(
     Raises
     ------
     ClickException
-        If all recordings fail, or one does and that is to be an error.
+        If all recordings fail, one does and that is to be an error, or memory does not
+        suffice for one.
     """
     check_events(sources, reading, n_jobs)
     by_name = group_by_participant(sources)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import warnings
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from ..estimators import MEGFMTransformer
 from ..inputs import Recording, as_recordings
 from ..inputs.windows import RowForm
 from ..models import ModelConfig
+from ..utils.errors import is_of_memory
 from ..weights import load_checkpoint, weights_path
 
 
@@ -39,7 +39,7 @@ class Failure:
     reason : str
         Why, in a line.
     of_memory : bool
-        Whether there was too little memory, which another time may suffice.
+        Whether there was too little memory; it may suffice another time.
     """
 
     participant: str
@@ -55,17 +55,7 @@ class Failure:
         told = isinstance(error, OSError | RuntimeError | TypeError | ValueError)
         reason = text if told and text else f"{kind}: {text}" if text else kind
         logger.debug(f"{files}: {reason}", exc_info=error)
-        return cls(participant, files, reason, _is_of_memory(error))
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """Tell whether there was too little memory, which torch and files say otherwise."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    of_torch = isinstance(error, RuntimeError) and (
-        "allocate memory" in str(error) or "out of memory" in str(error)
-    )
-    return isinstance(error, MemoryError) or of_torch
+        return cls(participant, files, reason, is_of_memory(error))
 
 
 def run_each(
@@ -130,18 +120,18 @@ def report_failures(failures: list[Failure], n_good: int, strict: bool) -> None:
             f"Failed: {failure.participant} ({failure.files}): {failure.reason}",
             err=True,
         )
+    starved = sum(failure.of_memory for failure in failures)
+    if starved:
+        raise click.ClickException(
+            f"Expected enough memory for all recordings, got too little for {starved} "
+            "of them, see above; run fewer --jobs at a time, use a machine with more, "
+            "or leave these recordings out. Nothing was written."
+        )
     if failures and not n_good:
         reasons = {failure.reason for failure in failures}
         raise click.ClickException(
             f"Expected recordings that can be read, got {len(failures)} that all "
             f"failed: {reasons.pop() if len(reasons) == 1 else 'see above'}"
-        )
-    starved = sum(failure.of_memory for failure in failures)
-    if starved:
-        raise click.ClickException(
-            f"Expected more memory than there is for {starved} of these; run fewer "
-            "--jobs at a time, use a machine with more, or leave these recordings out; "
-            "nothing was written."
         )
     if failures and strict:
         raise click.ClickException(
@@ -163,7 +153,8 @@ def extract_rows(
 ) -> pd.DataFrame:
     """Compute a row of features for each epoch or window of each recording.
 
-    Recordings are shared out by joblib. Those that fail are named and left out.
+    Recordings are shared out by joblib. Those that fail are named and left out; too
+    little memory is an error.
 
     Parameters
     ----------
@@ -186,7 +177,8 @@ def extract_rows(
     Raises
     ------
     ClickException
-        If all recordings fail, or one does and that is to be an error.
+        If all recordings fail, one does and that is to be an error, or memory does not
+        suffice for one.
     ValueError
         If rows of one recording are longer than those of another, or of one state cut
         at another time from their event.

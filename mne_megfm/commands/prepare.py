@@ -15,7 +15,8 @@ from ._options import Command, filter_options, parse_groups, run_as_module
     mne-megfm prepare BIDS_ROOT STORE --jobs 8
     mne-megfm prepare BIDS_ROOT STORE --state rest=rest,resting --state auditory=tones
     mne-megfm prepare BIDS_ROOT STORE --events auditory=standard,deviant --tmin -0.2
-    mne-megfm prepare BIDS_ROOT STORE --events images=* --embeddings clip.parquet
+    mne-megfm prepare BIDS_ROOT STORE --state images=things --events images=image
+    --embeddings clip.parquet
     mne-megfm prepare BIDS_ROOT STORE --maxwell --st-duration 10 --notch 50
     mne-megfm prepare files.csv STORE --site Cincinnati --strict
     """,
@@ -51,8 +52,10 @@ from ._options import Command, filter_options, parse_groups, run_as_module
 @click.option(
     "--embeddings",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Table of an embedding for each event (columns event and a number for each "
-    "dimension): targets of the windows, for the objective contrastive.",
+    help="Table of an embedding for each event, such as of the image that was shown: "
+    "targets of the windows, for the objective contrastive. It has a column event, "
+    "with names of events or a part of each, and a column of numbers for each "
+    "dimension.",
 )
 @filter_options(highpass=0.5)
 @click.option("--site", default="", help="Where it was recorded, if nothing else says.")

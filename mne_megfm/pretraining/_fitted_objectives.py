@@ -328,7 +328,8 @@ class ContrastiveRegression(Joint):
 
     Notes
     -----
-    Embeddings are the ``targets`` of the windows: of a store, those given to
+    Embeddings are the ``targets`` of the windows: of a store, the ``embeddings`` of
+    :func:`~mne_megfm.archive.prepare` or the ``targets`` of
     :meth:`~mne_megfm.store.WindowStore.append`; in `fit` of a
     :class:`~mne_megfm.MEGFMTransformer`, ``y``. Each dimension is scaled to mean 0 and
     variance 1 over training windows. Windows with equal embeddings are of one stimulus,

@@ -302,8 +302,8 @@ def check_targets(labels: Labels, objective: Objective) -> None:
     if getattr(objective, "needs_targets", False) and not labels.has_targets:
         raise ValueError(
             f"Expected targets of all windows (embeddings of what was shown, say) for "
-            f"{objective!r}, got none; give them as y in fit, with WindowStore.append "
-            "or WindowArray, or take another objective."
+            f"{objective!r}, got none; give them as y in fit, as embeddings of "
+            "prepare, or with WindowStore.append, or take another objective."
         )
 
 

@@ -45,13 +45,15 @@ _SIGNED_NAME = re.compile(r"[+-][\w.\- ]*")
 
 
 # -- reading --------------------------------------------------------------------------
-def read_text(path: Path) -> pd.DataFrame:
+def read_text(path: Path, columns: Iterable[str] | None = None) -> pd.DataFrame:
     """Read a table of names and labels, all of it as text.
 
     Parameters
     ----------
     path : Path
         CSV, TSV or parquet, by its suffix.
+    columns : iterable of str | None
+        Columns to take, where there are such; None for all.
 
     Returns
     -------
@@ -68,7 +70,10 @@ def read_text(path: Path) -> pd.DataFrame:
         names = _header(frame)
         frame = frame.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
     _check_names(frame.columns, path)
-    return pd.DataFrame({name: _as_text(frame[name], path) for name in frame if name})
+    wanted = set(frame.columns if columns is None else columns) - {""}
+    return pd.DataFrame(
+        {name: _as_text(frame[name], path) for name in frame if name in wanted}
+    )
 
 
 def read_names(path: Path) -> list[str]:

@@ -57,10 +57,11 @@ def test_targets_are_those_of_the_events(bids, tmp_path, suffix):
 def test_event_without_embedding(bids, tmp_path, caplog):
     """A recording with an event that the table lacks fails, and says which."""
     events = {"images": ["*"]}
-    with pytest.raises(RuntimeError, match="1 of 2 recordings failed"):
+    with pytest.raises(RuntimeError, match="1 of . recordings failed"):
         prepare_in_python(
             bids,
             tmp_path / "store",
+            states={"images": ["images"]},
             events=events,
             embeddings=_table(["cat", "dog", "grey"]),
             strict=True,
@@ -83,15 +84,19 @@ def test_order_of_the_table_does_not_matter():
         one.of(["cat/fixation"])
 
 
+LISTS = _table()[["event"]].assign(x=[[0.0, 1.0]] * 3)
+
+
 @pytest.mark.parametrize(
     ("table", "match"),
     [
         (_table().rename(columns={"event": "name"}), "Expected a column event"),
         (_table()[["event"]], "a column for each dimension"),
-        (_table().iloc[:0], "got no row"),
-        (_table(["cat", None, "dog"]), "not so in row 2"),
-        (_table(values=np.array([[1.0], [np.inf], [0.0]])), "not so in row 2"),
-        (_table().assign(x1=["a", "1", "2"]), "not so in row 1"),
+        (_table().iloc[:0], "a row for each event in the table, got none"),
+        (_table(["cat", None, "dog"]), "got none in row 2"),
+        (_table(values=np.array([[1.0], [np.inf], [0.0]])), "got 'inf' in row 2"),
+        (_table().assign(x1=["a.jpg", "1", "2"]), "'x1' of the table, got 'a.jpg' in"),
+        (LISTS, "'x' of the table, got '.0.0, 1.0.' in row 1"),
         (_table(["cat", "dog", "cat"]), "got 'cat' twice"),
     ],
 )
@@ -99,6 +104,25 @@ def test_tables_that_are_none(table, match):
     """Names and numbers are looked at before any recording is."""
     with pytest.raises(ValueError, match=match):
         EventEmbeddings.read(table)
+
+
+def test_file_that_has_no_embeddings(tmp_path):
+    """Of a file, the same is said, with its name."""
+    file = tmp_path / "clip.csv"
+    _table().rename(columns={"event": "name"}).to_csv(file, index=False)
+    with pytest.raises(ValueError, match=r"number.*clip.csv"):
+        EventEmbeddings.read(file)
+    _table()[["x0", "x1"]].to_csv(file, index=False)
+    with pytest.raises(ValueError, match=r"Expected a column event.*clip.csv, got x0"):
+        EventEmbeddings.read(file)
+
+
+def test_all_windows_have_an_embedding(bids, tmp_path):
+    """A state without events would leave a store that nothing can be trained on."""
+    events = {"images": ["image"]}
+    with pytest.raises(ValueError, match="got none of rest; .*--state"):
+        prepare_in_python(bids, tmp_path / "store", events=events, embeddings=_table())
+    assert not (tmp_path / "store").exists()
 
 
 def test_embeddings_need_events(tmp_path):

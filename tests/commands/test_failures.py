@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from mne_megfm import MEGFMTransformer, evaluation, simulate_cohort
+from mne_megfm.archive import files
 from mne_megfm.commands import _participants, _rows, main
 from mne_megfm.commands._rows import Failure
 
@@ -195,9 +196,17 @@ def _no_memory_for_files():
     raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
+def _no_memory_below():
+    try:
+        _no_memory()
+    except MemoryError as error:
+        raise ValueError("Expected a recording, got another file") from error
+
+
 @pytest.mark.parametrize("more", [[], ["--participants"]])
 @pytest.mark.parametrize(
-    "fails", [_no_memory, _no_memory_in_torch, _no_memory_for_files]
+    "fails",
+    [_no_memory, _no_memory_in_torch, _no_memory_for_files, _no_memory_below],
 )
 def test_too_little_memory(folder, tmp_path, monkeypatch, more, fails):
     """No table is without somebody for whom memory did not suffice that day."""
@@ -210,13 +219,33 @@ def test_too_little_memory(folder, tmp_path, monkeypatch, more, fails):
 
     monkeypatch.setattr(_rows, "read_source", starves)
     monkeypatch.setattr(_participants, "read_source", starves)
-    files = sorted(folder.glob("sub-[01]_task-auditory_epo.fif"))
+    good, bad = sorted(folder.glob("sub-[01]_task-auditory_epo.fif"))
     out = tmp_path / "rows.csv"
-    result = run("features", *files, "-o", out, *more)
+    result = run("features", good, bad, "-o", out, *more)
     assert result.exit_code == 1, result.output
-    assert f"Failed: sub-1 ({files[1]}): " in result.output
-    assert "Expected more memory than there is for 1 of these" in result.output
+    assert f"Failed: sub-1 ({bad}): " in result.output
+    assert "got too little for 1 of them, see above; run fewer" in result.output
     assert not out.exists()
+    # the only one, too
+    result = run("features", bad, "-o", out, *more)
+    assert "got too little for 1 of them" in result.output
+
+
+def test_too_little_memory_for_a_header(folder, tmp_path, monkeypatch):
+    """That a file cannot be opened for want of memory does not make it another one."""
+    file = folder / "sub-1_task-auditory_epo.fif"
+    opened = files.fiff_open
+
+    def starves(path, *args):
+        if path == file:
+            _no_memory()
+        return opened(path, *args)
+
+    monkeypatch.setattr(files, "fiff_open", starves)
+    good = folder / "sub-0_task-auditory_epo.fif"
+    result = run("features", good, file, "-o", tmp_path / "rows.csv")
+    assert result.exit_code == 1
+    assert "got too little for 1 of them" in result.output
 
 
 def test_reasons():
