@@ -45,8 +45,8 @@ def command() -> None:
     state by state; states that it lacks are then filled with the mean of the training
     data.
 
-    Recordings that cannot be read are named and left out. In tables, names and labels
-    are text as it stands there; missing is an empty cell or n/a, nothing else. In CSV
+    Recordings that cannot be read are named and left out; too little memory is an
+    error. In tables, names and labels are text as it stands there; missing is an empty cell or n/a, nothing else. In CSV
     and TSV that are written, text that a spreadsheet would take for a formula has an
     apostrophe in front, which is taken away when mne-megfm reads it.
     """
