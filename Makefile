@@ -3,7 +3,8 @@
 # access to a package index.
 #
 #   make demo [DATA=recording]   the tour: simulated cohort, one recording, a figure
-#   make test                    lint, tests with coverage, examples in the docstrings
+#   make test                    lint, tests, examples in the docstrings; COVERAGE=1: also
+#                                which lines they reach, which takes a fifth longer
 #   make test-slow               the same with the tests marked slow
 #   make smoke                   some tests of each part, in about a minute
 #   make dist-test               wheel and sdist, and the tests outside of the checkout
@@ -19,6 +20,7 @@ VENV ?= .venv
 # Processes that run tests and examples; each computes with one thread.
 JOBS ?= 2
 PYTEST_ARGS ?=
+COVERAGE ?=
 # For example -D plot_gallery=0: the pages alone, no example is run.
 SPHINX_ARGS ?=
 DATA ?=
@@ -35,7 +37,7 @@ PIP = $(PY) -m pip --disable-pip-version-check
 SETUP = setup.cfg pyproject.toml constraints.txt mne_megfm/__init__.py
 ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST = $(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --dist worksteal \
-	--cov --cov-report=term $(PYTEST_ARGS)
+	$(if $(COVERAGE),--cov --cov-report=term) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
