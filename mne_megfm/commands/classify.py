@@ -46,9 +46,10 @@ def command() -> None:
     data.
 
     Recordings that cannot be read are named and left out; too little memory is an
-    error. In tables, names and labels are text as it stands there; missing is an empty cell or n/a, nothing else. In CSV
-    and TSV that are written, text that a spreadsheet would take for a formula has an
-    apostrophe in front, which is taken away when mne-megfm reads it.
+    error. In tables, names and labels are text as it stands there; missing is an empty
+    cell or n/a, nothing else. In CSV and TSV that are written, text that a spreadsheet
+    would take for a formula has an apostrophe in front, which is taken away when
+    mne-megfm reads it.
     """
 
 

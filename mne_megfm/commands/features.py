@@ -105,8 +105,8 @@ def command(
 
     Recordings that cannot be read are named and left out; features of participants are
     of the others. Too little memory is an error, and nothing is written. In CSV and
-    TSV, names that a spreadsheet would take for formulas have
-    an apostrophe in front, which is taken away when mne-megfm reads them.
+    TSV, names that a spreadsheet would take for formulas have an apostrophe in front,
+    which is taken away when mne-megfm reads them.
     """
     from mne.utils import logger
 
