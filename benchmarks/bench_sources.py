@@ -33,6 +33,7 @@ SETTINGS = {
     "10 min": {"n_stories": 11},
     "20 min": {"n_stories": 21},
     "30 min": {"n_stories": 31},
+    "60 min": {"n_stories": 61},
     "SNR 0.1": {"meg_snr": 0.1},
     "SNR 0.005": {"meg_snr": 0.005},
     "head 5 mm off": {"head_error": 0.005},

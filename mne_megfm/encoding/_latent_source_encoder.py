@@ -33,7 +33,7 @@ from ._recordings import (
     prepare_people,
     without_ends,
 )
-from ._source_space import laplacian
+from ._source_space import laplacian, smoothing
 from ._training import (
     VALIDATION,
     Head,
@@ -44,6 +44,8 @@ from ._training import (
     sparse_tensor,
 )
 
+# computed from recordings, again in each fit
+_NOT_KEPT = ("_laplacian", "_smoothing")
 # components with fMRI alone, where nothing tells how many there are
 _N_WITHOUT_MEG = 8
 
@@ -82,8 +84,11 @@ class LatentSourceEncoder(FittedSources, BaseEstimator):
     fmri_weight : float
         Weight of the error of fMRI beside that of MEG. Both are mean squares over
         those of the recordings, MEG whitened.
+    extent : float
+        How far sources are alike around a place before recordings are looked at, in m;
+        0 leaves them independent.
     smoothness : float
-        Weight of differences between neighbouring sources.
+        Weight of differences between neighbouring sources in training.
     temporal_smoothness : float
         Weight of differences between successive samples.
     depth : float
@@ -165,6 +170,7 @@ class LatentSourceEncoder(FittedSources, BaseEstimator):
         fmri_response: str = "power",
         feature_regions: Sequence[int] | None = None,
         fmri_weight: float = 0.1,
+        extent: float = 0.006,
         smoothness: float = 1e-3,
         temporal_smoothness: float = 0.0,
         depth: float = 0.8,
@@ -190,6 +196,7 @@ class LatentSourceEncoder(FittedSources, BaseEstimator):
         self.fmri_response = fmri_response
         self.feature_regions = feature_regions
         self.fmri_weight = fmri_weight
+        self.extent = extent
         self.smoothness = smoothness
         self.temporal_smoothness = temporal_smoothness
         self.depth = depth
@@ -280,6 +287,7 @@ class LatentSourceEncoder(FittedSources, BaseEstimator):
                 n_orientations,
                 self.evidence_ if self.evidence_.any() else None,
                 self.depth,
+                self._smoothing,
             )
             kernel, maps = start.kernel, start.maps
             self.source_variance_ = start.variance
@@ -371,9 +379,11 @@ class LatentSourceEncoder(FittedSources, BaseEstimator):
                 )
         n_sources = self.space_.n_sources
         self._laplacian = sparse.csr_array((n_sources, n_sources))
+        self._smoothing = sparse.csr_array(sparse.eye_array(n_sources))
         if self.space_.kind != "regions":
             src = next(p.src for p in people if p.src is not None)
             self._laplacian = laplacian(src)
+            self._smoothing = smoothing(src, self.extent)
         return stimulus, people, np.random.default_rng(self.random_state)
 
     def _check_parameters(self) -> None:
@@ -465,8 +475,9 @@ class LatentSourceEncoder(FittedSources, BaseEstimator):
             )
         precision = None
         if self.source_variance_.any():
-            wide = np.repeat(self.source_variance_, self.network_.config.n_orientations)
-            precision = torch.as_tensor(1 / wide, dtype=torch.float32, device=device)
+            precision = torch.as_tensor(
+                1 / self.source_variance_, dtype=torch.float32, device=device
+            )
         has_meg = any(p.meg for p in people)
         penalties = Penalties(
             fmri=self.fmri_weight if has_meg else 1.0,
@@ -474,6 +485,7 @@ class LatentSourceEncoder(FittedSources, BaseEstimator):
             temporal=self.temporal_smoothness,
             precision=precision,
             laplacian=sparse_tensor(self._laplacian, device),
+            smoothing=sparse_tensor(self._smoothing, device),
             evidence=evidence_weights(self.evidence_, device),
         )
         trainer = Trainer(
@@ -543,4 +555,5 @@ class LatentSourceEncoder(FittedSources, BaseEstimator):
         return hasattr(self, "network_")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in super().__getstate__().items() if k != "_laplacian"}
+        state = super().__getstate__()
+        return {k: v for k, v in state.items() if k not in _NOT_KEPT}

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from mne.utils import logger
 from numpy.typing import NDArray
-from scipy import linalg
+from scipy import linalg, sparse
+from scipy.sparse.linalg import splu
 
 from ..models import LatentSourceConfig, LatentSourceNetwork
 from ._hemodynamics import fit_hrf, hrf_basis
@@ -25,8 +26,10 @@ from ._recordings import Person
 _FLOOR = 0.01
 # of the mean variance: people differ by so much in what they share
 _MISFIT = 0.1
-# updates of the priors' variances
-_N_UPDATES = 10
+# weight of a source's prior, in observations
+_PRIOR_WEIGHT = 0.1
+# updates of the variances
+_N_UPDATES = 30
 # turns of ridge regression and haemodynamic responses
 _N_TURNS = 3
 
@@ -42,7 +45,7 @@ class LinearStart:
     maps : array of shape (n_sources * n_orientations, n_components)
         Maps of the components, nAm.
     variance : array of shape (n_sources,)
-        Prior variance of each source, relative.
+        Variance of each source before smoothing.
     """
 
     kernel: NDArray[np.float64]
@@ -110,6 +113,7 @@ def fit_linear(
     n_orientations: int,
     evidence: NDArray | None,
     depth: float,
+    smoothing: sparse.csr_array,
 ) -> tuple[LinearStart, dict[str, NDArray]]:
     """Fit the linear model of sources to the MEG of all people.
 
@@ -129,6 +133,8 @@ def fit_linear(
         How well fMRI of each source follows the stimulus, 0 or more.
     depth : float
         How much deep sources are preferred in their prior, as in MNE-Python.
+    smoothing : sparse array of shape (n_sources, n_sources)
+        The operator whose inverse smooths over neighbouring sources.
 
     Returns
     -------
@@ -141,10 +147,14 @@ def fit_linear(
     -----
     The noise of coefficients of orthonormal regressors is that of the sensors. After it
     is whitened, singular values above the edge of Marchenko and Pastur (1967) are
-    signal. The variances of sources follow the updates of Champagne (Wipf et al. 2010,
-    NeuroImage 49:641-655), which neuro-current response functions use as well (Das et
-    al. 2020, NeuroImage 211:116528); their means follow fMRI with the weight of as many
-    observations as there are components (Sato et al. 2004, NeuroImage 23:806-826).
+    signal, and are shrunk to what is best in the Frobenius norm (Gavish and Donoho
+    2017, IEEE Trans Inf Theory 63:2137-2152, eq. 7).
+
+    Sources are few independent ones, smoothed over their neighbours. Their variances
+    follow the updates of Champagne (Wipf et al. 2010, NeuroImage 49:641-655), which
+    neuro-current response functions use as well (Das et al. 2020, NeuroImage
+    211:116528). The prior of the variances follows fMRI (Sato et al. 2004, NeuroImage
+    23:806-826).
     """
     designs = {story: design(features) for story, features in stimulus.items()}
     grams, crosses, counts = zip(
@@ -170,9 +180,12 @@ def fit_linear(
     n_components = int(np.clip(np.sum(values > 1.02 * edge), 1, max_components))
     logger.info("%d components of %d are above noise", n_components, min(data.shape))
     left = left[:, :n_components]
-    lead, fields = _reduce(lead, data.T @ left)
+    shrunk = left * _shrinkage(values[:n_components], *data.shape)
+    smooth = _Smoother(smoothing, n_orientations)
+    lead, fields = _reduce(smooth(lead.T).T, data.T @ shrunk)
     prior = _prior(lead, n_orientations, evidence, depth)
     maps, variance = _localise(lead, fields, prior, n_orientations)
+    maps = smooth(maps)
     # components of unit variance
     kernel = design.kernel(ortho @ left)
     return LinearStart(kernel, maps, variance), metrics
@@ -237,6 +250,25 @@ def noise_metric(total: NDArray, count: float, used: int) -> NDArray[np.float64]
     return (vectors / np.sqrt(np.maximum(values, 1e-12 * values[-1]))).T
 
 
+def _shrinkage(values: NDArray, n: int, m: int) -> NDArray[np.float64]:
+    """Give the best singular values over those of a matrix (n, m) with unit noise."""
+    square = (values**2 - n - m) ** 2 - 4 * n * m
+    # a value below the edge is kept only where there is no other
+    return np.sqrt(np.maximum(square, 1e-4 * values**4)) / values**2
+
+
+class _Smoother:
+    """Smooth values of sources, shape (n_sources * n_orientations, k), over space."""
+
+    def __init__(self, operator: sparse.csr_array, n_orientations: int) -> None:
+        self._solve = splu(sparse.csc_array(operator)).solve
+        self._n_orientations = n_orientations
+
+    def __call__(self, x: NDArray) -> NDArray[np.float64]:
+        wide = x.reshape(len(x) // self._n_orientations, -1)
+        return self._solve(np.ascontiguousarray(wide)).reshape(x.shape)
+
+
 def _reduce(lead: NDArray, fields: NDArray) -> tuple[NDArray, NDArray]:
     """Keep the directions of all people's sensors that sources reach."""
     left, values, right = np.linalg.svd(lead, full_matrices=False)
@@ -279,8 +311,7 @@ def _localise(
         squares = (maps**2).reshape(-1, n_orientations * n_components).sum(axis=1)
         spread = weight.reshape(-1, n_orientations).sum(axis=1)
         update = np.sqrt(squares / n_components / np.maximum(spread, 1e-30))
-        # prior as many observations as there are components, in each of two sums
-        variance = (update + 2.0 * prior) / 3.0
+        variance = (update + _PRIOR_WEIGHT * prior) / (1.0 + _PRIOR_WEIGHT)
     raise AssertionError("the last step returns")
 
 

@@ -202,6 +202,37 @@ def laplacian(src: Sequence[dict[str, Any]]) -> sparse.csr_array:
     return sparse.csr_array(out / max(degree.mean(), 1e-12))
 
 
+def smoothing(src: Sequence[dict[str, Any]], extent: float) -> sparse.csr_array:
+    """Compute the operator whose inverse smooths over neighbouring sources.
+
+    Parameters
+    ----------
+    src : mne.SourceSpaces
+        The source space.
+    extent : float
+        How far smoothing reaches, in m.
+
+    Returns
+    -------
+    operator : sparse array of shape (n_sources, n_sources)
+        The identity plus the Laplacian times 2 n (`extent` / d)^2, with n the dimension
+        of the source space and d the mean distance of neighbours.
+
+    Notes
+    -----
+    On a regular mesh this is 1 - `extent`^2 times the Laplace operator. White noise
+    through its inverse is a Matern field (Lindgren et al. 2011, J R Stat Soc B
+    73:423-498, eq. 2).
+    """
+    operator = laplacian(src)
+    points = np.vstack([s["rr"][s["vertno"]] for s in src])
+    pairs = sparse.coo_array(sparse.triu(operator, 1))
+    distance = np.linalg.norm(points[pairs.row] - points[pairs.col], axis=1).mean()
+    n_dimensions = 2 if src[0]["type"] == "surf" else 3
+    weight = 2 * n_dimensions * (extent / distance) ** 2
+    return sparse.csr_array(sparse.eye_array(len(points)) + weight * operator)
+
+
 def _surface_adjacency(hemisphere: dict[str, Any]) -> sparse.csr_array:
     tris, rr, used = (hemisphere[k] for k in ("tris", "rr", "vertno"))
     edges = np.vstack([tris[:, [0, 1]], tris[:, [1, 2]], tris[:, [2, 0]]])

@@ -99,10 +99,12 @@ class Penalties:
         Of squared differences between maps of neighbouring sources.
     temporal : float
         Of squared differences between components of successive samples.
-    precision : Tensor, shape (n_rows,) | None
-        Inverse prior variance of the maps.
+    precision : Tensor, shape (n_sources,) | None
+        Inverse prior variance of the maps before smoothing.
     laplacian : Tensor
         Sparse, shape (n_sources, n_sources).
+    smoothing : Tensor
+        The operator whose inverse smooths, as `laplacian`.
     evidence : Tensor, shape (n_sources,) | None
         Weights of sources in the error of fMRI, of mean 1.
     """
@@ -112,6 +114,7 @@ class Penalties:
     temporal: float
     precision: Tensor | None
     laplacian: Tensor
+    smoothing: Tensor
     evidence: Tensor | None
 
 
@@ -291,14 +294,15 @@ class Trainer:
     def penalty(self, components: Tensor) -> Tensor:
         """Compute what is added to the error."""
         maps, weights = self.network.maps, self.penalties
+        wide = maps.view(self.network.config.n_sources, -1)
         out = components.new_zeros(())
         if weights.precision is not None:
             # of the log posterior; errors are means over samples
-            out = out + (weights.precision[:, None] * maps.square()).sum() / max(
+            sharp = torch.sparse.mm(weights.smoothing, wide)
+            out = out + (weights.precision[:, None] * sharp.square()).sum() / max(
                 self._n_samples, 1.0
             )
         if weights.smoothness:
-            wide = maps.view(self.network.config.n_sources, -1)
             rough = (wide * torch.sparse.mm(weights.laplacian, wide)).sum()
             out = out + weights.smoothness * rough / maps.detach().square().sum().clamp(
                 min=1e-12
