@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import mne
@@ -39,6 +40,9 @@ SETTINGS = {
     "head 5 mm off": {"head_error": 0.005},
     "sphere 10 mm off": {"conductor_error": 0.01},
     "HRF 2 s late": {"hrf_peak": 7.0},
+    # 8 mm in all others
+    "areas of 3 mm": {"extent": 0.003},
+    "areas of 15 mm": {"extent": 0.015},
 }
 DEFAULTS = {
     "n_people": 4,
@@ -52,6 +56,8 @@ DEFAULTS = {
 }
 # has ECoG alone
 NEW = "P4"
+# of sources that ECoG is regressed on, in samples: people differ in latency
+LAGS = range(-2, 3)
 
 
 def main(argv=None):
@@ -87,12 +93,12 @@ def main(argv=None):
     table = pd.DataFrame(rows)
     rows = make_rows(table)
     facts = {
-        "Seeds": f"{args.first_seed} to {args.first_seed + args.seeds - 1}; in "
-        "brackets the standard deviation over seeds",
+        "Seeds": f"from {args.first_seed} on, as many as the setting says; in brackets "
+        "the standard deviation over seeds",
         "Encoder": f"{args.epochs} epochs at most (0 is the linear start)",
     }
     for setting, part in table.groupby("setting", sort=False):
-        facts[f"Joint, {setting}"] = targets(part)
+        facts[f"Joint, {setting}"] = f"{part['seed'].nunique()} seeds; {targets(part)}"
     header = ["setting", "model", "MEG", "fMRI"]
     header += ["peaks (mm)", "error (mm)", "spread (mm)", "course", "order"]
     print(*(f"{key}: {text}" for key, text in facts.items()), sep="\n")
@@ -104,6 +110,10 @@ def main(argv=None):
 def run(setting, seed, n_epochs, solver):
     """Fit and score all models on one experiment."""
     sizes = DEFAULTS | SETTINGS[setting]
+    extent = sizes.pop("extent", None)
+    if extent is not None:
+        drawn = simulate_naturalistic(1, 1, areas=sizes["areas"], random_state=seed)
+        sizes["areas"] = [replace(area, extent=extent) for area in drawn.areas]
     test = f"story{sizes['n_stories']}"
     experiment = simulate_naturalistic(**sizes, n_repeats={test: 2}, random_state=seed)
     encoder = LatentSourceEncoder(
@@ -140,8 +150,29 @@ def run(setting, seed, n_epochs, solver):
     truth = experiment.sources(test)
     rows.append({"setting": setting, "seed": seed, "model": "truth"})
     rows[-1] |= compare_with_truth(truth, experiment, test)
+    rows[-1]["MEG of people"] = meg_of_truth(truth, experiment, test)
+    rows[-1]["MEG"] = float(np.mean(rows[-1]["MEG of people"]))
     rows[0]["ECoG ahead"] = electrodes(comparison.models["joint"], experiment, test)
     return rows
+
+
+def meg_of_truth(truth, experiment, story):
+    """Correlate MEG with the fields of the true sources, mean over sensors."""
+    out = []
+    for name, given in experiment.recordings.items():
+        if name == NEW:
+            continue
+        forward = mne.convert_forward_solution(
+            experiment.forwards[name], surf_ori=True, force_fixed=True
+        )
+        fields = forward["sol"]["data"] @ truth.data
+        runs = [raw.get_data(picks="meg") for raw in given["meg"][story]]
+        r = [
+            np.corrcoef(*pair)[0, 1]
+            for pair in zip(fields, np.mean(runs, axis=0), strict=True)
+        ]
+        out.append(float(np.mean(r)))
+    return out
 
 
 def compare_with_truth(stc, experiment, story):
@@ -207,16 +238,15 @@ def electrodes(encoder, experiment, test):
     """Compare linear regression on sources with regression on the stimulus.
 
     The person was not in training; both regressions are fitted to the same stories. A
-    regression on all sources is one of the components that they are made of.
+    regression on all sources is one of the components that they are made of, here up
+    to 40 ms earlier or later.
     """
     train = [s for s in experiment.stimulus if s != test]
     maps = encoder.network_.maps.detach().cpu().double().numpy()
-    z = {
-        s: np.linalg.lstsq(maps, 1e9 * encoder.estimate_sources(x).data, rcond=None)[
-            0
-        ].T
-        for s, x in experiment.stimulus.items()
-    }
+    z = {}
+    for s, x in experiment.stimulus.items():
+        stc = encoder.estimate_sources(x)
+        z[s] = shifted(np.linalg.lstsq(maps, 1e9 * stc.data, rcond=None)[0].T)
     ridge = BandedRidge(experiment.sfreq)
     features = np.vstack([experiment.stimulus[s] for s in train])
     ridge.mean_, ridge.scale_ = features.mean(axis=0), features.std(axis=0)
@@ -225,6 +255,13 @@ def electrodes(encoder, experiment, test):
     scores = [_read_out(x, y, train, test) for x in (z, lagged)]
     ahead = scores[0] > scores[1]
     return float(np.mean(ahead))
+
+
+def shifted(x):
+    """Put earlier and later samples beside each, with zeros outside."""
+    n, most = len(x), max(LAGS)
+    padded = np.pad(x, ((most, most), (0, 0)))
+    return np.hstack([padded[most - lag : most - lag + n] for lag in LAGS])
 
 
 def _read_out(x, y, train, test):
@@ -286,7 +323,8 @@ def targets(part):
         f"{joint['course'] - mean.loc[course, 'course']:+.2f} against {course}, "
         "the best inverse method, and "
         f"{joint['course'] - mean.loc['MNE of ridge', 'course']:+.2f} against MNE of "
-        f"ridge; MEG {joint['MEG'] / ridge['MEG']:.2f} times ridge, ahead in "
+        f"ridge; MEG {joint['MEG'] / ridge['MEG']:.2f} times ridge (the true sources "
+        f"{mean.loc['truth', 'MEG'] / ridge['MEG']:.2f}), ahead in "
         f"{100 * ahead:.0f} % of people, and "
         f"{joint['MEG'] / mean.loc['MEG alone', 'MEG']:.3f} times MEG alone; ECoG of "
         f"the new person ahead at {100 * part['ECoG ahead'].mean():.0f} % of electrodes"
