@@ -410,6 +410,8 @@ class LatentSourceEncoder(FittedSources, BaseEstimator):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
                 raise ValueError(f"Expected a positive {name}, got {value!r}.")
+        if not (np.isfinite(self.extent) and self.extent >= 0):
+            raise ValueError(f"Expected extent in m, at least 0, got {self.extent!r}.")
 
     def _device(self) -> torch.device:
         if self.device is not None:

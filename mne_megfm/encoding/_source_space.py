@@ -215,8 +215,8 @@ def smoothing(src: Sequence[dict[str, Any]], extent: float) -> sparse.csr_array:
     Returns
     -------
     operator : sparse array of shape (n_sources, n_sources)
-        The identity plus the Laplacian times 2 n (`extent` / d)^2, with n the dimension
-        of the source space and d the mean distance of neighbours.
+        The identity plus the Laplacian times 2 n `extent`^2 / d^2, with n the dimension
+        of the source space and d^2 the mean squared distance of neighbours.
 
     Notes
     -----
@@ -227,9 +227,9 @@ def smoothing(src: Sequence[dict[str, Any]], extent: float) -> sparse.csr_array:
     operator = laplacian(src)
     points = np.vstack([s["rr"][s["vertno"]] for s in src])
     pairs = sparse.coo_array(sparse.triu(operator, 1))
-    distance = np.linalg.norm(points[pairs.row] - points[pairs.col], axis=1).mean()
+    square = np.sum((points[pairs.row] - points[pairs.col]) ** 2, axis=1).mean()
     n_dimensions = 2 if src[0]["type"] == "surf" else 3
-    weight = 2 * n_dimensions * (extent / distance) ** 2
+    weight = 2 * n_dimensions * extent**2 / square
     return sparse.csr_array(sparse.eye_array(len(points)) + weight * operator)
 
 

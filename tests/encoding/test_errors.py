@@ -182,6 +182,7 @@ def test_zero_covariance(training):
         ({"parameters": {"fmri_response": "phase"}}, "fmri_response to be one of"),
         ({"parameters": {"modalities": ("eeg",)}}, "modalities of 'meg' and 'fmri'"),
         ({"parameters": {"lags": 0.0}}, "positive lags"),
+        ({"parameters": {"extent": -0.01}}, "extent in m"),
     ],
 )
 def test_settings_that_are_none(training, changes, message):
