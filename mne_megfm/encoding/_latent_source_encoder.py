@@ -107,7 +107,7 @@ class LatentSourceEncoder(FittedSources, BaseEstimator):
         Passes over the data at most. As many are made as are best for the last 15 %
         of each story, in a first round without these. 0 leaves the linear start.
     learning_rate : float
-        Of the transformer; maps and linear responses learn ten times slower.
+        Of the transformer; maps and linear responses learn a hundred times slower.
     chunk_duration : float
         Length of a mini-batch in s.
     device : str | None
