@@ -154,7 +154,7 @@ class MEGFMClassifier(ClassifierMixin, BaseMEGFMPredictor):
     --------
     >>> from mne_megfm import MEGFMClassifier, simulate_cohort
     >>> cohort = simulate_cohort(
-    ...     6, states=("auditory",), arrays=("ctf151",), n_epochs=3, random_state=0
+    ...     6, states=("auditory",), arrays=("opm64",), n_epochs=3, random_state=0
     ... )
     >>> X = [participant.recordings for participant in cohort]
     >>> classifier = MEGFMClassifier(random_state=0).fit(X, cohort.labels)

@@ -122,7 +122,7 @@ class MEGFMRegressor(RegressorMixin, BaseMEGFMPredictor):
     --------
     >>> from mne_megfm import MEGFMRegressor, simulate_cohort
     >>> cohort = simulate_cohort(
-    ...     6, states=("auditory",), arrays=("ctf151",), n_epochs=3, random_state=0
+    ...     6, states=("auditory",), arrays=("opm64",), n_epochs=3, random_state=0
     ... )
     >>> X = [participant.recordings for participant in cohort]
     >>> ages = [31.0, 25.0, 47.0, 52.0, 38.0, 60.0]

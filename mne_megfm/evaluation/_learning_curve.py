@@ -231,7 +231,9 @@ def learning_curve(
     --------
     >>> from mne_megfm import simulate_cohort
     >>> from mne_megfm.evaluation import default_pipelines, learning_curve
-    >>> cohort = simulate_cohort(12, states=("auditory",), n_epochs=6, random_state=0)
+    >>> cohort = simulate_cohort(
+    ...     12, states=("auditory",), arrays=("opm64",), n_epochs=6, random_state=0
+    ... )
     >>> X = [participant.recordings for participant in cohort.participants]
     >>> pipelines = {"dynamics": default_pipelines()["trial dynamics"]}
     >>> curve = learning_curve(X, cohort.labels, pipelines, train_sizes=(0.5, 1), cv=3)

@@ -179,7 +179,8 @@ def score_reconstruction(
     >>> epochs = cohort.epochs("auditory")[0]
     >>> transformer = MEGFMTransformer().fit(epochs)
     >>> masks = {"300 ms": TimeBlockMasking(0.3)}
-    >>> score_reconstruction(epochs, transformer, masks=masks).columns.tolist()
+    >>> scores = score_reconstruction(epochs, transformer, masks=masks, n_draws=1)
+    >>> scores.columns.tolist()
     ['model', 'network', 'wiener', 'field', 'time']
     >>> scores = score_reconstruction(epochs, transformer, masks=masks, on="sensors")
     >>> scores["method"].unique().tolist()

@@ -76,7 +76,9 @@ def plot_reconstruction(
     >>> from mne_megfm.interpret import reconstruct
     >>> from mne_megfm.models import TimeBlockMasking
     >>> from mne_megfm.viz import plot_reconstruction
-    >>> cohort = simulate_cohort(1, states=("rest",), n_epochs=1, random_state=0)
+    >>> cohort = simulate_cohort(
+    ...     1, states=("rest",), arrays=("opm64",), n_epochs=1, random_state=0
+    ... )
     >>> epochs = cohort.epochs("rest")[0]
     >>> model = MEGFMTransformer().fit(epochs)
     >>> result = reconstruct(epochs, model, TimeBlockMasking(), on="canonical")
