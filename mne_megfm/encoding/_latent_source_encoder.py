@@ -252,8 +252,12 @@ class LatentSourceEncoder(FittedSources, BaseEstimator):
         n_epochs, self.history_ = self.n_epochs, []
         if n_epochs:
             # how long to train follows from the ends of stories, which nothing has seen
-            shorter = without_ends(people, stimulus, VALIDATION)
-            metrics = self._start(shorter, stimulus, rng)
+            metrics = self._start(
+                # not kept: it is as large as the recordings
+                without_ends(people, stimulus, VALIDATION),
+                stimulus,
+                rng,
+            )
             n_epochs, self.history_ = self._train(
                 people, stimulus, metrics, rng, n_epochs, stop_early=True
             )
