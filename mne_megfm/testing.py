@@ -390,7 +390,7 @@ def check_state_is_saved(pooling: Any) -> None:
 @functools.cache
 def _participants() -> tuple[dict[str, mne.BaseEpochs], ...]:
     """Make three participants of two states, of which the last has one alone."""
-    info = make_array_info("ctf151")
+    info = make_array_info("opm64")
     rng = np.random.default_rng(0)
     states = [("rest", "auditory"), ("rest", "auditory"), ("rest",)]
     with mne.utils.use_log_level("error"):

@@ -34,7 +34,7 @@ from mne_megfm.simulation import make_array_info
 
 mne.set_log_level("error")
 rng = np.random.default_rng(0)
-info = make_array_info("ctf151")
+info = make_array_info("opm64")
 data = 1e-13 * rng.standard_normal((10, len(info["ch_names"]), 300))
 epochs = mne.EpochsArray(data, info, tmin=-0.2)
 epochs.events[:, 2] = np.arange(10) % 2

@@ -129,6 +129,12 @@ def shown():
 
 
 @pytest.fixture(scope="module")
+def without():
+    """Return the same recordings without responses."""
+    return simulate_stimuli(80, n_repeats=2, n_dims=6, amplitude=0.0, random_state=0)
+
+
+@pytest.fixture(scope="module")
 def split(shown):
     """Presentations of 60 stimuli to train on, and those of 20 others."""
     test = shown.stimulus >= 60
@@ -148,10 +154,8 @@ def fitted(shown, split, memory):
     )
 
 
-def test_responses_are_linear_in_embeddings(shown):
+def test_responses_are_linear_in_embeddings(shown, without):
     """What responses add to the recording is a linear map of the embedding alone."""
-    given = {"n_repeats": 2, "n_dims": 6, "random_state": 0}
-    without = simulate_stimuli(80, amplitude=0.0, **given)
     assert_array_equal(without.embeddings, shown.embeddings)
     added = (shown.epochs.get_data() - without.epochs.get_data()).reshape(160, -1)
     added *= 1e15
@@ -243,7 +247,7 @@ def test_stimuli_that_were_not_seen_are_found(shown, split, fitted):
 
 
 @pytest.mark.parametrize("null", ["permuted", "no response"])
-def test_null(shown, split, memory, null):
+def test_null(shown, without, split, memory, null):
     """Without a relation, held-out stimuli are found as often as by chance."""
     train, test = split
     embeddings, epochs = shown.embeddings, shown.epochs
@@ -251,9 +255,7 @@ def test_null(shown, split, memory, null):
         order = np.random.default_rng(0).permutation(160)
         embeddings = embeddings[order]
     else:
-        epochs = simulate_stimuli(
-            80, n_repeats=2, n_dims=6, amplitude=0.0, random_state=0
-        ).epochs
+        epochs = without.epochs
     X = MEGSamples(epochs)
     retriever = MEGFMRetriever(random_state=0, memory=memory)
     retriever.fit(X[train], embeddings[train])
@@ -282,7 +284,9 @@ def small_retriever(memory):
 @pytest.fixture(scope="module")
 def few():
     """Responses to 12 stimuli, each shown twice."""
-    return simulate_stimuli(12, n_repeats=2, n_dims=3, amplitude=4.0, random_state=2)
+    return simulate_stimuli(
+        12, n_repeats=2, n_dims=3, amplitude=4.0, array="opm64", random_state=2
+    )
 
 
 def test_without_training_it_is_ridge_regression(few, small_retriever):

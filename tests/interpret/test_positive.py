@@ -22,10 +22,10 @@ FEW = {"n_permutations": 1, "alpha": 0.5, "cv": 2, "verbose": False}
 def planted():
     """Return epochs of which those called "loud" have one field more at 0.3 s."""
     cohort = simulate_cohort(
-        1, states=("rest",), arrays=("opm64",), n_epochs=24, random_state=3
+        1, states=("rest",), arrays=("opm64",), n_epochs=16, random_state=3
     )
     epochs = cohort.epochs("rest")[0]
-    y = np.array(["loud", "quiet"] * 12)
+    y = np.array(["loud", "quiet"] * 8)
     dipole = mne.Dipole([0.0], [[0.045, 0.0, 0.08]], [1.0], [[0.0, 1.0, 0.0]], [1.0])
     sphere = mne.make_sphere_model((0.0, 0.0, 0.04), head_radius=None)
     field = mne.make_forward_dipole(dipole, sphere, epochs.info)[0]["sol"]["data"]
@@ -150,7 +150,7 @@ def test_no_such_class(planted, rng):
     epochs, y, _ = planted
     with pytest.raises(ValueError, match="target to be one of the classes"):
         attribute(model("silent"), epochs, y, **FEW)
-    X = [{"a": v, "b": v} for v in rng.standard_normal(24)]
+    X = [{"a": v, "b": v} for v in rng.standard_normal(16)]
     pipeline = make_pipeline(Numbers(), LogisticRegression())
     with pytest.raises(ValueError, match=r"one of two labels, got 'x' with \['loud'"):
         state_importance(pipeline, X, y, positive="x", **FEW)
