@@ -86,7 +86,13 @@ def full(cohort, comparison, tmp_path_factory):
     recording = X[0]["auditory"]
     transformer = MEGFMTransformer().fit(recording)
     name, masking = next(iter(MASKS.items()))
-    hidden = reconstruct(recording, transformer, masking, on="canonical")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        # how well signals are filled in has its own tests: less work is enough here
+        monkeypatch.setattr("mne_megfm.models._completion._MOST_ROUNDS", 1)
+        hidden = reconstruct(recording, transformer, masking, on="canonical")
+        scores = score_reconstruction(
+            recording, transformer, masks={name: masking}, n_draws=1
+        )
     report = MEGFMReport("A <title>", "Simulated <note>.")
     # the order of calls is not that of the report
     history = History([1, 2], [1.0, 0.9], [0.8, 0.7], [1e-3, 1e-4])
@@ -98,11 +104,10 @@ def full(cohort, comparison, tmp_path_factory):
     columns = ["<img src=x onerror=alert(2)>", "b", "c", "d", "e"]
     report.add_features(features, cohort.labels, names=names, feature_names=columns)
     report.add_comparison(comparison)
-    scores = score_reconstruction(
-        recording, transformer, masks={name: masking}, n_draws=1
-    )
     report.add_reconstruction({name: hidden}, scores)
-    tested = attention_test(transformer, recording.average(), n_turns=8)
+    tested = attention_test(
+        transformer, recording.average(), n_turns=8, n_surrogates=19
+    )
     report.add_attention(tested)
     figure, _ = plt.subplots()
     report.add_figure(figure, "Mine <b>", 'Empty "axes"', section="why")
