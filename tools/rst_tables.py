@@ -47,7 +47,11 @@ def simple_table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def write_table(
-    page: str | Path, facts: dict[str, str], header: list[str], rows: list[list[str]]
+    page: str | Path,
+    facts: dict[str, str],
+    header: list[str],
+    rows: list[list[str]],
+    part: str = "",
 ) -> None:
     """Replace a benchmark's table in a page, with its command, date and version.
 
@@ -62,8 +66,10 @@ def write_table(
         Names of the columns.
     rows : list of list of str
         The cells.
+    part : str
+        Added to SCRIPT, for a benchmark that writes more than one table.
     """
-    page, name = Path(page), Path(sys.argv[0]).stem
+    page, name = Path(page), Path(sys.argv[0]).stem + part
     facts = {
         "Command": f"``{command_line()}``",
         **facts,
